@@ -1,1 +1,4 @@
-//! Not built yet.
+//! Commands for a person at a terminal.
+
+pub mod check;
+pub mod cleanup;
