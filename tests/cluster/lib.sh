@@ -4,7 +4,7 @@
 cluster_src=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 checkout=$(cd "$cluster_src/../.." && pwd)
 
-# What belongs to this checkout's node. `bin` and `log` outlive the node, the rest goes with it.
+# What belongs to this checkout's node. Programs and logs outlive the node, the rest goes with it.
 state=$checkout/target/cluster
 bin=$state/bin
 log=$state/log

@@ -31,10 +31,12 @@ start_components() {
   # Of the two in there, its own and its authority's, clients are to trust the second.
   awk '/BEGIN/ { n++ } n == 2' "$state/pki/apiserver.crt" >"$state/pki/ca.crt"
 
+  # Its own limit of requests would make it start for 5 s, and tests wait for what it does.
   supervise kube-controller-manager "$bin/kube-controller-manager" \
     --kubeconfig "$state/etc/kube-controller-manager.kubeconfig" --leader-elect=false \
-    --use-service-account-credentials --service-account-private-key-file "$state/pki/service-account.key" \
-    --root-ca-file "$state/pki/ca.crt" --flex-volume-plugin-dir /var/lib/kubelet/volume-plugins
+    --kube-api-qps 500 --kube-api-burst 1000 --use-service-account-credentials \
+    --service-account-private-key-file "$state/pki/service-account.key" --root-ca-file "$state/pki/ca.crt" \
+    --flex-volume-plugin-dir /var/lib/kubelet/volume-plugins
   supervise kube-scheduler "$bin/kube-scheduler" \
     --kubeconfig "$state/etc/kube-scheduler.kubeconfig" --leader-elect=false
   supervise kubelet "$bin/kubelet" --kubeconfig "$state/etc/kubelet.kubeconfig" \
