@@ -1,1 +1,35 @@
-//! placeholder
+//! The words that the parts of workflow-injector share: who tells whom what.
+//!
+//! ```text
+//!  webhook ──environment (env), stamp annotation (stamp)──> pod ──> init-fetcher
+//!  init-fetcher ──exit code (exit), termination message (termination)──> webhook
+//!  webhook ──condition reasons (condition)──> AgenticSession
+//! ```
+//!
+//! Both ends parse with the same code, so a value that one side writes is the value that the
+//! other side reads. Everything here is pure: no I/O, no clock, no client, no process environment.
+
+pub mod condition;
+pub mod env;
+pub mod exit;
+pub mod limits;
+pub mod names;
+pub mod path;
+pub mod policy;
+pub mod redact;
+pub mod reference;
+pub mod source;
+pub mod stamp;
+pub mod termination;
+pub mod text;
+pub mod url;
+
+pub use exit::Exit;
+pub use path::RepoPath;
+pub use policy::Policy;
+pub use redact::Secret;
+pub use reference::RefName;
+pub use source::Source;
+pub use stamp::Stamp;
+pub use termination::Termination;
+pub use url::{RepoUrl, Scheme};

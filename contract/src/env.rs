@@ -1,0 +1,82 @@
+//! Environment variables: init-fetcher's own, and the platform's that it is given.
+
+/// Repository to fetch; required.
+pub const WORKFLOW_GIT_URL: &str = "WORKFLOW_GIT_URL";
+/// Branch, else tag, else full commit id; `main` by default.
+pub const WORKFLOW_BRANCH: &str = "WORKFLOW_BRANCH";
+/// Folder inside the repository; the whole repository by default.
+pub const WORKFLOW_PATH: &str = "WORKFLOW_PATH";
+/// Folder under which the workflow is published.
+pub const WORKFLOW_ROOT: &str = "WORKFLOW_ROOT";
+/// Wall-clock limit for everything, such as `90s`.
+pub const WORKFLOW_TIMEOUT: &str = "WORKFLOW_TIMEOUT";
+/// Limit on what is received and on what is written, such as `512Mi`.
+pub const WORKFLOW_MAX_BYTES: &str = "WORKFLOW_MAX_BYTES";
+/// Limit on the number of files written.
+pub const WORKFLOW_MAX_FILES: &str = "WORKFLOW_MAX_FILES";
+/// Hosts that may be fetched from, comma-separated; empty allows all.
+pub const WORKFLOW_ALLOWED_HOSTS: &str = "WORKFLOW_ALLOWED_HOSTS";
+/// Schemes that may be fetched by, comma-separated.
+pub const WORKFLOW_ALLOWED_SCHEMES: &str = "WORKFLOW_ALLOWED_SCHEMES";
+/// Folder where a Secret with credentials is mounted.
+pub const WORKFLOW_CREDENTIALS_DIR: &str = "WORKFLOW_CREDENTIALS_DIR";
+/// Exact hosts that [`GITHUB_TOKEN`] is for.
+pub const WORKFLOW_GITHUB_HOSTS: &str = "WORKFLOW_GITHUB_HOSTS";
+/// Exact hosts that [`GITLAB_TOKEN`] is for.
+pub const WORKFLOW_GITLAB_HOSTS: &str = "WORKFLOW_GITLAB_HOSTS";
+/// File that the termination message is written to.
+pub const WORKFLOW_TERMINATION_LOG: &str = "WORKFLOW_TERMINATION_LOG";
+/// `text` or `json`.
+pub const LOG_FORMAT: &str = "LOG_FORMAT";
+
+/// Token for [`WORKFLOW_GITHUB_HOSTS`].
+pub const GITHUB_TOKEN: &str = "GITHUB_TOKEN";
+/// Token for [`WORKFLOW_GITLAB_HOSTS`].
+pub const GITLAB_TOKEN: &str = "GITLAB_TOKEN";
+/// Base URL of the platform's token endpoint.
+pub const BACKEND_API_URL: &str = "BACKEND_API_URL";
+/// The session's project, part of the token endpoint's path.
+pub const PROJECT_NAME: &str = "PROJECT_NAME";
+/// The session's name, part of the token endpoint's path.
+pub const SESSION_NAME: &str = "SESSION_NAME";
+/// Bearer token for the platform's token endpoint.
+pub const BOT_TOKEN: &str = "BOT_TOKEN";
+
+/// File of additional certificate authorities.
+pub const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
+/// Folder of additional certificate authorities.
+pub const SSL_CERT_DIR: &str = "SSL_CERT_DIR";
+/// Proxy variables, upper and lower case.
+pub const PROXIES: [&str; 6] =
+    ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"];
+
+/// On the runner exactly when its session has a workflow (set by the operator).
+pub const ACTIVE_WORKFLOW_GIT_URL: &str = "ACTIVE_WORKFLOW_GIT_URL";
+/// The workflow's branch, for the runner.
+pub const ACTIVE_WORKFLOW_BRANCH: &str = "ACTIVE_WORKFLOW_BRANCH";
+/// The workflow's folder, for the runner; absent when empty.
+pub const ACTIVE_WORKFLOW_PATH: &str = "ACTIVE_WORKFLOW_PATH";
+/// Set by the operator on a run that is not the session's first; the runner then skips its prompt.
+pub const IS_RESUME: &str = "IS_RESUME";
+
+/// Defaults of the variables above.
+pub mod default {
+    /// [`super::WORKFLOW_BRANCH`].
+    pub const BRANCH: &str = "main";
+    /// [`super::WORKFLOW_ROOT`].
+    pub const ROOT: &str = crate::names::WORKFLOWS_ROOT;
+    /// [`super::WORKFLOW_TIMEOUT`].
+    pub const TIMEOUT: &str = "120s";
+    /// [`super::WORKFLOW_MAX_BYTES`].
+    pub const MAX_BYTES: &str = "512Mi";
+    /// [`super::WORKFLOW_MAX_FILES`].
+    pub const MAX_FILES: u64 = 100_000;
+    /// [`super::WORKFLOW_ALLOWED_SCHEMES`].
+    pub const ALLOWED_SCHEMES: &str = "https,ssh";
+    /// [`super::WORKFLOW_GITHUB_HOSTS`].
+    pub const GITHUB_HOSTS: &str = "github.com";
+    /// [`super::WORKFLOW_GITLAB_HOSTS`].
+    pub const GITLAB_HOSTS: &str = "gitlab.com";
+    /// [`super::WORKFLOW_TERMINATION_LOG`].
+    pub const TERMINATION_LOG: &str = "/dev/termination-log";
+}

@@ -1,0 +1,145 @@
+//! Exit codes of init-fetcher and the reason that each becomes in the session's condition.
+//!
+//! This is the only list: init-fetcher exits by it, the status controller reads it back. Codes are
+//! never reused and never renumbered, because pods of an older release may still be running.
+
+use std::fmt;
+
+macro_rules! exits {
+    ($($(#[$doc:meta])+ $name:ident = $code:literal,)+) => {
+        /// How a run of init-fetcher ended.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Exit {
+            $($(#[$doc])+ $name,)+
+        }
+
+        impl Exit {
+            /// Every outcome, in the order of the codes.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// The process's exit code.
+            pub const fn code(self) -> u8 {
+                match self { $(Self::$name => $code,)+ }
+            }
+
+            /// The condition's reason.
+            pub const fn reason(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)+ }
+            }
+        }
+    };
+}
+
+exits! {
+    /// Published and verified.
+    Reconciled = 0,
+    /// URL, branch, path or setting malformed.
+    InvalidSource = 10,
+    /// Host or scheme outside the policy, a redirect to one included.
+    HostNotAllowed = 11,
+    /// 401, 403, key or token refused or missing.
+    AuthenticationFailed = 20,
+    /// 404, or the server's own words for it.
+    RepositoryNotFound = 21,
+    /// No such branch, tag or commit.
+    RefNotFound = 22,
+    /// No such folder at that commit.
+    PathNotFound = 23,
+    /// DNS, refused, reset, no route, after retries.
+    ServerUnreachable = 30,
+    /// Certificate not trusted, expired or for another name.
+    TlsFailed = 31,
+    /// ssh host key unknown or changed.
+    HostKeyMismatch = 32,
+    /// 5xx, 429, not a git server, protocol broken, corrupt data, after retries.
+    ServerError = 33,
+    /// The wall-clock limit.
+    Timeout = 34,
+    /// A limit on bytes or files.
+    TooLarge = 40,
+    /// Content that must not be written to disk.
+    UnsafeContent = 41,
+    /// No space, or a quota.
+    VolumeFull = 50,
+    /// Permission, or a read-only volume.
+    VolumeNotWritable = 51,
+    /// A bug: a panic, or anything unclassified.
+    InternalError = 70,
+}
+
+impl Exit {
+    /// The outcome with this exit code, if it is one of ours.
+    #[must_use]
+    pub fn from_code(code: i32) -> Option<Self> {
+        Self::ALL.iter().copied().find(|exit| i32::from(exit.code()) == code)
+    }
+
+    /// The outcome with this reason, if it is one of ours.
+    #[must_use]
+    pub fn from_reason(reason: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|exit| exit.reason() == reason)
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason())
+    }
+}
+
+impl serde::Serialize for Exit {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.reason())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Exit {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let reason = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        Self::from_reason(&reason)
+            .ok_or_else(|| serde::de::Error::custom(format_args!("unknown reason `{reason}`")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_reasons_are_the_published_table() {
+        let table: Vec<(u8, &str)> = Exit::ALL.iter().map(|e| (e.code(), e.reason())).collect();
+        assert_eq!(
+            table,
+            [
+                (0, "Reconciled"),
+                (10, "InvalidSource"),
+                (11, "HostNotAllowed"),
+                (20, "AuthenticationFailed"),
+                (21, "RepositoryNotFound"),
+                (22, "RefNotFound"),
+                (23, "PathNotFound"),
+                (30, "ServerUnreachable"),
+                (31, "TlsFailed"),
+                (32, "HostKeyMismatch"),
+                (33, "ServerError"),
+                (34, "Timeout"),
+                (40, "TooLarge"),
+                (41, "UnsafeContent"),
+                (50, "VolumeFull"),
+                (51, "VolumeNotWritable"),
+                (70, "InternalError"),
+            ]
+        );
+    }
+
+    #[test]
+    fn code_and_reason_lead_back_to_the_same_outcome() {
+        for exit in Exit::ALL {
+            assert_eq!(Exit::from_code(i32::from(exit.code())), Some(*exit));
+            assert_eq!(Exit::from_reason(exit.reason()), Some(*exit));
+        }
+        assert_eq!(Exit::from_code(1), None);
+        assert_eq!(Exit::from_code(137), None);
+        assert_eq!(Exit::from_reason("reconciled"), None);
+    }
+}

@@ -1,0 +1,203 @@
+//! Which hosts and schemes may be fetched from, and which hosts a token is for.
+
+use std::fmt;
+
+use crate::text;
+use crate::url::{RepoUrl, Scheme};
+
+/// A setting of the policy that can't be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// Neither a host name nor `*.suffix`.
+    #[error("`{0}` is not a host; write exact names such as `github.com`, or `*.example.com`")]
+    Host(String),
+    /// A wildcard where only exact names count.
+    #[error("`{0}` is not an exact host; a credential is never sent to a pattern of hosts")]
+    Wildcard(String),
+    /// No scheme that can be fetched by.
+    #[error("`{0}` is not a scheme that can be fetched by; use https, ssh or http")]
+    Scheme(String),
+}
+
+/// Why a URL is not fetched.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAllowed {
+    /// The scheme is not in the list.
+    #[error("the scheme {scheme}:// is not allowed here; allowed: {allowed}")]
+    Scheme {
+        /// The URL's scheme.
+        scheme: Scheme,
+        /// What may be used, comma-separated.
+        allowed: String,
+    },
+    /// The host is not in the list.
+    #[error("the host {host} is not allowed here; allowed: {allowed}")]
+    Host {
+        /// The URL's host.
+        host: String,
+        /// What may be used, comma-separated and cut.
+        allowed: String,
+    },
+}
+
+/// An exact host name or `*.suffix`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPattern(String);
+
+impl HostPattern {
+    fn parse(item: &str) -> Result<Self, PolicyError> {
+        let name = item.strip_prefix("*.").unwrap_or(item);
+        let plausible = !name.is_empty()
+            && !name.starts_with('.')
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | ':' | '[' | ']'))
+            && (!name.contains(':') || name.starts_with('['));
+        if plausible {
+            Ok(Self(item.to_ascii_lowercase()))
+        } else {
+            Err(PolicyError::Host(text::foreign(item)))
+        }
+    }
+
+    /// Whether the host is meant; `*.suffix` means every host below the suffix, not the suffix.
+    #[must_use]
+    pub fn matches(&self, host: &str) -> bool {
+        match self.0.strip_prefix('*') {
+            Some(suffix) => {
+                host.len() > suffix.len()
+                    && host.is_char_boundary(host.len() - suffix.len())
+                    && host[host.len() - suffix.len()..].eq_ignore_ascii_case(suffix)
+            }
+            None => self.0.eq_ignore_ascii_case(host),
+        }
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Reads a comma-separated list of exact names and `*.suffix` patterns.
+///
+/// # Errors
+/// [`PolicyError::Host`] with the item.
+pub fn parse_hosts(list: &str) -> Result<Vec<HostPattern>, PolicyError> {
+    items(list).map(HostPattern::parse).collect()
+}
+
+/// Reads a comma-separated list of exact names, in lower case.
+///
+/// # Errors
+/// [`PolicyError::Host`] or [`PolicyError::Wildcard`] with the item.
+pub fn parse_exact_hosts(list: &str) -> Result<Vec<String>, PolicyError> {
+    items(list)
+        .map(|item| match HostPattern::parse(item)? {
+            HostPattern(name) if name.contains('*') => Err(PolicyError::Wildcard(name)),
+            HostPattern(name) => Ok(name),
+        })
+        .collect()
+}
+
+/// Reads a comma-separated list of schemes.
+///
+/// # Errors
+/// [`PolicyError::Scheme`] with the item.
+pub fn parse_schemes(list: &str) -> Result<Vec<Scheme>, PolicyError> {
+    items(list)
+        .map(|item| Scheme::from_name(item).ok_or_else(|| PolicyError::Scheme(text::foreign(item))))
+        .collect()
+}
+
+fn items(list: &str) -> impl Iterator<Item = &str> {
+    list.split([',', '\n']).map(str::trim).filter(|item| !item.is_empty())
+}
+
+/// Which repositories may be fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Allowed hosts; empty allows all.
+    pub hosts: Vec<HostPattern>,
+    /// Allowed schemes.
+    pub schemes: Vec<Scheme>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { hosts: Vec::new(), schemes: vec![Scheme::Https, Scheme::Ssh] }
+    }
+}
+
+impl Policy {
+    /// Whether a repository may be fetched from there.
+    ///
+    /// # Errors
+    /// [`NotAllowed`] names what is refused and what is allowed.
+    pub fn check(&self, url: &RepoUrl) -> Result<(), NotAllowed> {
+        self.check_parts(url.scheme(), url.host())
+    }
+
+    /// The same for a scheme and a host, such as a redirect's.
+    ///
+    /// # Errors
+    /// [`NotAllowed`] names what is refused and what is allowed.
+    pub fn check_parts(&self, scheme: Scheme, host: &str) -> Result<(), NotAllowed> {
+        if !self.schemes.contains(&scheme) {
+            return Err(NotAllowed::Scheme { scheme, allowed: joined(&self.schemes) });
+        }
+        if !self.hosts.is_empty() && !self.hosts.iter().any(|pattern| pattern.matches(host)) {
+            return Err(NotAllowed::Host { host: text::foreign(host), allowed: joined(&self.hosts) });
+        }
+        Ok(())
+    }
+}
+
+fn joined<T: fmt::Display>(items: &[T]) -> String {
+    let all: Vec<String> = items.iter().map(T::to_string).collect();
+    text::foreign(&all.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_match_exactly_or_below_a_suffix() {
+        let hosts = parse_hosts("github.com, *.Example.com\n[::1]").unwrap();
+        let allowed = |host: &str| hosts.iter().any(|pattern| pattern.matches(host));
+        for host in ["github.com", "GitHub.com", "a.example.com", "a.b.example.com", "[::1]"] {
+            assert!(allowed(host), "{host}");
+        }
+        for host in ["example.com", "evilexample.com", "github.com.evil", "xgithub.com", "github.com.", ""] {
+            assert!(!allowed(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn rejects_lists_that_do_not_mean_hosts() {
+        for list in ["https://h", "h/x", "*", "*.", "a b", "h:443", "*.*.h", ".h"] {
+            assert!(parse_hosts(list).is_err(), "{list}");
+        }
+        assert!(matches!(parse_exact_hosts("a, *.b"), Err(PolicyError::Wildcard(_))));
+        assert_eq!(parse_exact_hosts(" GHE.corp ,").unwrap(), ["ghe.corp"]);
+        assert!(parse_schemes("https,ftp").is_err());
+    }
+
+    #[test]
+    fn the_default_policy_takes_https_and_ssh_from_anywhere() {
+        let policy = Policy::default();
+        let check = |url: &str| policy.check(&RepoUrl::parse(url).unwrap());
+        assert_eq!(check("https://h/r"), Ok(()));
+        assert_eq!(check("git@h:r"), Ok(()));
+        assert!(matches!(check("http://h/r"), Err(NotAllowed::Scheme { scheme: Scheme::Http, .. })));
+    }
+
+    #[test]
+    fn a_list_of_hosts_refuses_all_others() {
+        let policy = Policy { hosts: parse_hosts("*.corp").unwrap(), ..Policy::default() };
+        let error = policy.check(&RepoUrl::parse("https://github.com/a/b").unwrap()).unwrap_err();
+        assert_eq!(error.to_string(), "the host github.com is not allowed here; allowed: *.corp");
+    }
+}

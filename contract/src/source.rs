@@ -1,0 +1,67 @@
+//! What a session asks for, in the form in which both sides compare it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::path::RepoPath;
+use crate::reference;
+use crate::url;
+
+/// A repository, a branch and a folder, normalised so that equal means "the same delivery".
+///
+/// The URL is without userinfo (a new password is no new workflow, and a stamp is readable by many);
+/// a blank branch is `main`; the path has no surplus slashes. Values that are not valid are kept as
+/// they are: they too must compare equal to themselves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Source {
+    /// URL of the repository, without userinfo.
+    pub git_url: String,
+    /// Branch, tag or commit.
+    pub branch: String,
+    /// Folder; empty for the whole repository.
+    #[serde(default)]
+    pub path: String,
+}
+
+impl Source {
+    /// From the fields as the session's author wrote them.
+    #[must_use]
+    pub fn new(git_url: &str, branch: &str, path: &str) -> Self {
+        Self {
+            git_url: url::redacted(git_url),
+            branch: reference::or_default(branch).to_owned(),
+            path: RepoPath::parse(path).map_or_else(|_| path.to_owned(), |path| path.as_str().to_owned()),
+        }
+    }
+}
+
+impl std::fmt::Display for Source {
+    /// `URL (branch)` or `URL (branch, path)`, fit for a message.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (url, branch) = (crate::text::foreign(&self.git_url), crate::text::foreign(&self.branch));
+        if self.path.is_empty() {
+            write!(f, "{url} ({branch})")
+        } else {
+            write!(f, "{url} ({branch}, {})", crate::text::foreign(&self.path))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_means_the_same_delivery() {
+        let a = Source::new("https://u:p@h/r", "", "/a//b/");
+        assert_eq!(a, Source::new("https://other@h/r", "main", "a/b"));
+        assert_ne!(a, Source::new("https://h/r", "main", "a"));
+        assert_ne!(a, Source::new("https://h/r", "dev", "a/b"));
+        assert_eq!(a.to_string(), "https://h/r (main, a/b)");
+    }
+
+    #[test]
+    fn what_is_not_valid_still_equals_itself() {
+        assert_eq!(Source::new("nonsense", "a b", "../x"), Source::new("nonsense", "a b", "../x"));
+    }
+}

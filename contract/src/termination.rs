@@ -1,0 +1,180 @@
+//! The termination message: a sentence for a person, and a line of JSON for the status controller.
+//!
+//! The kubelet keeps at most 4096 bytes of it, so that is what is written at most. The platform
+//! shows the whole message as "Init container init-workflow failed (exit N): …".
+
+use serde::{Deserialize, Serialize};
+
+use crate::exit::Exit;
+use crate::source::Source;
+use crate::text;
+
+/// Longest termination message that the kubelet keeps, in bytes.
+pub const MAX_MESSAGE: usize = 4096;
+
+/// Version of the second line's format.
+pub const VERSION: u32 = 1;
+
+/// The second line. Absent values are left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Details {
+    /// Format of this line, [`VERSION`].
+    pub v: u32,
+    /// How it ended.
+    pub reason: Exit,
+    /// Repository, without userinfo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Branch, tag or commit that was asked for.
+    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// Folder inside the repository, absent for the whole of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Commit that was delivered: 40 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// Files written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<u64>,
+    /// Bytes written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Wall-clock time of the run, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ms: Option<u64>,
+    /// Attempts made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
+}
+
+impl Details {
+    /// The line for an outcome, with nothing else known yet.
+    #[must_use]
+    pub fn new(reason: Exit) -> Self {
+        Self {
+            v: VERSION,
+            reason,
+            url: None,
+            reference: None,
+            path: None,
+            commit: None,
+            files: None,
+            bytes: None,
+            ms: None,
+            attempts: None,
+        }
+    }
+
+    /// The source that this outcome is about, where the line names it.
+    #[must_use]
+    pub fn source(&self) -> Option<Source> {
+        let path = self.path.as_deref().unwrap_or_default();
+        Some(Source::new(self.url.as_deref()?, self.reference.as_deref()?, path))
+    }
+}
+
+/// A termination message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Termination {
+    /// Line 1: what happened and what to do, for a person.
+    pub sentence: String,
+    /// Line 2, absent in a message that init-fetcher did not write.
+    pub details: Option<Details>,
+}
+
+impl Termination {
+    /// The message as written: at most [`MAX_MESSAGE`] bytes, the sentence on one line. Where it
+    /// would be longer the sentence is cut, never the JSON.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let details = self.details.as_ref().and_then(|details| serde_json::to_string(details).ok());
+        let room = MAX_MESSAGE - 1;
+        let details = details.filter(|json| json.len() < room);
+        let sentence = text::one_line(&self.sentence);
+        match details {
+            Some(json) => format!("{}\n{json}", text::cut(&sentence, room - json.len())),
+            None => text::cut(&sentence, MAX_MESSAGE),
+        }
+    }
+
+    /// Reads a message back. Never fails: what has no second line of ours, such as the end of a
+    /// log, is all sentence.
+    #[must_use]
+    pub fn parse(message: &str) -> Self {
+        let message = message.trim_end();
+        let split = message.rsplit_once('\n').and_then(|(sentence, json)| {
+            let details = serde_json::from_str(json).ok()?;
+            Some((sentence, details))
+        });
+        match split {
+            Some((sentence, details)) => {
+                Self { sentence: text::one_line(sentence.trim_end()), details: Some(details) }
+            }
+            None => Self { sentence: text::one_line(message), details: None },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn details() -> Details {
+        Details {
+            url: Some("https://h/o/r.git".into()),
+            reference: Some("main".into()),
+            path: Some("a".into()),
+            commit: Some("0".repeat(40)),
+            files: Some(2),
+            bytes: Some(10),
+            ms: Some(120),
+            attempts: Some(1),
+            ..Details::new(Exit::Reconciled)
+        }
+    }
+
+    #[test]
+    fn the_second_line_is_the_published_json() {
+        let message = Termination { sentence: "delivered".into(), details: Some(details()) }.render();
+        let json = format!(
+            r#"{{"v":1,"reason":"Reconciled","url":"https://h/o/r.git","ref":"main","path":"a","commit":"{}","files":2,"bytes":10,"ms":120,"attempts":1}}"#,
+            "0".repeat(40)
+        );
+        assert_eq!(message, format!("delivered\n{json}"));
+    }
+
+    #[test]
+    fn absent_values_are_left_out() {
+        let details = Some(Details::new(Exit::InternalError));
+        let message = Termination { sentence: "x".into(), details }.render();
+        assert_eq!(message, "x\n{\"v\":1,\"reason\":\"InternalError\"}");
+    }
+
+    #[test]
+    fn a_message_of_somebody_else_is_all_sentence() {
+        let parsed = Termination::parse("panicked at x\nnote: y\n");
+        assert_eq!(parsed, Termination { sentence: r"panicked at x\nnote: y".into(), details: None });
+    }
+
+    #[test]
+    fn details_lead_back_to_the_source() {
+        assert_eq!(details().source(), Some(Source::new("https://h/o/r.git", "main", "a")));
+        assert_eq!(Details::new(Exit::Timeout).source(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_message_fits_keeps_its_json_and_reads_back(sentence in "(?s).{0,6000}", url in "[^\\x00-\\x1f]{0,500}") {
+            let details = Details { url: Some(url), ..details() };
+            let message = Termination { sentence: sentence.clone(), details: Some(details.clone()) }.render();
+            prop_assert!(message.len() <= MAX_MESSAGE);
+            prop_assert_eq!(message.matches('\n').count(), 1);
+            let parsed = Termination::parse(&message);
+            prop_assert_eq!(parsed.details, Some(details));
+            let shown = text::one_line(&sentence);
+            prop_assert!(shown.starts_with(parsed.sentence.trim_end_matches('…').trim_end()));
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Foreign text in messages: one line, no control characters, cut to a length.
+
+/// Longest piece of foreign text (a ref name, a server's words) in a message, in bytes.
+pub const FOREIGN_MAX: usize = 200;
+
+/// Whether a character could break a line, hide text or reorder it in a terminal or a web page.
+fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{061c}')
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The text on one line: control, line-breaking and direction-changing characters are escaped.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_unprintable(c) {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// At most `max` bytes of the text, cut between characters and marked with `…` where cut.
+#[must_use]
+pub fn cut(text: &str, max: usize) -> String {
+    const MARK: char = '…';
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(max.saturating_sub(MARK.len_utf8()));
+    let mut out = text[..end].to_owned();
+    if max >= MARK.len_utf8() {
+        out.push(MARK);
+    }
+    out
+}
+
+/// Text that somebody else wrote, fit for a message: one line, at most [`FOREIGN_MAX`] bytes.
+#[must_use]
+pub fn foreign(text: &str) -> String {
+    cut(&one_line(text), FOREIGN_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_what_breaks_lines_or_reorders_text() {
+        assert_eq!(one_line("a\nb\r\tc\0"), r"a\nb\r\tc\u{0}");
+        assert_eq!(one_line("x\u{202e}y\u{2028}z\u{85}"), r"x\u{202e}y\u{2028}z\u{85}");
+        assert_eq!(one_line("Größe ✓"), "Größe ✓");
+    }
+
+    #[test]
+    fn cuts_between_characters_and_never_above_the_limit() {
+        assert_eq!(cut("short", 10), "short");
+        assert_eq!(cut("äääääää", 8), "ää…");
+        for max in 0..20 {
+            assert!(cut("ä→𝄞 some text that is long", max).len() <= max);
+        }
+        assert_eq!(foreign(&"x".repeat(1000)).len(), FOREIGN_MAX);
+    }
+}
