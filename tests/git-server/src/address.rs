@@ -12,11 +12,8 @@ pub fn address_facing(host: &str, port: u16) -> io::Result<IpAddr> {
         .to_socket_addrs()?
         .next()
         .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address")))?;
-    let any: IpAddr = if peer.is_ipv4() {
-        Ipv4Addr::UNSPECIFIED.into()
-    } else {
-        Ipv6Addr::UNSPECIFIED.into()
-    };
+    let any: IpAddr =
+        if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0))?;
     socket.connect(peer)?;
     Ok(socket.local_addr()?.ip())
@@ -28,10 +25,7 @@ mod tests {
 
     #[test]
     fn loopback_is_reached_from_loopback() {
-        assert_eq!(
-            address_facing("127.0.0.1", 443).unwrap(),
-            Ipv4Addr::LOCALHOST
-        );
+        assert_eq!(address_facing("127.0.0.1", 443).unwrap(), Ipv4Addr::LOCALHOST);
     }
 
     #[test]

@@ -21,8 +21,7 @@ pub(crate) struct Authority {
 pub(crate) fn issue(address: IpAddr) -> Result<Authority, rcgen::Error> {
     let ca_key = KeyPair::generate()?;
     let mut ca = CertificateParams::new(Vec::new())?;
-    ca.distinguished_name
-        .push(DnType::CommonName, "workflow-git-server CA");
+    ca.distinguished_name.push(DnType::CommonName, "workflow-git-server CA");
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let ca_certificate = ca.self_signed(&ca_key)?;
@@ -30,15 +29,10 @@ pub(crate) fn issue(address: IpAddr) -> Result<Authority, rcgen::Error> {
 
     let key = KeyPair::generate()?;
     let mut leaf = CertificateParams::new(vec![address.to_string(), "localhost".to_owned()])?;
-    leaf.distinguished_name
-        .push(DnType::CommonName, "workflow-git-server");
+    leaf.distinguished_name.push(DnType::CommonName, "workflow-git-server");
     leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     leaf.use_authority_key_identifier_extension = true;
     let certificate = leaf.signed_by(&key, &issuer)?;
 
-    Ok(Authority {
-        ca: ca_certificate.pem(),
-        certificate: certificate.pem(),
-        key: key.serialize_pem(),
-    })
+    Ok(Authority { ca: ca_certificate.pem(), certificate: certificate.pem(), key: key.serialize_pem() })
 }

@@ -8,33 +8,18 @@ use std::process::{Command, Stdio};
 use crate::error::GitServerError;
 
 /// Variables that keep git from reading the machine's or the user's configuration. Shared with the server's CGI.
-pub(crate) const HERMETIC: [(&str, &str); 3] = [
-    ("GIT_CONFIG_NOSYSTEM", "1"),
-    ("GIT_CONFIG_GLOBAL", "/dev/null"),
-    ("LC_ALL", "C"),
-];
+pub(crate) const HERMETIC: [(&str, &str); 3] =
+    [("GIT_CONFIG_NOSYSTEM", "1"), ("GIT_CONFIG_GLOBAL", "/dev/null"), ("LC_ALL", "C")];
 
 /// Runs `git ARGS` with `input` on stdin and gives its stdout, trailing newline included.
 ///
 /// `repository` is the bare repository it works on; `None` for commands that need none.
-pub(crate) fn run(
-    repository: Option<&Path>,
-    args: &[&str],
-    input: &[u8],
-) -> Result<Vec<u8>, GitServerError> {
-    let spawn_failed = |source| GitServerError::Run {
-        program: "git",
-        source,
-    };
+pub(crate) fn run(repository: Option<&Path>, args: &[&str], input: &[u8]) -> Result<Vec<u8>, GitServerError> {
+    let spawn_failed = |source| GitServerError::Run { program: "git", source };
     let mut command = Command::new("git");
     command
         .env_clear()
-        .env(
-            "PATH",
-            std::env::var_os("PATH")
-                .as_deref()
-                .unwrap_or(OsStr::new("/usr/bin:/bin")),
-        )
+        .env("PATH", std::env::var_os("PATH").as_deref().unwrap_or(OsStr::new("/usr/bin:/bin")))
         .envs(HERMETIC)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -14,11 +14,7 @@ const FIRST_COMMIT: u64 = 1_700_000_000;
 #[derive(Clone)]
 pub(crate) enum Step {
     /// Writes or replaces an entry of the tree. `mode` is git's, in octal.
-    Entry {
-        path: String,
-        mode: &'static str,
-        content: Vec<u8>,
-    },
+    Entry { path: String, mode: &'static str, content: Vec<u8> },
     /// Removes an entry of the tree.
     Remove { path: String },
     /// Records the tree as a commit on the current branch, even without a change.
@@ -45,9 +41,7 @@ pub(crate) fn stream(start: &Start<'_>, steps: &[Step]) -> Vec<u8> {
     let mut writer = Writer {
         out: Vec::new(),
         branch: start.branch.to_owned(),
-        head: start
-            .exists
-            .then(|| format!("refs/heads/{}^0", start.branch)),
+        head: start.exists.then(|| format!("refs/heads/{}^0", start.branch)),
         pending: Vec::new(),
         commits: start.commits,
     };
@@ -70,14 +64,9 @@ struct Writer {
 impl Writer {
     fn step(&mut self, step: &Step) {
         match step {
-            Step::Entry {
-                path,
-                mode,
-                content,
-            } => {
-                self.pending.extend(
-                    format!("M {mode} inline {}\ndata {}\n", quoted(path), content.len()).bytes(),
-                );
+            Step::Entry { path, mode, content } => {
+                self.pending
+                    .extend(format!("M {mode} inline {}\ndata {}\n", quoted(path), content.len()).bytes());
                 self.pending.extend(content);
                 self.pending.push(b'\n');
             }
@@ -123,18 +112,14 @@ impl Writer {
 
     fn reset(&mut self, reference: &str) {
         if let Some(head) = &self.head {
-            self.out
-                .extend(format!("reset {reference}\nfrom {head}\n\n").bytes());
+            self.out.extend(format!("reset {reference}\nfrom {head}\n\n").bytes());
         }
     }
 }
 
 /// A path as fast-import reads it whatever it contains.
 fn quoted(path: &str) -> String {
-    let escaped = path
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n");
+    let escaped = path.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     format!("\"{escaped}\"")
 }
 
@@ -143,20 +128,12 @@ mod tests {
     use super::*;
 
     fn text(steps: &[Step]) -> String {
-        let start = Start {
-            branch: "main",
-            exists: false,
-            commits: 0,
-        };
+        let start = Start { branch: "main", exists: false, commits: 0 };
         String::from_utf8(stream(&start, steps)).unwrap()
     }
 
     fn file(path: &str) -> Step {
-        Step::Entry {
-            path: path.to_owned(),
-            mode: "100644",
-            content: b"x".to_vec(),
-        }
+        Step::Entry { path: path.to_owned(), mode: "100644", content: b"x".to_vec() }
     }
 
     #[test]
@@ -170,31 +147,16 @@ mod tests {
 
     #[test]
     fn a_branch_starts_at_what_came_before_it() {
-        let steps = [
-            file("a"),
-            Step::Branch {
-                name: "dev".to_owned(),
-            },
-            file("b"),
-        ];
+        let steps = [file("a"), Step::Branch { name: "dev".to_owned() }, file("b")];
         let text = text(&steps);
         assert!(text.contains("reset refs/heads/dev\nfrom :1\n"), "{text}");
         assert!(text.contains("commit refs/heads/dev\nmark :2\n"), "{text}");
-        assert!(
-            text.contains("1700000060 +0000\ndata 6\nUpdate\nfrom :1\n"),
-            "{text}"
-        );
+        assert!(text.contains("1700000060 +0000\ndata 6\nUpdate\nfrom :1\n"), "{text}");
     }
 
     #[test]
     fn a_tag_names_what_came_before_it_and_leaves_the_branch() {
-        let steps = [
-            file("a"),
-            Step::Tag {
-                name: "v1".to_owned(),
-            },
-            file("b"),
-        ];
+        let steps = [file("a"), Step::Tag { name: "v1".to_owned() }, file("b")];
         let text = text(&steps);
         assert!(text.contains("reset refs/tags/v1\nfrom :1\n"), "{text}");
         assert!(text.contains("commit refs/heads/main\nmark :2\n"), "{text}");
@@ -202,11 +164,7 @@ mod tests {
 
     #[test]
     fn an_existing_branch_is_built_upon() {
-        let start = Start {
-            branch: "main",
-            exists: true,
-            commits: 3,
-        };
+        let start = Start { branch: "main", exists: true, commits: 3 };
         let text = String::from_utf8(stream(&start, &[file("a")])).unwrap();
         assert!(text.contains("from refs/heads/main^0\n"), "{text}");
         assert!(text.contains("1700000180 +0000"), "{text}");

@@ -44,11 +44,7 @@ pub(crate) fn rule_text(rule: &Rule) -> String {
     match rule {
         Rule::Password { user, password } => format!("{user}:{password}\n"),
         Rule::ProtocolV0 => String::new(),
-        Rule::Answer {
-            status,
-            headers,
-            body,
-        } => {
+        Rule::Answer { status, headers, body } => {
             let mut text = format!("Status: {status}\r\n");
             for (name, value) in headers {
                 let _ = write!(text, "{name}: {value}\r\n");
@@ -71,57 +67,34 @@ pub(crate) fn configuration(settings: &Settings, port: u16, layout: &Layout<'_>)
     };
     line(format_args!("server.bind = \"{}\"", settings.address));
     line(format_args!("server.port = {port}"));
-    line(format_args!(
-        "server.document-root = {}",
-        layout.file(Layout::SPOOL)
-    ));
-    line(format_args!(
-        "server.upload-dirs = ( {} )",
-        layout.file(Layout::SPOOL)
-    ));
+    line(format_args!("server.document-root = {}", layout.file(Layout::SPOOL)));
+    line(format_args!("server.upload-dirs = ( {} )", layout.file(Layout::SPOOL)));
     if settings.tls {
         line(format_args!("ssl.engine = \"enable\""));
-        line(format_args!(
-            "ssl.pemfile = {}",
-            layout.file(Layout::CERTIFICATE)
-        ));
+        line(format_args!("ssl.pemfile = {}", layout.file(Layout::CERTIFICATE)));
         line(format_args!("ssl.privkey = {}", layout.file(Layout::KEY)));
     }
     line(format_args!("setenv.add-environment = ("));
     for (name, value) in HERMETIC {
         line(format_args!("  \"{name}\" => \"{value}\","));
     }
-    line(format_args!(
-        "  \"GIT_PROJECT_ROOT\" => {},",
-        layout.file(Layout::REPOSITORIES)
-    ));
+    line(format_args!("  \"GIT_PROJECT_ROOT\" => {},", layout.file(Layout::REPOSITORIES)));
     line(format_args!("  \"GIT_HTTP_EXPORT_ALL\" => \"1\" )"));
     // Every path is "below" the program, which finds the repository in PATH_INFO.
-    line(format_args!(
-        "alias.url = ( \"/\" => \"{}/\" )",
-        layout.backend.display()
-    ));
-    line(format_args!(
-        "cgi.assign = ( \".answer\" => \"/bin/cat\", \"\" => \"\" )"
-    ));
+    line(format_args!("alias.url = ( \"/\" => \"{}/\" )", layout.backend.display()));
+    line(format_args!("cgi.assign = ( \".answer\" => \"/bin/cat\", \"\" => \"\" )"));
     for (index, (folder, rule)) in settings.rules.iter().enumerate() {
-        let file = Layout::rule_file(index, rule)
-            .map(|name| layout.file(&name))
-            .unwrap_or_default();
+        let file = Layout::rule_file(index, rule).map(|name| layout.file(&name)).unwrap_or_default();
         let inside = match rule {
             Rule::Password { .. } => format!(
                 "auth.backend = \"plain\"\n  auth.backend.plain.userfile = {file}\n  \
                  auth.require = ( \"\" => ( \"method\" => \"basic\", \"realm\" => \"git\", \"require\" => \"valid-user\" ) )"
             ),
             // A header set to nothing is taken away.
-            Rule::ProtocolV0 => {
-                "setenv.set-request-header = ( \"Git-Protocol\" => \"\" )".to_owned()
-            }
+            Rule::ProtocolV0 => "setenv.set-request-header = ( \"Git-Protocol\" => \"\" )".to_owned(),
             Rule::Answer { .. } => format!("alias.url = ( \"/\" => {file} + \"/\" )"),
         };
-        line(format_args!(
-            "$HTTP[\"url\"] =^ \"/{folder}/\" {{\n  {inside}\n}}"
-        ));
+        line(format_args!("$HTTP[\"url\"] =^ \"/{folder}/\" {{\n  {inside}\n}}"));
     }
     text
 }
@@ -131,24 +104,16 @@ mod tests {
     use super::*;
 
     fn text(settings: &Settings) -> String {
-        let layout = Layout {
-            root: Path::new("/t"),
-            backend: Path::new("/usr/lib/git-core/git-http-backend"),
-        };
+        let layout =
+            Layout { root: Path::new("/t"), backend: Path::new("/usr/lib/git-core/git-http-backend") };
         configuration(settings, 4321, &layout)
     }
 
     #[test]
     fn binds_one_address_over_tls() {
         let text = text(&Settings::default());
-        assert!(
-            text.contains("server.bind = \"127.0.0.1\"\nserver.port = 4321\n"),
-            "{text}"
-        );
-        assert!(
-            text.contains("ssl.engine = \"enable\"\nssl.pemfile = \"/t/tls.crt\""),
-            "{text}"
-        );
+        assert!(text.contains("server.bind = \"127.0.0.1\"\nserver.port = 4321\n"), "{text}");
+        assert!(text.contains("ssl.engine = \"enable\"\nssl.pemfile = \"/t/tls.crt\""), "{text}");
     }
 
     #[test]
@@ -160,32 +125,24 @@ mod tests {
     fn keeps_the_users_git_configuration_out() {
         let text = text(&Settings::default());
         for (name, value) in HERMETIC {
-            assert!(
-                text.contains(&format!("\"{name}\" => \"{value}\"")),
-                "{text}"
-            );
+            assert!(text.contains(&format!("\"{name}\" => \"{value}\"")), "{text}");
         }
     }
 
     #[test]
     fn rules_apply_to_their_folder_only() {
-        let settings = Settings::default()
-            .password("private", "user", "word")
-            .protocol_v0("v0")
-            .answer("busy", 503, &[], "busy");
+        let settings = Settings::default().password("private", "user", "word").protocol_v0("v0").answer(
+            "busy",
+            503,
+            &[],
+            "busy",
+        );
         let text = text(&settings);
         let (global, rules) = text.split_once("$HTTP").unwrap();
-        assert!(
-            !global.contains("auth.require") && !global.contains("Git-Protocol"),
-            "{global}"
-        );
+        assert!(!global.contains("auth.require") && !global.contains("Git-Protocol"), "{global}");
         assert!(rules.contains("=^ \"/private/\" {\n  auth.backend = \"plain\"\n  auth.backend.plain.userfile = \"/t/rule-0.users\""));
         assert!(rules.contains("=^ \"/v0/\" {\n  setenv.set-request-header"));
-        assert!(
-            rules.contains(
-                "=^ \"/busy/\" {\n  alias.url = ( \"/\" => \"/t/rule-2.answer\" + \"/\" )"
-            )
-        );
+        assert!(rules.contains("=^ \"/busy/\" {\n  alias.url = ( \"/\" => \"/t/rule-2.answer\" + \"/\" )"));
     }
 
     #[test]
@@ -202,9 +159,6 @@ mod tests {
             headers: vec![("Retry-After".to_owned(), "1".to_owned())],
             body: "busy\n".to_owned(),
         };
-        assert_eq!(
-            rule_text(&rule),
-            "Status: 503\r\nRetry-After: 1\r\n\r\nbusy\n"
-        );
+        assert_eq!(rule_text(&rule), "Status: 503\r\nRetry-After: 1\r\n\r\nbusy\n");
     }
 }

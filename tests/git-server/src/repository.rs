@@ -56,30 +56,22 @@ impl RepositoryBuilder {
 
     /// Removes a file, a symlink or a whole folder.
     pub fn remove(self, path: &str) -> Self {
-        self.step(Step::Remove {
-            path: path.to_owned(),
-        })
+        self.step(Step::Remove { path: path.to_owned() })
     }
 
     /// Commits, even if nothing changed.
     pub fn commit(self, message: &str) -> Self {
-        self.step(Step::Commit {
-            message: message.to_owned(),
-        })
+        self.step(Step::Commit { message: message.to_owned() })
     }
 
     /// Starts a branch here; what follows goes to it.
     pub fn branch(self, name: &str) -> Self {
-        self.step(Step::Branch {
-            name: name.to_owned(),
-        })
+        self.step(Step::Branch { name: name.to_owned() })
     }
 
     /// Tags this commit (a lightweight tag).
     pub fn tag(self, name: &str) -> Self {
-        self.step(Step::Tag {
-            name: name.to_owned(),
-        })
+        self.step(Step::Tag { name: name.to_owned() })
     }
 
     /// What the server allows for this repository.
@@ -95,11 +87,7 @@ impl RepositoryBuilder {
             let path = repository.path.to_string_lossy();
             let initial = format!("--initial-branch={DEFAULT_BRANCH}");
             // The empty template keeps the machine's sample hooks out.
-            git::run(
-                None,
-                &["init", "--quiet", "--bare", "--template=", &initial, &path],
-                b"",
-            )?;
+            git::run(None, &["init", "--quiet", "--bare", "--template=", &initial, &path], b"")?;
         }
         if let Some(profile) = self.profile {
             repository.configure(profile)?;
@@ -110,20 +98,12 @@ impl RepositoryBuilder {
             commits: repository.commits()?,
         };
         let history = stream(&start, &self.steps);
-        git::run(
-            Some(&repository.path),
-            &["fast-import", "--quiet", "--force"],
-            &history,
-        )?;
+        git::run(Some(&repository.path), &["fast-import", "--quiet", "--force"], &history)?;
         Ok(repository)
     }
 
     fn entry(self, path: &str, mode: &'static str, content: Vec<u8>) -> Self {
-        self.step(Step::Entry {
-            path: path.to_owned(),
-            mode,
-            content,
-        })
+        self.step(Step::Entry { path: path.to_owned(), mode, content })
     }
 
     fn step(mut self, step: Step) -> Self {
@@ -146,10 +126,7 @@ impl Repository {
     /// The full id of the commit that `revision` (a branch, a tag, …) names.
     pub fn commit(&self, revision: &str) -> Result<String, GitServerError> {
         let revision = format!("{revision}^{{commit}}");
-        Ok(self
-            .git(&["rev-parse", "--verify", "--quiet", &revision])?
-            .trim()
-            .to_owned())
+        Ok(self.git(&["rev-parse", "--verify", "--quiet", &revision])?.trim().to_owned())
     }
 
     /// Runs git on the repository itself and gives its stdout: the oracle for what a fetch must deliver, such as
@@ -170,11 +147,7 @@ impl Repository {
     }
 
     fn commits(&self) -> Result<u64, GitServerError> {
-        Ok(self
-            .git(&["rev-list", "--all", "--count"])?
-            .trim()
-            .parse()
-            .unwrap_or(0))
+        Ok(self.git(&["rev-list", "--all", "--count"])?.trim().parse().unwrap_or(0))
     }
 
     fn configure(&self, profile: Profile) -> Result<(), GitServerError> {

@@ -35,27 +35,14 @@ impl GitServer {
         let folder = tempfile::Builder::new()
             .prefix("workflow-git-server-")
             .tempdir()
-            .map_err(|source| GitServerError::Write {
-                path: std::env::temp_dir(),
-                source,
-            })?;
-        let listen_failed = |source| GitServerError::Listen {
-            address: settings.address,
-            source,
-        };
+            .map_err(|source| GitServerError::Write { path: std::env::temp_dir(), source })?;
+        let listen_failed = |source| GitServerError::Listen { address: settings.address, source };
         let listener = TcpListener::bind((settings.address, 0)).map_err(listen_failed)?;
         let address = listener.local_addr().map_err(listen_failed)?;
         let ca = write_files(settings, address.port(), folder.path())?;
         let log = Arc::new(Mutex::new(Vec::new()));
         let lighttpd = start_lighttpd(listener, &folder.path().join("lighttpd.conf"), &log)?;
-        Ok(Self {
-            address,
-            tls: settings.tls,
-            ca,
-            folder,
-            lighttpd,
-            log,
-        })
+        Ok(Self { address, tls: settings.tls, ca, folder, lighttpd, log })
     }
 
     /// Where it listens.
@@ -88,10 +75,7 @@ impl GitServer {
 
     /// What lighttpd and git http-backend have printed so far: why a request failed, in the server's eyes.
     pub fn log(&self) -> String {
-        self.log
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .join("\n")
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
     }
 }
 
@@ -124,10 +108,7 @@ fn write_files(settings: &Settings, port: u16, root: &Path) -> Result<String, Gi
     }
     let exec_path = git::run(None, &["--exec-path"], b"")?;
     let backend = Path::new(String::from_utf8_lossy(&exec_path).trim()).join("git-http-backend");
-    let layout = Layout {
-        root,
-        backend: &backend,
-    };
+    let layout = Layout { root, backend: &backend };
     write("lighttpd.conf", &configuration(settings, port, &layout))?;
     Ok(authority.ca)
 }
@@ -141,15 +122,9 @@ fn start_lighttpd(
     configuration: &Path,
     log: &Arc<Mutex<Vec<String>>>,
 ) -> Result<Child, GitServerError> {
-    let spawn_failed = |source| GitServerError::Run {
-        program: "lighttpd",
-        source,
-    };
+    let spawn_failed = |source| GitServerError::Run { program: "lighttpd", source };
     // Users other than root seldom have the folder of system programs in their PATH.
-    let path = format!(
-        "{}:/usr/sbin:/usr/bin:/bin",
-        std::env::var("PATH").unwrap_or_default()
-    );
+    let path = format!("{}:/usr/sbin:/usr/bin:/bin", std::env::var("PATH").unwrap_or_default());
     let mut command = Command::new("setpriv");
     command
         .args(["--pdeathsig", "KILL", "sh", "-c", START])
@@ -169,36 +144,19 @@ fn start_lighttpd(
         drop(command);
         let stderr = child.stderr.take();
         let mut child = Some(child);
-        for line in stderr
-            .into_iter()
-            .flat_map(|pipe| BufReader::new(pipe).lines())
-            .map_while(Result::ok)
-        {
+        for line in stderr.into_iter().flat_map(|pipe| BufReader::new(pipe).lines()).map_while(Result::ok) {
             let serving = line.contains("server started");
-            log_writer
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(line);
+            log_writer.lock().unwrap_or_else(PoisonError::into_inner).push(line);
             if let Some(child) = child.take_if(|_| serving) {
                 let _ = started.send(Ok(child));
             }
         }
         if let Some(mut child) = child {
             let _ = child.wait();
-            let output = log_writer
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .join("; ");
+            let output = log_writer.lock().unwrap_or_else(PoisonError::into_inner).join("; ");
             let _ = started.send(Err(GitServerError::NotServing { output }));
         }
     };
-    std::thread::Builder::new()
-        .name("git-server-log".to_owned())
-        .spawn(guardian)
-        .map_err(spawn_failed)?;
-    starting.recv().unwrap_or_else(|_| {
-        Err(GitServerError::NotServing {
-            output: "its log ended".to_owned(),
-        })
-    })
+    std::thread::Builder::new().name("git-server-log".to_owned()).spawn(guardian).map_err(spawn_failed)?;
+    starting.recv().unwrap_or_else(|_| Err(GitServerError::NotServing { output: "its log ended".to_owned() }))
 }

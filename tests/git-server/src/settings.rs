@@ -22,11 +22,7 @@ pub(crate) enum Rule {
     /// The client's wish for protocol v2 is not heard.
     ProtocolV0,
     /// Not git: always this answer.
-    Answer {
-        status: u16,
-        headers: Vec<(String, String)>,
-        body: String,
-    },
+    Answer { status: u16, headers: Vec<(String, String)>, body: String },
 }
 
 impl Default for Settings {
@@ -38,11 +34,7 @@ impl Default for Settings {
 impl Settings {
     /// Serves HTTPS on `address`, on a free port.
     pub fn on(address: IpAddr) -> Self {
-        Self {
-            address,
-            tls: true,
-            rules: Vec::new(),
-        }
+        Self { address, tls: true, rules: Vec::new() }
     }
 
     /// Serves http:// instead, for tests that show that it is refused.
@@ -55,13 +47,7 @@ impl Settings {
     /// Repositories below `/FOLDER/` ask for this user and password (basic authentication; 401 without).
     #[must_use]
     pub fn password(self, folder: &str, user: &str, password: &str) -> Self {
-        self.rule(
-            folder,
-            Rule::Password {
-                user: user.to_owned(),
-                password: password.to_owned(),
-            },
-        )
+        self.rule(folder, Rule::Password { user: user.to_owned(), password: password.to_owned() })
     }
 
     /// Repositories below `/FOLDER/` speak protocol v0 only.
@@ -73,18 +59,8 @@ impl Settings {
     /// Everything below `/FOLDER/` gets this answer: `(200, "text/html", …)` is a web site that is no git server.
     #[must_use]
     pub fn answer(self, folder: &str, status: u16, headers: &[(&str, &str)], body: &str) -> Self {
-        let headers = headers
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
-        self.rule(
-            folder,
-            Rule::Answer {
-                status,
-                headers,
-                body: body.to_owned(),
-            },
-        )
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        self.rule(folder, Rule::Answer { status, headers, body: body.to_owned() })
     }
 
     fn rule(mut self, folder: &str, rule: Rule) -> Self {
@@ -96,14 +72,10 @@ impl Settings {
     pub(crate) fn check(&self) -> Result<(), GitServerError> {
         let is_plain = |name: &str| {
             !name.is_empty()
-                && name
-                    .bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+                && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
         };
         match self.rules.iter().find(|(folder, _)| !is_plain(folder)) {
-            Some((folder, _)) => Err(GitServerError::FolderName {
-                folder: folder.clone(),
-            }),
+            Some((folder, _)) => Err(GitServerError::FolderName { folder: folder.clone() }),
             None => Ok(()),
         }
     }

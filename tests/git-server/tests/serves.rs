@@ -1,9 +1,6 @@
 //! The server is what it claims to be: checked with git itself as the client.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "helpers of tests fail by panicking, as tests do"
-)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};
@@ -50,55 +47,20 @@ fn clones_with_modes_links_and_history() {
         .unwrap();
     let target = tempfile::tempdir().unwrap();
     let into = target.path().join("clone");
-    let output = client(
-        &server,
-        &[
-            "clone",
-            "--branch",
-            "v1",
-            repository.url(),
-            &into.to_string_lossy(),
-        ],
-    );
+    let output = client(&server, &["clone", "--branch", "v1", repository.url(), &into.to_string_lossy()]);
 
-    assert!(
-        output.status.success(),
-        "{}\n{}",
-        stderr(&output),
-        server.log()
-    );
-    assert_eq!(
-        std::fs::read_to_string(into.join("docs/with space.md")).unwrap(),
-        "hello\n"
-    );
-    assert_eq!(
-        std::fs::read_link(into.join("latest")).unwrap(),
-        Path::new("docs")
-    );
-    let tree = repository
-        .git(&["ls-tree", "-r", "--name-only", "dev"])
-        .unwrap();
+    assert!(output.status.success(), "{}\n{}", stderr(&output), server.log());
+    assert_eq!(std::fs::read_to_string(into.join("docs/with space.md")).unwrap(), "hello\n");
+    assert_eq!(std::fs::read_link(into.join("latest")).unwrap(), Path::new("docs"));
+    let tree = repository.git(&["ls-tree", "-r", "--name-only", "dev"]).unwrap();
     assert_eq!(tree, "dev.txt\nlatest\nrun.sh\n");
-    assert!(
-        repository
-            .git(&["ls-tree", "v1", "run.sh"])
-            .unwrap()
-            .starts_with("100755 blob ")
-    );
+    assert!(repository.git(&["ls-tree", "v1", "run.sh"]).unwrap().starts_with("100755 blob "));
 }
 
 #[test]
 fn same_steps_give_the_same_commit() {
     let server = GitServer::start(&Settings::default()).unwrap();
-    let make = |name: &str| {
-        server
-            .repository(name)
-            .file("a", "1")
-            .create()
-            .unwrap()
-            .commit("main")
-            .unwrap()
-    };
+    let make = |name: &str| server.repository(name).file("a", "1").create().unwrap().commit("main").unwrap();
     assert_eq!(make("one"), make("two"));
 }
 
@@ -118,11 +80,7 @@ fn rejects_a_client_that_does_not_know_the_authority() {
     let repository = server.repository("flow").file("a", "1").create().unwrap();
     let output = client(&other, &["ls-remote", repository.url()]);
     assert!(!output.status.success());
-    assert!(
-        stderr(&output).contains("certificate"),
-        "{}",
-        stderr(&output)
-    );
+    assert!(stderr(&output).contains("certificate"), "{}", stderr(&output));
 }
 
 #[test]
@@ -135,42 +93,15 @@ fn a_missing_repository_is_not_found() {
 
 #[test]
 fn a_folder_with_a_password_asks_for_it() {
-    let server =
-        GitServer::start(&Settings::default().password("private", "user", "word")).unwrap();
-    let secret = server
-        .repository("private/flow")
-        .file("a", "1")
-        .create()
-        .unwrap();
-    let open = server
-        .repository("open/flow")
-        .file("a", "1")
-        .create()
-        .unwrap();
+    let server = GitServer::start(&Settings::default().password("private", "user", "word")).unwrap();
+    let secret = server.repository("private/flow").file("a", "1").create().unwrap();
+    let open = server.repository("open/flow").file("a", "1").create().unwrap();
 
     assert!(client(&server, &["ls-remote", open.url()]).status.success());
-    assert!(
-        client(
-            &server,
-            &["ls-remote", &with_user(secret.url(), "user:word")]
-        )
-        .status
-        .success()
-    );
-    let wrong = client(
-        &server,
-        &["ls-remote", &with_user(secret.url(), "user:guess")],
-    );
-    assert!(
-        stderr(&wrong).contains("Authentication failed"),
-        "{}",
-        stderr(&wrong)
-    );
-    assert!(
-        !client(&server, &["ls-remote", secret.url()])
-            .status
-            .success()
-    );
+    assert!(client(&server, &["ls-remote", &with_user(secret.url(), "user:word")]).status.success());
+    let wrong = client(&server, &["ls-remote", &with_user(secret.url(), "user:guess")]);
+    assert!(stderr(&wrong).contains("Authentication failed"), "{}", stderr(&wrong));
+    assert!(!client(&server, &["ls-remote", secret.url()]).status.success());
 }
 
 #[test]
@@ -180,12 +111,7 @@ fn speaks_protocol_v2_except_in_a_v0_folder() {
         let repository = server.repository(name).file("a", "1").create().unwrap();
         let output = client(&server, &["ls-remote", repository.url()]);
         assert!(output.status.success());
-        assert_eq!(
-            stderr(&output).contains("git< version 2"),
-            is_v2,
-            "{name}: {}",
-            stderr(&output)
-        );
+        assert_eq!(stderr(&output).contains("git< version 2"), is_v2, "{name}: {}", stderr(&output));
     }
 }
 
@@ -194,58 +120,28 @@ fn profiles_differ_in_the_filters_they_accept() {
     let server = GitServer::start(&Settings::default()).unwrap();
     let fetch = |profile: Profile, filter: &str| {
         let name = format!("{profile:?}").to_lowercase();
-        let repository = server
-            .repository(&name)
-            .profile(profile)
-            .file("a/b", "1")
-            .create()
-            .unwrap();
+        let repository = server.repository(&name).profile(profile).file("a/b", "1").create().unwrap();
         let target = tempfile::tempdir().unwrap();
         let into = target.path().join("clone");
         let filter = format!("--filter={filter}");
-        client(
-            &server,
-            &[
-                "clone",
-                "--bare",
-                &filter,
-                repository.url(),
-                &into.to_string_lossy(),
-            ],
-        )
+        client(&server, &["clone", "--bare", &filter, repository.url(), &into.to_string_lossy()])
     };
     assert!(fetch(Profile::Filters, "tree:1").status.success());
     let refused = fetch(Profile::GithubLike, "tree:1");
-    assert!(
-        stderr(&refused).contains("tree filter allows max depth 0"),
-        "{}",
-        stderr(&refused)
-    );
+    assert!(stderr(&refused).contains("tree filter allows max depth 0"), "{}", stderr(&refused));
     assert!(fetch(Profile::GithubLike, "tree:0").status.success());
     assert!(fetch(Profile::GithubLike, "blob:none").status.success());
     let combined = fetch(Profile::GithubLike, "combine:blob:none+tree:0");
-    assert!(
-        stderr(&combined).contains("filter 'combine' not supported"),
-        "{}",
-        stderr(&combined)
-    );
+    assert!(stderr(&combined).contains("filter 'combine' not supported"), "{}", stderr(&combined));
     let ignored = fetch(Profile::NoFilters, "blob:none");
-    assert!(
-        stderr(&ignored).contains("filtering not recognized by server"),
-        "{}",
-        stderr(&ignored)
-    );
+    assert!(stderr(&ignored).contains("filtering not recognized by server"), "{}", stderr(&ignored));
 }
 
 #[test]
 fn a_folder_can_be_no_git_server_at_all() {
     let server = GitServer::start(&Settings::default().answer("busy", 503, &[], "busy\n")).unwrap();
     let output = client(&server, &["ls-remote", &server.url("busy/flow.git")]);
-    assert!(
-        stderr(&output).contains("returned error: 503"),
-        "{}",
-        stderr(&output)
-    );
+    assert!(stderr(&output).contains("returned error: 503"), "{}", stderr(&output));
 }
 
 #[test]
@@ -253,11 +149,7 @@ fn plain_http_is_served_when_asked_for() {
     let server = GitServer::start(&Settings::default().plain_http()).unwrap();
     let repository = server.repository("flow").file("a", "1").create().unwrap();
     assert!(repository.url().starts_with("http://"));
-    assert!(
-        client(&server, &["ls-remote", repository.url()])
-            .status
-            .success()
-    );
+    assert!(client(&server, &["ls-remote", repository.url()]).status.success());
 }
 
 #[test]
@@ -282,11 +174,7 @@ fn a_killed_process_takes_its_server_along() {
     }
     let temporary = tempfile::tempdir().unwrap();
     let mut process = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "a_killed_process_takes_its_server_along",
-            "--nocapture",
-        ])
+        .args(["--exact", "a_killed_process_takes_its_server_along", "--nocapture"])
         .env(SERVE_UNTIL_KILLED, "1")
         // A killed process can't remove its repositories: keep them where this test does.
         .env("TMPDIR", temporary.path())
@@ -300,9 +188,7 @@ fn a_killed_process_takes_its_server_along() {
         .parse()
         .unwrap();
     let mut connection = TcpStream::connect(address).unwrap();
-    connection
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
+    connection.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
 
     process.kill().unwrap();
     process.wait().unwrap();
@@ -310,8 +196,7 @@ fn a_killed_process_takes_its_server_along() {
     // The server's end closes the connection, with or without a reset; a server that lives lets the read time out.
     let ended = connection.read(&mut [0]);
     assert!(
-        matches!(&ended, Ok(0))
-            || matches!(&ended, Err(error) if error.kind() == ErrorKind::ConnectionReset),
+        matches!(&ended, Ok(0)) || matches!(&ended, Err(error) if error.kind() == ErrorKind::ConnectionReset),
         "{ended:?}"
     );
 }
