@@ -1,1 +1,4 @@
-//! Not built yet.
+//! Admission.
+pub mod json;
+pub mod patch;
+pub mod plan;

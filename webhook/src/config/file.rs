@@ -145,7 +145,7 @@ logFormat: json
         assert_eq!(config.image_pull_policy.as_deref(), Some("Never"));
         assert_eq!((&*config.timeout, &*config.max_bytes, &*config.max_files), ("90s", "1000000", "5"));
         assert_eq!((&*config.allowed_hosts(), &*config.allowed_schemes()), ("github.com,*.corp", "https"));
-        assert_eq!((&*config.github_hosts, &*config.gitlab_hosts), ("github.com,ghe.corp", ""));
+        assert_eq!((&*config.github_hosts, &*config.gitlab_hosts), ("github.com,ghe.corp", "none.invalid"));
         assert_eq!(config.credentials_secret.as_deref(), Some("git"));
         assert_eq!(config.proxy.https.as_deref(), Some("http://proxy:3128"));
         assert_eq!((config.proxy.http, config.proxy.no.as_deref()), (None, Some(".corp")));

@@ -144,14 +144,19 @@ impl Kind for Hosts {
     }
 }
 
-/// Exact host names, kept with commas.
+/// A host that can't exist (RFC 2606).
+const NO_HOST: &str = "none.invalid";
+
+/// Exact host names, kept with commas. An empty list means "no host", and is passed on as a host
+/// that can't exist: to init-fetcher an empty value would mean its default.
 #[derive(Debug)]
 pub struct ExactHosts;
 
 impl Kind for ExactHosts {
     type Value = String;
     fn read(list: &str) -> Result<String, String> {
-        Ok(policy::parse_exact_hosts(list).map_err(|error| error.to_string())?.join(","))
+        let hosts = policy::parse_exact_hosts(list).map_err(|error| error.to_string())?;
+        Ok(if hosts.is_empty() { NO_HOST.to_owned() } else { hosts.join(",") })
     }
 }
 
