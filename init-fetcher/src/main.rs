@@ -1,1 +1,3 @@
+//! Entry point.
+
 fn main() {}

@@ -1,1 +1,24 @@
-//! placeholder
+//! Delivers workflows to session pods: the admission webhook that injects the init container, and
+//! the status controller that tells the session what became of it.
+//!
+//! ```text
+//! AdmissionReview -> admit (review -> session -> plan -> patch) -> AdmissionReview
+//! pod, session    -> status (outcome -> condition -> write)     -> AgenticSession
+//! ```
+//!
+//! `plan`, `patch`, `outcome` and `condition` are functions without I/O, clock or global state; the
+//! rest feeds them.
+
+pub mod admit;
+pub mod args;
+pub mod cabundle;
+pub mod cli;
+pub mod config;
+pub mod leader;
+pub mod metrics;
+pub mod replica;
+pub mod serve;
+pub mod server;
+pub mod session;
+pub mod status;
+pub mod telemetry;

@@ -1,1 +1,7 @@
-fn main() {}
+//! Entry point, see [`workflow_injector::args`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    workflow_injector::args::run()
+}

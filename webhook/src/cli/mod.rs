@@ -1,0 +1,3 @@
+//! Commands for a person at a terminal.
+
+pub mod render;
