@@ -50,12 +50,12 @@ fn merge(into: &mut Value, change: Value) {
 }
 
 /// Our init container in this state.
-fn state(state: Value) -> Value {
+fn state(state: &Value) -> Value {
     json!({"status": {"initContainerStatuses": [{"name": INIT_CONTAINER, "state": state}]}})
 }
 
 fn ended(code: i32, reason: &str, message: &str) -> Value {
-    state(json!({"terminated": {
+    state(&json!({"terminated": {
         "exitCode": code, "reason": reason, "message": message, "finishedAt": "2026-01-01T00:00:20Z",
     }}))
 }
@@ -132,9 +132,9 @@ fn waiting_and_running_is_fetching() {
     for (name, change) in [
         ("not scheduled", json!({})),
         ("no status yet", json!({"status": {"initContainerStatuses": []}})),
-        ("waiting for its turn", state(json!({"waiting": {"reason": "PodInitializing"}}))),
-        ("waiting, nobody says why", state(json!({"waiting": {}}))),
-        ("running", state(json!({"running": {"startedAt": "2026-01-01T00:00:12Z"}}))),
+        ("waiting for its turn", state(&json!({"waiting": {"reason": "PodInitializing"}}))),
+        ("waiting, nobody says why", state(&json!({"waiting": {}}))),
+        ("running", state(&json!({"running": {"startedAt": "2026-01-01T00:00:12Z"}}))),
         ("being deleted", json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:15Z"}})),
         (
             "running a second time",
@@ -212,7 +212,7 @@ fn want_of_memory_is_told_from_other_kills() {
 #[test]
 fn an_image_that_cannot_be_pulled_is_one_outcome_whatever_the_kubelet_says() {
     for reason in NO_IMAGE {
-        let change = state(json!({"waiting": {"reason": reason, "message": format!("{reason}: 17")}}));
+        let change = state(&json!({"waiting": {"reason": reason, "message": format!("{reason}: 17")}}));
         assert_eq!(failure(change), Failure::NoImage { image: IMAGE.into() }, "{reason}");
     }
 }
@@ -224,7 +224,7 @@ fn a_container_that_cannot_be_made_or_started_failed() {
         other => panic!("{other:?}"),
     };
     let waiting =
-        |reason: &str| state(json!({"waiting": {"reason": reason, "message": "secret \"x\" not found"}}));
+        |reason: &str| state(&json!({"waiting": {"reason": reason, "message": "secret \"x\" not found"}}));
     for (change, expected) in [
         (waiting("CreateContainerConfigError"), "CreateContainerConfigError: secret \"x\" not found"),
         (waiting("CreateContainerError"), "CreateContainerError"),
