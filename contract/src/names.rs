@@ -18,6 +18,10 @@ pub const OPT_OUT: &str = "false";
 pub const INJECTOR: &str = "workflow-injector";
 /// Optional Secret with git credentials in the session's namespace.
 pub const CREDENTIALS_SECRET: &str = "workflow-credentials";
+/// How every refusal of ours begins, so that one is told from any other webhook's.
+pub const REFUSAL_PREFIX: &str = "workflow-injector: ";
+/// Secret in the injector's own namespace with what it serves; made at run time.
+pub const TLS_SECRET: &str = "workflow-injector-tls";
 /// Where the webhook's config file is mounted.
 pub const CONFIG_FILE: &str = "/etc/workflow-injector/config.yaml";
 /// Prefix of every metric.

@@ -1,1 +1,111 @@
-//! Not built yet.
+//! The command line, and which function each command is.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use workflow_contract::limits::{LimitError, parse_duration};
+use workflow_contract::names::CONFIG_FILE;
+
+use crate::cli::render;
+use crate::serve;
+use crate::telemetry::{self, LogFormat};
+
+/// Delivers workflows to session pods.
+#[derive(Debug, Parser)]
+#[command(name = "workflow-injector", version)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the webhook
+    Serve(Serve),
+    /// Show what admission would do with a pod, without a cluster
+    ///
+    /// Exits 0 also when nothing is to be done; 1 where admission would deny the pod, with the
+    /// refusal; 2 when an input can't be read.
+    Render(Render),
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Serve {
+    /// Config file; re-read when it changes
+    #[arg(long, value_name = "FILE", default_value = CONFIG_FILE)]
+    pub config: PathBuf,
+    /// Folder with tls.crt, tls.key and ca.crt, kept by another issuer; without it the certificates
+    /// are made and kept in a Secret
+    #[arg(long, value_name = "DIR")]
+    pub tls_dir: Option<PathBuf>,
+    /// Address for HTTPS: /mutate
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:8443")]
+    pub listen: SocketAddr,
+    /// Address for HTTP: /healthz, /readyz, /metrics
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:8080")]
+    pub listen_ops: SocketAddr,
+    /// How long to serve on after SIGTERM, for API servers that have not heard of it yet
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = duration)]
+    pub drain: Duration,
+    /// Form of the logs
+    #[arg(long, value_name = "FORMAT", env = "LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// Arguments of `render`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Render {
+    /// The pod, as JSON or YAML; `-` is stdin
+    #[arg(long, value_name = "FILE")]
+    pub pod: PathBuf,
+    /// Its AgenticSession, as JSON or YAML; `-` is stdin
+    #[arg(long, value_name = "FILE")]
+    pub session: PathBuf,
+    /// Config file; without it the defaults hold
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What to write, in the form of the pod's file
+    #[arg(short, long, value_name = "WHAT", default_value = "pod")]
+    pub output: render::Output,
+}
+
+fn duration(text: &str) -> Result<Duration, LimitError> {
+    parse_duration(text)
+}
+
+/// Runs what the command line says.
+#[must_use]
+pub fn run() -> ExitCode {
+    match Args::parse().command {
+        Command::Serve(args) => {
+            telemetry::start(args.log_format);
+            serve::run(args)
+        }
+        Command::Render(args) => render::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_listens_where_the_manifests_say() {
+        let Command::Serve(args) = Args::parse_from(["workflow-injector", "serve"]).command else {
+            panic!("serve is a command");
+        };
+        assert_eq!((args.listen.port(), args.listen_ops.port()), (8443, 8080));
+        assert_eq!(args.config, PathBuf::from("/etc/workflow-injector/config.yaml"));
+    }
+}

@@ -1,3 +1,7 @@
-//! Entry point.
+//! Entry point, see [`workflow_injector::args`].
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    workflow_injector::args::run()
+}

@@ -1,1 +1,135 @@
-//! Not built yet.
+//! What is counted, for Prometheus. Few labels, each with few values: nothing of a session's author
+//! ever becomes one.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+use workflow_contract::names::METRICS_PREFIX;
+
+/// Upper bounds, in seconds: a decision takes less than a millisecond, a look-up a few, and after
+/// 5 s the API server has given up.
+const BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 2.5, 5.0];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Decision {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    reason: String,
+}
+
+/// All metrics of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    decisions: Family<Decision, Counter>,
+    duration: Histogram,
+    outcomes: Family<Outcome, Counter>,
+    certificate_expiry: Gauge,
+    config_current: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix(METRICS_PREFIX);
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "Version of this replica", version);
+        let decisions = Family::default();
+        registry.register("admission_decisions", "Admission requests by outcome", decisions.clone());
+        let duration = Histogram::new(BUCKETS);
+        registry.register_with_unit(
+            "admission_duration",
+            "Time from a request's body to its answer",
+            Unit::Seconds,
+            duration.clone(),
+        );
+        let outcomes = Family::default();
+        registry.register("status_outcomes", "Conditions written, by reason", outcomes.clone());
+        let certificate_expiry = Gauge::default();
+        registry.register_with_unit(
+            "certificate_expiry_timestamp",
+            "When the served certificate expires (Unix time); 0 while none is served",
+            Unit::Seconds,
+            certificate_expiry.clone(),
+        );
+        let config_current = Gauge::default();
+        config_current.set(1);
+        registry.register(
+            "config_current",
+            "1 while the config file as it is now is used, 0 while it is broken and an older one is",
+            config_current.clone(),
+        );
+        Self { registry, decisions, duration, outcomes, certificate_expiry, config_current }
+    }
+}
+
+impl Metrics {
+    /// Counts an admission request.
+    pub fn decided(&self, outcome: &'static str, took: Duration) {
+        self.decisions.get_or_create(&Decision { outcome }).inc();
+        self.duration.observe(took.as_secs_f64());
+    }
+
+    /// Counts a condition that was written with this reason.
+    pub fn outcome(&self, reason: &str) {
+        self.outcomes.get_or_create(&Outcome { reason: reason.to_owned() }).inc();
+    }
+
+    /// Records when the served certificate expires.
+    pub fn certificate_expires(&self, at: Option<Timestamp>) {
+        self.certificate_expiry.set(at.map_or(0, Timestamp::as_second));
+    }
+
+    /// Records whether the config file as it is now is used.
+    pub fn config_is_current(&self, current: bool) {
+        self.config_current.set(i64::from(current));
+    }
+
+    /// All metrics in the OpenMetrics text format, with its content type.
+    ///
+    /// # Errors
+    /// Never in practice: writing to a string does not fail.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry)?;
+        Ok(out)
+    }
+}
+
+/// Content type of [`Metrics::encode`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_the_published_ones() {
+        let metrics = Metrics::default();
+        metrics.decided("injected", Duration::from_millis(2));
+        metrics.outcome("Reconciled");
+        metrics.certificate_expires(Some(Timestamp::from_second(1_700_000_000).unwrap()));
+        metrics.config_is_current(false);
+        let text = metrics.encode().unwrap();
+        for line in [
+            r#"workflow_injector_admission_decisions_total{outcome="injected"} 1"#,
+            "workflow_injector_admission_duration_seconds_count 1",
+            r#"workflow_injector_admission_duration_seconds_bucket{le="0.001"} 0"#,
+            r#"workflow_injector_status_outcomes_total{reason="Reconciled"} 1"#,
+            "workflow_injector_certificate_expiry_timestamp_seconds 1700000000",
+            "workflow_injector_config_current 0",
+            concat!(r#"workflow_injector_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+}

@@ -1,1 +1,146 @@
-//! Not built yet.
+//! `serve`: puts the parts together and runs them until SIGTERM.
+//!
+//! No decision is made here; the parts get what they need and are joined by channels and `Arc`s.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use workflow_certs::files::{Folder, POLL};
+use workflow_certs::{Resolver, Serving};
+use workflow_contract::names::CONFIG_FILE;
+
+use crate::admit::Admission;
+use crate::admit::session::Sessions;
+use crate::args::Serve;
+use crate::config::{self, Config, Watched};
+use crate::metrics::Metrics;
+use crate::server::{self, Ops, Phase};
+
+/// Runs to the end. The exit code says whether it was a good one.
+#[must_use]
+pub fn run(args: Serve) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ended = runtime.context("failed to start the async runtime").and_then(|runtime| runtime.block_on(serve(args)));
+    match ended {
+        Ok(code) => code,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "the webhook could not be started");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(args: Serve) -> anyhow::Result<ExitCode> {
+    let Serve { config, tls_dir, listen, listen_ops, drain, log_format: _ } = args;
+    let mut tasks = JoinSet::new();
+    let metrics = Arc::new(Metrics::default());
+    let config = watch_config(&config, &metrics, &mut tasks)?;
+    let resolver = Arc::new(Resolver::default());
+    follow_certificates(tls_dir.as_deref(), &resolver, &mut tasks)?;
+    // kube's TLS takes the process-wide provider; a second call in one process changes nothing.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let client = kube::Client::try_default().await.context("failed to find a cluster to talk to")?;
+    let sessions = Sessions::new(Arc::new(client), None);
+
+    let (phase, phases) = watch::channel(Phase::Serving);
+    let admission = Admission::new(sessions, config, Arc::clone(&metrics)).router();
+    let ops = ops(&metrics, &resolver, &phases).router();
+    let tls = server::tls_config(resolver).context("failed to set up TLS")?;
+    let (https, http) = (bind(listen).await?, bind(listen_ops).await?);
+    tracing::info!(%listen, %listen_ops, version = env!("CARGO_PKG_VERSION"), "serving");
+    let servers = async {
+        tokio::join!(
+            server::serve(https, Some(tls), admission, phases.clone()),
+            server::serve(http, None, ops, phases.clone()),
+        )
+    };
+    let mut signals = signals(&mut tasks)?;
+    tokio::pin!(servers);
+    let in_peace = tokio::select! {
+        in_peace = server::drained(&phase, drain, &mut signals) => in_peace,
+        _ = &mut servers => false,
+    };
+    if !in_peace {
+        tracing::warn!("second signal, not waiting for open connections");
+        return Ok(ExitCode::FAILURE);
+    }
+    servers.await;
+    tracing::info!("ended");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts to follow the config file. At its default place it may be absent: then the defaults hold.
+fn watch_config(
+    path: &Path,
+    metrics: &Arc<Metrics>,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<Arc<ArcSwap<Config>>> {
+    if path == Path::new(CONFIG_FILE) && !path.exists() {
+        tracing::warn!(path = CONFIG_FILE, "no config file, the defaults hold");
+        return Ok(Arc::default());
+    }
+    let watched = Watched::open(path)?;
+    let (current, metrics) = (watched.current(), Arc::clone(metrics));
+    tasks.spawn(config::watch(watched, config::POLL, move |good| metrics.config_is_current(good)));
+    Ok(current)
+}
+
+/// Starts to follow the pair that is to be served.
+fn follow_certificates(
+    tls_dir: Option<&Path>,
+    resolver: &Arc<Resolver>,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<()> {
+    let Some(folder) = tls_dir else {
+        anyhow::bail!("self-managed certificates are not wired yet; name a folder with --tls-dir");
+    };
+    let (bundle, _) = watch::channel(None);
+    let folder = Folder::open(folder, Arc::clone(resolver), bundle, Timestamp::now())?;
+    tasks.spawn(folder.follow(POLL));
+    Ok(())
+}
+
+/// What the kubelet and Prometheus are told.
+fn ops(metrics: &Arc<Metrics>, resolver: &Arc<Resolver>, phases: &watch::Receiver<Phase>) -> Ops {
+    let (phases, ready, expiry) = (phases.clone(), Arc::clone(resolver), Arc::clone(resolver));
+    Ops::new(Arc::clone(metrics))
+        .ready_when(move || (*phases.borrow() != Phase::Serving).then(|| "draining".to_owned()))
+        .ready_when(move || match ready.serving(Timestamp::now()) {
+            Serving::Until(_) => None,
+            Serving::Nothing => Some("no certificate loaded yet".to_owned()),
+            Serving::Expired(at) => Some(format!("the certificate expired at {at}")),
+        })
+        .before_metrics(move |metrics| {
+            metrics.certificate_expires(expiry.facts().map(|facts| facts.not_after));
+        })
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("failed to listen on {address}"))
+}
+
+/// SIGTERM (the kubelet's) and SIGINT (a person's), as they come.
+fn signals(tasks: &mut JoinSet<()>) -> anyhow::Result<mpsc::Receiver<()>> {
+    let (sender, receiver) = mpsc::channel(2);
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut signals = signal(kind).context("failed to listen for signals")?;
+        let sender = sender.clone();
+        tasks.spawn(async move {
+            while signals.recv().await.is_some() {
+                if sender.send(()).await.is_err() {
+                    break;
+                }
+            }
+        });
+    }
+    Ok(receiver)
+}

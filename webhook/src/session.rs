@@ -141,6 +141,20 @@ fn lenient_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Tim
     Ok(text.and_then(|text| text.parse().ok()))
 }
 
+/// Whether a text can be the name of an object such as a session or a Secret (a DNS subdomain). What
+/// can't is never asked for: an ownerReference's name is not checked by the API server, and with a
+/// `/` in it a request would go somewhere else.
+#[must_use]
+pub fn is_object_name(name: &str) -> bool {
+    let part = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('-')
+            && !part.ends_with('-')
+            && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    name.len() <= 253 && name.split('.').all(part)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

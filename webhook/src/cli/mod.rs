@@ -1,1 +1,3 @@
-//! Not built yet.
+//! Commands for a person at a terminal.
+
+pub mod render;

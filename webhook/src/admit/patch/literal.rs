@@ -1,0 +1,78 @@
+//! Values of variables as the kubelet must see them, so that the container sees what is meant.
+//!
+//! The kubelet expands `$(NAME)` in a value from the variables before it, and turns `$$` into `$`.
+//! A session's author could so have `$(BOT_TOKEN)` carried in a path, from there into an error and
+//! into the status that many can read.
+
+use serde_json::{Value, json};
+
+/// A value that the container is to see exactly as it is here. NUL can't stand in an environment
+/// and would keep the container from starting, without a word; another control character in its
+/// place is refused by the init container in a sentence.
+pub fn doubled(text: &str) -> String {
+    text.replace('$', "$$").replace('\0', "\u{1}")
+}
+
+/// A value of another container (so written for the kubelet already), with every reference in it
+/// made literal: what it would refer to is not there, or is a secret.
+pub fn without_references(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    let mut rest = value;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        out.push_str("$$");
+        rest = &rest[at + 1..];
+        rest = rest.strip_prefix('$').unwrap_or(rest);
+    }
+    out.push_str(rest);
+    out
+}
+
+/// A variable with that value. The API server drops an empty `value`, so that it is not written.
+pub fn variable(name: &str, kubelet_value: String) -> Value {
+    if kubelet_value.is_empty() { json!({"name": name}) } else { json!({"name": name, "value": kubelet_value}) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kubelet makes of a value where no variable is known (its `expansion.Expand`).
+    fn expanded(value: &str) -> String {
+        let mut out = String::new();
+        let mut chars = value.chars().peekable();
+        while let Some(c) = chars.next() {
+            out.push(c);
+            if c == '$' && chars.peek() == Some(&'$') {
+                chars.next();
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn the_container_sees_a_doubled_value_as_it_was() {
+        for text in ["", "a", "$(BOT_TOKEN)", "$$(X)", "a$", "$$$"] {
+            assert_eq!(expanded(&doubled(text)), text);
+            assert!(!doubled(text).replace("$$", "").contains('$'));
+        }
+        assert_eq!(doubled("$(BOT_TOKEN)/x"), "$$(BOT_TOKEN)/x");
+    }
+
+    #[test]
+    fn a_copied_value_keeps_its_meaning_and_loses_its_references() {
+        for (value, copied) in
+            [("http://x", "http://x"), ("$(A)/b", "$$(A)/b"), ("$$(A)", "$$(A)"), ("$$$(A)", "$$$$(A)"), ("a$", "a$$")]
+        {
+            assert_eq!(without_references(value), copied);
+            assert_eq!(expanded(value), expanded(copied));
+        }
+    }
+
+    #[test]
+    fn nul_becomes_a_character_that_the_init_container_can_refuse() {
+        assert!(workflow_contract::RepoUrl::parse(&doubled("https://h/a\0b")).is_err());
+        assert!(workflow_contract::RepoPath::parse(&doubled("a\0b")).is_err());
+        assert!(workflow_contract::RefName::parse(&doubled("a\0b")).is_err());
+    }
+}

@@ -1,0 +1,147 @@
+//! `render`: what admission would do with a pod, offline.
+//!
+//! The same functions as in `admit`, fed from files. Standard output is the result and nothing else;
+//! what a person should know besides goes to standard error.
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+use serde_json::Value;
+
+use crate::admit::json::Json;
+use crate::admit::patch::{Patch, patch};
+use crate::admit::plan::{self, Decision, Lookup};
+use crate::args::Render;
+use crate::config::{Config, Watched};
+use crate::session::AgenticSession;
+
+/// What is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// The pod as it would be created
+    Pod,
+    /// The JSON Patch (RFC 6902)
+    Patch,
+}
+
+/// Form of an input, and so of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json,
+    Yaml,
+}
+
+/// What came of a pod.
+#[derive(Debug)]
+enum Rendered {
+    /// Text for standard output, and a remark.
+    Output(String, Option<String>),
+    /// The refusal.
+    Refused(String),
+}
+
+/// Runs the command.
+#[must_use]
+pub fn run(args: &Render) -> ExitCode {
+    let done = inputs(args).and_then(|(pod, session, config)| render(&pod, &session, &config, args.output));
+    let (code, out, remark) = match done {
+        Ok(Rendered::Output(text, remark)) => (0, text, remark),
+        Ok(Rendered::Refused(sentence)) => (1, String::new(), Some(sentence)),
+        Err(error) => (2, String::new(), Some(format!("{error:#}"))),
+    };
+    // Nobody is left to tell when these fail.
+    let _ = std::io::stdout().write_all(out.as_bytes());
+    if let Some(remark) = remark {
+        let _ = writeln!(std::io::stderr(), "{remark}");
+    }
+    ExitCode::from(code)
+}
+
+fn inputs(args: &Render) -> anyhow::Result<(String, String, Config)> {
+    let stdin = Path::new("-");
+    ensure!(args.pod != stdin || args.session != stdin, "only one of --pod and --session can be stdin");
+    let config = match &args.config {
+        Some(path) => Config::clone(&Watched::open(path)?.current().load()),
+        None => Config::default(),
+    };
+    Ok((read(&args.pod)?, read(&args.session)?, config))
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("failed to read stdin")?;
+        return Ok(text);
+    }
+    std::fs::read_to_string(path).with_context(|| format!("failed to read `{}`", path.display()))
+}
+
+fn render(pod: &str, session: &str, config: &Config, output: Output) -> anyhow::Result<Rendered> {
+    let (form, mut pod) = parse(pod, "Pod")?;
+    let (_, session) = parse(session, "AgenticSession")?;
+    let session: AgenticSession =
+        serde_json::from_value(session).context("failed to read the AgenticSession")?;
+    let (patch, remark) = match decide(&pod, session, config) {
+        Ok(decided) => decided,
+        Err(refusal) => return Ok(Rendered::Refused(refusal)),
+    };
+    let result = match output {
+        Output::Patch => serde_json::to_value(&patch)?,
+        Output::Pod => {
+            json_patch::patch(&mut pod, &patch).context("failed to apply the patch")?;
+            pod
+        }
+    };
+    Ok(Rendered::Output(write(form, &result)?, remark))
+}
+
+/// The patch and a remark, or the refusal.
+fn decide(
+    pod: &Value,
+    session: AgenticSession,
+    config: &Config,
+) -> Result<(Patch, Option<String>), String> {
+    let pod = Json::from(pod);
+    let unchanged = |skip: plan::Skip| Ok((Patch::default(), Some(format!("unchanged: {skip}"))));
+    let owner = match plan::owner(&pod) {
+        Ok(owner) => owner,
+        Err(skip) => return unchanged(skip),
+    };
+    let namespace = session.metadata.namespace.clone().unwrap_or_default();
+    let named = session.metadata.name.as_deref() == Some(owner.name);
+    let lookup = if named { Lookup::Found(Arc::new(session)) } else { Lookup::Missing };
+    match plan::decide(owner, &namespace, &lookup) {
+        Decision::Skip(skip) => unchanged(skip),
+        Decision::Refuse(refusal) => Err(refusal.message),
+        Decision::Inject(plan) => {
+            let patch = patch(&pod, &plan, config);
+            let unchanged = patch.is_empty().then(|| "unchanged: it is as it should be".to_owned());
+            Ok((patch, plan.trouble(&config.policy).or(unchanged)))
+        }
+    }
+}
+
+fn parse(text: &str, kind: &str) -> anyhow::Result<(Form, Value)> {
+    let form = if text.trim_start().starts_with('{') { Form::Json } else { Form::Yaml };
+    let value: Value = match form {
+        Form::Json => serde_json::from_str(text).with_context(|| format!("the {kind} is not valid JSON"))?,
+        Form::Yaml => serde_saphyr::from_str(text).with_context(|| format!("the {kind} is not valid YAML"))?,
+    };
+    let found = value["kind"].as_str().unwrap_or("nothing with a kind");
+    ensure!(found == kind, "expected a {kind}, found {found}");
+    Ok((form, value))
+}
+
+fn write(form: Form, value: &Value) -> anyhow::Result<String> {
+    let mut text = match form {
+        Form::Json => serde_json::to_string_pretty(value)?,
+        Form::Yaml => serde_saphyr::to_string(value).context("failed to write YAML")?,
+    };
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    Ok(text)
+}
