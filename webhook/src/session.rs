@@ -135,12 +135,6 @@ impl ActiveWorkflow {
     }
 }
 
-/// A text that is no time counts as absent: the CRD need not say that these are times.
-fn lenient_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-    let text = Option::<String>::deserialize(deserializer)?;
-    Ok(text.and_then(|text| text.parse().ok()))
-}
-
 /// Whether a text can be the name of an object such as a session or a Secret (a DNS subdomain). What
 /// can't is never asked for: an ownerReference's name is not checked by the API server, and with a
 /// `/` in it a request would go somewhere else.
@@ -153,6 +147,12 @@ pub fn is_object_name(name: &str) -> bool {
             && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
     };
     name.len() <= 253 && name.split('.').all(part)
+}
+
+/// A text that is no time counts as absent: the CRD need not say that these are times.
+fn lenient_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    Ok(text.and_then(|text| text.parse().ok()))
 }
 
 #[cfg(test)]
