@@ -29,7 +29,9 @@ use crate::server::{self, Ops, Phase};
 #[must_use]
 pub fn run(args: Serve) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ended = runtime.context("failed to start the async runtime").and_then(|runtime| runtime.block_on(serve(args)));
+    let ended = runtime
+        .context("failed to start the async runtime")
+        .and_then(|runtime| runtime.block_on(serve(args)));
     match ended {
         Ok(code) => code,
         Err(error) => {

@@ -135,8 +135,9 @@ async fn mutate(State(admission): State<Arc<Admission>>, request: Request) -> Re
 
 /// The whole body, within the limit.
 async fn read(request: Request) -> Result<body::Bytes, (StatusCode, String)> {
-    let too_large =
-        || (StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {MAX_BODY} bytes, the limit here"));
+    let too_large = || {
+        (StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {MAX_BODY} bytes, the limit here"))
+    };
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     if announced.and_then(|length| length.parse().ok()).is_some_and(|length: usize| length > MAX_BODY) {
         return Err(too_large());

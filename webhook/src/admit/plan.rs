@@ -150,7 +150,7 @@ pub fn decide<'s>(owner: Owner<'_>, namespace: &str, lookup: &'s Lookup) -> Deci
         Lookup::Unavailable(why) => return Decision::Refuse(unavailable(owner, namespace, why)),
     };
     let session_uid = session.metadata.uid.as_deref().unwrap_or_default();
-    if session_uid != owner.uid {
+    if session_uid != owner.uid || session_uid.is_empty() {
         return Decision::Refuse(another(owner, namespace, session_uid));
     }
     if session.opted_out() {
@@ -183,9 +183,7 @@ impl Plan<'_> {
         let checked = RepoUrl::parse(self.git_url)
             .map_err(|error| error.to_string())
             .and_then(|url| policy.check(&url).map_err(|error| error.to_string()))
-            .and_then(|()| {
-                RefName::parse(self.branch.unwrap_or_default()).map_err(|error| error.to_string())
-            })
+            .and_then(|()| RefName::parse(self.branch.unwrap_or_default()).map_err(|error| error.to_string()))
             .and_then(|_| RepoPath::parse(self.path.unwrap_or_default()).map_err(|error| error.to_string()));
         checked.err().map(|why| format!("the session's workflow can't be fetched: {}", text::one_line(&why)))
     }
@@ -193,7 +191,10 @@ impl Plan<'_> {
 
 fn missing(owner: Owner<'_>, namespace: &str) -> Refusal {
     let session = shown(owner, namespace);
-    refusal(403, &format!("the AgenticSession {session} that controls it does not exist; create the session again"))
+    refusal(
+        403,
+        &format!("the AgenticSession {session} that controls it does not exist; create the session again"),
+    )
 }
 
 fn another(owner: Owner<'_>, namespace: &str, uid: &str) -> Refusal {

@@ -23,7 +23,9 @@ pub enum ReviewError {
     #[error("the body is not an AdmissionReview: {0}")]
     Malformed(String),
     /// Another kind or version.
-    #[error("the body is `{kind}` of `{api_version}`; only AdmissionReview of admission.k8s.io/v1 is understood")]
+    #[error(
+        "the body is `{kind}` of `{api_version}`; only AdmissionReview of admission.k8s.io/v1 is understood"
+    )]
     Kind {
         /// Its `kind`.
         kind: String,

@@ -218,7 +218,10 @@ mod tests {
     async fn a_name_that_leads_elsewhere_is_not_asked_for() {
         for name in ["", "../../pods/x", "a/b", "A", "a?b", "..", &"x".repeat(254)] {
             let owner = Owner { name, uid: "u" };
-            assert!(matches!(find(vec![Ok(Some(session("u")))], None, owner).await, Lookup::Missing), "{name}");
+            assert!(
+                matches!(find(vec![Ok(Some(session("u")))], None, owner).await, Lookup::Missing),
+                "{name}"
+            );
         }
     }
 }

@@ -99,11 +99,7 @@ fn render(pod: &str, session: &str, config: &Config, output: Output) -> anyhow::
 }
 
 /// The patch and a remark, or the refusal.
-fn decide(
-    pod: &Value,
-    session: AgenticSession,
-    config: &Config,
-) -> Result<(Patch, Option<String>), String> {
+fn decide(pod: &Value, session: AgenticSession, config: &Config) -> Result<(Patch, Option<String>), String> {
     let pod = Json::from(pod);
     let unchanged = |skip: plan::Skip| Ok((Patch::default(), Some(format!("unchanged: {skip}"))));
     let owner = match plan::owner(&pod) {
@@ -128,7 +124,9 @@ fn parse(text: &str, kind: &str) -> anyhow::Result<(Form, Value)> {
     let form = if text.trim_start().starts_with('{') { Form::Json } else { Form::Yaml };
     let value: Value = match form {
         Form::Json => serde_json::from_str(text).with_context(|| format!("the {kind} is not valid JSON"))?,
-        Form::Yaml => serde_saphyr::from_str(text).with_context(|| format!("the {kind} is not valid YAML"))?,
+        Form::Yaml => {
+            serde_saphyr::from_str(text).with_context(|| format!("the {kind} is not valid YAML"))?
+        }
     };
     let found = value["kind"].as_str().unwrap_or("nothing with a kind");
     ensure!(found == kind, "expected a {kind}, found {found}");

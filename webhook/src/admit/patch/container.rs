@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use workflow_contract::env::default::TERMINATION_LOG;
 use workflow_contract::names::INIT_CONTAINER;
 
-use super::pod::Pod;
 use super::environment::{Environment, Variable};
 use super::ops::{LAST, Ops, below, item};
+use super::pod::Pod;
 use super::variables;
 use super::{security, volumes};
 use crate::admit::json::{self, Json};

@@ -30,7 +30,11 @@ pub fn without_references(value: &str) -> String {
 
 /// A variable with that value. The API server drops an empty `value`, so that it is not written.
 pub fn variable(name: &str, kubelet_value: String) -> Value {
-    if kubelet_value.is_empty() { json!({"name": name}) } else { json!({"name": name, "value": kubelet_value}) }
+    if kubelet_value.is_empty() {
+        json!({"name": name})
+    } else {
+        json!({"name": name, "value": kubelet_value})
+    }
 }
 
 #[cfg(test)]
@@ -61,9 +65,13 @@ mod tests {
 
     #[test]
     fn a_copied_value_keeps_its_meaning_and_loses_its_references() {
-        for (value, copied) in
-            [("http://x", "http://x"), ("$(A)/b", "$$(A)/b"), ("$$(A)", "$$(A)"), ("$$$(A)", "$$$$(A)"), ("a$", "a$$")]
-        {
+        for (value, copied) in [
+            ("http://x", "http://x"),
+            ("$(A)/b", "$$(A)/b"),
+            ("$$(A)", "$$(A)"),
+            ("$$$(A)", "$$$$(A)"),
+            ("a$", "a$$"),
+        ] {
             assert_eq!(without_references(value), copied);
             assert_eq!(expanded(value), expanded(copied));
         }

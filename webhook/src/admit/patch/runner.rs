@@ -5,10 +5,10 @@ use workflow_contract::env::{
 };
 use workflow_contract::names::INIT_CONTAINER;
 
-use super::pod::Pod;
 use super::environment::{Environment, Variable};
 use super::literal::{doubled, variable};
 use super::ops::{Ops, item};
+use super::pod::Pod;
 use crate::admit::json;
 use crate::admit::plan::Plan;
 

@@ -3,8 +3,8 @@
 use json_patch::jsonptr::PointerBuf;
 use serde_json::{Map, Value, json};
 
-use super::pod::Pod;
 use super::ops::{Ops, below};
+use super::pod::Pod;
 use crate::admit::json::{self, Json};
 
 /// Who the init container is where the runner is root: the user of the image.

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use workflow_contract::Stamp;
 use workflow_contract::names::STAMP_ANNOTATION;
 
-use super::pod::Pod;
 use super::ops::Ops;
+use super::pod::Pod;
 use crate::admit::json;
 use crate::admit::plan::Plan;
 use crate::config::Config;

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use workflow_contract::env;
 use workflow_contract::names::WORKFLOWS_ROOT;
 
-use super::pod::Pod;
 use super::environment::Variable;
 use super::literal::{doubled, variable, without_references};
+use super::pod::Pod;
 use super::volumes::CREDENTIALS_DIR;
 use crate::admit::json::{self, Json};
 use crate::admit::plan::Plan;

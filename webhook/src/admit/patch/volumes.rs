@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use workflow_contract::names::{WORKFLOWS_ROOT, WORKFLOWS_VOLUME, WORKSPACE_MOUNT};
 
-use super::pod::Pod;
 use super::ops::{Ops, below, item};
+use super::pod::Pod;
 use crate::admit::json::{self, Json};
 use crate::config::Config;
 use json_patch::jsonptr::PointerBuf;
