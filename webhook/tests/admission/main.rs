@@ -1,5 +1,7 @@
 //! Claims about admission, on pods as an API server sends them.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a fixture that fails is a test that fails")]
+
 mod container;
 mod environment;
 mod fixtures;
