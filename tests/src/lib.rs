@@ -1,1 +1,22 @@
-//! placeholder
+//! What the end-to-end tests and the demo are made of.
+//!
+//! ```text
+//!  cluster ── namespace ──┬── operator (stand-in): session -> Secret, pod, Service
+//!                         ├── git server (crate workflow-git-server), trusted by the session pods
+//!                         └── stage: all of these together
+//!  session: written by tests, read by everyone      wait: until an object is as expected
+//!  runner: what the runner (crate session-runner) found at its first instruction
+//! ```
+//!
+//! Tests are in `tests/`, one file for each family; they need a cluster, which `make test` brings up. Nothing here may
+//! know how the injector does its work: it is judged by what the platform and the runner see.
+
+pub mod cluster;
+mod dump;
+pub mod images;
+pub mod namespace;
+pub mod operator;
+pub mod runner;
+pub mod session;
+pub mod stage;
+pub mod wait;

@@ -16,6 +16,7 @@ pub mod cli;
 pub mod config;
 pub mod leader;
 pub mod metrics;
+pub mod replica;
 pub mod serve;
 pub mod server;
 pub mod session;

@@ -14,8 +14,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use workflow_certs::files::{Folder, POLL};
-use workflow_certs::{Resolver, Serving};
+use workflow_certs::Serving;
 use workflow_contract::names::CONFIG_FILE;
 
 use crate::admit::Admission;
@@ -23,6 +22,7 @@ use crate::admit::session::Sessions;
 use crate::args::Serve;
 use crate::config::{self, Config, Watched};
 use crate::metrics::Metrics;
+use crate::replica::{Identity, Replica};
 use crate::server::{self, Ops, Phase};
 
 /// Runs to the end. The exit code says whether it was a good one.
@@ -46,17 +46,18 @@ async fn serve(args: Serve) -> anyhow::Result<ExitCode> {
     let mut tasks = JoinSet::new();
     let metrics = Arc::new(Metrics::default());
     let config = watch_config(&config, &metrics, &mut tasks)?;
-    let resolver = Arc::new(Resolver::default());
-    follow_certificates(tls_dir.as_deref(), &resolver, &mut tasks)?;
     // kube's TLS takes the process-wide provider; a second call in one process changes nothing.
     drop(rustls::crypto::ring::default_provider().install_default());
     let client = kube::Client::try_default().await.context("failed to find a cluster to talk to")?;
-    let sessions = Sessions::new(Arc::new(client), None);
 
     let (phase, phases) = watch::channel(Phase::Serving);
+    let identity = Identity::from_environment();
+    let replica =
+        Replica::start(&client, &identity, tls_dir.as_deref(), Arc::clone(&metrics), phases.clone())?;
+    let sessions = Sessions::new(Arc::new(client), Some(replica.status.sessions.clone()));
     let admission = Admission::new(sessions, config, Arc::clone(&metrics)).router();
-    let ops = ops(&metrics, &resolver, &phases).router();
-    let tls = server::tls_config(resolver).context("failed to set up TLS")?;
+    let ops = ops(&metrics, &replica, &phases).router();
+    let tls = server::tls_config(replica.resolver.clone()).context("failed to set up TLS")?;
     let (https, http) = (bind(listen).await?, bind(listen_ops).await?);
     tracing::info!(%listen, %listen_ops, version = env!("CARGO_PKG_VERSION"), "serving");
     let servers = async {
@@ -76,6 +77,7 @@ async fn serve(args: Serve) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     servers.await;
+    replica.shutdown().await;
     tracing::info!("ended");
     Ok(ExitCode::SUCCESS)
 }
@@ -97,30 +99,19 @@ fn watch_config(
     Ok(current)
 }
 
-/// Starts to follow the pair that is to be served.
-fn follow_certificates(
-    tls_dir: Option<&Path>,
-    resolver: &Arc<Resolver>,
-    tasks: &mut JoinSet<()>,
-) -> anyhow::Result<()> {
-    let Some(folder) = tls_dir else {
-        anyhow::bail!("self-managed certificates are not wired yet; name a folder with --tls-dir");
-    };
-    let (bundle, _) = watch::channel(None);
-    let folder = Folder::open(folder, Arc::clone(resolver), bundle, Timestamp::now())?;
-    tasks.spawn(folder.follow(POLL));
-    Ok(())
-}
-
 /// What the kubelet and Prometheus are told.
-fn ops(metrics: &Arc<Metrics>, resolver: &Arc<Resolver>, phases: &watch::Receiver<Phase>) -> Ops {
-    let (phases, ready, expiry) = (phases.clone(), Arc::clone(resolver), Arc::clone(resolver));
+fn ops(metrics: &Arc<Metrics>, replica: &Replica, phases: &watch::Receiver<Phase>) -> Ops {
+    let (ready, expiry) = (Arc::clone(&replica.resolver), Arc::clone(&replica.resolver));
+    let (phases, horizon) = (phases.clone(), replica.status.horizon.clone());
     Ops::new(Arc::clone(metrics))
         .ready_when(move || (*phases.borrow() != Phase::Serving).then(|| "draining".to_owned()))
         .ready_when(move || match ready.serving(Timestamp::now()) {
             Serving::Until(_) => None,
             Serving::Nothing => Some("no certificate loaded yet".to_owned()),
             Serving::Expired(at) => Some(format!("the certificate expired at {at}")),
+        })
+        .ready_when(move || {
+            (!horizon.borrow().is_complete()).then(|| "sessions and pods not read yet".to_owned())
         })
         .before_metrics(move |metrics| {
             metrics.certificate_expires(expiry.facts().map(|facts| facts.not_after));

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use kube::CustomResource;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use workflow_contract::Source;
 use workflow_contract::names::{INJECT_ANNOTATION, OPT_OUT};
 
@@ -51,6 +51,7 @@ pub struct SessionStatus {
     /// Pending, Creating, Running, Stopping, Stopped, Completed or Failed.
     pub phase: Option<String>,
     /// Start of the current run; rewritten at each one.
+    #[serde(deserialize_with = "lenient_time", skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Timestamp>,
     /// What the operator's drift check compares with the spec.
     pub reconciled_workflow: Option<ReconciledWorkflow>,
@@ -72,6 +73,7 @@ pub struct ReconciledWorkflow {
     /// Cloning, Active or Failed.
     pub status: Option<String>,
     /// Time of the outcome.
+    #[serde(deserialize_with = "lenient_time", skip_serializing_if = "Option::is_none")]
     pub applied_at: Option<Timestamp>,
 }
 
@@ -89,6 +91,7 @@ pub struct Condition {
     /// A sentence.
     pub message: Option<String>,
     /// When the status last changed.
+    #[serde(deserialize_with = "lenient_time", skip_serializing_if = "Option::is_none")]
     pub last_transition_time: Option<Timestamp>,
     /// Generation of the session that this is about.
     pub observed_generation: Option<i64>,
@@ -115,6 +118,14 @@ impl AgenticSession {
     }
 }
 
+impl ReconciledWorkflow {
+    /// The source in the form in which it is compared.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        Source::new(&self.git_url, &self.branch, self.path.as_deref().unwrap_or_default())
+    }
+}
+
 impl ActiveWorkflow {
     /// The source in the form in which it is compared.
     #[must_use]
@@ -136,4 +147,31 @@ pub fn is_object_name(name: &str) -> bool {
             && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
     };
     name.len() <= 253 && name.split('.').all(part)
+}
+
+/// A text that is no time counts as absent: the CRD need not say that these are times.
+fn lenient_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    Ok(text.and_then(|text| text.parse().ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_session_with_nothing_in_it_and_one_with_odd_times() {
+        let bare: AgenticSession =
+            serde_json::from_value(serde_json::json!({"metadata": {}, "spec": {}})).unwrap();
+        assert_eq!((bare.workflow(), &bare.status), (None, &None));
+        let status = serde_json::json!({
+            "startTime": "2026-01-02T03:04:05Z",
+            "conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": "", "extra": 1}],
+            "reconciledWorkflow": {"gitUrl": "u", "branch": "b", "appliedAt": "yesterday"},
+        });
+        let status: SessionStatus = serde_json::from_value(status).unwrap();
+        assert_eq!(status.start_time, "2026-01-02T03:04:05Z".parse().ok());
+        assert_eq!(status.conditions[0].last_transition_time, None);
+        assert_eq!(status.reconciled_workflow.unwrap().applied_at, None);
+    }
 }

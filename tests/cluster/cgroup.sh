@@ -1,0 +1,107 @@
+# shellcheck shell=bash
+# The node's cgroups: made, entered, emptied and removed. They are what tells which processes are the
+# node's: the kernel keeps them right through any crash, which no file with process ids would be.
+
+cgroup_root=/sys/fs/cgroup
+cgroup_name=workflow-injector-node
+
+cgroup_version() {
+  case $(stat -f -c %T "$cgroup_root") in
+    cgroup2fs) echo 2 ;;
+    *) echo 1 ;;
+  esac
+}
+
+# Prints a line "CONTROLLERS PATH" for each v1 hierarchy that this process is in.
+v1_hierarchies() {
+  awk -F: '$2 != "" { print $2, $3 }' /proc/self/cgroup
+}
+
+# Prints the folders of the node's cgroups, in whichever parent they were made.
+cgroup_dirs() {
+  find "$cgroup_root" -type d -name "$cgroup_name" -prune 2>/dev/null || true
+}
+
+cgroup_pids() {
+  local dirs
+  mapfile -t dirs < <(cgroup_dirs)
+  [ ${#dirs[@]} -eq 0 ] && return
+  find "${dirs[@]}" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -un
+}
+
+# v1: below the caller's own cgroup, so that limits put on the caller hold for the node.
+# v2: at the top, since a cgroup with processes of its own can't hand controllers down.
+cgroup_create() {
+  local controllers own parent
+  if [ "$(cgroup_version)" = 2 ]; then
+    mkdir -p "$cgroup_root/$cgroup_name/init"
+    for own in cpu cpuset memory pids io; do
+      echo "+$own" >"$cgroup_root/cgroup.subtree_control" || true
+    done
+    return
+  fi
+  while read -r controllers own; do
+    parent=$cgroup_root/${controllers#name=}
+    [ -d "$parent$own" ] && parent=$parent${own%/}
+    mkdir -p "$parent/$cgroup_name"
+    case ,$controllers, in
+      *,cpuset,*)
+        # A cpuset starts without processors, and takes no process until it has some.
+        cat "$parent/cpuset.cpus" >"$parent/$cgroup_name/cpuset.cpus"
+        cat "$parent/cpuset.mems" >"$parent/$cgroup_name/cpuset.mems"
+        ;;
+    esac
+  done < <(v1_hierarchies)
+}
+
+# cgroup_enter PID [top]: moves a process into the node; on v2 below its top, which hands controllers
+# down to the pods and so may hold no process, but for the moment in which its namespace is made.
+cgroup_enter() {
+  local dir leaf=
+  [ "$(cgroup_version)" = 2 ] && [ "${2:-}" != top ] && leaf=/init
+  while read -r dir; do
+    echo "$1" >"$dir$leaf/cgroup.procs"
+  done < <(cgroup_dirs)
+}
+
+# Inside the node: its cgroups as the only ones there are, where the kubelet and runc look for them.
+cgroup_mount() {
+  local controllers _ mountpoint
+  if [ "$(cgroup_version)" = 2 ]; then
+    mount -t cgroup2 cgroup2 "$cgroup_root"
+    return
+  fi
+  mount -t tmpfs -o mode=755 cgroup "$cgroup_root"
+  while read -r controllers _; do
+    mountpoint=$cgroup_root/${controllers#name=}
+    mkdir "$mountpoint"
+    case $controllers in
+      name=*) mount -t cgroup -o "none,$controllers" cgroup "$mountpoint" ;;
+      *) mount -t cgroup -o "$controllers" cgroup "$mountpoint" ;;
+    esac
+  done < <(v1_hierarchies)
+}
+
+# Ends every process of the node, pods included. Fails if one can't be ended.
+cgroup_kill() {
+  local pids
+  for _ in $(seq 100); do
+    mapfile -t pids < <(cgroup_pids)
+    [ ${#pids[@]} -eq 0 ] && return
+    kill -KILL "${pids[@]}" 2>/dev/null || true
+    sleep 0.1
+  done
+  return 1
+}
+
+# Removes the emptied cgroups. Fails if one stays.
+cgroup_remove() {
+  local dirs
+  for _ in $(seq 50); do
+    mapfile -t dirs < <(cgroup_dirs)
+    [ ${#dirs[@]} -eq 0 ] && return
+    find "${dirs[@]}" -depth -type d -exec rmdir {} + 2>/dev/null || true
+    sleep 0.1
+  done
+  return 1
+}

@@ -1,0 +1,39 @@
+# shellcheck shell=bash
+# Container images: built from the project's Containerfile without an engine, and given to the node.
+
+image_dir=$checkout/target/images
+# Everything that buildah writes is below one folder, which goes when the image is an archive.
+image_store=$image_dir/store
+
+image_buildah() {
+  TMPDIR=$image_store buildah --storage-driver vfs --root "$image_store/root" --runroot "$image_store/run" "$@"
+}
+
+# image_archive TARGET BINARY NAME FILE: builds the Containerfile's TARGET around BINARY, as NAME, into FILE.
+image_archive() {
+  local target=$1 binary=$2 name=$3 file=$4 made_cache=
+  # Where buildah notes what it has pushed; it takes no other place for that.
+  [ -e /var/lib/containers ] || made_cache=1
+  mkdir -p "$image_dir"
+  exec 7>"$image_dir/lock"
+  flock 7
+  rm -rf "$image_store"
+  mkdir -p "$image_store/context"
+  cp -L "$binary" "$image_store/context/$target"
+  {
+    image_buildah bud --isolation chroot --layers=false --cni-config-dir "$image_store/cni" \
+      --file "$checkout/Containerfile" --target "$target" --tag "$name" "$image_store/context" &&
+      image_buildah push "$name" "oci-archive:$file.new:$name" && mv "$file.new" "$file"
+  } >"$image_dir/$target.log" 2>&1 || {
+    tail -n 20 "$image_dir/$target.log" >&2
+    die "the image $name was not built; the whole output: $image_dir/$target.log"
+  }
+  rm -rf "$image_store"
+  [ -z "$made_cache" ] || rm -rf /var/lib/containers
+  exec 7>&-
+}
+
+# image_load FILE: gives an archive to the node's container runtime.
+image_load() {
+  "$cluster_src/node-exec" ctr --namespace k8s.io images import - <"$1" >/dev/null
+}

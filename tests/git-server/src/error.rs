@@ -1,0 +1,59 @@
+//! What can go wrong while a server or a repository is made.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Why a git server or one of its repositories could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum GitServerError {
+    /// The address can't be bound.
+    #[error("failed to listen on {address}")]
+    Listen {
+        /// The address asked for.
+        address: IpAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file of the server can't be written.
+    #[error("failed to write {}", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The CA or the server's certificate can't be made.
+    #[error("failed to issue the server's certificate")]
+    Issue(#[from] rcgen::Error),
+    /// A program can't be started.
+    #[error(
+        "failed to run {program}: are the Debian packages git, lighttpd, lighttpd-mod-openssl and util-linux installed?"
+    )]
+    Run {
+        /// The program.
+        program: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// lighttpd ended instead of serving.
+    #[error("lighttpd ended at start-up: {output}")]
+    NotServing {
+        /// What it printed.
+        output: String,
+    },
+    /// A git command failed.
+    #[error("git {command} failed: {output}")]
+    Git {
+        /// The command's arguments.
+        command: String,
+        /// What it printed on stderr.
+        output: String,
+    },
+    /// A folder rule names something that can't stand in a URL and in lighttpd's configuration as it is.
+    #[error("the folder {folder:?} must be made of lower-case letters, digits and dashes")]
+    FolderName {
+        /// The name asked for.
+        folder: String,
+    },
+}

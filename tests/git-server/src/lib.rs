@@ -1,0 +1,41 @@
+//! A real git server for tests: stock `git http-backend` behind lighttpd, over HTTPS with a certificate authority
+//! made for the occasion.
+//!
+//! Real, because what a fetcher meets in the field (protocol v2 and v0, filters, shallow negotiation, the server's own
+//! words on failure) is easy to imitate wrongly. It needs the Debian packages `git`, `lighttpd`, `lighttpd-mod-openssl`
+//! and `util-linux`, no cluster, and no network but the address it is told to bind.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), workflow_git_server::GitServerError> {
+//! use workflow_git_server::{GitServer, Settings};
+//!
+//! let server = GitServer::start(&Settings::default())?;
+//! let repository = server
+//!     .repository("acme/flow")
+//!     .file("README.md", "# Flow\n")
+//!     .branch("dev")
+//!     .create()?;
+//! assert!(repository.url().starts_with("https://127.0.0.1:"));
+//! # Ok(()) }
+//! ```
+//!
+//! The server ends with the [`GitServer`] that started it, and with the process even when that is killed.
+//! It must not read the user's git configuration, and must not need an entry in `/etc/hosts`.
+
+mod address;
+mod authority;
+mod error;
+mod git;
+mod import;
+mod lighttpd;
+mod profile;
+mod repository;
+mod server;
+mod settings;
+
+pub use address::address_facing;
+pub use error::GitServerError;
+pub use profile::Profile;
+pub use repository::{Repository, RepositoryBuilder};
+pub use server::GitServer;
+pub use settings::Settings;

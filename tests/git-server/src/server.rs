@@ -1,0 +1,162 @@
+//! Starts lighttpd and ends it, in every way a test can end.
+
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+
+use crate::authority;
+use crate::error::GitServerError;
+use crate::git;
+use crate::lighttpd::{Layout, configuration, rule_text};
+use crate::repository::RepositoryBuilder;
+use crate::settings::Settings;
+
+/// Hands the listening socket on: lighttpd takes descriptor 3 if LISTEN_PID is its own process id, which only the
+/// process itself knows before it starts.
+const START: &str = r#"LISTEN_FDS=1 LISTEN_PID=$$ exec lighttpd -D -f "$0" 3<&0 0</dev/null"#;
+
+/// A running git server. Dropping it ends the server and removes its repositories.
+pub struct GitServer {
+    address: SocketAddr,
+    tls: bool,
+    ca: String,
+    folder: tempfile::TempDir,
+    lighttpd: Child,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl GitServer {
+    /// Starts a server on a free port; when this returns, it answers.
+    pub fn start(settings: &Settings) -> Result<Self, GitServerError> {
+        settings.check()?;
+        let folder = tempfile::Builder::new()
+            .prefix("workflow-git-server-")
+            .tempdir()
+            .map_err(|source| GitServerError::Write { path: std::env::temp_dir(), source })?;
+        let listen_failed = |source| GitServerError::Listen { address: settings.address, source };
+        let listener = TcpListener::bind((settings.address, 0)).map_err(listen_failed)?;
+        let address = listener.local_addr().map_err(listen_failed)?;
+        let ca = write_files(settings, address.port(), folder.path())?;
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let lighttpd = start_lighttpd(listener, &folder.path().join("lighttpd.conf"), &log)?;
+        Ok(Self { address, tls: settings.tls, ca, folder, lighttpd, log })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL of anything below this server; `path` starts without a slash.
+    pub fn url(&self, path: &str) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}/{path}", self.address)
+    }
+
+    /// The certificate authority that clients must trust, as PEM.
+    pub fn ca_pem(&self) -> &str {
+        &self.ca
+    }
+
+    /// The same as a file, for `SSL_CERT_FILE` or `GIT_SSL_CAINFO`.
+    pub fn ca_file(&self) -> PathBuf {
+        self.folder.path().join("ca.crt")
+    }
+
+    /// Begins a repository that will be served as `/NAME.git`; `name` may have folders (`acme/flow`).
+    pub fn repository(&self, name: &str) -> RepositoryBuilder {
+        let file = format!("{name}.git");
+        let path = self.folder.path().join(Layout::REPOSITORIES).join(&file);
+        RepositoryBuilder::new(self.url(&file), path)
+    }
+
+    /// What lighttpd and git http-backend have printed so far: why a request failed, in the server's eyes.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+    }
+}
+
+impl Drop for GitServer {
+    fn drop(&mut self) {
+        // It may have ended by itself, which is as good.
+        let _ = self.lighttpd.kill();
+        let _ = self.lighttpd.wait();
+    }
+}
+
+/// Writes everything that lighttpd reads below `root`, and gives the CA as PEM.
+fn write_files(settings: &Settings, port: u16, root: &Path) -> Result<String, GitServerError> {
+    let write = |name: &str, text: &str| {
+        let path = root.join(name);
+        std::fs::write(&path, text).map_err(|source| GitServerError::Write { path, source })
+    };
+    for name in [Layout::REPOSITORIES, Layout::SPOOL] {
+        let path = root.join(name);
+        std::fs::create_dir(&path).map_err(|source| GitServerError::Write { path, source })?;
+    }
+    let authority = authority::issue(settings.address)?;
+    write("ca.crt", &authority.ca)?;
+    write(Layout::CERTIFICATE, &authority.certificate)?;
+    write(Layout::KEY, &authority.key)?;
+    for (index, (_, rule)) in settings.rules.iter().enumerate() {
+        if let Some(name) = Layout::rule_file(index, rule) {
+            write(&name, &rule_text(rule))?;
+        }
+    }
+    let exec_path = git::run(None, &["--exec-path"], b"")?;
+    let backend = Path::new(String::from_utf8_lossy(&exec_path).trim()).join("git-http-backend");
+    let layout = Layout { root, backend: &backend };
+    write("lighttpd.conf", &configuration(settings, port, &layout))?;
+    Ok(authority.ca)
+}
+
+/// Starts lighttpd with `listener` as its socket and waits until it says that it serves.
+///
+/// The kernel ends lighttpd when the thread that started it ends (`setpriv --pdeathsig`), which covers a test process
+/// that is killed. So it is started from a thread that lives as long as lighttpd does: the one that reads its log.
+fn start_lighttpd(
+    listener: TcpListener,
+    configuration: &Path,
+    log: &Arc<Mutex<Vec<String>>>,
+) -> Result<Child, GitServerError> {
+    let spawn_failed = |source| GitServerError::Run { program: "lighttpd", source };
+    // Users other than root seldom have the folder of system programs in their PATH.
+    let path = format!("{}:/usr/sbin:/usr/bin:/bin", std::env::var("PATH").unwrap_or_default());
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--pdeathsig", "KILL", "sh", "-c", START])
+        .arg(configuration)
+        .env("PATH", path)
+        .stdin(Stdio::from(OwnedFd::from(listener)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let (started, starting) = mpsc::channel();
+    let log_writer = Arc::clone(log);
+    let guardian = move || {
+        let mut child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) => return drop(started.send(Err(spawn_failed(error)))),
+        };
+        // The command holds the listening socket; a server that ended must not leave a port that accepts.
+        drop(command);
+        let stderr = child.stderr.take();
+        let mut child = Some(child);
+        for line in stderr.into_iter().flat_map(|pipe| BufReader::new(pipe).lines()).map_while(Result::ok) {
+            let serving = line.contains("server started");
+            log_writer.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            if let Some(child) = child.take_if(|_| serving) {
+                let _ = started.send(Ok(child));
+            }
+        }
+        if let Some(mut child) = child {
+            let _ = child.wait();
+            let output = log_writer.lock().unwrap_or_else(PoisonError::into_inner).join("; ");
+            let _ = started.send(Err(GitServerError::NotServing { output }));
+        }
+    };
+    std::thread::Builder::new().name("git-server-log".to_owned()).spawn(guardian).map_err(spawn_failed)?;
+    starting.recv().unwrap_or_else(|_| Err(GitServerError::NotServing { output: "its log ended".to_owned() }))
+}

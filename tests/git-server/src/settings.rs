@@ -1,0 +1,96 @@
+//! What a server is told before it starts: its address, and what is special about some of its folders.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::error::GitServerError;
+
+/// How to start a [`GitServer`](crate::GitServer). The default serves HTTPS on 127.0.0.1.
+///
+/// A rule applies to every URL whose first path segment is the rule's folder.
+#[derive(Clone)]
+pub struct Settings {
+    pub(crate) address: IpAddr,
+    pub(crate) tls: bool,
+    pub(crate) rules: Vec<(String, Rule)>,
+}
+
+/// What is special about one folder.
+#[derive(Clone)]
+pub(crate) enum Rule {
+    /// HTTP basic authentication.
+    Password { user: String, password: String },
+    /// The client's wish for protocol v2 is not heard.
+    ProtocolV0,
+    /// Not git: always this answer.
+    Answer { status: u16, headers: Vec<(String, String)>, body: String },
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::on(Ipv4Addr::LOCALHOST.into())
+    }
+}
+
+impl Settings {
+    /// Serves HTTPS on `address`, on a free port.
+    pub fn on(address: IpAddr) -> Self {
+        Self { address, tls: true, rules: Vec::new() }
+    }
+
+    /// Serves http:// instead, for tests that show that it is refused.
+    #[must_use]
+    pub fn plain_http(mut self) -> Self {
+        self.tls = false;
+        self
+    }
+
+    /// Repositories below `/FOLDER/` ask for this user and password (basic authentication; 401 without).
+    #[must_use]
+    pub fn password(self, folder: &str, user: &str, password: &str) -> Self {
+        self.rule(folder, Rule::Password { user: user.to_owned(), password: password.to_owned() })
+    }
+
+    /// Repositories below `/FOLDER/` speak protocol v0 only.
+    #[must_use]
+    pub fn protocol_v0(self, folder: &str) -> Self {
+        self.rule(folder, Rule::ProtocolV0)
+    }
+
+    /// Everything below `/FOLDER/` gets this answer: `(200, "text/html", …)` is a web site that is no git server.
+    #[must_use]
+    pub fn answer(self, folder: &str, status: u16, headers: &[(&str, &str)], body: &str) -> Self {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        self.rule(folder, Rule::Answer { status, headers, body: body.to_owned() })
+    }
+
+    fn rule(mut self, folder: &str, rule: Rule) -> Self {
+        self.rules.push((folder.to_owned(), rule));
+        self
+    }
+
+    /// Refuses folders that would have to be quoted in lighttpd's configuration.
+    pub(crate) fn check(&self) -> Result<(), GitServerError> {
+        let is_plain = |name: &str| {
+            !name.is_empty()
+                && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        };
+        match self.rules.iter().find(|(folder, _)| !is_plain(folder)) {
+            Some((folder, _)) => Err(GitServerError::FolderName { folder: folder.clone() }),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejects_folders_that_would_need_quoting() {
+        for folder in ["", "a b", "a\"", "a/b", "A"] {
+            let settings = Settings::default().protocol_v0(folder);
+            assert!(settings.check().is_err(), "{folder:?}");
+        }
+        assert!(Settings::default().protocol_v0("v0").check().is_ok());
+    }
+}

@@ -1,0 +1,55 @@
+//! Entry of the stand-in runner's image. Without an argument it is the runner; `hydrate` and `state-sync` stand for
+//! the platform's other containers, `ls` prints what is in the workflow folder now.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use session_runner::{Entry, Kind, WORKFLOWS, list, router, serve, take, until_stopped};
+
+fn main() -> ExitCode {
+    // First of all: nothing may change between the process's start and its record.
+    let record = take(Path::new(WORKFLOWS), environment());
+    let ended = match std::env::args().nth(1).as_deref() {
+        None => run(async { serve(router(record, Path::new(WORKFLOWS))).await }),
+        // As the platform's own does when no S3 is configured.
+        Some("hydrate") => Ok(()),
+        Some("state-sync") => run(until_stopped()),
+        Some("ls") => list(Path::new(WORKFLOWS)).and_then(|files| print(&files)),
+        Some(other) => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("unknown command `{other}`; known are hydrate, state-sync and ls"),
+        )),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody is left to tell if this fails too.
+            let _ = writeln!(io::stderr(), "session-runner: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The environment, with what is not UTF-8 made so.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+}
+
+fn run(work: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+fn print(files: &[Entry]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for file in files {
+        let sign = match file.kind {
+            Kind::Folder => "/".to_owned(),
+            Kind::Symlink => format!(" -> {}", file.text.as_deref().unwrap_or_default()),
+            Kind::File | Kind::Other => String::new(),
+        };
+        writeln!(out, "{:04o} {:>8} {}{sign}", file.mode, file.size, file.path)?;
+    }
+    Ok(())
+}

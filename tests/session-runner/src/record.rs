@@ -1,0 +1,92 @@
+//! What a runner found at its first instruction.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::listing::{Entry, list};
+
+/// The folder that a runner reads workflows from.
+pub const WORKFLOWS: &str = "/workspace/workflows";
+
+/// The variables whose values are recorded; of all others, which may be secrets, only the name is.
+pub const VALUES: [&str; 5] = [
+    "ACTIVE_WORKFLOW_GIT_URL",
+    "ACTIVE_WORKFLOW_BRANCH",
+    "ACTIVE_WORKFLOW_PATH",
+    "IS_RESUME",
+    "INITIAL_PROMPT",
+];
+
+/// What was there when the runner started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// When it was taken, in milliseconds of Unix time.
+    pub started_at_ms: u64,
+    /// Everything below [`WORKFLOWS`]; `None` if there is no such folder.
+    pub files: Option<Vec<Entry>>,
+    /// Why the folder could not be listed, if so.
+    pub error: Option<String>,
+    /// The names of all environment variables, sorted.
+    pub variables: Vec<String>,
+    /// The values of those in [`VALUES`] that are set.
+    pub values: BTreeMap<String, String>,
+}
+
+/// A POST that the runner received.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Post {
+    /// The request's path.
+    pub path: String,
+    /// The request's body.
+    pub body: String,
+}
+
+/// Takes the record of `folder` and `environment`, now.
+pub fn take(folder: &Path, environment: impl Iterator<Item = (String, String)>) -> Record {
+    let (files, error) = match list(folder) {
+        Ok(files) => (Some(files), None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (None, None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    let environment: BTreeMap<String, String> = environment.collect();
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Record {
+        started_at_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
+        files,
+        error,
+        variables: environment.keys().cloned().collect(),
+        values: environment.into_iter().filter(|(name, _)| VALUES.contains(&name.as_str())).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment() -> impl Iterator<Item = (String, String)> {
+        [("BOT_TOKEN", "secret"), ("IS_RESUME", "true"), ("A", "b")]
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    }
+
+    #[test]
+    fn records_names_of_all_variables_and_values_of_harmless_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = take(folder.path(), environment());
+        assert_eq!(record.variables, ["A", "BOT_TOKEN", "IS_RESUME"]);
+        assert_eq!(record.values, BTreeMap::from([("IS_RESUME".to_owned(), "true".to_owned())]));
+        assert!(!serde_json::to_string(&record).unwrap().contains("secret"));
+    }
+
+    #[test]
+    fn tells_a_missing_folder_from_an_empty_one() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(take(folder.path(), environment()).files, Some(Vec::new()));
+        assert_eq!(take(&folder.path().join("none"), environment()).files, None);
+    }
+}

@@ -1,0 +1,119 @@
+//! Which cluster the tests and the demo use, and where in it they can be reached.
+//!
+//! By default it is the local one of `make cluster-up`, never the cluster of the user's own kubeconfig; that one is used
+//! with `CLUSTER=current` only.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::wait::{await_condition, conditions};
+use kube::{Client, Config};
+use workflow_git_server::address_facing;
+
+/// The CRD of AgenticSession, as the tests install it where the platform's own is missing.
+const CRD: &str = include_str!("../crds/agenticsessions.yaml");
+
+/// Environment variable that overrides the address on which the git server is bound.
+const GIT_SERVER_ADDRESS: &str = "GIT_SERVER_ADDRESS";
+
+/// A cluster with the CRD installed.
+#[derive(Clone)]
+pub struct Cluster {
+    /// A client with the rights of the kubeconfig's user.
+    pub client: Client,
+    url: http::Uri,
+    local: bool,
+}
+
+impl Cluster {
+    /// Connects to the cluster and installs the CRD where it is missing.
+    pub async fn connect() -> anyhow::Result<Self> {
+        let local = match std::env::var("CLUSTER") {
+            Ok(cluster) if cluster == "current" => false,
+            Ok(cluster) if !cluster.is_empty() => {
+                bail!(
+                    "CLUSTER={cluster} is unknown: leave it unset for the local cluster, or say CLUSTER=current"
+                )
+            }
+            _ => true,
+        };
+        let config = if local { local_config().await? } else { Config::infer().await? };
+        let url = config.cluster_url.clone();
+        let client = Client::try_from(config)?;
+        let cluster = Self { client, url, local };
+        cluster.ensure_crd().await.with_context(|| format!("can't use the cluster at {}", cluster.url))?;
+        Ok(cluster)
+    }
+
+    /// URL of its API server.
+    pub fn url(&self) -> String {
+        self.url.to_string()
+    }
+
+    /// How a person calls kubectl for this cluster.
+    pub fn kubectl(&self) -> &'static str {
+        if self.local {
+            "target/cluster/bin/kubectl --kubeconfig target/cluster/kubeconfig"
+        } else {
+            "kubectl"
+        }
+    }
+
+    /// The address of this machine that pods of the cluster can reach.
+    pub fn git_server_address(&self) -> anyhow::Result<IpAddr> {
+        if let Some(address) = std::env::var(GIT_SERVER_ADDRESS).ok().filter(|address| !address.is_empty()) {
+            return address
+                .parse()
+                .with_context(|| format!("{GIT_SERVER_ADDRESS}={address} is no IP address"));
+        }
+        let host = self.url.host().context("the API server's URL has no host")?;
+        address_facing(host, self.url.port_u16().unwrap_or(443))
+            .with_context(|| format!("no route to the API server at {host}; set {GIT_SERVER_ADDRESS}"))
+    }
+
+    /// Creates the CRD, unless there is one: the platform's own is never touched.
+    async fn ensure_crd(&self) -> anyhow::Result<()> {
+        let crd: CustomResourceDefinition = serde_saphyr::from_str(CRD).context("the CRD can't be read")?;
+        let name = crd.metadata.name.clone().unwrap_or_default();
+        let crds = Api::all(self.client.clone());
+        match crds.create(&PostParams::default(), &crd).await {
+            Ok(_) => (),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => (),
+            Err(error) => return Err(error).context("the CRD of AgenticSession could not be created"),
+        }
+        await_condition(crds, &name, conditions::is_crd_established()).await?;
+        Ok(())
+    }
+}
+
+/// The root of the checkout that this program was built from.
+pub(crate) fn checkout() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+async fn local_config() -> anyhow::Result<Config> {
+    let path: PathBuf = checkout().join("target/cluster/kubeconfig");
+    let kubeconfig = Kubeconfig::read_from(&path)
+        .context("there is no local cluster: run `make cluster-up`, or use your own with CLUSTER=current")?;
+    Ok(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_crd_is_the_session_that_the_contract_names() {
+        let crd: CustomResourceDefinition = serde_saphyr::from_str(CRD).unwrap();
+        let resource = crate::session::resource();
+        assert_eq!(crd.spec.group, resource.group);
+        assert_eq!(crd.spec.names.kind, resource.kind);
+        assert_eq!(crd.spec.names.plural, resource.plural);
+        assert_eq!(crd.spec.names.short_names, Some(vec!["as".to_owned()]));
+        assert_eq!(crd.spec.versions[0].name, resource.version);
+    }
+}

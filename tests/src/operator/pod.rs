@@ -1,0 +1,219 @@
+//! The shape of a session's pod: pure, `session -> pod`, as the platform's operator makes it.
+
+use kube::ResourceExt;
+use serde_json::{Value, json};
+use workflow_contract::names::{
+    APP_LABEL, APP_LABEL_VALUE, HYDRATE_CONTAINER, RUNNER_CONTAINER, SESSION_LABEL, WORKSPACE_MOUNT,
+    runner_pod,
+};
+
+use crate::session::Session;
+
+use super::objects::{session_owner, token_secret};
+use super::{Settings, environment};
+
+/// ConfigMap of the platform's CA bundle; mounted where the namespace has it.
+pub const TRUSTED_CA: &str = "trusted-ca-bundle";
+/// Key of the bundle in [`TRUSTED_CA`].
+pub const TRUSTED_CA_KEY: &str = "ca-bundle.crt";
+/// Where runners expect the bundle.
+const TRUSTED_CA_FILE: &str = "/etc/pki/tls/certs/ca-bundle.crt";
+
+/// Name of the volume that the containers share.
+const WORKSPACE: &str = "workspace";
+
+/// What a pod depends on besides its session.
+pub(crate) struct PodFacts<'a> {
+    pub(crate) settings: &'a Settings,
+    /// The session has run before: its runner will skip the prompt.
+    pub(crate) resume: bool,
+    /// The namespace has [`TRUSTED_CA`].
+    pub(crate) trusted_ca: bool,
+}
+
+/// The session's pod, as it is sent to the API server.
+pub(crate) fn pod(session: &Session, facts: &PodFacts<'_>) -> Value {
+    let name = session.name_any();
+    let uid = session.uid().unwrap_or_default();
+    let settings = facts.settings;
+    let pod_security = if settings.fs_group {
+        json!({ "fsGroup": 0, "fsGroupChangePolicy": "OnRootMismatch" })
+    } else {
+        json!({})
+    };
+    let mut spec = json!({
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 60,
+        "serviceAccountName": "default",
+        "automountServiceAccountToken": false,
+        "securityContext": pod_security,
+        "volumes": volumes(&name, facts),
+        "containers": [runner(session, facts), state_sync(settings)],
+    });
+    if let Some(scheduler) = &settings.scheduler {
+        spec["schedulerName"] = json!(scheduler);
+    }
+    if settings.workspace {
+        spec["initContainers"] = json!([hydrate(session, settings)]);
+    }
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": runner_pod(&name),
+            "labels": { APP_LABEL: APP_LABEL_VALUE, SESSION_LABEL: name },
+            "ownerReferences": [session_owner(&name, &uid)],
+        },
+        "spec": spec,
+    })
+}
+
+fn volumes(session: &str, facts: &PodFacts<'_>) -> Vec<Value> {
+    let mut volumes =
+        vec![json!({ "name": "runner-token", "secret": { "secretName": token_secret(session) } })];
+    if facts.settings.workspace {
+        volumes.insert(0, json!({ "name": WORKSPACE, "emptyDir": { "sizeLimit": "10Gi" } }));
+    }
+    if facts.trusted_ca {
+        volumes.push(json!({ "name": TRUSTED_CA, "configMap": { "name": TRUSTED_CA } }));
+    }
+    volumes
+}
+
+/// The workspace is mounted twice in each container: as a whole, and one folder of it as the agent's own.
+fn workspace_mounts(settings: &Settings) -> Vec<Value> {
+    if !settings.workspace {
+        return Vec::new();
+    }
+    vec![
+        json!({ "name": WORKSPACE, "mountPath": WORKSPACE_MOUNT }),
+        json!({ "name": WORKSPACE, "mountPath": "/app/.claude", "subPath": ".claude" }),
+    ]
+}
+
+fn container_security() -> Value {
+    json!({
+        "allowPrivilegeEscalation": false,
+        "readOnlyRootFilesystem": false,
+        "capabilities": { "drop": ["ALL"] },
+    })
+}
+
+fn hydrate(session: &Session, settings: &Settings) -> Value {
+    json!({
+        "name": HYDRATE_CONTAINER,
+        "image": settings.image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["/session-runner", "hydrate"],
+        "securityContext": container_security(),
+        "env": environment::hydrate(session, settings),
+        "volumeMounts": workspace_mounts(settings),
+    })
+}
+
+fn runner(session: &Session, facts: &PodFacts<'_>) -> Value {
+    let mut mounts = workspace_mounts(facts.settings);
+    mounts.push(json!({ "name": "runner-token", "mountPath": "/var/run/secrets/ambient", "readOnly": true }));
+    if facts.trusted_ca {
+        mounts.push(json!({
+            "name": TRUSTED_CA, "mountPath": TRUSTED_CA_FILE, "subPath": TRUSTED_CA_KEY, "readOnly": true,
+        }));
+    }
+    json!({
+        "name": RUNNER_CONTAINER,
+        "image": facts.settings.image,
+        "imagePullPolicy": "IfNotPresent",
+        "securityContext": container_security(),
+        "ports": [{ "name": "agui", "containerPort": 8001, "protocol": "TCP" }],
+        "env": environment::runner(session, facts.settings, facts.resume),
+        "envFrom": [
+            { "secretRef": { "name": "ambient-runner-secrets", "optional": true } },
+            { "secretRef": { "name": "ambient-non-vertex-integrations", "optional": true } },
+        ],
+        "volumeMounts": mounts,
+    })
+}
+
+fn state_sync(settings: &Settings) -> Value {
+    json!({
+        "name": "state-sync",
+        "image": settings.image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["/session-runner", "state-sync"],
+        "securityContext": container_security(),
+        "volumeMounts": workspace_mounts(settings),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::SessionBuilder;
+
+    fn mk_pod(settings: &Settings, trusted_ca: bool) -> Value {
+        let mut session = SessionBuilder::new("s").workflow("https://h/r.git", "main").build();
+        session.metadata.uid = Some("u-1".to_owned());
+        session.metadata.namespace = Some("ns".to_owned());
+        pod(&session, &PodFacts { settings, resume: false, trusted_ca })
+    }
+
+    #[test]
+    fn is_a_pod_that_the_typed_client_accepts() {
+        let pod: k8s_openapi::api::core::v1::Pod =
+            serde_json::from_value(mk_pod(&Settings::new("i"), true)).unwrap();
+        assert_eq!(pod.metadata.name.as_deref(), Some("s-runner"));
+    }
+
+    #[test]
+    fn is_owned_and_labelled_by_its_session_and_has_no_annotations() {
+        let metadata = &mk_pod(&Settings::new("i"), false)["metadata"];
+        assert_eq!(metadata["labels"], json!({ "app": "ambient-code-runner", "agentic-session": "s" }));
+        assert_eq!(
+            metadata["ownerReferences"],
+            json!([{
+                "apiVersion": "vteam.ambient-code/v1alpha1", "kind": "AgenticSession",
+                "name": "s", "uid": "u-1", "controller": true,
+            }])
+        );
+        assert!(metadata.get("annotations").is_none() && metadata.get("finalizers").is_none());
+    }
+
+    #[test]
+    fn each_container_mounts_the_workspace_twice() {
+        let spec = &mk_pod(&Settings::new("i"), false)["spec"];
+        for container in [&spec["initContainers"][0], &spec["containers"][0], &spec["containers"][1]] {
+            let paths: Vec<_> = container["volumeMounts"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|mount| mount["name"] == "workspace")
+                .map(|mount| mount["mountPath"].as_str().unwrap())
+                .collect();
+            assert_eq!(paths, ["/workspace", "/app/.claude"]);
+        }
+    }
+
+    #[test]
+    fn no_container_names_a_user() {
+        for fs_group in [false, true] {
+            let text = mk_pod(&Settings { fs_group, ..Settings::new("i") }, false).to_string();
+            assert!(!text.contains("runAs") && !text.contains("seccomp"));
+            assert_eq!(text.contains("fsGroup"), fs_group);
+        }
+    }
+
+    #[test]
+    fn the_ca_bundle_is_mounted_in_the_runner_where_there_is_one() {
+        assert!(!mk_pod(&Settings::new("i"), false).to_string().contains(TRUSTED_CA));
+        let spec = &mk_pod(&Settings::new("i"), true)["spec"];
+        assert!(spec["containers"][0]["volumeMounts"].to_string().contains(TRUSTED_CA_FILE));
+        assert!(!spec["initContainers"].to_string().contains(TRUSTED_CA));
+    }
+
+    #[test]
+    fn some_runner_kinds_have_neither_hydration_nor_a_workspace() {
+        let spec = &mk_pod(&Settings { workspace: false, ..Settings::new("i") }, false)["spec"];
+        assert!(spec.get("initContainers").is_none());
+        assert!(!spec.to_string().contains("\"workspace\""));
+    }
+}

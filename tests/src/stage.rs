@@ -1,0 +1,93 @@
+//! Everything that an end-to-end test plays on: a namespace, a git server that its pods trust, and an operator.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, PostParams};
+use workflow_contract::names::runner_pod;
+use workflow_git_server::{GitServer, Settings as GitSettings};
+
+use crate::images;
+use crate::namespace::TestNamespace;
+use crate::operator::{Mode, Settings, StandInOperator};
+use crate::runner::Runner;
+use crate::session::{self, Session, SessionBuilder};
+use crate::wait::{self, PATIENCE};
+
+/// A namespace in which sessions become pods.
+pub struct Stage {
+    /// The namespace.
+    pub namespace: TestNamespace,
+    /// A git server that session pods reach and trust.
+    pub git: GitServer,
+    _operator: StandInOperator,
+}
+
+impl Stage {
+    /// Sets the stage, with an operator of this mode.
+    pub async fn new(namespace: TestNamespace, mode: Mode) -> anyhow::Result<Self> {
+        Self::with_git(namespace, mode, |settings| settings).await
+    }
+
+    /// As [`new`](Self::new), with a git server that has more than open repositories.
+    pub async fn with_git(
+        namespace: TestNamespace,
+        mode: Mode,
+        adjust: impl FnOnce(GitSettings) -> GitSettings,
+    ) -> anyhow::Result<Self> {
+        let address = namespace.cluster.git_server_address()?;
+        let git = GitServer::start(&adjust(GitSettings::on(address)))?;
+        namespace.trust(git.ca_pem()).await?;
+        let settings = Settings::new(&images::session_runner()?);
+        let operator =
+            StandInOperator::start(namespace.cluster.client.clone(), &namespace.name, mode, settings);
+        Ok(Self { namespace, git, _operator: operator })
+    }
+
+    /// The namespace's sessions.
+    pub fn sessions(&self) -> Api<Session> {
+        session::api(self.namespace.cluster.client.clone(), &self.namespace.name)
+    }
+
+    /// The namespace's pods.
+    pub fn pods(&self) -> Api<Pod> {
+        self.namespace.api()
+    }
+
+    /// Creates a session.
+    pub async fn create(&self, session: SessionBuilder) -> anyhow::Result<Session> {
+        self.sessions().create(&PostParams::default(), &session.build()).await.context("create the session")
+    }
+
+    /// Waits until `holds` is true of the session. `what` completes the sentence "waited for …".
+    pub async fn session_until(
+        &self,
+        name: &str,
+        what: &str,
+        holds: impl FnMut(&Session) -> bool,
+    ) -> anyhow::Result<Session> {
+        self.session_within(PATIENCE, name, what, holds).await
+    }
+
+    /// As [`session_until`](Self::session_until), with a limit of the test's own.
+    pub async fn session_within(
+        &self,
+        limit: Duration,
+        name: &str,
+        what: &str,
+        holds: impl FnMut(&Session) -> bool,
+    ) -> anyhow::Result<Session> {
+        wait::until_exists(&self.sessions(), name, what, limit, holds).await
+    }
+
+    /// The pod of a session, as it is now.
+    pub async fn pod(&self, session: &str) -> anyhow::Result<Pod> {
+        self.pods().get(&runner_pod(session)).await.context("read the session's pod")
+    }
+
+    /// The runner of a session.
+    pub fn runner(&self, session: &str) -> Runner {
+        Runner::of(self.namespace.cluster.client.clone(), &self.namespace.name, session)
+    }
+}

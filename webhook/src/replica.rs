@@ -1,0 +1,128 @@
+//! What a replica does beside answering: it takes part in the election, follows (and, while it
+//! leads, keeps) certificates and registration, and watches and writes what became of workflows.
+//!
+//! Only wiring: each part decides for itself, and they hear of each other through channels.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use jiff::Timestamp;
+use kube::Client;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use workflow_certs::files::{Folder, POLL};
+use workflow_certs::{Bundle, Lifetimes, Resolver, SelfManaged};
+use workflow_contract::names::INJECTOR;
+
+use crate::metrics::Metrics;
+use crate::server::Phase;
+use crate::status::{self, Observe};
+use crate::{cabundle, leader};
+
+/// Who this replica is.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Namespace of the Lease, the Secret and the Service.
+    pub namespace: String,
+    /// Unique among replicas: the pod's name.
+    pub name: String,
+}
+
+impl Identity {
+    /// From `POD_NAMESPACE` and `POD_NAME`, which the Deployment sets; outside a cluster our own
+    /// namespace and the process's id.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        Self {
+            namespace: set("POD_NAMESPACE").unwrap_or_else(|| INJECTOR.to_owned()),
+            name: set("POD_NAME").unwrap_or_else(|| format!("{INJECTOR}-{}", std::process::id())),
+        }
+    }
+
+    /// The names that the API server may call the Service by.
+    fn service_names(&self) -> Vec<String> {
+        let service = format!("{INJECTOR}.{}.svc", self.namespace);
+        vec![format!("{service}.cluster.local"), service]
+    }
+}
+
+/// The running parts. They end when this is dropped.
+pub struct Replica {
+    /// Serves the current certificate.
+    pub resolver: Arc<Resolver>,
+    /// The status controller, with the sessions that it watches.
+    pub status: status::Handle,
+    election: JoinHandle<()>,
+    tasks: JoinSet<()>,
+    _certificates: JoinSet<()>,
+}
+
+impl Replica {
+    /// Starts all parts. From `phases` on draining, another replica may lead.
+    ///
+    /// # Errors
+    /// Where `tls_dir` holds no pair that can be served.
+    pub fn start(
+        client: &Client,
+        identity: &Identity,
+        tls_dir: Option<&Path>,
+        metrics: Arc<Metrics>,
+        mut phases: watch::Receiver<Phase>,
+    ) -> anyhow::Result<Self> {
+        let draining = async move {
+            // An error means that the process ends: then it does not lead either.
+            let _ = phases.wait_for(|phase| *phase != Phase::Serving).await;
+        };
+        let (leading, election) =
+            leader::spawn(client.clone(), &identity.namespace, &identity.name, draining);
+        let status =
+            status::spawn(client.clone(), leading.clone(), identity.name.clone(), Arc::new(Counted(metrics)));
+
+        let mut tasks = JoinSet::new();
+        let (in_place, held) = watch::channel(None);
+        let SelfManaged { resolver, bundle, tasks: certificates } = match tls_dir {
+            Some(folder) => followed(folder)?,
+            None => workflow_certs::self_managed(
+                client.clone(),
+                &identity.namespace,
+                identity.service_names(),
+                Lifetimes::default(),
+                leading.clone(),
+                held,
+            ),
+        };
+        let namespace = identity.namespace.clone();
+        tasks.spawn(cabundle::run(client.clone(), namespace, leading, bundle, in_place));
+        Ok(Self { resolver, status, election, tasks, _certificates: certificates })
+    }
+
+    /// Ends all parts, once the Lease is given back.
+    pub async fn shutdown(mut self) {
+        // A failed election has nothing to give back.
+        let _ = self.election.await;
+        self.tasks.shutdown().await;
+        self.status.shutdown().await;
+    }
+}
+
+/// A pair that another issuer keeps in a folder.
+fn followed(folder: &Path) -> anyhow::Result<SelfManaged> {
+    let resolver = Arc::new(Resolver::default());
+    let (sender, bundle): (_, watch::Receiver<Bundle>) = watch::channel(None);
+    let folder = Folder::open(folder, Arc::clone(&resolver), sender, Timestamp::now())
+        .context("failed to load the certificate that --tls-dir names")?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(folder.follow(POLL));
+    Ok(SelfManaged { resolver, bundle, tasks })
+}
+
+/// Hands what the status controller does to the metrics.
+struct Counted(Arc<Metrics>);
+
+impl Observe for Counted {
+    fn wrote(&self, reason: &str) {
+        self.0.outcome(reason);
+    }
+}

@@ -1,0 +1,149 @@
+//! A session pod as far as it is read here.
+//!
+//! A pod of the platform is some 20 KB of JSON. Decoding it into this type drops all but what an
+//! outcome is made of before anything is kept. Reading is lenient, as for sessions: one odd pod
+//! must not fail the whole list.
+
+use std::borrow::Cow;
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::Resource;
+use kube::core::NamespaceResourceScope;
+use serde::Deserialize;
+
+/// A pod.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct SessionPod {
+    /// As everywhere.
+    pub metadata: ObjectMeta,
+    /// What was asked for.
+    pub spec: PodSpec,
+    /// What became of it.
+    pub status: PodStatus,
+}
+
+/// `spec` of a pod.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodSpec {
+    /// In the order in which they run.
+    pub init_containers: Vec<Container>,
+}
+
+/// A container as asked for.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Container {
+    /// Unique in the pod.
+    pub name: String,
+    /// As written, not resolved.
+    pub image: String,
+}
+
+/// `status` of a pod.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodStatus {
+    /// Pending, Running, Succeeded, Failed or Unknown.
+    pub phase: String,
+    /// Such as Evicted.
+    pub reason: String,
+    /// A sentence about the reason.
+    pub message: String,
+    /// Such as `DisruptionTarget`.
+    pub conditions: Vec<PodCondition>,
+    /// One for each init container that the kubelet has seen.
+    pub init_container_statuses: Vec<ContainerStatus>,
+}
+
+/// One of a pod's conditions.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct PodCondition {
+    /// Such as `DisruptionTarget`.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// True, False or Unknown.
+    pub status: String,
+    /// One word.
+    pub reason: String,
+    /// A sentence.
+    pub message: String,
+}
+
+/// What became of a container.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerStatus {
+    /// The container's name.
+    pub name: String,
+    /// What it is doing.
+    pub state: ContainerState,
+    /// How it ended the time before.
+    pub last_state: ContainerState,
+}
+
+/// At most one of waiting, running and terminated; that it is running is not read.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ContainerState {
+    /// Not started, or to be started again.
+    pub waiting: Option<Waiting>,
+    /// Ended.
+    pub terminated: Option<Terminated>,
+}
+
+/// Why a container is not running yet.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Waiting {
+    /// Such as `PodInitializing` or `ErrImagePull`.
+    pub reason: String,
+    /// The runtime's words.
+    pub message: String,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Terminated {
+    /// 128 + signal where a signal ended it.
+    pub exit_code: i32,
+    /// Such as `Completed`, `Error`, `OOMKilled`, `StartError`.
+    pub reason: String,
+    /// The termination message.
+    pub message: String,
+    /// When it ended, by the node's clock.
+    pub finished_at: Option<Time>,
+}
+
+impl Resource for SessionPod {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        Pod::kind(&())
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        Pod::group(&())
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        Pod::version(&())
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        Pod::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}

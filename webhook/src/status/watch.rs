@@ -1,0 +1,265 @@
+//! What this replica sees: session pods, sessions and the webhook's registration.
+//!
+//! Every replica watches, whether it leads or not, and keeps of each object only what is used. A
+//! pod is read the moment it arrives and dropped; what it came to stays (`pods`).
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::{Stream, StreamExt};
+use jiff::Timestamp;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use kube::core::PartialObjectMeta;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use tokio::sync::{mpsc, watch};
+use workflow_contract::condition::WORKFLOW_RECONCILED;
+use workflow_contract::names::{APP_LABEL, APP_LABEL_VALUE, INJECT_ANNOTATION, INJECTOR, SESSION_LABEL};
+
+use super::Observe;
+use super::outcome::{self, PodFacts};
+use super::pod::SessionPod;
+use super::pods::Pods;
+use crate::session::AgenticSession;
+
+/// Objects in one page of a list: a page is decoded as a whole, and this is what it may cost.
+const PAGE: u32 = 200;
+
+/// Conditions of a session that are looked at, here or by admission.
+const CONDITIONS: [&str; 3] = [WORKFLOW_RECONCILED, "Ready", "RunnerStarted"];
+
+/// What has been seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Horizon {
+    pods: bool,
+    sessions: bool,
+    registration: bool,
+    /// Creation of the webhook's registration, where there is one.
+    pub registered: Option<Timestamp>,
+}
+
+impl Horizon {
+    /// Whether everything that exists has been seen once: before that, the absence of a pod or a
+    /// registration means nothing.
+    #[must_use]
+    pub fn is_complete(self) -> bool {
+        self.pods && self.sessions && self.registration
+    }
+}
+
+/// All that this replica has seen and still needs.
+pub struct View {
+    /// Lean copies of all sessions.
+    pub sessions: Store<AgenticSession>,
+    pods: Mutex<Pods>,
+    horizon: watch::Sender<Horizon>,
+    news: mpsc::UnboundedSender<ObjectRef<AgenticSession>>,
+    observe: Arc<dyn Observe>,
+}
+
+impl View {
+    /// An empty view; `news` receives each session about which something has changed.
+    #[must_use]
+    pub fn new(
+        sessions: Store<AgenticSession>,
+        news: mpsc::UnboundedSender<ObjectRef<AgenticSession>>,
+        observe: Arc<dyn Observe>,
+    ) -> Self {
+        let horizon = watch::Sender::new(Horizon::default());
+        Self { sessions, pods: Mutex::default(), horizon, news, observe }
+    }
+
+    /// What is known of the session's pod.
+    #[must_use]
+    pub fn pod(&self, session_uid: &str) -> Option<PodFacts> {
+        self.with_pods(|pods| pods.of(session_uid).cloned())
+    }
+
+    /// What has been seen so far.
+    #[must_use]
+    pub fn horizon(&self) -> Horizon {
+        *self.horizon.borrow()
+    }
+
+    /// Tells when what has been seen changes.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Horizon> {
+        self.horizon.subscribe()
+    }
+
+    /// Drops what is known of pods whose session is no more.
+    pub fn prune(&self) {
+        self.with_pods(|pods| {
+            pods.prune(|facts| {
+                let session = self.sessions.get(&reference(facts));
+                session.is_some_and(|session| session.metadata.uid.as_ref() == Some(&facts.session_uid))
+            });
+        });
+    }
+
+    fn with_pods<T>(&self, work: impl FnOnce(&mut Pods) -> T) -> T {
+        // Nothing in there panics half-way; a poisoned lock is as good as any.
+        work(&mut self.pods.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn tell(&self, session: ObjectRef<AgenticSession>) {
+        // Nobody listens any more only while the process ends.
+        let _ = self.news.send(session);
+    }
+
+    fn saw(&self, change: impl FnOnce(&mut Horizon)) {
+        self.horizon.send_if_modified(|horizon| {
+            let before = *horizon;
+            change(horizon);
+            *horizon != before
+        });
+    }
+}
+
+/// Watches session pods for ever.
+pub async fn pods(client: Client, view: Arc<View>) {
+    let labels = format!("{APP_LABEL}={APP_LABEL_VALUE},{SESSION_LABEL}");
+    let config = watcher::Config::default().labels(&labels).page_size(PAGE);
+    let events = watcher(Api::<SessionPod>::all(client), config).default_backoff();
+    follow("pods", &view, events, |event| match event {
+        Event::Init => view.with_pods(Pods::begin_list),
+        Event::InitApply(pod) | Event::Apply(pod) => {
+            if let Some(facts) = outcome::read(&pod) {
+                let session = reference(&facts);
+                if view.with_pods(|pods| pods.apply(facts)) {
+                    view.tell(session);
+                }
+            }
+        }
+        Event::Delete(pod) => {
+            if let Some(facts) = outcome::read(&pod) {
+                let session = reference(&facts);
+                if view.with_pods(|pods| pods.delete(facts)) {
+                    view.tell(session);
+                }
+            }
+        }
+        Event::InitDone => {
+            let gone: Vec<_> = view.with_pods(|pods| pods.end_list().into_iter().map(reference).collect());
+            for session in gone {
+                view.tell(session);
+            }
+            view.saw(|horizon| horizon.pods = true);
+        }
+    })
+    .await;
+}
+
+/// Watches sessions for ever and keeps the store that `writer` belongs to.
+pub async fn sessions(client: Client, mut writer: Writer<AgenticSession>, view: Arc<View>) {
+    let config = watcher::Config::default().page_size(PAGE);
+    let events = watcher(Api::<AgenticSession>::all(client), config)
+        .map(|event| event.map(|event| event.modify(trim)))
+        .default_backoff();
+    follow("agenticsessions", &view, events, |event| {
+        writer.apply_watcher_event(&event);
+        match event {
+            Event::Init | Event::InitApply(_) => {}
+            Event::Apply(session) => view.tell(ObjectRef::from_obj(&session)),
+            Event::Delete(session) => {
+                view.with_pods(|pods| pods.forget(&session.uid().unwrap_or_default()));
+            }
+            Event::InitDone => {
+                for session in view.sessions.state() {
+                    view.tell(ObjectRef::from_obj(&*session));
+                }
+                view.saw(|horizon| horizon.sessions = true);
+            }
+        }
+    })
+    .await;
+}
+
+/// Watches the webhook's registration for ever: when it was made, if it was.
+pub async fn registration(client: Client, view: Arc<View>) {
+    let config = watcher::Config::default().fields(&format!("metadata.name={INJECTOR}"));
+    let registrations: Api<PartialObjectMeta<MutatingWebhookConfiguration>> = Api::all(client);
+    let events = watcher(registrations, config).default_backoff();
+    let mut listed = None;
+    follow("mutatingwebhookconfigurations", &view, events, |event| match event {
+        Event::Init => listed = None,
+        Event::InitApply(one) => listed = one.creation_timestamp(),
+        Event::InitDone => {
+            let registered = listed.take().map(|time| time.0);
+            view.saw(|horizon| (horizon.registration, horizon.registered) = (true, registered));
+        }
+        Event::Apply(one) => {
+            let registered = one.creation_timestamp().map(|time| time.0);
+            view.saw(|horizon| horizon.registered = registered);
+        }
+        Event::Delete(_) => view.saw(|horizon| horizon.registered = None),
+    })
+    .await;
+}
+
+async fn follow<K: Resource + Send>(
+    resource: &'static str,
+    view: &View,
+    events: impl Stream<Item = watcher::Result<Event<K>>>,
+    mut take: impl FnMut(Event<K>),
+) {
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => take(event),
+            Err(error) => {
+                view.observe.watch_failed(resource);
+                tracing::warn!(resource, %error, "watch failed, it is taken up again");
+            }
+        }
+    }
+}
+
+fn reference(facts: &PodFacts) -> ObjectRef<AgenticSession> {
+    ObjectRef::new(&facts.session).within(&facts.namespace)
+}
+
+/// Drops what nobody looks at: thousands of sessions stay in memory. The values of a session's
+/// variables may be secrets, and only their names matter.
+fn trim(session: &mut AgenticSession) {
+    let metadata = &mut session.metadata;
+    metadata.managed_fields = None;
+    metadata.owner_references = None;
+    metadata.finalizers = None;
+    metadata.labels = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.retain(|key, _| key == INJECT_ANNOTATION);
+    }
+    for value in session.spec.environment_variables.iter_mut().flat_map(|all| all.values_mut()) {
+        *value = serde_json::Value::Null;
+    }
+    if let Some(status) = &mut session.status {
+        status.conditions.retain(|condition| CONDITIONS.contains(&condition.type_.as_str()));
+        status.conditions.shrink_to_fit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_of_a_session_what_is_used_and_no_value_of_its_variables() {
+        let mut session: AgenticSession = serde_json::from_value(serde_json::json!({
+            "metadata": {
+                "name": "s", "uid": "u", "generation": 2, "labels": {"a": "b"}, "managedFields": [{}],
+                "annotations": {"x": "y", INJECT_ANNOTATION: "false"},
+            },
+            "spec": {"activeWorkflow": {"gitUrl": "g"}, "environmentVariables": {"TOKEN": "hunter2"}},
+            "status": {"conditions": [{"type": "Ready"}, {"type": "PodCreated"}, {"type": WORKFLOW_RECONCILED}]},
+        }))
+        .unwrap();
+        trim(&mut session);
+        assert!(session.opted_out() && session.workflow().is_some());
+        assert!(session.spec.environment_variables.as_ref().unwrap().contains_key("TOKEN"));
+        assert_eq!(session.status.as_ref().unwrap().conditions.len(), 2);
+        assert_eq!(session.metadata.managed_fields, None);
+        assert!(!serde_json::to_string(&session).unwrap().contains("hunter2"));
+    }
+}

@@ -1,0 +1,260 @@
+//! The one that leads writes: read the session afresh, decide, PUT the status under its
+//! resourceVersion, and from the start on a conflict.
+//!
+//! What has been seen is only a reason to look. What is written is decided on the object that the
+//! PUT is bound to, so a stale copy costs a GET and never a wrong word.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::{Timestamp, Unit};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{DynamicObject, PostParams};
+use kube::core::ApiResource;
+use kube::runtime::controller::Action;
+use kube::{Api, Client, ResourceExt};
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use workflow_contract::names::{INJECTOR, runner_pod};
+
+use super::condition::{self, Change};
+use super::outcome::{self, PodFacts, Presence};
+use super::pod::SessionPod;
+use super::status_json::{self, ShapeError};
+use super::watch::View;
+use super::{Observe, events};
+use crate::session::AgenticSession;
+
+/// Limit on one call to the API server.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Conflicts in a row before others get their turn. The operator's own writes come in bursts.
+const ATTEMPTS: u32 = 8;
+/// First and longest pause after a failure.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+
+/// Why a session's status could not be written. Each is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The API server refused, or could not be asked.
+    #[error("failed to {what}")]
+    Api {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        source: Box<kube::Error>,
+    },
+    /// No answer in time.
+    #[error("failed to {0}: no answer within 10 s")]
+    Timeout(&'static str),
+    /// The session can't be read.
+    #[error("failed to decode the session")]
+    Decode(#[from] serde_json::Error),
+    /// The status can't be changed.
+    #[error("failed to change the status")]
+    Shape(#[from] ShapeError),
+    /// Somebody else wrote in between each time.
+    #[error("failed to write the status: {ATTEMPTS} conflicts in a row")]
+    Contended,
+}
+
+/// Writes what there is to be written.
+pub struct Writer {
+    client: Client,
+    view: Arc<View>,
+    leader: watch::Receiver<bool>,
+    instance: String,
+    observe: Arc<dyn Observe>,
+    /// Failures in a row, by session uid; only of sessions that fail at present.
+    failures: Mutex<HashMap<String, u32>>,
+}
+
+impl Writer {
+    /// A writer that writes only while `leader` says so; `instance` signs its Events.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        view: Arc<View>,
+        leader: watch::Receiver<bool>,
+        instance: String,
+        observe: Arc<dyn Observe>,
+    ) -> Self {
+        Self { client, view, leader, instance, observe, failures: Mutex::default() }
+    }
+
+    /// Whether this replica writes.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        *self.leader.borrow()
+    }
+
+    /// Whether, from what has been seen, something is to be written to the session.
+    #[must_use]
+    pub fn is_due(&self, session: &AgenticSession) -> bool {
+        let uid = session.metadata.uid.as_deref().unwrap_or_default();
+        self.view.horizon().is_complete() && self.decide(session, self.view.pod(uid).as_ref()).is_some()
+    }
+
+    /// Brings the session's status up to what has been seen.
+    ///
+    /// # Errors
+    /// [`WriteError`]; nothing is lost by it, the next call starts over.
+    pub async fn settle(&self, seen: &AgenticSession) -> Result<(), WriteError> {
+        if !self.leads() || !self.is_due(seen) {
+            return Ok(());
+        }
+        let (namespace, name) = (seen.namespace().unwrap_or_default(), seen.name_any());
+        let uid = seen.uid().unwrap_or_default();
+        let resource = ApiResource::erase::<AgenticSession>(&());
+        let sessions: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &namespace, &resource);
+        for attempt in 0..ATTEMPTS {
+            let live = call("read the session", sessions.get_opt(&name)).await?;
+            let Some(mut live) = live.filter(|live| live.metadata.uid.as_ref() == Some(&uid)) else {
+                return Ok(());
+            };
+            let session = typed(&live)?;
+            let pod = self.pod(&namespace, &name, &uid).await?;
+            let Some(change) = self.decide(&session, pod.as_ref()) else { return Ok(()) };
+            status_json::apply(&mut live.data, &change)?;
+            if !self.leads() {
+                return Ok(());
+            }
+            let params = PostParams { field_manager: Some(INJECTOR.to_owned()), ..PostParams::default() };
+            match call("write the status", sessions.replace_status(&name, &params, &live)).await {
+                Ok(_) => {
+                    self.wrote(&session, pod.as_ref(), &change).await;
+                    return Ok(());
+                }
+                Err(WriteError::Api { source, .. }) if is_status(&source, 404) => return Ok(()),
+                Err(WriteError::Api { source, .. }) if is_status(&source, 409) => {
+                    self.observe.conflict();
+                    tokio::time::sleep(Duration::from_millis(5) * attempt).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(WriteError::Contended)
+    }
+
+    /// When to try again after a failure.
+    pub fn retry(&self, session: &AgenticSession, error: &WriteError) -> Action {
+        self.observe.write_failed();
+        let uid = session.uid().unwrap_or_default();
+        let failures = self.with_failures(|all| {
+            let failures = all.entry(uid).or_default();
+            *failures = failures.saturating_add(1);
+            *failures
+        });
+        let pause = back_off(failures);
+        tracing::warn!(
+            namespace = session.namespace(),
+            session = session.name_any(),
+            error = crate::status::chain(error),
+            retry_in_ms = pause.as_millis(),
+            "could not bring the session's status up to date",
+        );
+        Action::requeue(pause)
+    }
+
+    /// Forgets the failures of sessions, by their uid: their next pause is the shortest again.
+    pub fn forget_failures(&self, which: impl Fn(&str) -> bool) {
+        self.with_failures(|all| all.retain(|uid, _| !which(uid)));
+    }
+
+    fn decide(&self, session: &AgenticSession, pod: Option<&PodFacts>) -> Option<Change> {
+        let now = Timestamp::now().round(Unit::Second).unwrap_or_default();
+        condition::decide(session, pod, self.view.horizon().registered, now)
+    }
+
+    /// The session's pod as it was seen; where none was, the API server is asked, because the
+    /// watch may be behind.
+    async fn pod(&self, namespace: &str, session: &str, uid: &str) -> Result<Option<PodFacts>, WriteError> {
+        let seen = self.view.pod(uid);
+        if seen.as_ref().is_some_and(|pod| pod.presence != Presence::Vanished) {
+            return Ok(seen);
+        }
+        let pods: Api<SessionPod> = Api::namespaced(self.client.clone(), namespace);
+        let live = call("read the session's pod", pods.get_opt(&runner_pod(session))).await?;
+        let live = live.and_then(|pod| outcome::read(&pod)).filter(|facts| facts.session_uid == uid);
+        Ok(live.or(seen))
+    }
+
+    async fn wrote(&self, session: &AgenticSession, pod: Option<&PodFacts>, change: &Change) {
+        let condition = &change.condition;
+        let reason = condition.reason.as_deref().unwrap_or_default();
+        self.observe.wrote(reason);
+        tracing::info!(
+            namespace = session.namespace(),
+            session = session.name_any(),
+            pod_uid = pod.map(|pod| pod.uid.as_str()),
+            status = condition.status,
+            reason,
+            message = condition.message,
+            "wrote the session's condition",
+        );
+        let Some(event_reason) = change.event else { return };
+        let pod_uid = pod.map(|pod| pod.uid.as_str());
+        let event =
+            events::event(event_reason, condition, session, pod_uid, &self.instance, Timestamp::now());
+        let namespace = session.namespace().unwrap_or_default();
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
+        match call("create the Event", events.create(&PostParams::default(), &event)).await {
+            Ok(_) => {}
+            // Told before, by this name.
+            Err(WriteError::Api { source, .. }) if is_status(&source, 409) => {}
+            Err(error) => {
+                self.observe.write_failed();
+                tracing::warn!(
+                    namespace,
+                    session = session.name_any(),
+                    reason = event_reason,
+                    error = crate::status::chain(&error),
+                    "could not create the Event; the condition says the same",
+                );
+            }
+        }
+    }
+
+    fn with_failures<T>(&self, work: impl FnOnce(&mut HashMap<String, u32>) -> T) -> T {
+        work(&mut self.failures.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What is read of a session, out of its JSON.
+fn typed(live: &DynamicObject) -> Result<AgenticSession, WriteError> {
+    Ok(AgenticSession {
+        metadata: live.metadata.clone(),
+        spec: Option::deserialize(&live.data["spec"])?.unwrap_or_default(),
+        status: Option::deserialize(&live.data["status"])?,
+    })
+}
+
+async fn call<T>(what: &'static str, call: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
+    match timeout(CALL_TIMEOUT, call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(source)) => Err(WriteError::Api { what, source: Box::new(source) }),
+        Err(_) => Err(WriteError::Timeout(what)),
+    }
+}
+
+fn is_status(error: &kube::Error, code: u16) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == code)
+}
+
+fn back_off(failures: u32) -> Duration {
+    let (first, longest) = BACK_OFF;
+    first.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_up_to_a_limit() {
+        let pauses: Vec<u128> =
+            [1, 2, 3, 20, u32::MAX].map(back_off).iter().map(Duration::as_millis).collect();
+        assert_eq!(pauses, [250, 500, 1000, 30_000, 30_000]);
+    }
+}
