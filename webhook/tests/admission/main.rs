@@ -1,4 +1,4 @@
-//! Claims about admission, on pods as an API server sends them.
+//! Claims about admission, on pods as an API server sends them, and about the commands around it.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a fixture that fails is a test that fails")]
 
@@ -10,4 +10,5 @@ mod properties;
 mod render;
 mod router;
 mod security;
+mod serve;
 mod volumes;

@@ -1,9 +1,14 @@
 //! What holds for any pod.
 
+use std::sync::Arc;
+
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use workflow_injector::admit::patch::patch;
+use workflow_injector::admit::plan::{self, Decision, Lookup};
+use workflow_injector::admit::review;
 use workflow_injector::config::Config;
 
 use crate::fixtures::{injected, patch_for, pod, session, set};
@@ -254,7 +259,65 @@ fn rest(pod: &Value) -> Value {
     pod
 }
 
+/// What the handler does between a body and its answer, the session being found.
+fn answer(body: &[u8]) {
+    let Ok(request) = review::parse(body) else { return };
+    let Ok(owner) = plan::owner(&request.object) else { return };
+    let lookup = Lookup::Found(Arc::new(serde_json::from_value(session()).unwrap()));
+    if let Decision::Inject(plan) = plan::decide(owner, &request.namespace, &lookup) {
+        let patch = patch(&request.object, &plan, &Config::default());
+        let mut pod = Value::from(&request.object);
+        json_patch::patch(&mut pod, &patch).unwrap();
+    }
+}
+
+fn review_of(pod: &Value) -> String {
+    let kind = json!({"group": "", "version": "v1", "kind": "Pod"});
+    let request = json!({"uid": "u", "kind": kind, "operation": "CREATE", "namespace": "n", "object": pod});
+    json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}).to_string()
+}
+
+/// Replaces one value anywhere in a tree; `at` counts the values from the top.
+fn replace(value: &mut Value, at: &mut usize, new: &Value) {
+    if *at == 0 {
+        *value = new.clone();
+    }
+    *at = at.wrapping_sub(1);
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| replace(item, at, new)),
+        Value::Object(members) => members.values_mut().for_each(|member| replace(member, at, new)),
+        _ => {}
+    }
+}
+
 proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(cut in any::<proptest::sample::Index>(), bytes in vec(any::<u8>(), 0..8)) {
+        answer(&bytes);
+        let mut review = review_of(&pod()).into_bytes();
+        let at = cut.index(review.len());
+        for (offset, byte) in bytes.iter().enumerate() {
+            if let Some(place) = review.get_mut(at + offset) {
+                *place = *byte;
+            }
+        }
+        answer(&review);
+        answer(&review[..at]);
+    }
+
+    /// Where a value of an unexpected type stands, the patch still applies.
+    #[test]
+    fn no_pod_of_another_shape_makes_it_panic(
+        pod in any_pod(),
+        at in 0_usize..300,
+        new in prop_oneof![Just(json!(null)), Just(json!(7)), Just(json!("x")), Just(json!([])), Just(json!({})), Just(json!([[]])), Just(json!([null]))],
+    ) {
+        let mut pod = pod;
+        let mut at = at;
+        replace(&mut pod["spec"], &mut at, &new);
+        answer(review_of(&pod).as_bytes());
+    }
+
     /// `injected` applies the patch by an independent implementation and asks for a second one.
     #[test]
     fn the_patch_applies_once_and_leaves_all_else_as_it_was(pod in any_pod(), session in any_session()) {
