@@ -2,6 +2,7 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a fixture that fails is a test that fails")]
 
+mod any;
 mod container;
 mod environment;
 mod fixtures;
