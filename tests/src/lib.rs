@@ -12,8 +12,10 @@
 //! know how the injector does its work: it is judged by what the platform and the runner see.
 
 pub mod cluster;
+pub mod delivered;
 mod dump;
 pub mod images;
+pub mod kubelet;
 pub mod namespace;
 pub mod operator;
 pub mod runner;

@@ -27,7 +27,10 @@ mod status;
 
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::task::AbortHandle;
+
+use crate::session::Session;
 
 pub use delivery::UPDATE_FAILED;
 pub use objects::limit_range;
@@ -76,6 +79,12 @@ impl Settings {
             fs_group: false,
         }
     }
+}
+
+/// The pod that the operator makes for the first run of a session, for tests of admission alone. The session must have
+/// its uid and namespace.
+pub fn session_pod(session: &Session, settings: &Settings) -> Value {
+    pod::pod(session, &pod::PodFacts { settings, resume: false, trusted_ca: false })
 }
 
 /// An operator for the sessions of one namespace. It stops when it is dropped; what it made stays.

@@ -238,6 +238,12 @@ impl Reconciler {
     }
 
     async fn check_workflow(&self, session: &Session) -> Result<Next, OperatorError> {
+        let next = self.post_on_drift(session).await?;
+        self.clear_wishes(session).await?;
+        Ok(next)
+    }
+
+    async fn post_on_drift(&self, session: &Session) -> Result<Next, OperatorError> {
         let generation = session.metadata.generation.unwrap_or_default();
         let Some(workflow) = session.workflow().filter(|_| drift::would_post(self.mode, generation, session))
         else {
