@@ -306,7 +306,7 @@ mod tests {
         let config = read(&[URL]).unwrap();
         assert_eq!((config.reference.as_str(), config.path.as_str()), ("main", ""));
         assert_eq!(config.root, PathBuf::from("/workspace/workflows"));
-        let limits = Limits { timeout: Duration::from_secs(120), bytes: 512 << 20, files: 100_000 };
+        let limits = Limits { timeout: Duration::from_mins(2), bytes: 512 << 20, files: 100_000 };
         assert_eq!(config.limits, limits);
         assert_eq!(config.policy, Policy::default());
         assert_eq!(config.credentials.github_hosts, ["github.com"]);

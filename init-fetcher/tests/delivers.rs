@@ -1,5 +1,7 @@
 //! What is delivered equals what git says, whole and in part, from every kind of server.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
+
 mod common;
 
 use std::fs;
