@@ -1,11 +1,6 @@
 //! Runs the real binary against a real git server, and compares what it leaves with what git says.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::missing_panics_doc,
-    dead_code,
-    reason = "helpers of tests, not all used by each"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, dead_code, reason = "helpers of tests, not all used by each")]
 
 use std::collections::BTreeMap;
 use std::fs;
