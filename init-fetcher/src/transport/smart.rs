@@ -114,6 +114,8 @@ impl Remote for SmartHttp<'_, '_> {
     }
 
     fn fetch(&mut self, want: Want, sink: &mut dyn PackSink) -> Result<Received, TransportError> {
+        // A server that can't cut the history sends all of it, and the limits decide.
+        let want = Want { shallow: want.shallow && self.capabilities.shallow(), ..want };
         if matches!(self.capabilities, Capabilities::V2(_)) {
             let answer = self.post(&v2::fetch(want))?;
             v2::read_pack(Lines::new(answer.into_body().into_reader()), sink)
