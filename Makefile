@@ -77,7 +77,7 @@ uninstall: ## remove it, webhook first
 .PHONY: lint
 lint: ## formatting and clippy, warnings denied
 	@cargo fmt --all --check
-	@cargo clippy --quiet --workspace --all-targets -- -D warnings
+	@$(quietly) lint 'clippy' target/log/clippy.log cargo clippy --workspace --all-targets -- -D warnings
 
 .PHONY: deny
 deny: ## licences, sources, bans and advisories of the dependencies
