@@ -13,6 +13,7 @@
 
 pub mod cluster;
 pub mod delivered;
+pub mod demo;
 mod dump;
 pub mod images;
 pub mod kubelet;
