@@ -92,7 +92,8 @@ fn watch_config(
         tracing::warn!(path = CONFIG_FILE, "no config file, the defaults hold");
         return Ok(Arc::default());
     }
-    let watched = Watched::open(path)?;
+    let watched =
+        Watched::open(path).with_context(|| format!("failed to use the config file `{}`", path.display()))?;
     let (current, metrics) = (watched.current(), Arc::clone(metrics));
     tasks.spawn(config::watch(watched, config::POLL, move |good| metrics.config_is_current(good)));
     Ok(current)

@@ -1,3 +1,5 @@
 //! Commands for a person at a terminal.
 
+pub mod check;
+pub mod cleanup;
 pub mod render;
