@@ -105,7 +105,8 @@ impl Cluster {
 
 /// The root of the checkout that this program was built from.
 pub(crate) fn checkout() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    let own_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own_folder.parent().unwrap_or(own_folder)
 }
 
 async fn local_config() -> anyhow::Result<Config> {

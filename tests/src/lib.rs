@@ -13,6 +13,8 @@
 
 pub mod cluster;
 pub mod delivered;
+pub mod demo;
+pub mod desk;
 mod dump;
 pub mod images;
 pub mod kubelet;
