@@ -12,8 +12,12 @@
 //! know how the injector does its work: it is judged by what the platform and the runner see.
 
 pub mod cluster;
+pub mod delivered;
+pub mod demo;
+pub mod desk;
 mod dump;
 pub mod images;
+pub mod kubelet;
 pub mod namespace;
 pub mod operator;
 pub mod runner;

@@ -235,5 +235,4 @@ impl<'a> Said<'a> {
 }
 
 #[cfg(test)]
-#[path = "condition_tests.rs"]
 mod tests;

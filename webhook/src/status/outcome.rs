@@ -315,5 +315,4 @@ fn worded(reason: &str, message: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "outcome_tests.rs"]
 mod tests;

@@ -1,0 +1,356 @@
+//! The contract's table, row by row: session and pod in, what is to be written out.
+
+mod other_writers;
+mod spec_changes;
+mod without_a_pod;
+
+use serde_json::{Value, json};
+use workflow_contract::names::{INJECT_ANNOTATION, OPT_OUT};
+use workflow_contract::{Source, Stamp};
+
+use super::*;
+use crate::status::outcome::Failure;
+
+const URL: &str = "https://u:secret@h/o/repo.git";
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const DELIVERED: &str =
+    "delivered 0123456789abcdef0123456789abcdef01234567 (main) to /workspace/workflows/repo";
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+const REGISTERED: i64 = -1000;
+const START: i64 = 0;
+const CREATED: i64 = 1;
+const ENDED: i64 = 9;
+const NOW: i64 = 10;
+
+/// A session that asks for a workflow, in this phase.
+fn session(phase: &str) -> AgenticSession {
+    serde_json::from_value(json!({
+        "metadata": {"name": "s", "namespace": "ns", "uid": "session-uid", "generation": 3},
+        "spec": {"activeWorkflow": {"gitUrl": URL, "path": "/a/"}},
+        "status": {"phase": phase, "startTime": at(START)},
+    }))
+    .unwrap()
+}
+
+trait With: Sized {
+    fn wanting(self, workflow: Value) -> Self;
+    fn generation(self, generation: i64) -> Self;
+    fn saying(self, condition: Condition) -> Self;
+    fn recorded(self, status: &str, applied_at: i64) -> Self;
+    fn after(self, change: &Change) -> Self;
+}
+
+impl With for AgenticSession {
+    fn wanting(mut self, workflow: Value) -> Self {
+        self.spec.active_workflow = serde_json::from_value(workflow).unwrap();
+        self
+    }
+
+    fn generation(mut self, generation: i64) -> Self {
+        self.metadata.generation = Some(generation);
+        self
+    }
+
+    fn saying(mut self, condition: Condition) -> Self {
+        let conditions = &mut self.status.as_mut().unwrap().conditions;
+        conditions.retain(|one| one.type_ != condition.type_);
+        conditions.push(condition);
+        self
+    }
+
+    fn recorded(mut self, status: &str, applied_at: i64) -> Self {
+        self.status.as_mut().unwrap().reconciled_workflow = Some(ReconciledWorkflow {
+            git_url: URL.into(),
+            branch: "main".into(),
+            path: Some("/a/".into()),
+            status: Some(status.into()),
+            applied_at: Some(at(applied_at)),
+        });
+        self
+    }
+
+    fn after(mut self, change: &Change) -> Self {
+        if let Some(workflow) = &change.workflow {
+            self.status.as_mut().unwrap().reconciled_workflow = Some(workflow.clone());
+        }
+        self.saying(change.condition.clone())
+    }
+}
+
+fn stamp() -> Stamp {
+    Stamp {
+        source: Source::new(URL, "", "a"),
+        generation: 2,
+        session_uid: "session-uid".into(),
+        image: "i".into(),
+    }
+}
+
+fn pod(outcome: Outcome) -> PodFacts {
+    let ended = matches!(outcome, Outcome::Delivered { .. } | Outcome::Undelivered(_)).then(|| at(ENDED));
+    PodFacts {
+        namespace: "ns".into(),
+        session: "s".into(),
+        session_uid: "session-uid".into(),
+        uid: "pod-uid".into(),
+        created: at(CREATED),
+        stamp: Some(stamp()),
+        outcome,
+        ended,
+        presence: Presence::Exists,
+    }
+}
+
+fn gone(outcome: Outcome, presence: Presence) -> PodFacts {
+    PodFacts { presence, ..pod(outcome) }
+}
+
+fn delivered() -> Outcome {
+    Outcome::Delivered { commit: COMMIT.into() }
+}
+
+fn failed(exit: Exit) -> Outcome {
+    Outcome::Undelivered(Failure::Exit { exit, sentence: "line 1".into() })
+}
+
+fn condition(status: &str, reason: &str, message: &str) -> Condition {
+    Condition {
+        type_: WORKFLOW_RECONCILED.into(),
+        status: status.into(),
+        reason: Some(reason.into()),
+        message: Some(message.into()),
+        last_transition_time: Some(at(2)),
+        observed_generation: Some(2),
+    }
+}
+
+fn ready(message: &str) -> Condition {
+    Condition { type_: "Ready".into(), ..condition("False", "PodFailed", message) }
+}
+
+fn decided(session: &AgenticSession, pod: Option<&PodFacts>) -> Option<Change> {
+    decide(session, pod, Some(at(REGISTERED)), at(NOW))
+}
+
+/// Status, reason and message of what is to be written.
+fn said(session: &AgenticSession, pod: Option<&PodFacts>) -> Option<(String, String, String)> {
+    let condition = decided(session, pod)?.condition;
+    Some((condition.status, condition.reason?, condition.message?))
+}
+
+fn reason_of(session: &AgenticSession, pod: Option<&PodFacts>) -> Option<String> {
+    said(session, pod).map(|(status, reason, _)| format!("{status}/{reason}"))
+}
+
+const WANTED: &str = "https://h/o/repo.git (main, a)";
+
+#[test]
+fn what_a_pod_came_to_is_said() {
+    let interrupted =
+        "the session's pod ended before the workflow was on disk: it was deleted; restart the session";
+    let undelivered = |failure| pod(Outcome::Undelivered(failure));
+    let rows = [
+        ("fetching", pod(Outcome::Fetching), "Unknown/Fetching", format!("init-workflow is to deliver {WANTED}")),
+        ("delivered", pod(delivered()), "True/Reconciled", DELIVERED.to_owned()),
+        ("delivered, then deleted", gone(delivered(), Presence::Deleted), "True/Reconciled", DELIVERED.to_owned()),
+        ("delivered, then missed", gone(delivered(), Presence::Vanished), "True/Reconciled", DELIVERED.to_owned()),
+        ("exit 22", pod(failed(Exit::RefNotFound)), "False/RefNotFound", "line 1".to_owned()),
+        (
+            "exit 22, then deleted",
+            gone(failed(Exit::RefNotFound), Presence::Deleted),
+            "False/RefNotFound",
+            "line 1".to_owned(),
+        ),
+        (
+            "exit 34 without a message",
+            undelivered(Failure::Exit { exit: Exit::Timeout, sentence: String::new() }),
+            "False/Timeout",
+            "init-workflow ended with exit code 34 and left no message; see its log".to_owned(),
+        ),
+        (
+            "exit 1",
+            undelivered(Failure::OtherExit { code: 1, sentence: "panicked".into() }),
+            "False/FetchFailed",
+            "init-workflow ended with exit code 1: panicked".to_owned(),
+        ),
+        (
+            "exit 0 without proof",
+            undelivered(Failure::Unconfirmed { why: "its message names no commit" }),
+            "False/FetchFailed",
+            "init-workflow ended with exit code 0, but its message names no commit; nothing vouches for the workflow"
+                .to_owned(),
+        ),
+        (
+            "out of memory",
+            undelivered(Failure::OutOfMemory),
+            "False/OutOfMemory",
+            "init-workflow ran out of memory; raise `resources` in the injector's configuration, or fetch a smaller repository or folder".to_owned(),
+        ),
+        (
+            "no image",
+            undelivered(Failure::NoImage { image: "i".into() }),
+            "False/ImagePullFailed",
+            "the image `i` of init-workflow can't be pulled; check its name in the injector's configuration and that the nodes may pull it".to_owned(),
+        ),
+        (
+            "no container",
+            undelivered(Failure::NoContainer { why: "StartError: x".into() }),
+            "False/ContainerFailed",
+            "init-workflow could not be started: StartError: x; see the Events of the session's pod".to_owned(),
+        ),
+        (
+            "interrupted",
+            undelivered(Failure::Interrupted { why: "it was deleted".into() }),
+            "False/Interrupted",
+            interrupted.to_owned(),
+        ),
+        ("deleted before it ended", gone(Outcome::Fetching, Presence::Deleted), "False/Interrupted", interrupted.to_owned()),
+    ];
+    for (name, pod, expected, message) in rows {
+        for phase in ["Creating", "Running", "Stopping", "Stopped", "Completed", "Failed"] {
+            let change = decided(&session(phase), Some(&pod)).unwrap();
+            let condition = &change.condition;
+            let shown = format!("{}/{}", condition.status, condition.reason.as_ref().unwrap());
+            assert_eq!((shown.as_str(), condition.message.as_ref()), (expected, Some(&message)), "{name}");
+            assert_eq!(condition.observed_generation, Some(2), "{name}: the stamp's generation");
+            assert_eq!(condition.last_transition_time, Some(at(NOW)), "{name}");
+            let workflow = change.workflow.clone().unwrap();
+            let progress = match condition.status.as_str() {
+                "True" => "Active",
+                "False" => "Failed",
+                _ => "Cloning",
+            };
+            assert_eq!(workflow.status.as_deref(), Some(progress), "{name}");
+            assert_eq!((workflow.git_url.as_str(), workflow.branch.as_str()), (URL, "main"), "{name}");
+            assert_eq!(workflow.path.as_deref(), Some("/a/"), "{name}: byte for byte");
+            assert_eq!(workflow.applied_at.is_some(), progress != "Cloning", "{name}");
+            assert_eq!(decided(&session(phase).after(&change), Some(&pod)), None, "{name}: said once");
+        }
+    }
+}
+
+#[test]
+fn every_exit_code_becomes_its_reason() {
+    for exit in Exit::ALL.iter().filter(|exit| **exit != Exit::Reconciled) {
+        let expected = format!("False/{}", exit.reason());
+        assert_eq!(reason_of(&session("Failed"), Some(&pod(failed(*exit)))), Some(expected));
+    }
+}
+
+#[test]
+fn nothing_is_written() {
+    let fetching = pod(Outcome::Fetching);
+    let mut opted_out = session("Running");
+    opted_out.metadata.annotations = Some([(INJECT_ANNOTATION.to_owned(), OPT_OUT.to_owned())].into());
+    let mut unstarted = session("Creating");
+    unstarted.status.as_mut().unwrap().start_time = None;
+    let mut bare = session("Creating");
+    bare.status = None;
+    let ours = condition("False", "RefNotFound", "line 1");
+    for (name, session) in [
+        ("before the operator's first write", bare),
+        ("before startTime", unstarted),
+        ("in phase Pending", session("Pending")),
+        ("in no phase", session("")),
+        ("where the session is left to the platform", opted_out.clone()),
+        ("where it is, over a condition of ours", opted_out.saying(ours.clone())),
+        ("without a workflow", session("Running").wanting(Value::Null)),
+        ("with a blank URL", session("Running").wanting(json!({"gitUrl": " "}))),
+        (
+            "without a workflow, over the operator's condition",
+            session("Running").wanting(Value::Null).saying(condition("False", "UpdateFailed", "x")),
+        ),
+    ] {
+        for pod in [None, Some(&fetching)] {
+            assert_eq!(decided(&session, pod), None, "{name}");
+        }
+    }
+}
+
+#[test]
+fn no_history_is_rewritten() {
+    let session = session("Running");
+    for pod in [Outcome::Fetching, Outcome::NotInjected, delivered(), failed(Exit::Timeout)].map(pod) {
+        let decide = |registered| decide(&session, Some(&pod), registered, at(NOW));
+        assert_eq!(decide(None), None, "not registered");
+        assert_eq!(decide(Some(at(START + 1))), None, "the run began before");
+        assert!(decide(Some(at(START))).is_some(), "registered in the same second");
+        let old = PodFacts { created: at(REGISTERED - 1), ..pod.clone() };
+        assert_eq!(decided(&session, Some(&old)), None, "the pod was there before");
+    }
+    assert_eq!(decide(&session, None, Some(at(START + 1)), at(NOW)), None, "no pod");
+}
+
+#[test]
+fn a_pod_past_the_injector_is_said_and_the_operators_record_left_alone() {
+    let not_injected = PodFacts { stamp: None, ..pod(Outcome::NotInjected) };
+    let change = decided(&session("Running").recorded("Active", 5), Some(&not_injected)).unwrap();
+    assert_eq!(change.condition.reason.as_deref(), Some("NotInjected"));
+    assert_eq!((change.workflow, change.condition.observed_generation), (None, None));
+    assert_eq!(change.event, Some("WorkflowNotInjected"));
+    assert_eq!(
+        reason_of(&session("Running"), Some(&pod(Outcome::NotInjected))).unwrap(),
+        "False/NotInjected"
+    );
+}
+
+#[test]
+fn a_workflow_that_is_no_longer_asked_for_ends_our_condition() {
+    let over = |condition| session("Running").wanting(Value::Null).saying(condition);
+    let session = over(condition("False", "RefNotFound", "line 1"));
+    let change = decided(&session, Some(&pod(failed(Exit::RefNotFound)))).unwrap();
+    assert_eq!((change.condition.status.as_str(), change.event), ("True", None));
+    assert_eq!(change.condition.reason.as_deref(), Some("NotConfigured"));
+    assert_eq!((change.workflow.clone(), change.condition.observed_generation), (None, Some(3)));
+    assert_eq!(decided(&session.after(&change).generation(9), None), None, "said once");
+    assert_eq!(
+        reason_of(&over(condition("True", "Reconciled", DELIVERED)), None).unwrap(),
+        "True/NotConfigured"
+    );
+}
+
+#[test]
+fn a_new_pod_starts_over() {
+    let ours = condition("True", "Reconciled", DELIVERED);
+    let session = session("Creating").saying(ours).recorded("Active", START - 100);
+    let change = decided(&session, Some(&pod(Outcome::Fetching))).unwrap();
+    assert_eq!(change.condition.reason.as_deref(), Some("Fetching"));
+    assert_eq!(change.workflow.unwrap().applied_at, None);
+    let again = decided(&session, Some(&pod(delivered()))).unwrap();
+    assert_eq!(again.workflow.unwrap().applied_at, Some(at(ENDED)), "this run's outcome");
+    assert_eq!(again.event, Some("WorkflowDelivered"));
+}
+
+#[test]
+fn an_outcome_is_not_older_than_its_run_whatever_the_clocks_say() {
+    let early = PodFacts { ended: Some(at(START - 3)), ..pod(failed(Exit::Timeout)) };
+    let change = decided(&session("Failed"), Some(&early)).unwrap();
+    assert_eq!(change.workflow.clone().unwrap().applied_at, Some(at(START)));
+    assert_eq!(decided(&session("Failed").after(&change), None), None, "so it stands without its pod");
+}
+
+#[test]
+fn what_can_pass_passes() {
+    let stuck = pod(Outcome::Undelivered(Failure::NoImage { image: "i".into() }));
+    let change = decided(&session("Creating"), Some(&stuck)).unwrap();
+    let session = session("Creating").after(&change);
+    let change = decided(&session, Some(&pod(Outcome::Fetching))).unwrap();
+    assert_eq!(change.condition.reason.as_deref(), Some("Fetching"));
+    assert_eq!(change.workflow.clone().unwrap().applied_at, None);
+    assert_eq!(reason_of(&session.after(&change), Some(&pod(delivered()))).unwrap(), "True/Reconciled");
+}
+
+#[test]
+fn no_userinfo_is_shown() {
+    let other = session("Running").wanting(json!({"gitUrl": "https://u:hidden@h/o/r", "branch": "x"}));
+    for session in [session("Running"), other] {
+        for pod in [Outcome::Fetching, delivered()].map(pod) {
+            let (_, _, message) = said(&session, Some(&pod)).unwrap();
+            assert!(!message.contains("secret") && !message.contains("hidden"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! No pod speaks for the session.
+
+use super::*;
+
+const NOTE: &str = "Init container init-workflow failed (exit 22): no such branch - Error";
+
+#[test]
+fn a_condition_of_ours_about_this_run_stands() {
+    for (status, reason, message) in [
+        ("True", "Reconciled", DELIVERED),
+        ("False", "RefNotFound", "x"),
+        ("False", "Interrupted", "x"),
+        ("False", "RestartRequired", "x"),
+    ] {
+        let session = session("Failed").saying(condition(status, reason, message)).saying(ready(NOTE));
+        assert_eq!(decided(&session.clone().recorded("Active", START), None), None, "{reason}");
+        let stale = session.recorded("Active", START - 1);
+        assert_eq!(reason_of(&stale, None).unwrap(), "False/RefNotFound", "{reason} of an earlier run");
+    }
+    let not_injected = session("Running").saying(condition("False", "NotInjected", "x"));
+    assert_eq!(decided(&not_injected, None), None);
+}
+
+#[test]
+fn the_operators_note_is_taken_where_the_session_failed() {
+    let session = |phase| session(phase).saying(ready(NOTE));
+    let change = decided(&session("Failed"), None).unwrap();
+    assert_eq!(change.condition.message.as_deref(), Some("no such branch"));
+    assert_eq!(change.condition.reason.as_deref(), Some("RefNotFound"));
+    assert_eq!(change.workflow.clone().unwrap().applied_at, Some(at(NOW)));
+    assert_eq!(change.event, Some("WorkflowFailed"));
+    assert_eq!(decided(&session("Failed").after(&change), None), None, "said once");
+    assert_eq!(reason_of(&session("Stopped"), None).unwrap(), "Unknown/OutcomeUnknown");
+}
+
+#[test]
+fn the_note_is_about_the_present_generation_only_if_that_asks_for_it() {
+    let noted = |url: &str| {
+        let json = format!(r#"{{"v":1,"reason":"RefNotFound","url":"{url}","ref":"main","path":"a"}}"#);
+        let note = format!("Init container init-workflow failed (exit 22): no\n{json} - Error");
+        let change = decided(&session("Failed").saying(ready(&note)), None).unwrap();
+        (change.condition.message.unwrap(), change.condition.observed_generation)
+    };
+    assert_eq!(noted("https://h/o/repo.git"), ("no".to_owned(), Some(3)));
+    assert_eq!(noted("https://h/o/other.git"), ("no".to_owned(), None));
+}
+
+#[test]
+fn what_nobody_saw_is_unknown_until_somebody_says() {
+    let fetching = condition("Unknown", "Fetching", "x");
+    let theirs = condition("True", "Reconciled", "Workflow updated");
+    for session in
+        [session("Stopped"), session("Stopped").saying(fetching), session("Stopped").saying(theirs)]
+    {
+        let session = session.recorded("Cloning", 5);
+        for pod in [None, Some(&gone(Outcome::Fetching, Presence::Vanished))] {
+            let change = decided(&session, pod).unwrap();
+            assert_eq!(change.condition.reason.as_deref(), Some("OutcomeUnknown"));
+            assert_eq!((&change.workflow, change.event), (&None, None));
+            let told = session.clone().after(&change);
+            assert_eq!(decided(&told, pod), None, "said once");
+            let mut failed = told.saying(ready(NOTE));
+            failed.status.as_mut().unwrap().phase = Some("Failed".into());
+            assert_eq!(reason_of(&failed, pod).unwrap(), "False/RefNotFound");
+        }
+    }
+}
+
+#[test]
+fn a_pod_of_an_earlier_run_says_nothing_once_it_is_gone() {
+    let earlier = |by| PodFacts { created: at(START - by), ..gone(failed(Exit::Timeout), Presence::Deleted) };
+    assert_eq!(reason_of(&session("Creating"), Some(&earlier(60))).unwrap(), "Unknown/OutcomeUnknown");
+    assert_eq!(reason_of(&session("Failed"), Some(&earlier(3))).unwrap(), "False/Timeout", "clocks differ");
+}

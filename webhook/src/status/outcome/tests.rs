@@ -1,0 +1,345 @@
+//! What is read out of a pod, row by row.
+
+use serde_json::{Value, json};
+use workflow_contract::termination::Details;
+
+use super::*;
+
+const IMAGE: &str = "injector/init-fetcher:1";
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+fn stamp() -> Stamp {
+    Stamp {
+        source: Source::new("https://h/o/r.git", "main", "a"),
+        generation: 3,
+        session_uid: "session-uid".into(),
+        image: IMAGE.into(),
+    }
+}
+
+/// A session pod as it is right after creation; `change` is merged into it, lists as a whole.
+fn pod(change: Value) -> SessionPod {
+    let mut pod = json!({
+        "metadata": {
+            "name": "s-runner", "namespace": "ns", "uid": "pod-uid",
+            "creationTimestamp": "2026-01-01T00:00:10Z",
+            "annotations": {STAMP_ANNOTATION: stamp().to_annotation().unwrap()},
+            "ownerReferences": [{
+                "apiVersion": "vteam.ambient-code/v1alpha1", "kind": "AgenticSession", "name": "s",
+                "uid": "session-uid", "controller": true,
+            }],
+        },
+        "spec": {"initContainers": [
+            {"name": "init-hydrate", "image": "h"}, {"name": INIT_CONTAINER, "image": IMAGE},
+        ]},
+        "status": {"phase": "Pending"},
+    });
+    merge(&mut pod, change);
+    serde_json::from_value(pod).unwrap()
+}
+
+fn merge(into: &mut Value, change: Value) {
+    match (into, change) {
+        (Value::Object(into), Value::Object(change)) => {
+            for (key, value) in change {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, change) => *into = change,
+    }
+}
+
+/// Our init container in this state.
+fn state(state: &Value) -> Value {
+    json!({"status": {"initContainerStatuses": [{"name": INIT_CONTAINER, "state": state}]}})
+}
+
+fn ended(code: i32, reason: &str, message: &str) -> Value {
+    state(&json!({"terminated": {
+        "exitCode": code, "reason": reason, "message": message, "finishedAt": "2026-01-01T00:00:20Z",
+    }}))
+}
+
+fn with(mut first: Value, second: Value) -> Value {
+    merge(&mut first, second);
+    first
+}
+
+fn message(change: impl FnOnce(&mut Details)) -> String {
+    let mut details = Details {
+        url: Some("https://h/o/r.git".into()),
+        reference: Some("main".into()),
+        path: Some("a".into()),
+        commit: Some(COMMIT.into()),
+        ..Details::new(Exit::Reconciled)
+    };
+    change(&mut details);
+    Termination { sentence: "done".into(), details: Some(details) }.render()
+}
+
+fn outcome(change: Value) -> Outcome {
+    read(&pod(change)).unwrap().outcome
+}
+
+fn failure(change: Value) -> Failure {
+    match outcome(change) {
+        Outcome::Undelivered(failure) => failure,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn only_the_pod_named_after_the_session_that_controls_it_speaks() {
+    let owner = |change: Value| {
+        let mut owner = json!({
+            "apiVersion": "vteam.ambient-code/v1alpha1", "kind": "AgenticSession", "name": "s",
+            "uid": "session-uid", "controller": true,
+        });
+        merge(&mut owner, change);
+        json!({"metadata": {"ownerReferences": [owner]}})
+    };
+    for (name, change) in [
+        ("no owner", json!({"metadata": {"ownerReferences": null}})),
+        ("not the controller", owner(json!({"controller": false}))),
+        ("another kind", owner(json!({"kind": "Job"}))),
+        ("another group", owner(json!({"apiVersion": "vteam.ambient-code.evil/v1"}))),
+        ("another name", json!({"metadata": {"name": "s-runner-2"}})),
+        ("another session's name", owner(json!({"name": "t"}))),
+    ] {
+        assert_eq!(read(&pod(change)), None, "{name}");
+    }
+    let facts = read(&pod(owner(json!({"apiVersion": "vteam.ambient-code/v2"})))).unwrap();
+    assert_eq!((facts.session.as_str(), facts.session_uid.as_str()), ("s", "session-uid"));
+}
+
+#[test]
+fn without_a_stamp_for_this_session_or_the_container_it_is_not_injected() {
+    let annotation = |value: &str| json!({"metadata": {"annotations": {STAMP_ANNOTATION: value}}});
+    let other = Stamp { session_uid: "other".into(), ..stamp() }.to_annotation().unwrap();
+    for (name, change) in [
+        ("no stamp", json!({"metadata": {"annotations": null}})),
+        ("no stamp that can be read", annotation("{}")),
+        ("a stamp for another session", annotation(&other)),
+        ("no container", json!({"spec": {"initContainers": [{"name": "init-hydrate"}]}})),
+        ("no init containers", json!({"spec": {"initContainers": []}})),
+    ] {
+        assert_eq!(outcome(change), Outcome::NotInjected, "{name}");
+    }
+}
+
+#[test]
+fn waiting_and_running_is_fetching() {
+    for (name, change) in [
+        ("not scheduled", json!({})),
+        ("no status yet", json!({"status": {"initContainerStatuses": []}})),
+        ("waiting for its turn", state(&json!({"waiting": {"reason": "PodInitializing"}}))),
+        ("waiting, nobody says why", state(&json!({"waiting": {}}))),
+        ("running", state(&json!({"running": {"startedAt": "2026-01-01T00:00:12Z"}}))),
+        ("being deleted", json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:15Z"}})),
+        (
+            "running a second time",
+            json!({"status": {"initContainerStatuses": [{
+                "name": INIT_CONTAINER, "state": {"running": {}},
+                "lastState": {"terminated": {"exitCode": 33, "reason": "Error"}},
+            }]}}),
+        ),
+        (
+            "another init container failed, but the pod is not over",
+            json!({"status": {"initContainerStatuses": [
+                {"name": "init-hydrate", "state": {"terminated": {"exitCode": 1, "reason": "Error"}}},
+            ]}}),
+        ),
+    ] {
+        assert_eq!(outcome(change), Outcome::Fetching, "{name}");
+    }
+}
+
+#[test]
+fn exit_0_is_delivered_only_if_message_and_image_are_those_of_the_stamp() {
+    let exited = |message: String| ended(0, "Completed", &message);
+    assert_eq!(outcome(exited(message(|_| {}))), Outcome::Delivered { commit: COMMIT.into() });
+    let facts = read(&pod(exited(message(|_| {})))).unwrap();
+    assert_eq!(facts.ended, "2026-01-01T00:00:20Z".parse().ok());
+
+    let other_image = json!({"spec": {"initContainers": [{"name": INIT_CONTAINER, "image": "evil:1"}]}});
+    for (name, change) in [
+        ("no message", exited(String::new())),
+        ("a sentence only", exited("done".into())),
+        ("another url", exited(message(|d| d.url = Some("https://h/o/other.git".into())))),
+        ("another ref", exited(message(|d| d.reference = Some("dev".into())))),
+        ("another path", exited(message(|d| d.path = None))),
+        ("no url", exited(message(|d| d.url = None))),
+        ("no commit", exited(message(|d| d.commit = None))),
+        ("another reason", exited(message(|d| d.reason = Exit::Timeout))),
+        ("another image", with(exited(message(|_| {})), other_image)),
+    ] {
+        assert!(matches!(failure(change), Failure::Unconfirmed { .. }), "{name}");
+    }
+}
+
+#[test]
+fn every_exit_code_of_the_table_is_read_back_with_its_sentence() {
+    for exit in Exit::ALL.iter().filter(|exit| **exit != Exit::Reconciled) {
+        let said = Termination { sentence: "no such branch".into(), details: Some(Details::new(*exit)) };
+        let change = ended(i32::from(exit.code()), "Error", &said.render());
+        assert_eq!(failure(change), Failure::Exit { exit: *exit, sentence: "no such branch".into() });
+    }
+}
+
+#[test]
+fn every_other_code_is_just_that() {
+    for code in [1, 2, 9, 12, 99, 126, 127, 137, 139, 143, 255] {
+        let sentence = "panicked".to_owned();
+        assert_eq!(failure(ended(code, "Error", "panicked")), Failure::OtherExit { code, sentence });
+    }
+}
+
+#[test]
+fn the_end_of_a_log_is_one_line_and_cut() {
+    let Failure::OtherExit { sentence, .. } = failure(ended(1, "Error", &"line\n".repeat(800))) else {
+        panic!()
+    };
+    assert!(sentence.len() <= MAX_SENTENCE && !sentence.contains('\n'));
+}
+
+#[test]
+fn want_of_memory_is_told_from_other_kills() {
+    assert_eq!(failure(ended(137, "OOMKilled", "")), Failure::OutOfMemory);
+    let deleted = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:15Z"}});
+    assert_eq!(failure(with(ended(137, "OOMKilled", ""), deleted)), Failure::OutOfMemory);
+}
+
+#[test]
+fn an_image_that_cannot_be_pulled_is_one_outcome_whatever_the_kubelet_says() {
+    for reason in NO_IMAGE {
+        let change = state(&json!({"waiting": {"reason": reason, "message": format!("{reason}: 17")}}));
+        assert_eq!(failure(change), Failure::NoImage { image: IMAGE.into() }, "{reason}");
+    }
+}
+
+#[test]
+fn a_container_that_cannot_be_made_or_started_failed() {
+    let why = |change| match failure(change) {
+        Failure::NoContainer { why } => why,
+        other => panic!("{other:?}"),
+    };
+    let waiting =
+        |reason: &str| state(&json!({"waiting": {"reason": reason, "message": "secret \"x\" not found"}}));
+    for (change, expected) in [
+        (waiting("CreateContainerConfigError"), "CreateContainerConfigError: secret \"x\" not found"),
+        (waiting("CreateContainerError"), "CreateContainerError"),
+        (waiting("RunContainerError"), "RunContainerError"),
+        (ended(128, "StartError", "exec: no such file"), "StartError: exec: no such file"),
+        (ended(128, "Error", ""), "Error"),
+        (ended(127, "ContainerCannotRun", "exec\nx"), "ContainerCannotRun: exec\\nx"),
+    ] {
+        assert_eq!(why(change), expected);
+    }
+}
+
+#[test]
+fn what_befalls_the_pod_interrupts() {
+    let deleted = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:15Z"}});
+    let over = |reason: &str| json!({"status": {"phase": "Failed", "reason": reason, "message": "m"}});
+    let disrupted = |phase: &str, reason: &str| {
+        json!({"status": {"phase": phase, "conditions": [
+            {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": "m"},
+        ]}})
+    };
+    let hydrate = json!({"status": {"phase": "Failed", "initContainerStatuses": [
+        {"name": "init-hydrate", "state": {"terminated": {"exitCode": 3, "reason": "Error"}}},
+        {"name": INIT_CONTAINER, "state": {"waiting": {"reason": "PodInitializing"}}},
+    ]}});
+    for (name, change, expected) in [
+        ("143 on deletion", with(ended(143, "Error", ""), deleted.clone()), "it was deleted"),
+        ("137 on deletion", with(ended(137, "Error", ""), deleted), "it was deleted"),
+        ("137 on eviction", with(ended(137, "Error", ""), over("Evicted")), "it was ended (Evicted: m)"),
+        (
+            "143 on preemption",
+            with(ended(143, "Error", ""), disrupted("Failed", "PreemptionByScheduler")),
+            "it was ended (PreemptionByScheduler: m)",
+        ),
+        ("evicted before it ran", over("Evicted"), "it was ended (Evicted: m)"),
+        ("refused by the node", over("OutOfcpu"), "it was ended (OutOfcpu: m)"),
+        ("node shut down", over("Terminated"), "it was ended (Terminated: m)"),
+        (
+            "node gone, legacy",
+            json!({"status": {"phase": "Pending", "reason": "NodeLost"}}),
+            "its node is gone",
+        ),
+        ("node gone, tainted", disrupted("Pending", "DeletionByTaintManager"), "its node is gone"),
+        ("node gone, collected", disrupted("Failed", "DeletionByPodGC"), "it was ended (DeletionByPodGC: m)"),
+        ("lost by its node", ended(137, "ContainerStatusUnknown", ""), "its node lost track of it"),
+        ("another init container failed", hydrate, "its init container init-hydrate failed before (exit 3)"),
+        ("failed, nobody says why", json!({"status": {"phase": "Failed"}}), "it failed"),
+    ] {
+        assert_eq!(failure(change), Failure::Interrupted { why: expected.into() }, "{name}");
+    }
+}
+
+#[test]
+fn a_true_outcome_stands_whatever_befalls_the_pod_afterwards() {
+    let late = json!({
+        "metadata": {"deletionTimestamp": "2026-01-01T00:01:00Z"},
+        "status": {"phase": "Failed", "reason": "Evicted"},
+    });
+    let delivered = with(ended(0, "Completed", &message(|_| {})), late.clone());
+    assert!(matches!(outcome(delivered), Outcome::Delivered { .. }));
+    let failed = with(ended(22, "Error", "x"), late);
+    assert!(matches!(failure(failed), Failure::Exit { exit: Exit::RefNotFound, .. }));
+}
+
+#[test]
+fn the_last_end_counts_where_the_container_does_not_run_again() {
+    let last = |state: Value, phase: &str| {
+        json!({"status": {"phase": phase, "initContainerStatuses": [{
+            "name": INIT_CONTAINER, "state": state,
+            "lastState": {"terminated": {"exitCode": 22, "reason": "Error", "message": "x"}},
+        }]}})
+    };
+    let backs_off = json!({"waiting": {"reason": "CrashLoopBackOff"}});
+    let waiting = json!({"waiting": {"reason": "PodInitializing"}});
+    for change in [last(backs_off, "Pending"), last(waiting.clone(), "Failed")] {
+        assert!(matches!(failure(change), Failure::Exit { exit: Exit::RefNotFound, .. }));
+    }
+    assert_eq!(outcome(last(waiting, "Pending")), Outcome::Fetching);
+}
+
+#[test]
+fn reads_back_what_the_operator_noted_of_our_container_and_of_no_other() {
+    let details = Details {
+        url: Some("https://h/o/r.git".into()),
+        reference: Some("mian".into()),
+        ..Details::new(Exit::RefNotFound)
+    };
+    let said =
+        Termination { sentence: "no branch `mian` - did you mean `main`?".into(), details: Some(details) };
+    let note = format!("Init container init-workflow failed (exit 22): {} - Error", said.render());
+    let read = read_ready_message(&note).unwrap();
+    let sentence = "no branch `mian` - did you mean `main`?".to_owned();
+    assert_eq!(read.failure, Failure::Exit { exit: Exit::RefNotFound, sentence });
+    assert_eq!(read.source, Some(Source::new("https://h/o/r.git", "mian", "")));
+
+    for (note, expected) in [
+        ("Init container init-workflow failed (exit 137):  - OOMKilled", Some(Failure::OutOfMemory)),
+        (
+            "Init container init-workflow failed (exit 128): exec: x - StartError",
+            Some(Failure::NoContainer { why: "StartError: exec: x".into() }),
+        ),
+        (
+            "Init container init-workflow failed (exit 20): a - b c",
+            Some(Failure::Exit { exit: Exit::AuthenticationFailed, sentence: "a - b c".into() }),
+        ),
+        (
+            "Init container init-workflow failed (exit 1)",
+            Some(Failure::OtherExit { code: 1, sentence: String::new() }),
+        ),
+        ("Init container init-hydrate failed (exit 22): x - Error", None),
+        ("Init container init-workflow failed (exit 0): x - Error", None),
+        ("Init container init-workflow failed (exit x): y", None),
+        ("Container failed", None),
+        ("", None),
+    ] {
+        assert_eq!(read_ready_message(note).map(|read| read.failure), expected, "{note}");
+    }
+}
