@@ -42,6 +42,11 @@ impl Cluster {
             _ => true,
         };
         let config = if local { local_config().await? } else { Config::infer().await? };
+        Self::at(config, local).await
+    }
+
+    /// Connects by this configuration and installs the CRD where it is missing.
+    pub(crate) async fn at(config: Config, local: bool) -> anyhow::Result<Self> {
         let url = config.cluster_url.clone();
         let client = Client::try_from(config)?;
         let cluster = Self { client, url, local };
