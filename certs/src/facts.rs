@@ -1,5 +1,7 @@
 //! What a certificate says about itself, as far as it is judged here. Nothing is verified.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -28,7 +30,7 @@ pub struct Facts {
     pub key_id: String,
     /// The issuer's key identifier in hexadecimal; empty where there is none.
     pub issuer_key_id: String,
-    /// DNS names, in order.
+    /// DNS names and IP addresses, in order.
     pub names: Vec<String>,
 }
 
@@ -76,6 +78,7 @@ pub fn of(der: &CertificateDer<'_>) -> Result<Facts, FactsError> {
             ParsedExtension::SubjectAlternativeName(names) => {
                 facts.names.extend(names.general_names.iter().filter_map(|name| match name {
                     GeneralName::DNSName(name) => Some((*name).to_owned()),
+                    GeneralName::IPAddress(octets) => address(octets),
                     _ => None,
                 }));
             }
@@ -83,6 +86,11 @@ pub fn of(der: &CertificateDer<'_>) -> Result<Facts, FactsError> {
         }
     }
     Ok(facts)
+}
+
+fn address(octets: &[u8]) -> Option<String> {
+    let v4 = <[u8; 4]>::try_from(octets).map(|octets| Ipv4Addr::from(octets).to_string());
+    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(|octets| Ipv6Addr::from(octets).to_string())).ok()
 }
 
 /// Bytes in hexadecimal, as key identifiers are compared and shown.

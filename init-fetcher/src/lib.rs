@@ -1,1 +1,87 @@
-//! placeholder
+//! The init container that puts a workflow's git repository on disk before the runner starts.
+//!
+//! ```text
+//!  environment ── config ──┐
+//!                          v
+//!   deliver: transport (refs, packs) ─> store (objects by their hash) ─> tree (path policy, plan)
+//!            ─> checkout (files) + repository (.git) ─> publish (one step)
+//!                          │
+//!   run, watchdog: time limit, signals           report: exit code, termination message
+//! ```
+//!
+//! Nothing is written before all of it was judged, and nothing is at its place before all of it was
+//! written. Every way to end has its own exit code ([`workflow_contract::Exit`]) and a sentence.
+
+mod checkout;
+mod cli;
+mod config;
+mod credentials;
+mod deliver;
+mod failure;
+mod folder;
+mod libgit2;
+mod oid;
+mod proxy;
+mod publish;
+mod report;
+mod repository;
+mod resolve;
+mod retry;
+mod run;
+mod store;
+mod telemetry;
+mod transport;
+mod tree;
+mod volume;
+mod watchdog;
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use workflow_contract::{Exit, Source};
+
+use cli::Command;
+use config::{Config, Lookup};
+use deliver::Delivered;
+use failure::Failure;
+use run::Run;
+use watchdog::Watchdog;
+
+/// Runs the program: what the arguments (without the program's name) and the environment ask for.
+/// The result is the process's exit code.
+pub fn main(arguments: &[String], lookup: Lookup) -> u8 {
+    match cli::read(arguments) {
+        Command::Print(text) => {
+            // A reader that went away is no failure.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            return Exit::Reconciled.code();
+        }
+        Command::Refuse(sentence) => {
+            let _ = writeln!(std::io::stderr(), "{sentence}");
+            return Exit::InvalidSource.code();
+        }
+        Command::Deliver => {}
+    }
+    let log_format = telemetry::start(lookup);
+    let run = Arc::new(Run::new(config::termination_log(lookup), report::details(lookup)));
+    telemetry::report_panics(Arc::clone(&run));
+    // Group = user: a runner with another uid of group 0 must be able to write.
+    rustix::process::umask(rustix::fs::Mode::WOTH);
+    let config = log_format.and_then(|()| Config::read(lookup));
+    let source =
+        config.as_ref().ok().map(|c| Source::new(&c.url.to_string(), c.reference.as_str(), c.path.as_str()));
+    match config.map_err(Failure::from).and_then(|config| watched(&config, &run)) {
+        Ok(delivered) => run.end(Exit::Reconciled, &report::success(&delivered, run.elapsed().as_secs_f64())),
+        Err(failure) => {
+            let attempts = run.lock().details.attempts.unwrap_or(0);
+            run.end(failure.exit(), &report::failure(&failure, source.as_ref(), attempts))
+        }
+    }
+}
+
+fn watched(config: &Config, run: &Arc<Run>) -> Result<Delivered, Failure> {
+    let no_watchdog = |error: std::io::Error| Failure::Internal(format!("no watchdog: {error}"));
+    let watchdog = Watchdog::start(Arc::clone(run)).map_err(no_watchdog)?;
+    watchdog.limit(config.limits.timeout).map_err(no_watchdog)?;
+    deliver::deliver(config, run)
+}

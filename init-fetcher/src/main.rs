@@ -1,3 +1,9 @@
-//! Entry point.
+//! Entry point: arguments and environment in, exit code out.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
+    ExitCode::from(init_fetcher::main(&arguments, &|name| std::env::var(name).ok()))
+}

@@ -37,3 +37,12 @@ image_archive() {
 image_load() {
   "$cluster_src/node-exec" ctr --namespace k8s.io images import - <"$1" >/dev/null
 }
+
+# image_push FILE NAME: gives an archive to the registry that NAME begins with.
+image_push() {
+  local image
+  mkdir -p "$image_store"
+  { image=$(image_buildah pull --quiet "oci-archive:$1") && image_buildah push --quiet "$image" "docker://$2"; } ||
+    die "$2 could not be pushed: is the registry right, and are you logged in (buildah login)?"
+  rm -rf "$image_store"
+}

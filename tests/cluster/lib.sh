@@ -61,7 +61,7 @@ quietly() {
   kill "$ticker" 2>/dev/null || true
   wait "$ticker" 2>/dev/null || true
   if [ "$failed" -ne 0 ]; then
-    tail -n 20 "$output" >&2
+    tail -n 40 "$output" >&2
     die "$label: failed after $((SECONDS - began)) s; the whole output: $output"
   fi
   say "$label: done in $((SECONDS - began)) s"

@@ -7,11 +7,13 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, Config};
+use workflow_contract::names::INJECTOR;
 use workflow_git_server::address_facing;
 
 /// The CRD of AgenticSession, as the tests install it where the platform's own is missing.
@@ -46,7 +48,9 @@ impl Cluster {
     }
 
     /// Connects by this configuration and installs the CRD where it is missing.
-    pub(crate) async fn at(config: Config, local: bool) -> anyhow::Result<Self> {
+    pub(crate) async fn at(mut config: Config, local: bool) -> anyhow::Result<Self> {
+        // A 503 is an answer here: it is what the proxy gives while a runner does not listen.
+        config.default_retry = false;
         let url = config.cluster_url.clone();
         let client = Client::try_from(config)?;
         let cluster = Self { client, url, local };
@@ -80,6 +84,15 @@ impl Cluster {
             .with_context(|| format!("no route to the API server at {host}; set {GIT_SERVER_ADDRESS}"))
     }
 
+    /// Fails unless the injector is registered: without it every test of it would be about something else.
+    pub async fn require_injector(&self) -> anyhow::Result<()> {
+        let registrations: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
+        let found = registrations.get_opt(INJECTOR).await.context("the registration can't be read")?;
+        found
+            .map(drop)
+            .with_context(|| format!("{INJECTOR} is not installed in this cluster: run `make install`"))
+    }
+
     /// Creates the CRD, unless there is one: the platform's own is never touched.
     async fn ensure_crd(&self) -> anyhow::Result<()> {
         let crd: CustomResourceDefinition = serde_saphyr::from_str(CRD).context("the CRD can't be read")?;
@@ -97,7 +110,8 @@ impl Cluster {
 
 /// The root of the checkout that this program was built from.
 pub(crate) fn checkout() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    let own_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own_folder.parent().unwrap_or(own_folder)
 }
 
 async fn local_config() -> anyhow::Result<Config> {

@@ -14,6 +14,7 @@ use workflow_contract::names::{
 };
 use workflow_contract::{Source, Stamp};
 
+use crate::kubelet;
 use crate::namespace::TestNamespace;
 use crate::session::{self, Session};
 
@@ -84,9 +85,8 @@ impl Driver {
         let status = json!({ "phase": phase, "initContainerStatuses": [{
             "name": INIT_CONTAINER, "image": IMAGE, "imageID": "", "ready": false, "restartCount": 0, "state": state,
         }] });
-        let patch = Patch::Merge(json!({ "status": status }));
-        let patched = self.pods().patch_status(&runner_pod(session), &PatchParams::default(), &patch).await;
-        patched.map(drop).with_context(|| format!("report the state of {session}'s init container"))
+        let reported = kubelet::report(&self.pods(), &runner_pod(session), &status).await;
+        reported.map(drop).with_context(|| format!("report the state of {session}'s init container"))
     }
 
     /// Ends the init container with this code, reason and termination message.

@@ -14,9 +14,13 @@
 
 pub mod api_server;
 pub mod cluster;
+pub mod delivered;
+pub mod demo;
+pub mod desk;
 pub mod driver;
 mod dump;
 pub mod images;
+pub mod kubelet;
 pub mod namespace;
 pub mod operator;
 pub mod runner;

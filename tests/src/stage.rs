@@ -36,6 +36,7 @@ impl Stage {
         mode: Mode,
         adjust: impl FnOnce(GitSettings) -> GitSettings,
     ) -> anyhow::Result<Self> {
+        namespace.cluster.require_injector().await?;
         let address = namespace.cluster.git_server_address()?;
         let git = GitServer::start(&adjust(GitSettings::on(address)))?;
         namespace.trust(git.ca_pem()).await?;

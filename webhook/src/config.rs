@@ -27,7 +27,7 @@ pub const POLL: std::time::Duration = std::time::Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file can't be read.
-    #[error("failed to read the config file `{path}`")]
+    #[error("failed to read `{path}`")]
     Read {
         /// The file.
         path: String,
@@ -35,7 +35,7 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file is not a valid configuration; the text names line and column.
-    #[error("the config file is not valid: {0}")]
+    #[error("it is not valid: {0}")]
     Invalid(String),
 }
 

@@ -45,7 +45,7 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Longest wait for the head of a request, which in hyper includes the time between two requests. An
 /// API server keeps idle connections for 90 s (client-go): it must be the one to close them, else a
 /// call is lost whenever both happen at once.
-const IDLE: Duration = Duration::from_secs(120);
+const IDLE: Duration = Duration::from_mins(2);
 
 /// Connections at once. The API server keeps 25 idle ones per webhook.
 const MAX_CONNECTIONS: usize = 1024;

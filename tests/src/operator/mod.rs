@@ -14,10 +14,12 @@
 //!
 //! What it leaves out: S3, cloning of `spec.repos`, the session's display names and metrics.
 
+mod create;
 mod decide;
 mod delivery;
 mod drift;
 mod environment;
+mod error;
 mod objects;
 mod outcome;
 mod pod;
@@ -27,12 +29,15 @@ mod status;
 
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::task::AbortHandle;
 
+use crate::session::Session;
+
 pub use delivery::UPDATE_FAILED;
+pub use error::OperatorError;
 pub use objects::limit_range;
 pub use pod::{TRUSTED_CA, TRUSTED_CA_KEY};
-pub use reconcile::OperatorError;
 
 /// Which revision of the platform's operator to stand in for: they differ in how they deliver a workflow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -76,6 +81,12 @@ impl Settings {
             fs_group: false,
         }
     }
+}
+
+/// The pod that the operator makes for the first run of a session, for tests of admission alone. The session must have
+/// its uid and namespace.
+pub fn session_pod(session: &Session, settings: &Settings) -> Value {
+    pod::pod(session, &pod::PodFacts { settings, resume: false, trusted_ca: false })
 }
 
 /// An operator for the sessions of one namespace. It stops when it is dropped; what it made stays.

@@ -20,7 +20,7 @@ use super::json::{self, Json};
 use crate::session::{AgenticSession, is_object_name};
 
 /// How every refusal begins.
-pub const REFUSES: &str = "workflow-injector refuses this pod: ";
+pub const REFUSES: &str = workflow_contract::names::REFUSAL_PREFIX;
 
 /// The annotation by which the kubelet marks its mirror pods.
 const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
@@ -150,7 +150,7 @@ pub fn decide<'s>(owner: Owner<'_>, namespace: &str, lookup: &'s Lookup) -> Deci
         Lookup::Unavailable(why) => return Decision::Refuse(unavailable(owner, namespace, why)),
     };
     let session_uid = session.metadata.uid.as_deref().unwrap_or_default();
-    if session_uid != owner.uid {
+    if session_uid != owner.uid || session_uid.is_empty() {
         return Decision::Refuse(another(owner, namespace, session_uid));
     }
     if session.opted_out() {

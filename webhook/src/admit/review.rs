@@ -78,8 +78,8 @@ struct Kind<'b> {
     group: Cow<'b, str>,
     #[serde(borrow, default)]
     version: Cow<'b, str>,
-    #[serde(borrow, default)]
-    kind: Cow<'b, str>,
+    #[serde(borrow, default, rename = "kind")]
+    name: Cow<'b, str>,
 }
 
 fn null<'b>() -> Json<'b> {
@@ -111,9 +111,9 @@ impl Request<'_> {
     /// Whether a pod is being created. `dryRun` makes no difference: nothing is done but answering.
     #[must_use]
     pub fn creates_a_pod(&self) -> bool {
-        let Kind { group, version, kind } = &self.kind;
+        let Kind { group, version, name } = &self.kind;
         self.operation == "CREATE"
-            && (&**group, &**version, &**kind) == ("", "v1", "Pod")
+            && (&**group, &**version, &**name) == ("", "v1", "Pod")
             && self.sub_resource.as_deref().unwrap_or_default().is_empty()
             && self.object.is_object()
     }
@@ -143,7 +143,8 @@ pub struct Answer {
 struct Response<'a> {
     api_version: &'a str,
     kind: &'a str,
-    response: Body<'a>,
+    #[serde(rename = "response")]
+    body: Body<'a>,
 }
 
 #[derive(Serialize)]
@@ -179,7 +180,7 @@ pub fn render(uid: &str, answer: &Answer) -> Result<Vec<u8>, serde_json::Error> 
     serde_json::to_vec(&Response {
         api_version: API_VERSION,
         kind: KIND,
-        response: Body {
+        body: Body {
             uid,
             allowed: answer.refusal.is_none(),
             patch_type: patch.is_some().then_some("JSONPatch"),

@@ -4,6 +4,7 @@
 //! behind: with an old copy a runner would get the workflow of yesterday. The copy is the fallback
 //! that keeps sessions starting while the API server answers others but not us.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,10 +56,19 @@ impl Live for kube::Client {
                     LiveError::Settled(status.message)
                 }
                 kube::Error::SerdeError(error) => LiveError::Settled(error.to_string()),
-                other => LiveError::Passing(other.to_string()),
+                other => LiveError::Passing(root(&other)),
             })
         })
     }
+}
+
+/// The innermost cause: "connection refused" helps where "service error" does not.
+fn root(error: &dyn Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }
 
 /// Where sessions are looked up.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use workflow_contract::text;
 
 use super::value::{self, Checked};
 use super::{Config, ConfigError, Proxy};
@@ -46,9 +47,11 @@ struct ProxyFile {
 ///
 /// # Errors
 /// [`ConfigError::Invalid`] with line and column.
-pub fn parse(text: &str) -> Result<Config, ConfigError> {
-    let file: Option<File> =
-        serde_saphyr::from_str(text).map_err(|error| ConfigError::Invalid(error.to_string()))?;
+pub fn parse(yaml: &str) -> Result<Config, ConfigError> {
+    // No snippet: it would show neighbouring lines, and a proxy's URL may hold a password.
+    let options = serde_saphyr::options! { with_snippet: false };
+    let file: Option<File> = serde_saphyr::from_str_with_options(yaml, options)
+        .map_err(|error| ConfigError::Invalid(text::one_line(&error.to_string())))?;
     Ok(meant(file.unwrap_or_default()))
 }
 
@@ -166,6 +169,13 @@ logFormat: json
     #[test]
     fn no_secret_can_be_asked_for() {
         assert_eq!(parse("credentialsSecret: ''").unwrap().credentials_secret, None);
+    }
+
+    #[test]
+    fn an_error_shows_no_other_line() {
+        let text = "proxy: {https: 'http://u:s3cret@proxy'}\ntimuot: 1s\nimage: x\n";
+        let error = parse(text).unwrap_err().to_string();
+        assert!(error.contains("timuot") && !error.contains("s3cret") && !error.contains('\n'), "{error}");
     }
 
     #[test]

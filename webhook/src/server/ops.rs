@@ -14,12 +14,15 @@ use crate::metrics::{self, Metrics};
 /// Something that must hold for a replica to be ready: what is missing, while it is.
 type Condition = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
+/// Records what is looked up rather than counted.
+type Record = Box<dyn Fn(&Metrics) + Send + Sync>;
+
 /// The answers.
 #[derive(Default)]
 pub struct Ops {
     metrics: Arc<Metrics>,
     conditions: Vec<Condition>,
-    before_metrics: Vec<Box<dyn Fn(&Metrics) + Send + Sync>>,
+    before_metrics: Vec<Record>,
 }
 
 impl fmt::Debug for Ops {

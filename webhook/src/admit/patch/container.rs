@@ -33,17 +33,16 @@ const FORBIDDEN: [&str; 9] = [
 /// Writes the init container.
 pub fn write(ops: &mut Ops, pod: &Pod<'_, '_>, plan: &Plan<'_>, config: &Config, mounts: Vec<Value>) {
     let variables = variables::wanted(pod, plan, config);
-    match pod.ours_index {
-        Some(index) => bring(ops, pod, index, config, &variables, mounts),
-        None => {
-            let list = PointerBuf::from_tokens(["spec", "initContainers"]);
-            let exists = json::get(pod.spec, "initContainers").is_array();
-            ops.append(&list, exists, vec![new(pod, config, variables, mounts)]);
-        }
+    if let Some(index) = pod.ours_index {
+        bring(ops, pod, index, config, &variables, mounts);
+    } else {
+        let list = PointerBuf::from_tokens(["spec", "initContainers"]);
+        let exists = json::get(pod.spec, "initContainers").is_array();
+        ops.append(&list, exists, vec![new(pod, config, variables, &mounts)]);
     }
 }
 
-fn new(pod: &Pod<'_, '_>, config: &Config, variables: Vec<Variable>, mounts: Vec<Value>) -> Value {
+fn new(pod: &Pod<'_, '_>, config: &Config, variables: Vec<Variable>, mounts: &[Value]) -> Value {
     let env: Vec<Value> = variables.into_iter().flat_map(|variable| variable.entries).collect();
     let mut container = json!({
         "name": INIT_CONTAINER,

@@ -29,7 +29,7 @@ pub fn without_references(value: &str) -> String {
 }
 
 /// A variable with that value. The API server drops an empty `value`, so that it is not written.
-pub fn variable(name: &str, kubelet_value: String) -> Value {
+pub fn variable(name: &str, kubelet_value: &str) -> Value {
     if kubelet_value.is_empty() {
         json!({"name": name})
     } else {

@@ -21,7 +21,7 @@ pub fn write(ops: &mut Ops, pod: &Pod<'_, '_>, plan: &Plan<'_>) {
         (ACTIVE_WORKFLOW_BRANCH, Some(&*plan.source.branch)),
         (ACTIVE_WORKFLOW_PATH, plan.path),
     ] {
-        let entries = value.map(|value| variable(name, doubled(value)));
+        let entries = value.map(|value| variable(name, &doubled(value)));
         runner.set(ops, &Variable { name: name.to_owned(), entries: entries.into_iter().collect() });
     }
     if plan.first_run {

@@ -73,7 +73,10 @@ fn own(plan: &Plan<'_>, config: &Config) -> Vec<Variable> {
     ];
     let present = texts.into_iter().filter_map(|(name, text)| Some((name, text?)));
     present
-        .map(|(name, text)| Variable { name: name.to_owned(), entries: vec![variable(name, doubled(&text))] })
+        .map(|(name, text)| Variable {
+            name: name.to_owned(),
+            entries: vec![variable(name, &doubled(&text))],
+        })
         .collect()
 }
 
@@ -87,7 +90,7 @@ fn configured_proxy(config: &Config, name: &str) -> Option<Variable> {
     };
     let url = proxy.as_ref()?;
     let upper = name.starts_with(char::is_uppercase);
-    let entries = if upper { vec![variable(name, doubled(url))] } else { Vec::new() };
+    let entries = if upper { vec![variable(name, &doubled(url))] } else { Vec::new() };
     Some(Variable { name: name.to_owned(), entries })
 }
 
@@ -96,7 +99,7 @@ fn explicit(container: &Json<'_>, name: &str) -> Option<Value> {
     let entry = json::list(container, "env").iter().rfind(|entry| json::text(entry, "name") == name)?;
     let reference = json::get(entry, "valueFrom");
     if reference.is_null() {
-        Some(variable(name, without_references(json::text(entry, "value"))))
+        Some(variable(name, &without_references(json::text(entry, "value"))))
     } else {
         Some(json!({"name": name, "valueFrom": json::owned(reference)}))
     }
@@ -106,7 +109,7 @@ fn explicit(container: &Json<'_>, name: &str) -> Option<Value> {
 ///
 /// Several Secrets may hold it. Each is referred to, in the order of `envFrom`: the kubelet passes
 /// over an optional key that is absent, and a later entry of the same name wins, so that the token
-/// is the runner's own.
+/// is the runner's own. The API server warns of the repeated name; a single reference would guess.
 fn token(pod: &Pod<'_, '_>, name: &str) -> Vec<Value> {
     let sources = || [pod.runner].into_iter().chain(pod.hydrate);
     if let Some(entry) = sources().find_map(|container| explicit(container, name)) {

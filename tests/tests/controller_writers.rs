@@ -1,11 +1,11 @@
 //! Several write the same status: the operator, and replicas of the controller that come and go.
 
-mod status;
+mod controller;
 
+use controller::{Stage, message, session};
 use futures::{TryStreamExt, stream};
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::{Value, json};
-use status::{Stage, message, session};
 use tokio::sync::watch;
 use workflow_contract::Exit;
 use workflow_tests::session::{Session, SessionView};

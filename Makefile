@@ -1,0 +1,84 @@
+# Everything starts here; `make` alone lists it. Long steps say so, and put their output into target/log/.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+# CLUSTER=current is the cluster of the caller's own KUBECONFIG; otherwise it is the local one, and no
+# command of ours can reach another. K8S chooses the local one's version.
+ifeq ($(CLUSTER),current)
+export PATH := $(PATH):$(CURDIR)/target/cluster/bin
+else
+export KUBECONFIG := $(CURDIR)/target/cluster/kubeconfig
+export PATH := $(CURDIR)/target/cluster/bin:$(PATH)
+endif
+
+quietly := tests/cluster/quietly
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  CLUSTER=current  use the cluster of your own KUBECONFIG; images go to IMAGE_REGISTRY=...'
+	@echo '  K8S=1.37         the version of the local cluster'
+
+.PHONY: demo
+demo: setup images install ## the story on a real cluster; WORKFLOW_URL, _BRANCH, _PATH: with your own repository
+	@$(quietly) demo 'building the demo' target/log/demo-build.log cargo build -p workflow-tests --bin demo
+	@cargo run --quiet -p workflow-tests --bin demo
+
+.PHONY: test
+test: setup unit e2e ## unit tests, then end-to-end tests on a real cluster
+
+.PHONY: unit
+unit: ## unit tests: no cluster, no root
+	@$(quietly) unit 'building the unit tests' target/log/unit-build.log cargo test --no-run
+	@cargo test --quiet
+
+.PHONY: e2e
+e2e: images install ## end-to-end tests of what is in the checkout
+	@$(quietly) e2e 'building the end-to-end tests' target/log/e2e-build.log cargo test -p workflow-tests --no-run
+	@cargo test --quiet -p workflow-tests
+
+.PHONY: setup
+setup: ## install missing system packages (Debian, root), check toolchains and kernel
+	@tests/cluster/setup
+
+.PHONY: build
+build: ## the programs of the images: release, static
+	@tests/cluster/programs
+
+.PHONY: images
+images: cluster-up ## build the images and give them to the cluster; names in target/images.env
+	@tests/cluster/images
+
+.PHONY: cluster-up
+cluster-up: ## a Kubernetes node on this machine, or a check that it is sound
+ifeq ($(CLUSTER),current)
+	@tests/cluster/current
+else
+	@tests/cluster/up
+endif
+
+.PHONY: cluster-down
+cluster-down: ## remove that node and everything in it, also after a crash
+	@tests/cluster/down
+
+.PHONY: install
+install: ## install the injector on the cluster, webhook last
+	@manifests/install
+
+.PHONY: uninstall
+uninstall: ## remove it, webhook first
+	@manifests/uninstall
+
+.PHONY: lint
+lint: ## formatting and clippy, warnings denied
+	@cargo fmt --all --check
+	@$(quietly) lint 'clippy' target/log/clippy.log cargo clippy --workspace --all-targets -- -D warnings
+
+.PHONY: deny
+deny: ## licences, sources, bans and advisories of the dependencies
+	@.ci/deny

@@ -1,0 +1,189 @@
+//! Writes a plan to disk: bytes as they are in git, no attributes, filters or line endings applied.
+//!
+//! The folder is new and nobody else knows it, and every path in the plan was judged before. Modes come
+//! from the process's umask of 0002: what the owner may, the group may too.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use git2::{Index, IndexEntry, IndexTime};
+
+use crate::run::Run;
+use crate::store::Store;
+use crate::tree::object::Kind;
+use crate::tree::plan::{Item, Plan};
+use crate::tree::{TreeError, shown};
+use crate::volume::VolumeError;
+
+/// Why a plan could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckoutError {
+    /// An object disappeared between planning and writing.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// The volume.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    /// git's index could not be made.
+    #[error("failed to write git's index: {0}")]
+    Index(#[from] git2::Error),
+}
+
+/// What was found while writing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Files that are Git LFS pointers.
+    pub lfs_pointers: u64,
+}
+
+/// git's index, filled while files are written.
+pub struct Recorder {
+    index: Index,
+    /// Files get this time: an index entry counts as clean only if its file is older than the index.
+    pub mtime: SystemTime,
+}
+
+impl Recorder {
+    /// An empty index, to be written to this file. Files will have the commit's time (Unix seconds), but
+    /// not one of the future.
+    ///
+    /// # Errors
+    /// What libgit2 says.
+    pub fn new(file: &Path, commit_time: i64, now: SystemTime) -> Result<Self, git2::Error> {
+        let latest = now.checked_sub(Duration::from_secs(2)).unwrap_or(SystemTime::UNIX_EPOCH);
+        let seconds = Duration::from_secs(u64::try_from(commit_time).unwrap_or(0));
+        let commit = SystemTime::UNIX_EPOCH.checked_add(seconds).unwrap_or(latest);
+        Ok(Self { index: Index::open(file)?, mtime: commit.min(latest) })
+    }
+
+    /// Writes the index.
+    ///
+    /// # Errors
+    /// What libgit2 says.
+    pub fn write(mut self) -> Result<(), git2::Error> {
+        self.index.write()
+    }
+
+    fn add(&mut self, item: &Item, metadata: &fs::Metadata) -> Result<(), git2::Error> {
+        let mode = match item.kind {
+            Kind::File(true) => 0o100_755,
+            Kind::File(false) => 0o100_644,
+            Kind::Symlink => 0o120_000,
+            Kind::Submodule => 0o160_000,
+            Kind::Tree => return Ok(()),
+        };
+        // The index keeps the low 32 bits of all of these; git compares no more.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let entry = IndexEntry {
+            ctime: IndexTime::new(metadata.ctime() as i32, metadata.ctime_nsec() as u32),
+            mtime: IndexTime::new(metadata.mtime() as i32, metadata.mtime_nsec() as u32),
+            dev: metadata.dev() as u32,
+            ino: metadata.ino() as u32,
+            mode,
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+            file_size: metadata.size() as u32,
+            id: item.oid,
+            flags: 0,
+            flags_extended: 0,
+            path: item.path.clone(),
+        };
+        self.index.add(&entry)
+    }
+}
+
+/// Writes everything in the plan below `folder`, which must be there and empty.
+///
+/// # Errors
+/// [`CheckoutError`].
+pub fn write(
+    plan: &Plan,
+    store: &Store,
+    folder: &Path,
+    mut recorder: Option<&mut Recorder>,
+    run: &Run,
+) -> Result<Written, CheckoutError> {
+    let mut written = Written::default();
+    for item in &plan.items {
+        run.checkpoint();
+        let path = folder.join(std::ffi::OsStr::from_bytes(&item.path));
+        let failed = |doing| {
+            let path = path.clone();
+            move |error| VolumeError::new(doing, &path, error)
+        };
+        let metadata = match item.kind {
+            Kind::Tree => {
+                fs::create_dir(&path).map_err(failed("create the folder"))?;
+                continue;
+            }
+            Kind::Submodule => {
+                fs::create_dir(&path).map_err(failed("create the folder"))?;
+                fs::symlink_metadata(&path)
+            }
+            Kind::Symlink => {
+                let target = plan.links.get(&item.path).map_or(&[][..], Vec::as_slice);
+                std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(target), &path)
+                    .map_err(failed("create the symlink"))?;
+                fs::symlink_metadata(&path)
+            }
+            Kind::File(executable) => {
+                let missing = || TreeError::Missing { oid: item.oid, path: shown(&item.path) };
+                let object = store.read_blob(item.oid).ok_or_else(missing)?;
+                let data = object.data();
+                written.lfs_pointers += u64::from(is_lfs_pointer(data));
+                let mtime = recorder.as_ref().map(|recorder| recorder.mtime);
+                write_file(&path, executable, data, mtime)
+                    .map_err(failed("write"))
+                    .map(|file| file.metadata())?
+            }
+        };
+        if let Some(recorder) = recorder.as_deref_mut() {
+            recorder.add(item, &metadata.map_err(failed("look at"))?)?;
+        }
+    }
+    Ok(written)
+}
+
+fn write_file(path: &Path, executable: bool, data: &[u8], mtime: Option<SystemTime>) -> io::Result<File> {
+    let mode = if executable { 0o777 } else { 0o666 };
+    let mut file = File::options().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(data)?;
+    if let Some(mtime) = mtime {
+        file.set_modified(mtime)?;
+    }
+    Ok(file)
+}
+
+/// Whether a file's content is a pointer in the sense of the Git LFS specification: a short text that
+/// starts with its version line.
+fn is_lfs_pointer(data: &[u8]) -> bool {
+    data.len() < 1024 && data.starts_with(b"version https://git-lfs.github.com/spec/v1\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_lfs_pointers() {
+        let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n";
+        assert!(is_lfs_pointer(pointer));
+        assert!(!is_lfs_pointer(b"version https://git-lfs.github.com/spec/v2\n"));
+        assert!(!is_lfs_pointer(&[&pointer[..], &[b' '; 1024]].concat()));
+    }
+
+    #[test]
+    fn files_are_never_younger_than_the_index() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        let at = |time| Recorder::new(Path::new("/nowhere/index"), time, now).unwrap().mtime;
+        assert_eq!(at(500), SystemTime::UNIX_EPOCH + Duration::from_secs(500));
+        for time in [999, 1000, 5000, i64::MAX] {
+            assert_eq!(at(time), now - Duration::from_secs(2), "{time}");
+        }
+        assert_eq!(at(-5), SystemTime::UNIX_EPOCH);
+    }
+}

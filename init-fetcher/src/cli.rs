@@ -1,0 +1,144 @@
+//! The command line: there is none but `--help` and `--version`. Everything is in the environment, where
+//! secrets do not show in a list of processes.
+
+use workflow_contract::text;
+
+/// What the arguments ask for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Command {
+    /// No arguments: deliver.
+    Deliver,
+    /// Print this and end.
+    Print(String),
+    /// Say this and end with an error.
+    Refuse(String),
+}
+
+/// Reads the arguments, without the program's name. Pure.
+pub fn read(arguments: &[String]) -> Command {
+    match arguments {
+        [] => Command::Deliver,
+        [only] if matches!(only.as_str(), "--help" | "-h" | "help") => Command::Print(help()),
+        [only] if matches!(only.as_str(), "--version" | "-V") => {
+            Command::Print(format!("init-fetcher {}\n", env!("CARGO_PKG_VERSION")))
+        }
+        [first, ..] => Command::Refuse(format!(
+            "init-fetcher takes no argument `{}`: everything is set by environment variables, see --help",
+            text::foreign(first)
+        )),
+    }
+}
+
+fn help() -> String {
+    format!("init-fetcher {}\n{HELP}", env!("CARGO_PKG_VERSION"))
+}
+
+const HELP: &str = "\
+Puts a git repository, or a folder of it, on disk: verified, and published in one step.
+
+Usage: WORKFLOW_GIT_URL=https://host/owner/repository.git init-fetcher
+
+It takes no arguments. Environment variables (empty counts as unset):
+
+  WORKFLOW_GIT_URL          repository: https://, or http:// where allowed; ssh:// and user@host:path
+                            are not supported by this release yet. Userinfo in it is used for its
+                            host only and shown nowhere. Required
+  WORKFLOW_BRANCH           a branch; else a tag; else a full commit id [main]
+  WORKFLOW_PATH             folder inside the repository [the whole repository]
+  WORKFLOW_ROOT             published to <root>/<last part of the URL without .git>
+                            [/workspace/workflows]
+  WORKFLOW_TIMEOUT          wall-clock limit for everything, such as 90s [120s]
+  WORKFLOW_MAX_BYTES        limit on what is received and on what is written [512Mi]
+  WORKFLOW_MAX_FILES        limit on the number of files [100000]
+  WORKFLOW_ALLOWED_HOSTS    exact names or *.suffix, comma-separated [all]
+  WORKFLOW_ALLOWED_SCHEMES  comma-separated [https,ssh]
+  WORKFLOW_CREDENTIALS_DIR  a mounted Secret: username and password, used only for the exact hosts
+                            in its key hosts (comma-separated); ca.crt
+  GITHUB_TOKEN              for WORKFLOW_GITHUB_HOSTS [github.com] and nowhere else
+  GITLAB_TOKEN              for WORKFLOW_GITLAB_HOSTS [gitlab.com] and nowhere else
+  WORKFLOW_GITHUB_HOSTS, WORKFLOW_GITLAB_HOSTS
+                            exact hosts, comma-separated
+  BACKEND_API_URL, PROJECT_NAME, SESSION_NAME, BOT_TOKEN
+                            the platform's token endpoint, asked where a host wants a token and
+                            none is set
+  SSL_CERT_FILE, SSL_CERT_DIR
+                            certificate authorities, added to the built-in ones, as are ca.crt
+                            above and /etc/pki/tls/certs/ca-bundle.crt
+  HTTPS_PROXY, HTTP_PROXY, NO_PROXY
+                            as everywhere, lower case too
+  WORKFLOW_TERMINATION_LOG  where the termination message goes [/dev/termination-log]
+  LOG_FORMAT                text or json; logs go to stderr [text]
+
+Exit codes: 0 delivered; 10 a setting is malformed; 11 host or scheme not allowed; 20 access refused;
+21 no such repository; 22 no such branch, tag or commit; 23 no such folder; 30 server unreachable;
+31 TLS failed; 32 ssh host key unknown; 33 server error; 34 time limit; 40 too large; 41 unsafe content;
+50 volume full; 51 volume not writable; 70 internal error; 143 ended by SIGTERM.
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use workflow_contract::{Exit, env};
+
+    fn of(arguments: &[&str]) -> Command {
+        read(&arguments.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn no_argument_means_deliver() {
+        assert_eq!(of(&[]), Command::Deliver);
+    }
+
+    #[test]
+    fn unknown_arguments_are_refused_with_a_sentence() {
+        for arguments in [&["--verbose"][..], &["https://h/r"], &["--help", "x"]] {
+            let Command::Refuse(sentence) = of(arguments) else { panic!("{arguments:?}") };
+            assert!(sentence.contains("--help"), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn help_names_every_variable_and_exit_code() {
+        let Command::Print(help) = of(&["--help"]) else { panic!("no help") };
+        for name in [
+            env::WORKFLOW_GIT_URL,
+            env::WORKFLOW_BRANCH,
+            env::WORKFLOW_PATH,
+            env::WORKFLOW_ROOT,
+            env::WORKFLOW_TIMEOUT,
+            env::WORKFLOW_MAX_BYTES,
+            env::WORKFLOW_MAX_FILES,
+            env::WORKFLOW_ALLOWED_HOSTS,
+            env::WORKFLOW_ALLOWED_SCHEMES,
+            env::WORKFLOW_CREDENTIALS_DIR,
+            env::WORKFLOW_GITHUB_HOSTS,
+            env::WORKFLOW_GITLAB_HOSTS,
+            env::WORKFLOW_TERMINATION_LOG,
+            env::LOG_FORMAT,
+            env::GITHUB_TOKEN,
+            env::GITLAB_TOKEN,
+            env::BACKEND_API_URL,
+            env::PROJECT_NAME,
+            env::SESSION_NAME,
+            env::BOT_TOKEN,
+            env::SSL_CERT_FILE,
+            env::SSL_CERT_DIR,
+            "HTTPS_PROXY",
+            "HTTP_PROXY",
+            "NO_PROXY",
+        ] {
+            assert!(help.contains(name), "{name}");
+        }
+        for exit in Exit::ALL {
+            assert!(help.contains(&format!("{} ", exit.code())), "{exit}");
+        }
+        for default in [
+            env::default::ROOT,
+            env::default::TIMEOUT,
+            env::default::MAX_BYTES,
+            env::default::ALLOWED_SCHEMES,
+        ] {
+            assert!(help.contains(&format!("[{default}]")), "{default}");
+        }
+    }
+}

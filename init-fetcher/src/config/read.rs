@@ -1,0 +1,275 @@
+//! Reading the environment into [`super::Config`].
+
+use std::path::PathBuf;
+
+use workflow_contract::limits::{self, LimitError};
+use workflow_contract::policy::{self, PolicyError};
+use workflow_contract::url::UrlError;
+use workflow_contract::{Policy, RefName, RepoPath, RepoUrl, Scheme, Secret, env, text};
+
+use super::{
+    Config, ConfigError, CredentialSettings, Limits, LogFormat, Lookup, TokenEndpoint, TrustSettings,
+};
+use crate::proxy::Proxies;
+
+/// The CA bundle that the platform mounts into session pods.
+const PLATFORM_CA_BUNDLE: &str = "/etc/pki/tls/certs/ca-bundle.crt";
+
+impl Config {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// [`ConfigError`] says which variable is wrong and how it should look.
+    pub fn read(lookup: Lookup) -> Result<Self, ConfigError> {
+        let var = |name: &str| lookup(name).filter(|value| !value.trim().is_empty());
+        let or = |name: &str, default: &str| var(name).unwrap_or_else(|| default.to_owned());
+        let policy = Policy {
+            hosts: list(
+                env::WORKFLOW_ALLOWED_HOSTS,
+                &or(env::WORKFLOW_ALLOWED_HOSTS, ""),
+                policy::parse_hosts,
+            )?,
+            schemes: list(
+                env::WORKFLOW_ALLOWED_SCHEMES,
+                &or(env::WORKFLOW_ALLOWED_SCHEMES, env::default::ALLOWED_SCHEMES),
+                policy::parse_schemes,
+            )?,
+        };
+        let url = RepoUrl::parse(&var(env::WORKFLOW_GIT_URL).ok_or(ConfigError::NoUrl)?).map_err(of_url)?;
+        let reference = RefName::parse(&or(env::WORKFLOW_BRANCH, env::default::BRANCH))?;
+        let path = RepoPath::parse(&or(env::WORKFLOW_PATH, ""))?;
+        policy.check(&url)?;
+        if url.scheme() == Scheme::Ssh {
+            let why =
+                format!("{url}: ssh is not supported by this release yet; use the repository's https:// URL");
+            return Err(ConfigError::UnsupportedScheme(why));
+        }
+        let credentials = credential_settings(&var)?;
+        Ok(Self {
+            url,
+            reference,
+            path,
+            root: absolute(env::WORKFLOW_ROOT, &or(env::WORKFLOW_ROOT, env::default::ROOT))?,
+            limits: read_limits(&var)?,
+            policy,
+            trust: TrustSettings {
+                files: var(env::SSL_CERT_FILE)
+                    .map(PathBuf::from)
+                    .into_iter()
+                    .chain(credentials.dir.as_ref().map(|dir| dir.join("ca.crt")))
+                    .chain([PathBuf::from(PLATFORM_CA_BUNDLE)])
+                    .collect(),
+                dirs: var(env::SSL_CERT_DIR)
+                    .iter()
+                    .flat_map(|dirs| dirs.split(':').filter(|dir| !dir.is_empty()).map(PathBuf::from))
+                    .collect(),
+            },
+            credentials,
+            proxies: Proxies::read(&var)?,
+        })
+    }
+}
+
+/// Where the termination message goes. Read on its own: a configuration that can't be read is reported
+/// there too.
+pub fn termination_log(lookup: Lookup) -> PathBuf {
+    let path = lookup(env::WORKFLOW_TERMINATION_LOG).filter(|path| !path.trim().is_empty());
+    path.map_or_else(|| env::default::TERMINATION_LOG.into(), PathBuf::from)
+}
+
+/// How logs are written, on its own for the same reason.
+///
+/// # Errors
+/// [`ConfigError::Value`] for anything but `text` and `json`.
+pub fn log_format(lookup: Lookup) -> Result<LogFormat, ConfigError> {
+    match lookup(env::LOG_FORMAT).as_deref().map(str::trim) {
+        None | Some("" | "text") => Ok(LogFormat::Text),
+        Some("json") => Ok(LogFormat::Json),
+        Some(other) => Err(ConfigError::Value {
+            name: env::LOG_FORMAT,
+            why: format!("`{}` is not a format of logs; use text or json", text::foreign(other)),
+        }),
+    }
+}
+
+fn of_url(error: UrlError) -> ConfigError {
+    match error {
+        UrlError::Scheme { .. } => ConfigError::UnsupportedScheme(error.to_string()),
+        UrlError::Malformed { .. } => ConfigError::Url(error),
+    }
+}
+
+fn list<T>(
+    name: &'static str,
+    value: &str,
+    parse: fn(&str) -> Result<Vec<T>, PolicyError>,
+) -> Result<Vec<T>, ConfigError> {
+    parse(value).map_err(|source| ConfigError::Policy { name, source })
+}
+
+fn absolute(name: &'static str, value: &str) -> Result<PathBuf, ConfigError> {
+    let path = PathBuf::from(value);
+    if path.is_absolute() {
+        return Ok(path);
+    }
+    let why = format!("`{}` is not an absolute path", text::foreign(value));
+    Err(ConfigError::Value { name, why })
+}
+
+fn read_limits(var: &dyn Fn(&str) -> Option<String>) -> Result<Limits, ConfigError> {
+    fn limit<T>(name: &'static str, result: Result<T, LimitError>) -> Result<T, ConfigError> {
+        result.map_err(|source| ConfigError::Limit { name, source })
+    }
+    let or = |name: &str, default: &str| var(name).unwrap_or_else(|| default.to_owned());
+    let timeout = limits::parse_duration(&or(env::WORKFLOW_TIMEOUT, env::default::TIMEOUT));
+    let bytes = limits::parse_bytes(&or(env::WORKFLOW_MAX_BYTES, env::default::MAX_BYTES));
+    let files = var(env::WORKFLOW_MAX_FILES).map(|files| limits::parse_count(&files));
+    Ok(Limits {
+        timeout: limit(env::WORKFLOW_TIMEOUT, timeout)?,
+        bytes: limit(env::WORKFLOW_MAX_BYTES, bytes)?,
+        files: limit(env::WORKFLOW_MAX_FILES, files.unwrap_or(Ok(env::default::MAX_FILES)))?,
+    })
+}
+
+fn credential_settings(var: &dyn Fn(&str) -> Option<String>) -> Result<CredentialSettings, ConfigError> {
+    let secret = |name: &str| var(name).map(|value| Secret::new(&value));
+    let hosts = |name: &'static str, default: &str| {
+        list(name, &var(name).unwrap_or_else(|| default.to_owned()), policy::parse_exact_hosts)
+    };
+    let endpoint = (|| {
+        let base = var(env::BACKEND_API_URL)?;
+        let (project, session) = (var(env::PROJECT_NAME)?, var(env::SESSION_NAME)?);
+        let token = secret(env::BOT_TOKEN)?;
+        let base = base.trim().trim_end_matches('/');
+        let base =
+            format!("{base}/projects/{}/agentic-sessions/{}/credentials", project.trim(), session.trim());
+        Some(TokenEndpoint { base, token })
+    })();
+    Ok(CredentialSettings {
+        dir: var(env::WORKFLOW_CREDENTIALS_DIR)
+            .map(|dir| absolute(env::WORKFLOW_CREDENTIALS_DIR, &dir))
+            .transpose()?,
+        github_token: secret(env::GITHUB_TOKEN),
+        github_hosts: hosts(env::WORKFLOW_GITHUB_HOSTS, env::default::GITHUB_HOSTS)?,
+        gitlab_token: secret(env::GITLAB_TOKEN),
+        gitlab_hosts: hosts(env::WORKFLOW_GITLAB_HOSTS, env::default::GITLAB_HOSTS)?,
+        endpoint,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn read(vars: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let vars: Vec<(String, String)> =
+            vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Config::read(&move |name| vars.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone()))
+    }
+
+    const URL: (&str, &str) = ("WORKFLOW_GIT_URL", "https://h/o/r.git");
+
+    #[test]
+    fn everything_but_the_url_has_a_default() {
+        let config = read(&[URL]).unwrap();
+        assert_eq!((config.reference.as_str(), config.path.as_str()), ("main", ""));
+        assert_eq!(config.root, PathBuf::from("/workspace/workflows"));
+        let limits = Limits { timeout: Duration::from_mins(2), bytes: 512 << 20, files: 100_000 };
+        assert_eq!(config.limits, limits);
+        assert_eq!(config.policy, Policy::default());
+        assert_eq!(config.credentials.github_hosts, ["github.com"]);
+        assert_eq!(config.credentials.gitlab_hosts, ["gitlab.com"]);
+        assert!(config.credentials.endpoint.is_none());
+        assert_eq!(config.trust.files, [PathBuf::from(PLATFORM_CA_BUNDLE)]);
+    }
+
+    #[test]
+    fn empty_counts_as_unset() {
+        let names = [
+            "WORKFLOW_BRANCH",
+            "WORKFLOW_PATH",
+            "WORKFLOW_ROOT",
+            "WORKFLOW_TIMEOUT",
+            "WORKFLOW_MAX_BYTES",
+            "WORKFLOW_MAX_FILES",
+            "WORKFLOW_ALLOWED_HOSTS",
+            "WORKFLOW_ALLOWED_SCHEMES",
+            "WORKFLOW_CREDENTIALS_DIR",
+            "GITHUB_TOKEN",
+            "BOT_TOKEN",
+            "SSL_CERT_FILE",
+            "HTTPS_PROXY",
+        ];
+        let vars: Vec<(&str, &str)> = names.iter().map(|name| (*name, " ")).chain([URL]).collect();
+        let config = read(&vars).unwrap();
+        assert_eq!(config.root, PathBuf::from("/workspace/workflows"));
+        assert!(config.credentials.github_token.is_none());
+        assert!(matches!(read(&[("WORKFLOW_GIT_URL", "")]), Err(ConfigError::NoUrl)));
+    }
+
+    #[test]
+    fn names_that_are_not_ours_are_ignored() {
+        assert!(read(&[URL, ("WORKFLOW_PORT", "tcp://10.0.0.1:80"), ("WORKFLOW_X", "\0")]).is_ok());
+    }
+
+    #[test]
+    fn rejects_what_is_malformed() {
+        for (name, value) in [
+            ("WORKFLOW_BRANCH", "a b"),
+            ("WORKFLOW_PATH", "../x"),
+            ("WORKFLOW_ROOT", "relative"),
+            ("WORKFLOW_TIMEOUT", "soon"),
+            ("WORKFLOW_MAX_BYTES", "many"),
+            ("WORKFLOW_MAX_FILES", "0"),
+            ("WORKFLOW_ALLOWED_HOSTS", "https://h"),
+            ("WORKFLOW_ALLOWED_SCHEMES", "ftp"),
+            ("WORKFLOW_GITHUB_HOSTS", "*.github.com"),
+            ("WORKFLOW_CREDENTIALS_DIR", "x"),
+            ("HTTPS_PROXY", "ftp://p"),
+        ] {
+            let error = read(&[URL, (name, value)]).unwrap_err();
+            assert!(
+                !matches!(error, ConfigError::NotAllowed(_) | ConfigError::UnsupportedScheme(_)),
+                "{name}: {error}"
+            );
+        }
+        assert!(matches!(read(&[("WORKFLOW_GIT_URL", "no url")]), Err(ConfigError::Url(_))));
+    }
+
+    #[test]
+    fn tells_policy_from_mistakes() {
+        for vars in [
+            vec![("WORKFLOW_GIT_URL", "ftp://h/r")],
+            vec![("WORKFLOW_GIT_URL", "http://h/r")],
+            vec![("WORKFLOW_GIT_URL", "git@h:r")],
+            vec![URL, ("WORKFLOW_ALLOWED_HOSTS", "github.com")],
+        ] {
+            let error = read(&vars).unwrap_err();
+            assert!(
+                matches!(error, ConfigError::NotAllowed(_) | ConfigError::UnsupportedScheme(_)),
+                "{vars:?}: {error}"
+            );
+        }
+        assert!(read(&[("WORKFLOW_GIT_URL", "http://h/r"), ("WORKFLOW_ALLOWED_SCHEMES", "http")]).is_ok());
+    }
+
+    #[test]
+    fn the_token_endpoint_needs_all_of_its_variables() {
+        let all = [
+            URL,
+            ("BACKEND_API_URL", "http://b:8080/api/"),
+            ("PROJECT_NAME", "p"),
+            ("SESSION_NAME", "s"),
+            ("BOT_TOKEN", "t0k\n"),
+        ];
+        let endpoint = read(&all).unwrap().credentials.endpoint.unwrap();
+        assert_eq!(endpoint.base, "http://b:8080/api/projects/p/agentic-sessions/s/credentials");
+        assert_eq!(endpoint.token.expose(), "t0k");
+        for missing in 1..all.len() {
+            let mut vars = all.to_vec();
+            vars.remove(missing);
+            assert!(read(&vars).unwrap().credentials.endpoint.is_none());
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! One run: attempts, each from listing to publishing, until one succeeds or there is no point in more.
+
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use git2::Oid;
+use workflow_contract::Source;
+
+use crate::checkout::{self, Recorder, Written};
+use crate::config::Config;
+use crate::credentials::Authenticator;
+use crate::failure::Failure;
+use crate::publish::{self, Staging};
+use crate::resolve::{self, RefNotFound, Target, TargetKind};
+use crate::run::Run;
+use crate::store::{Commit, Store};
+use crate::transport::http::Client;
+use crate::transport::smart::SmartHttp;
+use crate::transport::{Listing, Received, Remote, TransportError, Want};
+use crate::tree::plan::{self, Plan};
+use crate::{folder, libgit2, report, repository, retry};
+
+/// What was delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivered {
+    /// The commit.
+    pub commit: Oid,
+    /// What was asked for.
+    pub reference: String,
+    /// Where it is.
+    pub place: PathBuf,
+    /// Files and symlinks written.
+    pub files: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// Submodules, whose folders are empty.
+    pub submodules: u64,
+    /// Files that are Git LFS pointers.
+    pub lfs_pointers: u64,
+    /// What else a person should know.
+    pub note: Option<&'static str>,
+}
+
+/// Delivers, with as many attempts as make sense.
+///
+/// # Errors
+/// The [`Failure`] of the last attempt.
+pub fn deliver(config: &Config, run: &Run) -> Result<Delivered, Failure> {
+    libgit2::configure(config.limits)?;
+    publish::prepare(&config.root)?;
+    let client = Client::new(&config.trust, config.proxies.clone());
+    let mut authenticator = Authenticator::new(&client, &config.credentials, &config.url);
+    let source = Source::new(&config.url.to_string(), config.reference.as_str(), config.path.as_str());
+    let mut waited = Duration::ZERO;
+    for attempt in 1.. {
+        run.attempt_begins(attempt);
+        let this = Attempt { config, run, client: &client };
+        let failure = match this.make(&mut authenticator) {
+            Ok(delivered) => return Ok(delivered),
+            Err(failure) => failure,
+        };
+        let random = unit(publish::random());
+        let wait = failure.retryable().and_then(|how| retry::next_wait(how, attempt, waited, random));
+        let Some(wait) = wait else { return Err(failure) };
+        tracing::warn!(attempt, wait_ms = wait.as_millis(), error = %failure, "attempt failed, trying again");
+        run.attempt_failed(failure.exit(), report::failure(&failure, Some(&source), attempt));
+        thread::sleep(wait);
+        waited += wait;
+    }
+    Err(Failure::Internal("ran out of attempts".into()))
+}
+
+/// A random number as one in 0..1.
+fn unit(random: u64) -> f64 {
+    #[allow(clippy::cast_precision_loss, reason = "any number in the range will do")]
+    let unit = random as f64 / u64::MAX as f64;
+    unit
+}
+
+struct Attempt<'a, 'c> {
+    config: &'a Config,
+    run: &'a Run,
+    client: &'c Client,
+}
+
+impl<'c> Attempt<'_, 'c> {
+    fn make(&self, authenticator: &mut Authenticator<'c>) -> Result<Delivered, Failure> {
+        let Self { config, run, client } = self;
+        let staging = Staging::create(&config.root)?;
+        run.lock().staging = Some(staging.folder().to_owned());
+        run.doing("connecting to the server");
+        let mut remote = SmartHttp::connect(client, &config.policy, authenticator, &config.url)?;
+        run.doing("listing branches and tags");
+        let target = self.resolve(&mut remote)?;
+        let (commit, plan, written) = if config.path.is_whole() {
+            self.whole(&mut remote, &target, &staging)?
+        } else {
+            self.folder(&mut remote, &target, &staging)?
+        };
+        run.doing("publishing");
+        run.publish(|| staging.publish(&config.root, config.url.name(), config.url.alias()))?;
+        let note = authenticator.note();
+        {
+            let mut state = run.lock();
+            state.details.commit = Some(commit.id.to_string());
+            state.details.files = Some(plan.files);
+            state.details.bytes = Some(plan.bytes);
+        }
+        Ok(Delivered {
+            commit: commit.id,
+            reference: config.reference.to_string(),
+            place: config.root.join(config.url.name()),
+            files: plan.files,
+            bytes: plan.bytes,
+            submodules: plan.submodules,
+            lfs_pointers: written.lfs_pointers,
+            note,
+        })
+    }
+
+    fn resolve(&self, remote: &mut dyn Remote) -> Result<Target, Failure> {
+        let name = &self.config.reference;
+        let refs = remote.list(Listing::Named(name.as_str()))?;
+        match resolve::resolve(name, &refs, remote.can_want_any()) {
+            Some(target) => Ok(target),
+            None => Err(resolve::not_found(name, &remote.list(Listing::All)?).into()),
+        }
+    }
+
+    /// The whole repository, with a `.git` that can be worked with.
+    fn whole(
+        &self,
+        remote: &mut dyn Remote,
+        target: &Target,
+        staging: &Staging,
+    ) -> Result<(Commit, Plan, Written), Failure> {
+        let git_dir = staging.tree().join(".git");
+        let mut store = Store::create(&git_dir.join("objects"), self.config.limits)?;
+        let received = self.everything(remote, target, &mut store)?;
+        let commit = self.commit(&store, target)?;
+        self.run.doing("checking what was received");
+        let plan = plan::plan(&store, commit.tree, self.config.limits)?;
+        self.run.doing("writing files");
+        let mut recorder = Recorder::new(&git_dir.join("index"), commit.time, SystemTime::now())?;
+        let written = checkout::write(&plan, &store, &staging.tree(), Some(&mut recorder), self.run)?;
+        let facts = repository::Facts {
+            url: &self.config.url,
+            reference: &self.config.reference,
+            kind: target.kind,
+            want: target.want,
+            commit: commit.id,
+            shallow: &received.shallow,
+        };
+        repository::write(&git_dir, &facts)?;
+        recorder.write()?;
+        Ok((commit, plan, written))
+    }
+
+    /// A folder of the repository: its contents, and nothing else.
+    fn folder(
+        &self,
+        remote: &mut dyn Remote,
+        target: &Target,
+        staging: &Staging,
+    ) -> Result<(Commit, Plan, Written), Failure> {
+        let mut store = Store::create(&staging.objects(), self.config.limits)?;
+        let found =
+            if remote.can_filter() { self.on_the_way_down(remote, target, &mut store)? } else { None };
+        let (commit, tree) = if let Some(found) = found {
+            found
+        } else {
+            self.everything(remote, target, &mut store)?;
+            let commit = self.commit(&store, target)?;
+            (commit, folder::find(&store, commit.tree, &self.config.path)?)
+        };
+        self.run.doing("checking what was received");
+        let plan = plan::plan(&store, tree, self.config.limits)?;
+        self.run.doing("writing files");
+        let written = checkout::write(&plan, &store, &staging.tree(), None, self.run)?;
+        Ok((commit, plan, written))
+    }
+
+    /// Fetches the commit and its trees without the contents of files, finds the folder's tree, and
+    /// fetches that with all that is in it. `None` where the server does not play along: then everything
+    /// is fetched, once, and that is no failure.
+    fn on_the_way_down(
+        &self,
+        remote: &mut dyn Remote,
+        target: &Target,
+        store: &mut Store,
+    ) -> Result<Option<(Commit, Oid)>, Failure> {
+        self.run.doing("receiving the way to the folder");
+        let lean = Want { oid: target.want, shallow: true, without_blobs: true };
+        if refused(store.take(|sink| remote.fetch(lean, sink)))? {
+            return Ok(None);
+        }
+        let commit = self.commit(store, target)?;
+        let tree = folder::find(store, commit.tree, &self.config.path)?;
+        self.run.doing("receiving the folder");
+        let content = Want { oid: tree, shallow: false, without_blobs: false };
+        if refused(store.take(|sink| remote.fetch(content, sink)))? {
+            return Ok(None);
+        }
+        Ok(Some((commit, tree)))
+    }
+
+    fn everything(
+        &self,
+        remote: &mut dyn Remote,
+        target: &Target,
+        store: &mut Store,
+    ) -> Result<Received, Failure> {
+        self.run.doing("receiving the pack");
+        let want = Want { oid: target.want, shallow: true, without_blobs: false };
+        store.take(|sink| remote.fetch(want, sink)).map_err(|error| match (error, target.kind) {
+            // A commit that was asked for by its id was never listed: the server does not have it.
+            (TransportError::Refused(words), TargetKind::Commit) => {
+                tracing::info!(words, "the server refuses the commit");
+                RefNotFound::NoSuchCommit { id: self.config.reference.to_string() }.into()
+            }
+            (error, _) => error.into(),
+        })
+    }
+
+    /// The commit that was received, which must be the one that was asked for.
+    fn commit(&self, store: &Store, target: &Target) -> Result<Commit, Failure> {
+        let commit = store.commit(target.want, self.config.reference.as_str())?;
+        commit.ok_or_else(|| {
+            let why = format!("it does not hold {}, which was asked for", target.want);
+            TransportError::Corrupt(why).into()
+        })
+    }
+}
+
+/// Whether the server refused a request that it may refuse; logged, as it makes the run slower.
+fn refused(result: Result<Received, TransportError>) -> Result<bool, TransportError> {
+    match result {
+        Ok(_) => Ok(false),
+        Err(TransportError::Refused(words)) => {
+            tracing::warn!(words, "the server refuses to send only what is needed, fetching everything");
+            Ok(true)
+        }
+        Err(error) => Err(error),
+    }
+}

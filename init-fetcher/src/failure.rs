@@ -1,0 +1,121 @@
+//! Every failure, its exit code, and whether another attempt may help: one match each.
+
+use workflow_contract::Exit;
+
+use crate::checkout::CheckoutError;
+use crate::config::ConfigError;
+use crate::folder::FolderError;
+use crate::resolve::RefNotFound;
+use crate::retry::{MAX_ATTEMPTS, Retryable};
+use crate::transport::TransportError;
+use crate::tree::TreeError;
+use crate::volume::VolumeError;
+
+/// Why nothing was delivered.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// A setting.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The way to the server and back.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The branch, tag or commit.
+    #[error(transparent)]
+    Reference(#[from] RefNotFound),
+    /// The folder in the repository.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The content.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// The volume.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    /// Anything that should not be able to happen.
+    #[error("an internal error, please report it: {0}")]
+    Internal(String),
+}
+
+impl From<CheckoutError> for Failure {
+    fn from(error: CheckoutError) -> Self {
+        match error {
+            CheckoutError::Tree(error) => Self::Tree(error),
+            CheckoutError::Volume(error) => Self::Volume(error),
+            CheckoutError::Index(error) => Self::Internal(error.message().to_owned()),
+        }
+    }
+}
+
+impl From<git2::Error> for Failure {
+    fn from(error: git2::Error) -> Self {
+        Self::Internal(error.message().to_owned())
+    }
+}
+
+impl Failure {
+    /// The exit code that it ends in.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Config(ConfigError::NotAllowed(_) | ConfigError::UnsupportedScheme(_)) => {
+                Exit::HostNotAllowed
+            }
+            Self::Config(_) => Exit::InvalidSource,
+            Self::Transport(error) => of_transport(error),
+            Self::Reference(_) => Exit::RefNotFound,
+            Self::Folder(FolderError::Tree(error)) | Self::Tree(error) => of_tree(error),
+            Self::Folder(_) => Exit::PathNotFound,
+            Self::Volume(error) => of_volume(error),
+            Self::Internal(_) => Exit::InternalError,
+        }
+    }
+
+    /// Whether another attempt may help.
+    pub fn retryable(&self) -> Option<Retryable> {
+        match self {
+            Self::Transport(error) => error.retryable(),
+            // The pack was sound but did not hold what was asked for.
+            Self::Folder(FolderError::Tree(error)) | Self::Tree(error) => {
+                matches!(error, TreeError::Missing { .. })
+                    .then_some(Retryable { max_attempts: MAX_ATTEMPTS, after: None })
+            }
+            _ => None,
+        }
+    }
+}
+
+fn of_transport(error: &TransportError) -> Exit {
+    match error {
+        TransportError::RedirectNotAllowed { .. } => Exit::HostNotAllowed,
+        TransportError::Unauthorized { .. } => Exit::AuthenticationFailed,
+        TransportError::NotFound { .. } => Exit::RepositoryNotFound,
+        TransportError::Unresolved { .. }
+        | TransportError::Unreachable { .. }
+        | TransportError::Broken { .. } => Exit::ServerUnreachable,
+        TransportError::Tls { .. } => Exit::TlsFailed,
+        TransportError::BadRedirect { .. }
+        | TransportError::Status { .. }
+        | TransportError::NotGit { .. }
+        | TransportError::Protocol(_)
+        | TransportError::Truncated(_)
+        | TransportError::Corrupt(_)
+        | TransportError::Refused(_) => Exit::ServerError,
+        TransportError::TooLarge { .. } => Exit::TooLarge,
+        TransportError::Volume(error) => of_volume(error),
+    }
+}
+
+fn of_tree(error: &TreeError) -> Exit {
+    match error {
+        TreeError::Unsafe { .. } => Exit::UnsafeContent,
+        TreeError::TooLarge { .. } | TreeError::TooDeep { .. } => Exit::TooLarge,
+        TreeError::Malformed { .. } | TreeError::Missing { .. } => Exit::ServerError,
+    }
+}
+
+fn of_volume(error: &VolumeError) -> Exit {
+    match error {
+        VolumeError::Full { .. } => Exit::VolumeFull,
+        VolumeError::NotWritable { .. } => Exit::VolumeNotWritable,
+    }
+}

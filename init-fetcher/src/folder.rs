@@ -1,0 +1,147 @@
+//! From a commit's tree down to the folder that is wanted.
+
+use git2::Oid;
+use workflow_contract::{RepoPath, text};
+
+use crate::resolve::did_you_mean;
+use crate::tree::TreeError;
+use crate::tree::object::{self, Kind};
+use crate::tree::plan::Objects;
+
+/// Why there is no such folder.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// Nothing of that name.
+    #[error("there is no folder `{path}` at that commit: {parent} has no `{name}`{hint}")]
+    NotFound {
+        /// The whole path that was asked for.
+        path: String,
+        /// The folder that was reached.
+        parent: String,
+        /// What it does not have.
+        name: String,
+        /// What it has instead, with what leads up to it.
+        hint: String,
+    },
+    /// Something else of that name.
+    #[error("`{path}` is not a folder but {kind}")]
+    NotAFolder {
+        /// As far as it was followed.
+        path: String,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// An object on the way is missing or malformed.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+}
+
+/// The tree of the folder.
+///
+/// # Errors
+/// [`FolderError`] names what is missing and what is close to it.
+pub fn find(objects: &dyn Objects, root: Oid, path: &RepoPath) -> Result<Oid, FolderError> {
+    let mut at = root;
+    let mut reached = String::new();
+    for segment in path.segments() {
+        let missing = || TreeError::Missing { oid: at, path: text::foreign(&reached) };
+        let data = objects.tree(at).ok_or_else(missing)?;
+        let entries = object::parse(&data).ok_or(TreeError::Malformed { oid: at })?;
+        let Some(entry) = entries.iter().find(|entry| entry.name == segment.as_bytes()) else {
+            let names: Vec<_> = entries.iter().map(|entry| String::from_utf8_lossy(entry.name)).collect();
+            return Err(FolderError::NotFound {
+                path: text::foreign(path.as_str()),
+                parent: parent(&reached),
+                name: text::foreign(segment),
+                hint: did_you_mean(segment, names.iter().map(AsRef::as_ref)),
+            });
+        };
+        if !reached.is_empty() {
+            reached.push('/');
+        }
+        reached.push_str(segment);
+        let kind = match entry.kind {
+            Kind::Tree => {
+                at = entry.oid;
+                continue;
+            }
+            Kind::File(_) => "a file",
+            Kind::Symlink => "a symlink; name the folder that it leads to",
+            Kind::Submodule => "a submodule, which is not fetched",
+        };
+        return Err(FolderError::NotAFolder { path: text::foreign(&reached), kind });
+    }
+    Ok(at)
+}
+
+fn parent(reached: &str) -> String {
+    if reached.is_empty() { "the repository".into() } else { format!("`{}`", text::foreign(reached)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    struct Trees(HashMap<Oid, Vec<u8>>);
+    impl Objects for Trees {
+        fn tree(&self, oid: Oid) -> Option<Vec<u8>> {
+            self.0.get(&oid).cloned()
+        }
+        fn blob_size(&self, _: Oid) -> Option<u64> {
+            None
+        }
+        fn blob(&self, _: Oid) -> Option<Vec<u8>> {
+            None
+        }
+    }
+
+    fn id(byte: u8) -> Oid {
+        Oid::from_bytes(&[byte; 20]).unwrap()
+    }
+
+    fn tree(entries: &[(&str, &str, u8)]) -> Vec<u8> {
+        entries
+            .iter()
+            .flat_map(|(mode, name, byte)| {
+                [mode.as_bytes(), b" ", name.as_bytes(), b"\0", &[*byte; 20]].concat()
+            })
+            .collect()
+    }
+
+    fn found(path: &str) -> Result<Oid, String> {
+        let trees = Trees(HashMap::from([
+            (id(1), tree(&[("40000", "workflows", 2), ("100644", "README", 9), ("120000", "latest", 9)])),
+            (id(2), tree(&[("40000", "review", 3), ("160000", "module", 9)])),
+            (id(3), tree(&[])),
+        ]));
+        find(&trees, id(1), &RepoPath::parse(path).unwrap()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn walks_down() {
+        assert_eq!(found(""), Ok(id(1)));
+        assert_eq!(found("workflows/review"), Ok(id(3)));
+    }
+
+    #[test]
+    fn names_what_is_close() {
+        assert_eq!(
+            found("workflow/review").unwrap_err(),
+            "there is no folder `workflow/review` at that commit: the repository has no `workflow`; did you mean \
+             `workflows`?"
+        );
+        assert_eq!(
+            found("workflows/xyz").unwrap_err(),
+            "there is no folder `workflows/xyz` at that commit: `workflows` has no `xyz`"
+        );
+    }
+
+    #[test]
+    fn what_is_no_folder_is_called_by_its_name() {
+        assert_eq!(found("README").unwrap_err(), "`README` is not a folder but a file");
+        assert!(found("README/x").unwrap_err().contains("a file"));
+        assert!(found("latest").unwrap_err().contains("a symlink"));
+        assert!(found("workflows/module").unwrap_err().contains("a submodule"));
+    }
+}

@@ -1,0 +1,229 @@
+//! Building beside the place and moving in with one step, so that nobody ever sees half a workflow.
+//!
+//! ```text
+//!  <root>/.init-workflow-<random>/tree     built here, on the same volume
+//!         .init-workflow-<random>/…        scratch; what stood at the place ends here, too
+//!  <root>/<name>                           the place: a rename, or an exchange with what stands there
+//!  <root>/<alias> -> <name>                a second name, put the same way
+//! ```
+
+use std::fs;
+use std::hash::{BuildHasher as _, RandomState};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
+
+use crate::volume::VolumeError;
+
+/// What the staging folders' names start with.
+const PREFIX: &str = ".init-workflow-";
+
+/// Makes the root and removes what runs that were killed have left there.
+///
+/// # Errors
+/// [`VolumeError`] where the root can't be made. Leftovers that can't be removed are only logged.
+pub fn prepare(root: &Path) -> Result<(), VolumeError> {
+    fs::create_dir_all(root).map_err(|error| VolumeError::new("create the folder", root, error))?;
+    let entries = fs::read_dir(root).map_err(|error| VolumeError::new("read the folder", root, error))?;
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            tracing::info!(leftover = %entry.path().display(), "removing what an earlier run has left");
+            if let Err(error) = remove(&entry.path()) {
+                tracing::warn!(leftover = %entry.path().display(), %error, "a leftover could not be removed");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes whatever is there; nothing there is fine.
+///
+/// # Errors
+/// What the system says.
+pub fn remove(path: &Path) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// A folder to build in; it is removed with all that is in it when this is dropped.
+pub struct Staging {
+    folder: PathBuf,
+}
+
+impl Staging {
+    /// A new folder below `root`.
+    ///
+    /// # Errors
+    /// [`VolumeError`].
+    pub fn create(root: &Path) -> Result<Self, VolumeError> {
+        let folder = root.join(format!("{PREFIX}{:016x}", random()));
+        fs::create_dir(&folder).map_err(|error| VolumeError::new("create the folder", &folder, error))?;
+        let staging = Self { folder };
+        let tree = staging.tree();
+        fs::create_dir(&tree).map_err(|error| VolumeError::new("create the folder", &tree, error))?;
+        Ok(staging)
+    }
+
+    /// The folder itself.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where the workflow is built.
+    pub fn tree(&self) -> PathBuf {
+        self.folder.join("tree")
+    }
+
+    /// Where objects are kept that are not delivered.
+    pub fn objects(&self) -> PathBuf {
+        self.folder.join("objects")
+    }
+
+    /// Moves the tree to `<root>/<name>`, and a relative link to it to `<root>/<alias>`.
+    ///
+    /// # Errors
+    /// [`VolumeError`].
+    pub fn publish(&self, root: &Path, name: &str, alias: Option<&str>) -> Result<(), VolumeError> {
+        let place = root.join(name);
+        let failed = |place: &Path, error: Errno| VolumeError::new("publish to", place, error.into());
+        put(&self.tree(), &place, &self.folder.join("old")).map_err(|error| failed(&place, error))?;
+        if let Some(alias) = alias {
+            let place = root.join(alias);
+            let link = self.folder.join("alias");
+            std::os::unix::fs::symlink(name, &link)
+                .map_err(|error| VolumeError::new("create the symlink", &link, error))?;
+            put(&link, &place, &self.folder.join("old-alias")).map_err(|error| failed(&place, error))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.folder) {
+            tracing::warn!(folder = %self.folder.display(), %error, "the staging folder could not be removed");
+        }
+    }
+}
+
+/// Moves `new` to `place`, whatever stands there; that is then at `new`, or at `aside` where the file
+/// system can't exchange.
+fn put(new: &Path, place: &Path, aside: &Path) -> Result<(), Errno> {
+    let rename = |flags| rustix::fs::renameat_with(CWD, new, CWD, place, flags);
+    match rename(RenameFlags::NOREPLACE) {
+        Err(Errno::EXIST) => {}
+        Err(Errno::INVAL | Errno::NOSYS) => return put_in_two_steps(new, place, aside),
+        other => return other,
+    }
+    match rename(RenameFlags::EXCHANGE) {
+        Err(Errno::INVAL | Errno::NOSYS) => put_in_two_steps(new, place, aside),
+        other => other,
+    }
+}
+
+/// For file systems that know neither flag: between the two steps nothing stands at the place.
+fn put_in_two_steps(new: &Path, place: &Path, aside: &Path) -> Result<(), Errno> {
+    match rustix::fs::rename(place, aside) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error),
+    }
+    let moved = rustix::fs::rename(new, place);
+    if moved.is_err() {
+        // Better the old than nothing; that this fails too changes nothing about the error.
+        let _ = rustix::fs::rename(aside, place);
+    }
+    moved
+}
+
+/// A number that differs from run to run: the standard library seeds its hash tables so.
+pub fn random() -> u64 {
+    RandomState::new().hash_one(std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn staged(root: &Path, content: &str) -> Staging {
+        let staging = Staging::create(root).unwrap();
+        fs::write(staging.tree().join("file"), content).unwrap();
+        staging
+    }
+
+    fn names(root: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(root)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn replaces_whatever_stands_there_and_leaves_nothing_else() {
+        type Make = fn(&Path);
+        let cases: [(&str, Make); 5] = [
+            ("nothing", |_| {}),
+            ("a file", |place| fs::write(place, "x").unwrap()),
+            ("a folder", |place| fs::create_dir_all(place.join("deep/er")).unwrap()),
+            ("a dangling symlink", |place| std::os::unix::fs::symlink("nowhere", place).unwrap()),
+            ("a symlink to a folder", |place| std::os::unix::fs::symlink("/", place).unwrap()),
+        ];
+        for (what, make) in cases {
+            let root = tempfile::tempdir().unwrap();
+            make(&root.path().join("flow"));
+            make(&root.path().join("alias"));
+            let staging = staged(root.path(), what);
+            staging.publish(root.path(), "flow", Some("alias")).unwrap();
+            drop(staging);
+            assert_eq!(names(root.path()), ["alias", "flow"], "{what}");
+            let place = root.path().join("flow");
+            assert!(fs::symlink_metadata(&place).unwrap().is_dir(), "{what}");
+            assert_eq!(fs::read_to_string(place.join("file")).unwrap(), what);
+            assert_eq!(fs::read_link(root.path().join("alias")).unwrap(), Path::new("flow"), "{what}");
+        }
+    }
+
+    #[test]
+    fn two_steps_do_the_same() {
+        let root = tempfile::tempdir().unwrap();
+        let place = root.path().join("flow");
+        for content in ["first", "second"] {
+            let staging = staged(root.path(), content);
+            put_in_two_steps(&staging.tree(), &place, &staging.folder().join("old")).unwrap();
+            drop(staging);
+            assert_eq!(fs::read_to_string(place.join("file")).unwrap(), content);
+            assert_eq!(names(root.path()), ["flow"]);
+        }
+    }
+
+    #[test]
+    fn sweeps_only_its_own_leftovers() {
+        let root = tempfile::tempdir().unwrap();
+        for name in [".init-workflow-1", "other", ".init-other"] {
+            fs::create_dir_all(root.path().join(name).join("x")).unwrap();
+        }
+        fs::write(root.path().join(".init-workflow-file"), "").unwrap();
+        prepare(root.path()).unwrap();
+        assert_eq!(names(root.path()), [".init-other", "other"]);
+    }
+
+    #[test]
+    fn makes_a_root_that_is_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("a/b");
+        prepare(&root).unwrap();
+        assert!(root.is_dir());
+        fs::write(dir.path().join("file"), "").unwrap();
+        assert!(prepare(&dir.path().join("file/x")).is_err());
+    }
+}

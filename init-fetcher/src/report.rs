@@ -1,0 +1,147 @@
+//! The last words: the termination message, and the sentences in it.
+
+use std::fs;
+use std::path::Path;
+
+use workflow_contract::termination::Details;
+use workflow_contract::{Exit, RepoPath, RepoUrl, Source, Termination, env};
+
+use crate::config::Lookup;
+use crate::deliver::Delivered;
+use crate::failure::Failure;
+use crate::oid;
+
+/// Writes the termination message, and the same to the log. That it can't be written changes nothing
+/// about how the run ended, so it is only logged.
+pub fn write(file: &Path, sentence: &str, details: Details) {
+    let reason = details.reason;
+    if reason == Exit::Reconciled {
+        tracing::info!(%reason, sentence, "workflow delivered");
+    } else {
+        tracing::error!(%reason, sentence, "workflow not delivered");
+    }
+    let message = Termination { sentence: sentence.to_owned(), details: Some(details) }.render();
+    if let Err(error) = fs::write(file, message) {
+        tracing::warn!(file = %file.display(), %error, "the termination message could not be written");
+    }
+}
+
+/// What the message says from the start: the source as it was asked for, even where it is not valid. A
+/// value too long for the message is left out.
+pub fn details(lookup: Lookup) -> Details {
+    const MAX: usize = 1024;
+    let var = |name: &str| lookup(name).unwrap_or_default();
+    let url = var(env::WORKFLOW_GIT_URL);
+    let source = Source::new(&url, &var(env::WORKFLOW_BRANCH), &var(env::WORKFLOW_PATH));
+    let fits = |text: String| (!text.trim().is_empty() && text.len() <= MAX).then_some(text);
+    Details {
+        url: fits(RepoUrl::parse(&url).map_or(source.git_url, |url| url.to_string())),
+        reference: fits(source.branch),
+        path: fits(RepoPath::parse(&source.path).map_or(source.path, |path| path.to_string())),
+        ..Details::new(Exit::InternalError)
+    }
+}
+
+/// The sentence of a success, such as
+/// `delivered 1a2b3c4d5e6f (main) to /workspace/workflows/repo: 12 files, 34 kB in 0.4 s`.
+pub fn success(delivered: &Delivered, seconds: f64) -> String {
+    let mut parts = vec![format!(
+        "delivered {} ({}) to {}: {}, {} in {seconds:.1} s",
+        oid::short(delivered.commit),
+        delivered.reference,
+        delivered.place.display(),
+        counted(delivered.files, "file", "files"),
+        size(delivered.bytes),
+    )];
+    if delivered.submodules > 0 {
+        let submodules = counted(delivered.submodules, "submodule is", "submodules are");
+        parts.push(format!("{submodules} not fetched and stay empty"));
+    }
+    if delivered.lfs_pointers > 0 {
+        let pointers =
+            counted(delivered.lfs_pointers, "file is a Git LFS pointer", "files are Git LFS pointers");
+        parts.push(format!("{pointers}, delivered as they are"));
+    }
+    parts.extend(delivered.note.map(str::to_owned));
+    parts.join("; ")
+}
+
+/// The sentence of a failure: about what, what failed, what to do.
+pub fn failure(failure: &Failure, source: Option<&Source>, attempts: u32) -> String {
+    let about = source.map(|source| format!("{source}: ")).unwrap_or_default();
+    let after = if attempts > 1 { format!(" (after {attempts} attempts)") } else { String::new() };
+    format!("{about}{failure}{after}")
+}
+
+fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// A number of bytes in the unit that people would choose, powers of 1000.
+fn size(bytes: u64) -> String {
+    #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
+    let number = bytes as f64;
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.0} kB", number / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", number / 1e6),
+        _ => format!("{:.1} GB", number / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn delivered() -> Delivered {
+        Delivered {
+            commit: oid::parse(&"1a2b3c4d5e6f".repeat(4).as_bytes()[..40]).unwrap(),
+            reference: "main".into(),
+            place: PathBuf::from("/workspace/workflows/repo"),
+            files: 12,
+            bytes: 34_100,
+            submodules: 0,
+            lfs_pointers: 0,
+            note: None,
+        }
+    }
+
+    #[test]
+    fn a_success_says_what_is_where() {
+        assert_eq!(
+            success(&delivered(), 0.42),
+            "delivered 1a2b3c4d5e6f (main) to /workspace/workflows/repo: 12 files, 34 kB in 0.4 s"
+        );
+    }
+
+    #[test]
+    fn a_success_says_what_is_not_there() {
+        let all = Delivered { submodules: 1, lfs_pointers: 2, note: Some("a note"), files: 1, ..delivered() };
+        let sentence = success(&all, 0.0);
+        assert!(sentence.contains(": 1 file, "), "{sentence}");
+        assert!(sentence.contains("; 1 submodule is not fetched"), "{sentence}");
+        assert!(sentence.contains("; 2 files are Git LFS pointers"), "{sentence}");
+        assert!(sentence.ends_with("; a note"), "{sentence}");
+    }
+
+    #[test]
+    fn details_hide_userinfo_even_of_what_is_no_url() {
+        for url in ["https://me:s3cret@h/r", "me:s3cret@h:r", "https//me:s3cret@h"] {
+            let lookup = |name: &str| (name == "WORKFLOW_GIT_URL").then(|| url.to_owned());
+            let details = details(&lookup);
+            assert!(!format!("{details:?}").contains("s3cret"), "{details:?}");
+            assert_eq!(details.reference.as_deref(), Some("main"));
+            assert_eq!(details.path, None);
+        }
+    }
+
+    #[test]
+    fn sizes_are_rounded() {
+        for (bytes, shown) in
+            [(0, "0 B"), (999, "999 B"), (1_000, "1 kB"), (4_260_000, "4.3 MB"), (2_000_000_000, "2.0 GB")]
+        {
+            assert_eq!(size(bytes), shown);
+        }
+    }
+}

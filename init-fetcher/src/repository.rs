@@ -1,0 +1,157 @@
+//! The `.git` of a whole repository: what `git clone --depth 1` would leave, written by hand.
+//!
+//! A handful of small files says more plainly what is in it than a sequence of library calls, and none
+//! of them depends on configuration from elsewhere.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use git2::Oid;
+use workflow_contract::{RefName, RepoUrl};
+
+use crate::resolve::TargetKind;
+use crate::volume::VolumeError;
+
+/// What `.git` says.
+pub struct Facts<'a> {
+    /// The remote; written without userinfo.
+    pub url: &'a RepoUrl,
+    /// What was asked for.
+    pub reference: &'a RefName,
+    /// What kind of name it is.
+    pub kind: TargetKind,
+    /// What a tag names: the commit, or the tag's own object.
+    pub want: Oid,
+    /// The commit that is checked out.
+    pub commit: Oid,
+    /// Commits at which the history is cut.
+    pub shallow: &'a [Oid],
+}
+
+/// Writes all of `.git` but objects and index.
+///
+/// # Errors
+/// [`VolumeError`].
+pub fn write(git_dir: &Path, facts: &Facts) -> Result<(), VolumeError> {
+    for (name, content) in files(facts) {
+        let path = git_dir.join(&name);
+        put(&path, &content).map_err(|error| VolumeError::new("write", &path, error))?;
+    }
+    for name in ["objects/info", "refs/heads", "refs/tags"] {
+        let path = git_dir.join(name);
+        fs::create_dir_all(&path).map_err(|error| VolumeError::new("create the folder", &path, error))?;
+    }
+    Ok(())
+}
+
+fn put(path: &Path, content: &str) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(path, content)
+}
+
+/// The files, by their path below `.git`. Pure.
+fn files(facts: &Facts) -> Vec<(String, String)> {
+    let Facts { url, reference, kind, want, commit, shallow } = facts;
+    let remote = url.without_userinfo();
+    let head = match kind {
+        TargetKind::Branch => format!("ref: refs/heads/{reference}\n"),
+        TargetKind::Tag | TargetKind::Commit => format!("{commit}\n"),
+    };
+    // Only what was asked for is tracked, as after `git clone --single-branch`: `git fetch` then costs
+    // little. A detached head tracks nothing, so it may as well see all branches.
+    let tracked = match kind {
+        TargetKind::Branch => format!("+refs/heads/{reference}:refs/remotes/origin/{reference}"),
+        TargetKind::Tag | TargetKind::Commit => "+refs/heads/*:refs/remotes/origin/*".to_owned(),
+    };
+    let mut config = vec![
+        "[core]".to_owned(),
+        "\trepositoryformatversion = 0".to_owned(),
+        "\tfilemode = true".to_owned(),
+        "\tbare = false".to_owned(),
+        "\tlogallrefupdates = true".to_owned(),
+        "[remote \"origin\"]".to_owned(),
+        format!("\turl = {}", quoted(&remote)),
+        format!("\tfetch = {}", quoted(&tracked)),
+    ];
+    let mut all = vec![("HEAD".to_owned(), head)];
+    match kind {
+        TargetKind::Branch => {
+            config.extend([
+                format!("[branch {}]", quoted(reference.as_str())),
+                "\tremote = origin".to_owned(),
+                format!("\tmerge = {}", quoted(&format!("refs/heads/{reference}"))),
+            ]);
+            all.push((format!("refs/heads/{reference}"), format!("{commit}\n")));
+            all.push((format!("refs/remotes/origin/{reference}"), format!("{commit}\n")));
+        }
+        TargetKind::Tag => all.push((format!("refs/tags/{reference}"), format!("{want}\n"))),
+        TargetKind::Commit => {}
+    }
+    all.push(("config".to_owned(), lines(&config)));
+    if !shallow.is_empty() {
+        all.push(("shallow".to_owned(), lines(shallow)));
+    }
+    all
+}
+
+/// One item a line.
+fn lines<T: ToString>(items: &[T]) -> String {
+    items.iter().flat_map(|item| [item.to_string(), "\n".to_owned()]).collect()
+}
+
+/// A value as git's configuration reads it back whatever it contains.
+fn quoted(value: &str) -> String {
+    format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files_of(kind: TargetKind, reference: &str) -> Vec<(String, String)> {
+        let url = RepoUrl::parse("https://me:s3cret@h/o/r.git").unwrap();
+        let reference = RefName::parse(reference).unwrap();
+        let oid = crate::oid::parse("1".repeat(40).as_bytes()).unwrap();
+        files(&Facts { url: &url, reference: &reference, kind, want: oid, commit: oid, shallow: &[oid] })
+    }
+
+    fn file<'a>(files: &'a [(String, String)], name: &str) -> Option<&'a str> {
+        files.iter().find(|(n, _)| n == name).map(|(_, content)| content.as_str())
+    }
+
+    #[test]
+    fn a_branch_is_checked_out_and_tracked() {
+        let files = files_of(TargetKind::Branch, "feature/x");
+        assert_eq!(file(&files, "HEAD"), Some("ref: refs/heads/feature/x\n"));
+        assert!(file(&files, "refs/remotes/origin/feature/x").is_some());
+        let config = file(&files, "config").unwrap();
+        assert!(
+            config
+                .contains("[branch \"feature/x\"]\n\tremote = origin\n\tmerge = \"refs/heads/feature/x\"\n")
+        );
+    }
+
+    #[test]
+    fn tags_and_commits_are_detached() {
+        for kind in [TargetKind::Tag, TargetKind::Commit] {
+            let files = files_of(kind, "v1");
+            assert_eq!(file(&files, "HEAD"), Some(format!("{}\n", "1".repeat(40)).as_str()));
+            assert_eq!(file(&files, "refs/tags/v1").is_some(), kind == TargetKind::Tag);
+        }
+    }
+
+    #[test]
+    fn no_credential_is_written() {
+        let files = files_of(TargetKind::Branch, "main");
+        assert!(files.iter().all(|(_, content)| !content.contains("s3cret")));
+        assert!(file(&files, "config").unwrap().contains("url = \"https://h/o/r.git\""));
+    }
+
+    #[test]
+    fn values_are_quoted() {
+        assert_eq!(quoted("a\"b\\c"), "\"a\\\"b\\\\c\"");
+    }
+}

@@ -1,0 +1,207 @@
+//! Which object a branch, tag or commit id names on a server. Pure.
+
+use git2::Oid;
+use workflow_contract::{RefName, text};
+
+use crate::oid;
+use crate::transport::Ref;
+
+/// How similar a name must be to be suggested (Jaro-Winkler, 0..1).
+const SIMILAR: f64 = 0.75;
+/// Suggestions at most.
+const SUGGESTIONS: usize = 3;
+
+/// What is to be fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// What to want: a commit, or an annotated tag that leads to one.
+    pub want: Oid,
+    /// What kind of name led there.
+    pub kind: TargetKind,
+}
+
+/// What kind of name was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TargetKind {
+    /// `refs/heads/NAME`.
+    Branch,
+    /// `refs/tags/NAME`.
+    Tag,
+    /// A full commit id.
+    Commit,
+}
+
+/// No such branch, tag or commit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RefNotFound {
+    /// Nothing of that name.
+    #[error("there is no branch, tag or commit `{name}`{hint}")]
+    NoSuchName {
+        /// What was asked for.
+        name: String,
+        /// What there is instead, with what leads up to it.
+        hint: String,
+    },
+    /// Nothing at all.
+    #[error("there is no branch `{name}`: the repository is empty")]
+    Empty {
+        /// What was asked for.
+        name: String,
+    },
+    /// An id that the server does not give out.
+    #[error("the server has no commit {id}, or does not give it out; name a branch or tag that leads to it")]
+    NoSuchCommit {
+        /// What was asked for.
+        id: String,
+    },
+    /// An object that is no commit.
+    #[error("`{name}` leads to no commit but to a {kind}")]
+    NotACommit {
+        /// What was asked for.
+        name: String,
+        /// What it is.
+        kind: &'static str,
+    },
+}
+
+/// Finds a branch, else a tag, else takes a full commit id as it is; `None` where there is nothing.
+///
+/// `want_any` says whether the server gives out commits that no ref names.
+pub fn resolve(name: &RefName, refs: &[Ref], want_any: bool) -> Option<Target> {
+    let find = |prefix: &str| {
+        refs.iter().find(|r| r.name.strip_prefix(prefix) == Some(name.as_str())).map(|r| r.oid)
+    };
+    if let Some(want) = find("refs/heads/") {
+        return Some(Target { want, kind: TargetKind::Branch });
+    }
+    if let Some(want) = find("refs/tags/") {
+        return Some(Target { want, kind: TargetKind::Tag });
+    }
+    let id =
+        name.is_commit_id().then(|| oid::parse(name.as_str().to_ascii_lowercase().as_bytes())).flatten()?;
+    let listed = || refs.iter().any(|r| r.oid == id || r.peeled == Some(id));
+    (want_any || listed()).then_some(Target { want: id, kind: TargetKind::Commit })
+}
+
+/// What to say when [`resolve`] finds nothing; `refs` is the list of all.
+pub fn not_found(name: &RefName, refs: &[Ref]) -> RefNotFound {
+    let branches_and_tags: Vec<&str> = refs
+        .iter()
+        .filter_map(|r| r.name.strip_prefix("refs/heads/").or_else(|| r.name.strip_prefix("refs/tags/")))
+        .collect();
+    let shown = text::foreign(name.as_str());
+    if branches_and_tags.is_empty() {
+        return RefNotFound::Empty { name: shown };
+    }
+    if name.is_commit_id() {
+        return RefNotFound::NoSuchCommit { id: shown };
+    }
+    let head = refs.iter().find(|r| r.name == "HEAD").and_then(|r| r.target.as_deref());
+    let default = head.and_then(|target| target.strip_prefix("refs/heads/"));
+    let mut hint = did_you_mean(name.as_str(), branches_and_tags.iter().copied());
+    if hint.is_empty()
+        && let Some(default) = default
+    {
+        hint = format!("; the default branch is `{}`", text::foreign(default));
+    }
+    RefNotFound::NoSuchName { name: shown, hint }
+}
+
+/// `; did you mean …?` with the closest names, or nothing where none is close.
+pub fn did_you_mean<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> String {
+    let wanted_folded = wanted.to_lowercase();
+    // People leave out what stands before the last slash, or write it where it does not belong.
+    let last = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
+    let mut close: Vec<(f64, &str)> = names
+        .map(|name| {
+            let folded = name.to_lowercase();
+            let whole = strsim::jaro_winkler(&wanted_folded, &folded);
+            let same_last = last(&wanted_folded) == last(&folded);
+            (if same_last { whole.max(0.95) } else { whole }, name)
+        })
+        .filter(|(similarity, _)| *similarity >= SIMILAR)
+        .collect();
+    close.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    close.dedup_by(|a, b| a.1 == b.1);
+    let close: Vec<String> =
+        close.iter().take(SUGGESTIONS).map(|(_, name)| format!("`{}`", text::foreign(name))).collect();
+    match close.as_slice() {
+        [] => String::new(),
+        [only] => format!("; did you mean {only}?"),
+        [others @ .., last] => format!("; did you mean {} or {last}?", others.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(digit: char) -> Oid {
+        oid::parse(digit.to_string().repeat(40).as_bytes()).unwrap()
+    }
+
+    fn mk(name: &str, digit: char) -> Ref {
+        Ref { name: name.into(), oid: id(digit), peeled: None, target: None }
+    }
+
+    fn name(text: &str) -> RefName {
+        RefName::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_branch_comes_before_a_tag_before_a_commit() {
+        let a40 = "a".repeat(40);
+        let refs = [
+            mk("refs/heads/both", '1'),
+            mk("refs/tags/both", '2'),
+            mk("refs/tags/v1", '3'),
+            mk(&format!("refs/heads/{a40}"), '4'),
+        ];
+        let of = |text: &str| resolve(&name(text), &refs, true).map(|t| (t.want, t.kind));
+        assert_eq!(of("both"), Some((id('1'), TargetKind::Branch)));
+        assert_eq!(of("v1"), Some((id('3'), TargetKind::Tag)));
+        assert_eq!(of(&a40), Some((id('4'), TargetKind::Branch)));
+        assert_eq!(of(&"B".repeat(40)), Some((id('b'), TargetKind::Commit)));
+        assert_eq!(of("bot"), None);
+        assert_eq!(of("heads/both"), None);
+    }
+
+    #[test]
+    fn a_commit_that_no_ref_names_needs_a_server_that_gives_it_out() {
+        let tag = Ref { peeled: Some(id('2')), ..mk("refs/tags/v1", '1') };
+        let refs = [tag];
+        for (digit, found) in [("1", true), ("2", true), ("3", false)] {
+            assert_eq!(resolve(&name(&digit.repeat(40)), &refs, false).is_some(), found, "{digit}");
+        }
+    }
+
+    #[test]
+    fn says_what_there_is_instead() {
+        let head = Ref { target: Some("refs/heads/trunk".into()), ..mk("HEAD", '1') };
+        let refs = [
+            head,
+            mk("refs/heads/trunk", '1'),
+            mk("refs/heads/feature/login", '1'),
+            mk("refs/tags/v1.2", '1'),
+        ];
+        for (asked, said) in [
+            ("trnk", "there is no branch, tag or commit `trnk`; did you mean `trunk`?"),
+            ("login", "there is no branch, tag or commit `login`; did you mean `feature/login`?"),
+            ("V1.2", "there is no branch, tag or commit `V1.2`; did you mean `v1.2`?"),
+            ("main", "there is no branch, tag or commit `main`; the default branch is `trunk`"),
+        ] {
+            assert_eq!(not_found(&name(asked), &refs).to_string(), said);
+        }
+        assert_eq!(
+            not_found(&name("main"), &[]).to_string(),
+            "there is no branch `main`: the repository is empty"
+        );
+    }
+
+    #[test]
+    fn names_at_most_three() {
+        let names = ["main1", "main2", "main3", "main4"];
+        assert_eq!(did_you_mean("main", names.into_iter()), "; did you mean `main1`, `main2` or `main3`?");
+        assert_eq!(did_you_mean("xyz", names.into_iter()), "");
+    }
+}

@@ -1,0 +1,79 @@
+//! What a server says it can do.
+
+/// The protocol that a server chose, with its capabilities.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Capabilities {
+    /// Protocol v2: one line each, `name` or `name=value`.
+    V2(Vec<String>),
+    /// Protocol v0: words, `name` or `name=value`.
+    V0(Vec<String>),
+}
+
+impl Capabilities {
+    /// Whether a filter can be asked for. In v2 it is a feature of the command `fetch`.
+    pub fn filter(&self) -> bool {
+        match self {
+            Self::V2(lines) => feature(lines, "fetch", "filter"),
+            // Filters in v0 are rare and gain little there: it lists all refs anyway.
+            Self::V0(_) => false,
+        }
+    }
+
+    /// Whether the history can be cut.
+    pub fn shallow(&self) -> bool {
+        match self {
+            Self::V2(lines) => feature(lines, "fetch", "shallow"),
+            Self::V0(words) => words.iter().any(|word| word == "shallow"),
+        }
+    }
+
+    /// Whether any reachable commit can be wanted by its id. In v2 that is how git's own server works,
+    /// and there is no way to ask.
+    pub fn want_any(&self) -> bool {
+        match self {
+            Self::V2(_) => true,
+            Self::V0(words) => {
+                words.iter().any(|w| w == "allow-reachable-sha1-in-want" || w == "allow-any-sha1-in-want")
+            }
+        }
+    }
+
+    /// Whether objects are named by SHA-1, the only kind that is supported.
+    pub fn is_sha1(&self) -> bool {
+        let (Self::V2(all) | Self::V0(all)) = self;
+        all.iter().filter_map(|line| line.strip_prefix("object-format=")).all(|format| format == "sha1")
+    }
+}
+
+/// Whether `command=… feature …` is among the lines.
+fn feature(lines: &[String], command: &str, feature: &str) -> bool {
+    lines
+        .iter()
+        .filter_map(|line| line.strip_prefix(command)?.strip_prefix('='))
+        .any(|features| features.split(' ').any(|f| f == feature))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn v2(lines: &[&str]) -> Capabilities {
+        Capabilities::V2(lines.iter().map(|line| (*line).to_owned()).collect())
+    }
+
+    #[test]
+    fn a_filter_is_a_feature_of_fetch() {
+        assert!(v2(&["ls-refs=unborn", "fetch=shallow wait-for-done filter"]).filter());
+        assert!(!v2(&["fetch=shallow filterx"]).filter());
+        assert!(v2(&["fetch=shallow filterx"]).shallow());
+        assert!(!v2(&["fetch", "filter"]).filter());
+        assert!(!Capabilities::V0(vec!["filter".into()]).filter());
+    }
+
+    #[test]
+    fn only_sha1_is_sha1() {
+        assert!(v2(&[]).is_sha1());
+        assert!(v2(&["object-format=sha1"]).is_sha1());
+        assert!(!v2(&["object-format=sha256"]).is_sha1());
+    }
+}

@@ -1,0 +1,191 @@
+//! What can go wrong between here and the server.
+
+use std::time::Duration;
+
+use workflow_contract::policy::NotAllowed;
+
+use crate::retry::{MAX_ATTEMPTS, MAX_ATTEMPTS_UNRESOLVED, Retryable};
+use crate::volume::VolumeError;
+
+/// Why a repository could not be listed or fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// A redirect leads outside the policy.
+    #[error("the server redirects to {to}: {source}")]
+    RedirectNotAllowed {
+        /// Where to, without userinfo.
+        to: String,
+        /// What the policy says.
+        source: NotAllowed,
+    },
+    /// A redirect that is never followed.
+    #[error("the server of {host} redirects {why}")]
+    BadRedirect {
+        /// The host asked.
+        host: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// 401, or 403.
+    #[error("{host} refuses access: the repository does not exist or needs credentials; {tried}")]
+    Unauthorized {
+        /// The host asked.
+        host: String,
+        /// Which credentials were tried, and what else may be done.
+        tried: String,
+    },
+    /// 404, or the server's own words for it.
+    #[error("{host} has no such repository{words}; check the URL")]
+    NotFound {
+        /// The host asked.
+        host: String,
+        /// The server's words, with what leads up to them, or nothing.
+        words: String,
+    },
+    /// The name has no address.
+    #[error("the host name {host} does not resolve; check the URL")]
+    Unresolved {
+        /// The host asked.
+        host: String,
+    },
+    /// No connection, or one that broke.
+    #[error("{host} can't be reached: {why}")]
+    Unreachable {
+        /// The host asked, or the proxy.
+        host: String,
+        /// What the system said.
+        why: String,
+    },
+    /// The connection broke while an answer was read.
+    #[error("the connection broke {doing}: {why}")]
+    Broken {
+        /// What was being read.
+        doing: &'static str,
+        /// What the system said.
+        why: String,
+    },
+    /// The server's certificate or TLS itself.
+    #[error("TLS with {host} failed: {why}")]
+    Tls {
+        /// The host asked.
+        host: String,
+        /// What is wrong, and what may be done.
+        why: String,
+    },
+    /// A status that says neither yes nor no.
+    #[error("{host} answered {status}{words}")]
+    Status {
+        /// The host asked.
+        host: String,
+        /// HTTP status.
+        status: u16,
+        /// The server's words, with what leads up to them, or nothing.
+        words: String,
+        /// What it asks for in `Retry-After`.
+        after: Option<Duration>,
+    },
+    /// Something answered, but not a git server.
+    #[error("{host} does not answer as a git server: {why}; check the URL")]
+    NotGit {
+        /// The host asked.
+        host: String,
+        /// What came instead.
+        why: String,
+    },
+    /// The answer can't be understood.
+    #[error("the server's answer can't be understood: {0}")]
+    Protocol(String),
+    /// The answer ended early.
+    #[error("the server's answer ended early, {0}")]
+    Truncated(&'static str),
+    /// A pack that does not hold what it says.
+    #[error("the server sent a corrupt pack: {0}")]
+    Corrupt(String),
+    /// The server understood the request and says no.
+    #[error("the server refuses the request: {0}")]
+    Refused(String),
+    /// More bytes or objects than allowed.
+    #[error("the server sent more than {limit} {unit}; deliver a smaller folder (path), or raise {setting}")]
+    TooLarge {
+        /// The limit.
+        limit: u64,
+        /// Of what.
+        unit: &'static str,
+        /// What to change.
+        setting: &'static str,
+    },
+    /// The pack could not be written.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+}
+
+impl TransportError {
+    /// Whether another attempt may help: only for what can pass.
+    pub fn retryable(&self) -> Option<Retryable> {
+        let plain = Retryable { max_attempts: MAX_ATTEMPTS, after: None };
+        match self {
+            Self::Unresolved { .. } => Some(Retryable { max_attempts: MAX_ATTEMPTS_UNRESOLVED, ..plain }),
+            // Refused: what was listed can be gone when it is fetched (a force-push), so list again.
+            Self::Unreachable { .. }
+            | Self::Broken { .. }
+            | Self::Truncated(_)
+            | Self::Corrupt(_)
+            | Self::Protocol(_)
+            | Self::Refused(_) => Some(plain),
+            Self::Status { status, after, .. } => {
+                let passes = matches!(status, 408 | 429 | 500..=599);
+                passes.then_some(Retryable { after: *after, ..plain })
+            }
+            Self::RedirectNotAllowed { .. }
+            | Self::BadRedirect { .. }
+            | Self::Unauthorized { .. }
+            | Self::NotFound { .. }
+            | Self::Tls { .. }
+            | Self::NotGit { .. }
+            | Self::TooLarge { .. }
+            | Self::Volume(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(status: u16) -> TransportError {
+        TransportError::Status { host: "h".into(), status, words: String::new(), after: None }
+    }
+
+    #[test]
+    fn only_what_can_pass_is_tried_again() {
+        for code in [408, 429, 500, 502, 503, 504] {
+            assert!(status(code).retryable().is_some(), "{code}");
+        }
+        for code in [204, 400, 402, 405, 410, 418, 451] {
+            assert!(status(code).retryable().is_none(), "{code}");
+        }
+        let host = || "h".to_owned();
+        for error in [
+            TransportError::Unreachable { host: host(), why: String::new() },
+            TransportError::Truncated("x"),
+            TransportError::Corrupt(String::new()),
+        ] {
+            assert!(error.retryable().is_some(), "{error}");
+        }
+        for error in [
+            TransportError::NotFound { host: host(), words: String::new() },
+            TransportError::Unauthorized { host: host(), tried: String::new() },
+            TransportError::Tls { host: host(), why: String::new() },
+            TransportError::TooLarge { limit: 1, unit: "bytes", setting: "X" },
+            VolumeError::new("write", std::path::Path::new("/x"), std::io::Error::other("x")).into(),
+        ] {
+            assert!(error.retryable().is_none(), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_does_not_resolve_gets_two_attempts() {
+        let retryable = TransportError::Unresolved { host: "h".into() }.retryable().unwrap();
+        assert_eq!(retryable.max_attempts, 2);
+    }
+}

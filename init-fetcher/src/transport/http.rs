@@ -1,0 +1,243 @@
+//! The one HTTP client: TLS, proxies, names, time-outs. It knows nothing of git.
+//!
+//! It follows no redirect, retries nothing and sends no credential of its own: those are decisions, and
+//! they are taken above.
+
+use std::cell::RefCell;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::CertificateError;
+use ureq::config::Config;
+use ureq::http::{Response, Uri};
+use ureq::tls::TlsConfig;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::{Agent, Body, Error};
+use url::Url;
+use workflow_contract::{Scheme, text};
+
+use super::redirect::host_of;
+use super::{TransportError, trust};
+use crate::config::TrustSettings;
+use crate::proxy::Proxies;
+
+/// How long a connection may take, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a server may be silent. Git sends keep-alives every 5 s while it packs.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// What requests call themselves. Some servers answer only to what starts with `git/`.
+const USER_AGENT: &str = concat!("git/2.0 (workflow-init-fetcher ", env!("CARGO_PKG_VERSION"), ")");
+
+/// An answer, its body unread.
+pub type Answer = Response<Body>;
+
+/// The client. Connections are kept for the next request to the same place.
+pub struct Client {
+    tls: TlsConfig,
+    proxies: Proxies,
+    agents: RefCell<Vec<(Option<ureq::Proxy>, Agent)>>,
+}
+
+impl Client {
+    /// A client that trusts the built-in roots and these, and goes through these proxies.
+    pub fn new(trust: &TrustSettings, proxies: Proxies) -> Self {
+        let tls = TlsConfig::builder()
+            .root_certs(trust::roots(trust))
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .build();
+        Self { tls, proxies, agents: RefCell::default() }
+    }
+
+    /// `GET`.
+    ///
+    /// # Errors
+    /// [`TransportError`] where no answer came; every status is an answer.
+    pub fn get(&self, url: &Url, headers: &[(&str, &str)]) -> Result<Answer, TransportError> {
+        let mut request = self.agent(url).get(url.as_str());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.call().map_err(|error| failed(url, &error))
+    }
+
+    /// `POST`.
+    ///
+    /// # Errors
+    /// [`TransportError`] where no answer came; every status is an answer.
+    pub fn post(&self, url: &Url, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, TransportError> {
+        let mut request = self.agent(url).post(url.as_str());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send(body).map_err(|error| failed(url, &error))
+    }
+
+    fn agent(&self, url: &Url) -> Agent {
+        let proxy = Scheme::from_name(url.scheme()).and_then(|scheme| {
+            let port = url.port_or_known_default().unwrap_or_default();
+            self.proxies.of(scheme, url.host_str().unwrap_or_default(), port)
+        });
+        let mut agents = self.agents.borrow_mut();
+        if let Some((_, agent)) = agents.iter().find(|(of, _)| *of == proxy) {
+            return agent.clone();
+        }
+        let config = Config::builder()
+            .tls_config(self.tls.clone())
+            .proxy(proxy.clone())
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .user_agent(USER_AGENT)
+            .accept_encoding("identity")
+            .timeout_resolve(Some(CONNECT_TIMEOUT))
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_per_read(Some(IDLE_TIMEOUT))
+            .timeout_per_write(Some(IDLE_TIMEOUT))
+            .build();
+        let agent = Agent::with_parts(config, DefaultConnector::default(), Names::default());
+        agents.push((proxy, agent.clone()));
+        agent
+    }
+}
+
+/// Looks names up as the library does, but tells "no such name" from all other I/O errors.
+#[derive(Debug, Default)]
+struct Names(DefaultResolver);
+
+impl Resolver for Names {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, Error> {
+        self.0.resolve(uri, config, timeout).map_err(|error| match error {
+            Error::Io(_) => Error::HostNotFound,
+            other => other,
+        })
+    }
+}
+
+/// What a failed request means.
+fn failed(url: &Url, error: &Error) -> TransportError {
+    let host = host_of(url);
+    if let Some(tls) = tls_error(error) {
+        return TransportError::Tls { why: tls_words(tls, &host), host };
+    }
+    match error {
+        Error::HostNotFound => TransportError::Unresolved { host },
+        Error::Timeout(ureq::Timeout::Resolve) => {
+            TransportError::Unreachable { host, why: "its name could not be looked up in time".into() }
+        }
+        Error::Timeout(ureq::Timeout::Connect) => {
+            TransportError::Unreachable { host, why: "no connection in time".into() }
+        }
+        Error::Timeout(_) => TransportError::Unreachable { host, why: "it stopped answering".into() },
+        Error::ConnectProxyFailed(why) => {
+            TransportError::Unreachable { host, why: format!("the proxy refuses: {}", text::foreign(why)) }
+        }
+        Error::Io(error) => TransportError::Unreachable { host, why: io_words(error) },
+        Error::Tls(why) => TransportError::Tls { host, why: (*why).to_owned() },
+        Error::Protocol(why) => TransportError::NotGit {
+            host,
+            why: format!("its HTTP is broken ({})", text::foreign(&why.to_string())),
+        },
+        Error::LargeResponseHeader(..) => {
+            TransportError::NotGit { host, why: "the headers of its answer are too large".into() }
+        }
+        other => TransportError::Unreachable { host, why: text::foreign(&other.to_string()) },
+    }
+}
+
+/// What an error while an answer's body is read means.
+pub fn broken(error: &io::Error, doing: &'static str) -> TransportError {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    match inner {
+        Some(Error::Timeout(_)) => TransportError::Broken { doing, why: "the server stopped sending".into() },
+        Some(Error::Protocol(why)) => TransportError::Protocol(text::foreign(&why.to_string())),
+        Some(Error::Io(inner)) => broken(inner, doing),
+        _ if error.kind() == io::ErrorKind::UnexpectedEof => TransportError::Truncated(doing),
+        _ => TransportError::Broken { doing, why: io_words(error) },
+    }
+}
+
+fn tls_error(error: &Error) -> Option<&rustls::Error> {
+    match error {
+        Error::Rustls(error) => Some(error),
+        Error::Io(error) => error.get_ref()?.downcast_ref(),
+        _ => None,
+    }
+}
+
+/// What is wrong with TLS, and what may be done about it.
+fn tls_words(error: &rustls::Error, host: &str) -> String {
+    let rustls::Error::InvalidCertificate(error) = error else {
+        return text::foreign(&error.to_string());
+    };
+    match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "its certificate has expired; it must be renewed on the server".into()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "its certificate is not valid yet; check the clocks".into()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            format!("its certificate is not for {host}; check the URL")
+        }
+        CertificateError::UnknownIssuer => {
+            "its certificate is signed by an authority that is not trusted here; add the authority as ca.crt \
+             to the Secret workflow-credentials, or to the file that SSL_CERT_FILE names"
+                .into()
+        }
+        other => format!("its certificate is not accepted ({})", text::foreign(&other.to_string())),
+    }
+}
+
+fn io_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        io::ErrorKind::ConnectionReset => "connection reset".into(),
+        io::ErrorKind::TimedOut => "no connection in time".into(),
+        io::ErrorKind::UnexpectedEof => "it closed the connection without an answer".into(),
+        _ => {
+            let source = error.get_ref().and_then(|inner| inner.source()).map(ToString::to_string);
+            text::foreign(&source.unwrap_or_else(|| error.to_string()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url() -> Url {
+        Url::parse("https://h:8443/r").unwrap()
+    }
+
+    #[test]
+    fn tells_the_kinds_of_failure_apart() {
+        let io = |kind| Error::Io(io::Error::from(kind));
+        let of = |error| failed(&url(), &error);
+        assert!(matches!(of(Error::HostNotFound), TransportError::Unresolved { .. }));
+        assert!(matches!(of(io(io::ErrorKind::ConnectionRefused)), TransportError::Unreachable { .. }));
+        assert!(matches!(of(Error::Timeout(ureq::Timeout::PerRead)), TransportError::Unreachable { .. }));
+        let expired = rustls::Error::InvalidCertificate(CertificateError::Expired);
+        let wrapped = Error::Io(io::Error::new(io::ErrorKind::InvalidData, expired));
+        let error = of(wrapped);
+        assert!(matches!(error, TransportError::Tls { .. }));
+        assert!(error.to_string().contains("h:8443") && error.to_string().contains("expired"), "{error}");
+    }
+
+    #[test]
+    fn tells_a_body_that_ends_from_one_that_breaks() {
+        let eof = io::Error::from(io::ErrorKind::UnexpectedEof);
+        assert!(matches!(broken(&eof, "x"), TransportError::Truncated("x")));
+        let wrapped = io::Error::other(Error::Io(io::Error::from(io::ErrorKind::ConnectionReset)));
+        let error = broken(&wrapped, "in the pack");
+        assert_eq!(error.to_string(), "the connection broke in the pack: connection reset");
+        let stalled = io::Error::other(Error::Timeout(ureq::Timeout::PerRead));
+        assert!(matches!(broken(&stalled, "x"), TransportError::Broken { .. }));
+    }
+}

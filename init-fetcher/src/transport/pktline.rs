@@ -1,0 +1,138 @@
+//! Git's framing: lines with a length before them. A thin layer over the library that reads it, so
+//! that its errors become ours in one place.
+
+use std::io::Read;
+
+use gix_packetline::PacketLineRef;
+use gix_packetline::blocking_io::StreamingPeekableIter;
+use workflow_contract::text;
+
+use super::TransportError;
+
+/// A line, or one of the marks between lines.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// A line's bytes, a trailing newline included.
+    Data(&'a [u8]),
+    /// `0000`.
+    Flush,
+    /// `0001`.
+    Delimiter,
+    /// `0002`.
+    ResponseEnd,
+}
+
+impl<'a> Line<'a> {
+    /// The line without its trailing newline; `None` for marks.
+    pub fn text(&self) -> Option<&'a [u8]> {
+        match self {
+            Self::Data(data) => Some(data.strip_suffix(b"\n").unwrap_or(data)),
+            _ => None,
+        }
+    }
+}
+
+/// Reads lines.
+pub struct Lines<R: Read> {
+    inner: StreamingPeekableIter<R>,
+}
+
+impl<R: Read> Lines<R> {
+    /// Reads lines from here on.
+    pub fn new(read: R) -> Self {
+        Self { inner: StreamingPeekableIter::new(read, &[], false) }
+    }
+
+    /// The next line. `doing` completes the sentence "the answer ended early, …".
+    ///
+    /// # Errors
+    /// [`TransportError::Truncated`] at the end, [`TransportError::Refused`] for an `ERR` line,
+    /// [`TransportError::Protocol`] for what is no line, and what the connection says.
+    pub fn next(&mut self, doing: &'static str) -> Result<Line<'_>, TransportError> {
+        let line = match self.inner.read_line() {
+            None => return Err(TransportError::Truncated(doing)),
+            Some(Err(error)) => return Err(super::http::broken(&error, doing)),
+            Some(Ok(Err(_))) => {
+                return Err(TransportError::Protocol(
+                    "a line's length is not four hexadecimal digits".into(),
+                ));
+            }
+            Some(Ok(Ok(line))) => line,
+        };
+        Ok(match line {
+            PacketLineRef::Flush => Line::Flush,
+            PacketLineRef::Delimiter => Line::Delimiter,
+            PacketLineRef::ResponseEnd => Line::ResponseEnd,
+            PacketLineRef::Data(data) => {
+                if let Some(words) = data.strip_prefix(b"ERR ") {
+                    return Err(TransportError::Refused(words_of(words)));
+                }
+                Line::Data(data)
+            }
+        })
+    }
+
+    /// Reads what is left of the answer, which must be little, so that its connection can be used again.
+    pub fn drain(mut self) {
+        let mut rest = [0; 512];
+        // What follows the end of an answer is of no interest, nor is why it can't be read.
+        for _ in 0..16 {
+            if !matches!(self.inner.inner_mut().read(&mut rest), Ok(1..)) {
+                break;
+            }
+        }
+    }
+}
+
+/// A server's words, fit for a message.
+pub fn words_of(bytes: &[u8]) -> String {
+    text::foreign(String::from_utf8_lossy(bytes).trim())
+}
+
+/// Appends a line to a request.
+pub fn put(request: &mut Vec<u8>, line: &str) {
+    request.extend(format!("{:04x}{line}", line.len() + 4).bytes());
+}
+
+/// The end of a section.
+pub const DELIMITER: &[u8] = b"0001";
+/// The end of a request.
+pub const FLUSH: &[u8] = b"0000";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_put_is_read_back() {
+        let mut bytes = Vec::new();
+        put(&mut bytes, "command=ls-refs\n");
+        bytes.extend(DELIMITER);
+        put(&mut bytes, "x");
+        bytes.extend(FLUSH);
+        let mut lines = Lines::new(&bytes[..]);
+        assert_eq!(lines.next("").unwrap().text(), Some(&b"command=ls-refs"[..]));
+        assert_eq!(lines.next("").unwrap(), Line::Delimiter);
+        assert_eq!(lines.next("").unwrap(), Line::Data(b"x"));
+        assert_eq!(lines.next("").unwrap(), Line::Flush);
+        assert!(matches!(lines.next(""), Err(TransportError::Truncated(_))));
+    }
+
+    #[test]
+    fn the_servers_refusal_is_an_error_of_its_own() {
+        let mut bytes = Vec::new();
+        put(&mut bytes, "ERR not our ref\n");
+        let error = Lines::new(&bytes[..]).next("").unwrap_err();
+        assert!(matches!(error, TransportError::Refused(words) if words == "not our ref"));
+    }
+
+    #[test]
+    fn what_is_no_line_is_a_broken_protocol() {
+        for bytes in [&b"<htm"[..], b"zzzz", b"0003", b"0004"] {
+            assert!(matches!(Lines::new(bytes).next(""), Err(TransportError::Protocol(_))), "{bytes:?}");
+        }
+        for bytes in [&b""[..], b"00", b"000aabc"] {
+            assert!(matches!(Lines::new(bytes).next(""), Err(TransportError::Truncated(_))), "{bytes:?}");
+        }
+    }
+}

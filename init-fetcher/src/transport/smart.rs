@@ -1,0 +1,245 @@
+//! One repository over smart HTTP: who is asked, with which credential, and what a status means.
+
+use std::io::Read as _;
+
+use url::Url;
+use workflow_contract::{Policy, RepoUrl};
+
+use super::capabilities::Capabilities;
+use super::http::{Answer, Client};
+use super::pktline::{Line, Lines, words_of};
+use super::redirect::{self, INFO_REFS, MAX_REDIRECTS, base_of, host_of, same_origin};
+use super::{Listing, PackSink, Received, Ref, Remote, TransportError, Want, v0, v2};
+use crate::credentials::{Authenticator, Basic};
+use crate::retry::parse_retry_after;
+
+const ADVERTISEMENT: &str = "application/x-git-upload-pack-advertisement";
+const REQUEST: &str = "application/x-git-upload-pack-request";
+const RESULT: &str = "application/x-git-upload-pack-result";
+
+/// A repository whose server was asked what it can do.
+pub struct SmartHttp<'a, 'c> {
+    client: &'c Client,
+    authenticator: &'a mut Authenticator<'c>,
+    /// The URL as asked for: credentials are for its origin only.
+    origin: Url,
+    /// Where it ended after redirects.
+    base: Url,
+    capabilities: Capabilities,
+    /// All refs, where the server speaks v0 and has listed them unasked.
+    listed: Vec<Ref>,
+}
+
+impl<'a, 'c> SmartHttp<'a, 'c> {
+    /// Asks the server what it can do.
+    ///
+    /// # Errors
+    /// Any [`TransportError`].
+    pub fn connect(
+        client: &'c Client,
+        policy: &Policy,
+        authenticator: &'a mut Authenticator<'c>,
+        url: &RepoUrl,
+    ) -> Result<Self, TransportError> {
+        let text = url.without_userinfo();
+        let origin = Url::parse(text.trim_end_matches('/'))
+            .map_err(|_| TransportError::Protocol("the URL can't be requested".into()))?;
+        let mut at = with_suffix(&origin, INFO_REFS)?;
+        let mut redirects = 0;
+        let answer = loop {
+            let answer = send(authenticator, &origin, &at, |headers| {
+                client.get(&at, &[headers, &[("Git-Protocol", "version=2"), ("Accept", "*/*")]].concat())
+            })?;
+            if !answer.status().is_redirection() {
+                break answer;
+            }
+            redirects += 1;
+            if redirects > MAX_REDIRECTS {
+                let why = format!("more than {MAX_REDIRECTS} times");
+                return Err(TransportError::BadRedirect { host: host_of(&at), why });
+            }
+            let location = answer.headers().get("location").and_then(|value| value.to_str().ok());
+            at = redirect::target(&at, location, policy)?;
+            tracing::info!(to = %host_of(&at), "following a redirect");
+        };
+        let answer = expect(answer, &at, ADVERTISEMENT)?;
+        let base = base_of(&at).ok_or_else(|| TransportError::BadRedirect {
+            host: host_of(&origin),
+            why: "to something that is no git repository; it may ask for signing in".into(),
+        })?;
+        let (capabilities, listed) = read_advertisement(answer).map_err(|error| not_there(&base, error))?;
+        if !capabilities.is_sha1() {
+            let why = "it names objects by another hash than SHA-1, which is not supported".into();
+            return Err(TransportError::NotGit { host: host_of(&base), why });
+        }
+        Ok(Self { client, authenticator, origin, base, capabilities, listed })
+    }
+
+    fn post(&mut self, body: &[u8]) -> Result<Answer, TransportError> {
+        let at = with_suffix(&self.base, "/git-upload-pack")?;
+        let mut own = vec![("Content-Type", REQUEST), ("Accept", RESULT)];
+        if matches!(self.capabilities, Capabilities::V2(_)) {
+            own.push(("Git-Protocol", "version=2"));
+        }
+        let client = self.client;
+        let answer = send(self.authenticator, &self.origin, &at, |headers| {
+            client.post(&at, &[headers, &own].concat(), body)
+        })?;
+        if answer.status().is_redirection() {
+            let why = "a request that is never redirected".into();
+            return Err(TransportError::BadRedirect { host: host_of(&at), why });
+        }
+        expect(answer, &at, RESULT)
+    }
+}
+
+impl Remote for SmartHttp<'_, '_> {
+    fn list(&mut self, listing: Listing) -> Result<Vec<Ref>, TransportError> {
+        match self.capabilities {
+            Capabilities::V0(_) => Ok(self.listed.clone()),
+            Capabilities::V2(_) => {
+                let answer = self.post(&v2::ls_refs(listing))?;
+                v2::read_refs(Lines::new(answer.into_body().into_reader()))
+                    .map_err(|error| not_there(&self.base, error))
+            }
+        }
+    }
+
+    fn can_filter(&self) -> bool {
+        self.capabilities.filter()
+    }
+
+    fn can_want_any(&self) -> bool {
+        self.capabilities.want_any()
+    }
+
+    fn fetch(&mut self, want: Want, sink: &mut dyn PackSink) -> Result<Received, TransportError> {
+        // A server that can't cut the history sends all of it, and the limits decide.
+        let want = Want { shallow: want.shallow && self.capabilities.shallow(), ..want };
+        if matches!(self.capabilities, Capabilities::V2(_)) {
+            let answer = self.post(&v2::fetch(want))?;
+            v2::read_pack(Lines::new(answer.into_body().into_reader()), sink)
+        } else {
+            let answer = self.post(&v0::fetch(want))?;
+            v0::read_pack(want, Lines::new(answer.into_body().into_reader()), sink)
+        }
+    }
+}
+
+/// Sends a request, and again with the next credential each time the server wants another.
+fn send(
+    authenticator: &mut Authenticator,
+    origin: &Url,
+    at: &Url,
+    request: impl Fn(&[(&str, &str)]) -> Result<Answer, TransportError>,
+) -> Result<Answer, TransportError> {
+    let may_authenticate = at.scheme() == "https" && same_origin(origin, at);
+    loop {
+        let header = authenticator.current().filter(|_| may_authenticate).map(Basic::header);
+        let answer = match &header {
+            Some(header) => request(&[("Authorization", header.expose())])?,
+            None => request(&[])?,
+        };
+        let refused = match answer.status().as_u16() {
+            401 => true,
+            403 => header.is_some(),
+            _ => false,
+        };
+        if !refused {
+            return Ok(answer);
+        }
+        if !may_authenticate || !authenticator.advance() {
+            return Err(unauthorized(authenticator, origin, at));
+        }
+    }
+}
+
+fn unauthorized(authenticator: &Authenticator, origin: &Url, at: &Url) -> TransportError {
+    let tried = if same_origin(origin, at) {
+        authenticator.tried(at.scheme())
+    } else {
+        format!("no credential is sent there, as {} redirected to it; use its own URL", host_of(origin))
+    };
+    TransportError::Unauthorized { host: host_of(at), tried }
+}
+
+/// The answer if it is the one that a git server gives.
+fn expect(answer: Answer, at: &Url, content_type: &str) -> Result<Answer, TransportError> {
+    let host = host_of(at);
+    let status = answer.status().as_u16();
+    let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+    let kind = header("content-type").unwrap_or("no content type").to_owned();
+    if status == 200 {
+        if kind == content_type {
+            return Ok(answer);
+        }
+        return Err(TransportError::NotGit { host, why: format!("it sent {}", words_of(kind.as_bytes())) });
+    }
+    let after = header("retry-after").and_then(parse_retry_after);
+    let words = if kind.starts_with("text/plain") { words(answer) } else { String::new() };
+    Err(match status {
+        403 => TransportError::Unauthorized { host, tried: format!("it answered 403{words}") },
+        404 | 410 => TransportError::NotFound { host, words },
+        _ => TransportError::Status { host, status, words, after },
+    })
+}
+
+/// The beginning of a plain text answer, as the end of a sentence.
+fn words(answer: Answer) -> String {
+    let mut bytes = Vec::new();
+    // What can't be read is not quoted.
+    let _ = answer.into_body().into_reader().take(1024).read_to_end(&mut bytes);
+    match words_of(&bytes) {
+        words if words.is_empty() => words,
+        words => format!(": {}", words.trim_end_matches('.')),
+    }
+}
+
+fn read_advertisement(answer: Answer) -> Result<(Capabilities, Vec<Ref>), TransportError> {
+    const DOING: &str = "in the list of refs";
+    let mut lines = Lines::new(answer.into_body().into_reader());
+    let mut first = owned(&lines.next(DOING)?);
+    if first.as_deref().is_some_and(|line| line.starts_with(b"# service=")) {
+        // The service line is followed by a flush, then comes what a server without it sends at once.
+        first = owned(&lines.next(DOING)?);
+        if first.is_none() {
+            first = owned(&lines.next(DOING)?);
+        }
+    }
+    let Some(first) = first else {
+        return Err(TransportError::Protocol("its first line is empty".into()));
+    };
+    match first.as_slice() {
+        b"version 2" => {
+            let capabilities = v2::read_capabilities(&mut lines)?;
+            lines.drain();
+            Ok((capabilities, Vec::new()))
+        }
+        b"version 1" => {
+            let first = owned(&lines.next(DOING)?).unwrap_or_default();
+            v0::read_refs(&first, lines)
+        }
+        _ => v0::read_refs(&first, lines),
+    }
+}
+
+/// A refusal before anything was asked for in particular is about the repository: some servers say in
+/// words what others say by 404. Whatever else they say stays as it is.
+fn not_there(base: &Url, error: TransportError) -> TransportError {
+    const WORDS: [&str; 4] = ["not found", "does not exist", "not exported", "could not be found"];
+    match error {
+        TransportError::Refused(words) if WORDS.iter().any(|w| words.to_lowercase().contains(w)) => {
+            TransportError::NotFound { host: host_of(base), words: format!(": {words}") }
+        }
+        other => other,
+    }
+}
+
+fn owned(line: &Line) -> Option<Vec<u8>> {
+    line.text().map(<[u8]>::to_vec)
+}
+
+fn with_suffix(base: &Url, suffix: &str) -> Result<Url, TransportError> {
+    let text = format!("{}{suffix}", base.as_str().trim_end_matches('/'));
+    Url::parse(&text).map_err(|_| TransportError::Protocol("the URL can't be requested".into()))
+}

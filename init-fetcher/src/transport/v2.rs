@@ -1,0 +1,269 @@
+//! Protocol v2: requests as bytes, answers as values. Pure, but for reading from where it is told.
+
+use std::io::Read;
+
+use git2::Oid;
+use workflow_contract::text;
+
+use super::capabilities::Capabilities;
+use super::pktline::{DELIMITER, FLUSH, Line, Lines, put};
+use super::{Listing, PackSink, Received, Ref, TransportError, Want, pack};
+use crate::oid;
+
+/// The agent that requests name.
+pub const AGENT: &str = concat!("workflow-init-fetcher/", env!("CARGO_PKG_VERSION"));
+
+/// Refs listed at most: a listing is kept in memory, and no repository that people work with has more.
+const MAX_REFS: usize = 1_000_000;
+
+/// Capabilities, after the line `version 2`.
+///
+/// # Errors
+/// Any [`TransportError`] of reading.
+pub fn read_capabilities<R: Read>(lines: &mut Lines<R>) -> Result<Capabilities, TransportError> {
+    let mut all = Vec::new();
+    loop {
+        match lines.next("in the list of capabilities")? {
+            Line::Flush => return Ok(Capabilities::V2(all)),
+            line => {
+                let Some(text) = line.text() else { return Err(unexpected("in the list of capabilities")) };
+                all.push(String::from_utf8_lossy(text).into_owned());
+                if all.len() > 1000 {
+                    return Err(TransportError::Protocol("more than 1000 capabilities".into()));
+                }
+            }
+        }
+    }
+}
+
+/// The request `ls-refs`.
+pub fn ls_refs(listing: Listing) -> Vec<u8> {
+    let mut request = Vec::new();
+    put(&mut request, "command=ls-refs\n");
+    put(&mut request, &format!("agent={AGENT}\n"));
+    request.extend(DELIMITER);
+    put(&mut request, "peel\n");
+    put(&mut request, "symrefs\n");
+    match listing {
+        Listing::Named(name) => {
+            put(&mut request, &format!("ref-prefix refs/heads/{name}\n"));
+            put(&mut request, &format!("ref-prefix refs/tags/{name}\n"));
+        }
+        Listing::All => {
+            put(&mut request, "ref-prefix HEAD\n");
+            put(&mut request, "ref-prefix refs/heads/\n");
+            put(&mut request, "ref-prefix refs/tags/\n");
+        }
+    }
+    request.extend(FLUSH);
+    request
+}
+
+/// The answer to `ls-refs`.
+///
+/// # Errors
+/// Any [`TransportError`] of reading.
+pub fn read_refs<R: Read>(mut lines: Lines<R>) -> Result<Vec<Ref>, TransportError> {
+    let mut refs = Vec::new();
+    loop {
+        match lines.next("in the list of refs")? {
+            Line::Flush => break,
+            line => {
+                let Some(text) = line.text() else { return Err(unexpected("in the list of refs")) };
+                refs.extend(read_ref(text)?);
+                if refs.len() > MAX_REFS {
+                    return Err(TransportError::Protocol(format!("more than {MAX_REFS} refs")));
+                }
+            }
+        }
+    }
+    lines.drain();
+    Ok(refs)
+}
+
+/// `OID NAME [symref-target:NAME] [peeled:OID]`. Names that are not UTF-8 can't be asked for, so they
+/// are passed over, as is an unborn `HEAD`.
+fn read_ref(line: &[u8]) -> Result<Option<Ref>, TransportError> {
+    let bad = || {
+        let line = text::foreign(&String::from_utf8_lossy(line));
+        TransportError::Protocol(format!("`{line}` is not a ref"))
+    };
+    if line.starts_with(b"unborn ") {
+        return Ok(None);
+    }
+    let mut words = line.split(|&b| b == b' ');
+    let oid = words.next().and_then(oid::parse).ok_or_else(bad)?;
+    let name = words.next().filter(|name| !name.is_empty()).ok_or_else(bad)?;
+    let Ok(name) = std::str::from_utf8(name) else { return Ok(None) };
+    let mut found = Ref { name: name.to_owned(), oid, peeled: None, target: None };
+    for word in words {
+        if let Some(target) = word.strip_prefix(b"symref-target:") {
+            found.target = Some(String::from_utf8_lossy(target).into_owned());
+        } else if let Some(peeled) = word.strip_prefix(b"peeled:") {
+            found.peeled = Some(oid::parse(peeled).ok_or_else(bad)?);
+        }
+    }
+    Ok(Some(found))
+}
+
+/// The request `fetch`.
+pub fn fetch(want: Want) -> Vec<u8> {
+    let mut request = Vec::new();
+    put(&mut request, "command=fetch\n");
+    put(&mut request, &format!("agent={AGENT}\n"));
+    request.extend(DELIMITER);
+    // No `thin-pack`: every pack must stand on its own. `ofs-delta` saves bytes.
+    put(&mut request, "no-progress\n");
+    put(&mut request, "ofs-delta\n");
+    if want.without_blobs {
+        put(&mut request, "filter blob:none\n");
+    }
+    if want.shallow {
+        put(&mut request, "deepen 1\n");
+    }
+    put(&mut request, &format!("want {}\n", want.oid));
+    put(&mut request, "done\n");
+    request.extend(FLUSH);
+    request
+}
+
+/// The answer to `fetch`: sections, the last of which is the pack.
+///
+/// # Errors
+/// Any [`TransportError`] of reading, and those of the sink.
+pub fn read_pack<R: Read>(mut lines: Lines<R>, sink: &mut dyn PackSink) -> Result<Received, TransportError> {
+    let mut received = Received::default();
+    loop {
+        let header = match lines.next("before the pack")? {
+            Line::Data(data) => data.strip_suffix(b"\n").unwrap_or(data).to_vec(),
+            _ => return Err(unexpected("before the pack")),
+        };
+        if header == b"packfile" {
+            pack::read(&mut lines, sink)?;
+            lines.drain();
+            return Ok(received);
+        }
+        // `acknowledgments` never come, as `done` was sent; unknown sections are passed over.
+        loop {
+            match lines.next("before the pack")? {
+                Line::Delimiter => break,
+                Line::Data(data) if header == b"shallow-info" => received.shallow.extend(read_shallow(data)),
+                Line::Data(_) => {}
+                Line::Flush | Line::ResponseEnd => return Err(TransportError::Truncated("before the pack")),
+            }
+        }
+    }
+}
+
+/// `shallow OID`; `unshallow` can't come to one who has nothing.
+pub fn read_shallow(line: &[u8]) -> Option<Oid> {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    oid::parse(line.strip_prefix(b"shallow ")?)
+}
+
+fn unexpected(place: &str) -> TransportError {
+    TransportError::Protocol(format!("an unexpected mark {place}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OID: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    #[derive(Default)]
+    struct Sink(Vec<u8>);
+    impl PackSink for Sink {
+        fn append(&mut self, bytes: &[u8]) -> Result<(), TransportError> {
+            self.0.extend(bytes);
+            Ok(())
+        }
+    }
+
+    fn answer(lines: &[&str]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for line in lines {
+            match *line {
+                "0000" | "0001" | "0002" => bytes.extend(line.bytes()),
+                line => put(&mut bytes, line),
+            }
+        }
+        bytes
+    }
+
+    #[test]
+    fn asks_for_one_branch_and_one_tag() {
+        let request = String::from_utf8(ls_refs(Listing::Named("v1"))).unwrap();
+        assert!(request.contains("ref-prefix refs/heads/v1\n"));
+        assert!(request.contains("ref-prefix refs/tags/v1\n"));
+        assert!(request.ends_with("0000"));
+    }
+
+    #[test]
+    fn asks_for_no_more_than_is_wanted() {
+        let oid = oid::parse(OID.as_bytes()).unwrap();
+        let text = |want| String::from_utf8(fetch(want)).unwrap();
+        let lean = text(Want { oid, shallow: true, without_blobs: true });
+        assert!(lean.contains("filter blob:none\n") && lean.contains("deepen 1\n"), "{lean}");
+        let tree = text(Want { oid, shallow: false, without_blobs: false });
+        assert!(!tree.contains("filter") && !tree.contains("deepen"), "{tree}");
+        assert!(tree.ends_with(&format!("0032want {OID}\n0009done\n0000")), "{tree}");
+    }
+
+    #[test]
+    fn reads_refs_with_what_they_lead_to() {
+        let bytes = answer(&[
+            &format!("{OID} HEAD symref-target:refs/heads/main\n"),
+            &format!("{OID} refs/tags/v1 peeled:{OID}\n"),
+            "unborn HEAD symref-target:refs/heads/main\n",
+            "0000",
+        ]);
+        let refs = read_refs(Lines::new(&bytes[..])).unwrap();
+        assert_eq!(refs.len(), 2);
+        assert_eq!(refs[0].target.as_deref(), Some("refs/heads/main"));
+        assert_eq!((refs[1].name.as_str(), refs[1].peeled.is_some()), ("refs/tags/v1", true));
+    }
+
+    #[test]
+    fn rejects_what_is_no_list_of_refs() {
+        for lines in [&["0001"][..], &["hello\n", "0000"], &[OID, "0000"]] {
+            let bytes = answer(lines);
+            assert!(
+                matches!(read_refs(Lines::new(&bytes[..])), Err(TransportError::Protocol(_))),
+                "{lines:?}"
+            );
+        }
+        let bytes = answer(&[&format!("{OID} refs/heads/x\n")]);
+        assert!(matches!(read_refs(Lines::new(&bytes[..])), Err(TransportError::Truncated(_))));
+    }
+
+    #[test]
+    fn reads_a_pack_with_its_shallow_commits() {
+        let shallow = format!("shallow {OID}\n");
+        let bytes = answer(&[
+            "shallow-info\n",
+            &shallow,
+            "0001",
+            "packfile\n",
+            "\u{2}progress",
+            "\u{1}PACK",
+            "\u{1}x",
+            "0000",
+        ]);
+        let mut sink = Sink::default();
+        let received = read_pack(Lines::new(&bytes[..]), &mut sink).unwrap();
+        assert_eq!(received.shallow, [oid::parse(OID.as_bytes()).unwrap()]);
+        assert_eq!(sink.0, b"PACKx");
+    }
+
+    #[test]
+    fn a_pack_that_ends_early_or_in_an_error_is_no_pack() {
+        let mut sink = Sink::default();
+        let mut read = |lines: &[&str]| read_pack(Lines::new(&answer(lines)[..]), &mut sink).unwrap_err();
+        assert!(matches!(read(&["packfile\n", "\u{1}PACK"]), TransportError::Truncated(_)));
+        assert!(matches!(read(&["packfile\n", "\u{3}no memory", "0000"]), TransportError::Refused(_)));
+        assert!(matches!(read(&["ERR filter 'x' not supported"]), TransportError::Refused(_)));
+        assert!(matches!(read(&["packfile\n", "\u{9}x", "0000"]), TransportError::Protocol(_)));
+        assert!(matches!(read(&["0000"]), TransportError::Protocol(_)));
+    }
+}

@@ -1,0 +1,59 @@
+//! Trees as they come from the network: read strictly, judged before anything is written.
+//!
+//! Nothing here does I/O. [`object`] reads one tree, [`name`] judges one name, [`plan`] walks all of
+//! them into the list of what will be written, [`symlink`] follows every link within that list.
+
+pub mod name;
+pub mod object;
+pub mod plan;
+pub mod symlink;
+
+use workflow_contract::text;
+
+/// Why a tree is not written to disk.
+#[derive(Debug, thiserror::Error)]
+pub enum TreeError {
+    /// Content that must not be written.
+    #[error("the repository contains {what} at `{path}`, which is not safe to write; remove it there")]
+    Unsafe {
+        /// What it is.
+        what: &'static str,
+        /// Where, fit for a message.
+        path: String,
+    },
+    /// More than a limit allows.
+    #[error("the workflow has more than {limit} {unit}; deliver a smaller folder (path), or raise {setting}")]
+    TooLarge {
+        /// The limit.
+        limit: u64,
+        /// Of what.
+        unit: &'static str,
+        /// What to change.
+        setting: &'static str,
+    },
+    /// Folders nested deeper than can be delivered.
+    #[error("the folders at `{path}` are nested too deep to be written")]
+    TooDeep {
+        /// Where, fit for a message.
+        path: String,
+    },
+    /// A tree object that git could not have written.
+    #[error("the server sent a tree object that is malformed: {oid}")]
+    Malformed {
+        /// The object.
+        oid: git2::Oid,
+    },
+    /// An object that is needed was not sent, or is not of the kind that its tree says.
+    #[error("the server did not send object {oid}, which is needed for `{path}`")]
+    Missing {
+        /// The object.
+        oid: git2::Oid,
+        /// Where it is needed, fit for a message.
+        path: String,
+    },
+}
+
+/// A path within a repository, fit for a message.
+pub(crate) fn shown(path: &[u8]) -> String {
+    text::foreign(&String::from_utf8_lossy(path))
+}

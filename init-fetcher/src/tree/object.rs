@@ -1,0 +1,96 @@
+//! One tree object: its entries, as bytes, without second-guessing what the server may have meant.
+
+use git2::Oid;
+
+/// What an entry is. Historic permission bits (`100664`) count as the nearest of these, as in git.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A folder.
+    Tree,
+    /// A file; `true` where executable.
+    File(bool),
+    /// A symbolic link.
+    Symlink,
+    /// A submodule: a commit of some other repository.
+    Submodule,
+}
+
+/// An entry of a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// What it is.
+    pub kind: Kind,
+    /// Its name, not judged yet.
+    pub name: &'a [u8],
+    /// The object.
+    pub oid: Oid,
+}
+
+/// Reads a tree object's content; `None` where it is malformed.
+pub fn parse(data: &[u8]) -> Option<Vec<Entry<'_>>> {
+    const ID: usize = 20;
+    let mut entries = Vec::new();
+    let mut rest = data;
+    while !rest.is_empty() {
+        let space = rest.iter().take(8).position(|&b| b == b' ')?;
+        let kind = kind(&rest[..space])?;
+        rest = &rest[space + 1..];
+        let nul = rest.iter().position(|&b| b == 0)?;
+        let name = &rest[..nul];
+        rest = &rest[nul + 1..];
+        let oid = Oid::from_bytes(rest.get(..ID)?).ok()?;
+        rest = &rest[ID..];
+        entries.push(Entry { kind, name, oid });
+    }
+    Some(entries)
+}
+
+fn kind(mode: &[u8]) -> Option<Kind> {
+    let mode = u32::from_str_radix(std::str::from_utf8(mode).ok()?, 8).ok()?;
+    match mode & 0o170_000 {
+        0o040_000 => Some(Kind::Tree),
+        0o100_000 => Some(Kind::File(mode & 0o100 != 0)),
+        0o120_000 => Some(Kind::Symlink),
+        0o160_000 => Some(Kind::Submodule),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(mode: &str, name: &[u8]) -> Vec<u8> {
+        [mode.as_bytes(), b" ", name, b"\0", &[7; 20]].concat()
+    }
+
+    #[test]
+    fn reads_every_kind() {
+        for (mode, expected) in [
+            ("40000", Kind::Tree),
+            ("040000", Kind::Tree),
+            ("100644", Kind::File(false)),
+            ("100664", Kind::File(false)),
+            ("100755", Kind::File(true)),
+            ("120000", Kind::Symlink),
+            ("160000", Kind::Submodule),
+        ] {
+            let data = [raw(mode, b"a"), raw(mode, b"b c")].concat();
+            let entries = parse(&data).unwrap();
+            assert_eq!(entries.iter().map(|e| e.kind).collect::<Vec<_>>(), [expected, expected], "{mode}");
+            assert_eq!(entries[1].name, b"b c");
+        }
+        assert_eq!(parse(b""), Some(Vec::new()));
+    }
+
+    #[test]
+    fn rejects_what_git_could_not_have_written() {
+        let good = raw("100644", b"a");
+        for cut in 1..good.len() {
+            assert_eq!(parse(&good[..cut]), None, "cut at {cut}");
+        }
+        for mode in ["0", "999999", "10064x", "020000", "060000", "140000", "-100644", ""] {
+            assert_eq!(parse(&raw(mode, b"a")), None, "{mode}");
+        }
+    }
+}

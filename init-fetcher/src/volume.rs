@@ -1,0 +1,93 @@
+//! What an error of the file system means for the person who reads it.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+/// Why something could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    /// No space, or a quota.
+    #[error("the volume is full: failed to {doing} {}; give the workspace volume more space", path.display())]
+    Full {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Permission, or a read-only volume.
+    #[error("failed to {doing} {}: {source}; {state}", path.display())]
+    NotWritable {
+        /// What was being done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Owner and mode of the folder that refuses.
+        state: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl VolumeError {
+    /// Puts an error in words: `doing` completes "failed to …".
+    pub fn new(doing: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        let errno = source.raw_os_error().map(Errno::from_raw_os_error);
+        if matches!(errno, Some(Errno::NOSPC | Errno::DQUOT)) {
+            return Self::Full { doing, path, source };
+        }
+        let state = state(&path);
+        Self::NotWritable { doing, path, state, source }
+    }
+}
+
+/// Owner and mode of the nearest folder that exists, and who asks.
+fn state(path: &Path) -> String {
+    let ids = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let nearest = path
+        .ancestors()
+        .skip(1)
+        .find_map(|folder| fs::metadata(folder).ok().map(|metadata| (folder, metadata)));
+    match nearest {
+        Some((folder, metadata)) => format!(
+            "{} belongs to {}:{} with mode {:04o}, and this runs as {}:{}",
+            folder.display(),
+            metadata.uid(),
+            metadata.gid(),
+            metadata.mode() & 0o7777,
+            ids.0,
+            ids.1,
+        ),
+        None => format!("this runs as {}:{}", ids.0, ids.1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(errno: Errno) -> VolumeError {
+        VolumeError::new("write", Path::new("/nowhere/at/all"), errno.into())
+    }
+
+    #[test]
+    fn tells_a_full_volume_from_one_that_refuses() {
+        assert!(matches!(of(Errno::NOSPC), VolumeError::Full { .. }));
+        assert!(matches!(of(Errno::DQUOT), VolumeError::Full { .. }));
+        for errno in [Errno::ACCESS, Errno::PERM, Errno::ROFS, Errno::NOTDIR] {
+            assert!(matches!(of(errno), VolumeError::NotWritable { .. }), "{errno}");
+        }
+    }
+
+    #[test]
+    fn names_owner_and_mode_of_the_folder() {
+        let text = of(Errno::ACCESS).to_string();
+        assert!(text.contains("/ belongs to 0:0 with mode 0"), "{text}");
+    }
+}

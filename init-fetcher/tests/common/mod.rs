@@ -1,0 +1,260 @@
+//! Runs the real binary against a real git server, and compares what it leaves with what git says.
+
+#![allow(clippy::unwrap_used, clippy::panic, dead_code, reason = "helpers of tests, not all used by each")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use workflow_contract::{Exit, Termination};
+use workflow_git_server::{GitServer, Repository};
+
+/// One run of init-fetcher, described by its environment; nothing else is in that environment.
+pub struct Fetch {
+    /// Where it publishes and writes its message.
+    pub dir: tempfile::TempDir,
+    vars: BTreeMap<String, String>,
+}
+
+/// How a run ended.
+pub struct Ended {
+    /// Exit code.
+    pub code: i32,
+    /// The termination message as written.
+    pub message: String,
+    /// The log.
+    pub stderr: String,
+}
+
+impl Fetch {
+    /// A run for this URL that trusts this server.
+    pub fn new(server: &GitServer, url: &str) -> Self {
+        Self::untrusting(url).var("SSL_CERT_FILE", &server.ca_file().to_string_lossy())
+    }
+
+    /// A run for this URL that trusts the built-in roots only.
+    pub fn untrusting(url: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root").to_string_lossy().into_owned();
+        let log = dir.path().join("message").to_string_lossy().into_owned();
+        Self { dir, vars: BTreeMap::new() }
+            .var("WORKFLOW_GIT_URL", url)
+            .var("WORKFLOW_ROOT", &root)
+            .var("WORKFLOW_TERMINATION_LOG", &log)
+    }
+
+    pub fn var(mut self, name: &str, value: &str) -> Self {
+        self.vars.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    pub fn branch(self, name: &str) -> Self {
+        self.var("WORKFLOW_BRANCH", name)
+    }
+
+    pub fn path(self, path: &str) -> Self {
+        self.var("WORKFLOW_PATH", path)
+    }
+
+    pub fn root(&self) -> PathBuf {
+        PathBuf::from(&self.vars["WORKFLOW_ROOT"])
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_init-fetcher"));
+        command.env_clear().envs(&self.vars).current_dir("/").stdin(Stdio::null());
+        command
+    }
+
+    /// Starts it, for tests that end it.
+    pub fn spawn(&self) -> Child {
+        self.command().stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Runs it to its end.
+    pub fn run(&self) -> Ended {
+        let _ = fs::remove_file(&self.vars["WORKFLOW_TERMINATION_LOG"]);
+        let output = self.command().output().unwrap();
+        assert!(output.stdout.is_empty(), "stdout is not for logs");
+        Ended {
+            code: output.status.code().unwrap(),
+            message: self.message(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Runs it with a volume of this size (bytes) of its own below the root; also gives what is left there.
+    pub fn run_on_volume(&self, size: u32) -> (Ended, String) {
+        const SCRIPT: &str =
+            r#"mount -t tmpfs -o size="$2" tmpfs "$1" && { "$0"; code=$?; ls -A "$1"; exit $code; }"#;
+        fs::create_dir_all(self.root()).unwrap();
+        let output = Command::new("unshare")
+            .args(["--map-root-user", "--mount", "sh", "-c", SCRIPT, env!("CARGO_BIN_EXE_init-fetcher")])
+            .arg(self.root())
+            .arg(size.to_string())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .envs(&self.vars)
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let ended = Ended {
+            code: output.status.code().unwrap(),
+            message: self.message(),
+            stderr: text(&output.stderr),
+        };
+        (ended, text(&output.stdout))
+    }
+
+    /// The termination message, empty where none was written.
+    pub fn message(&self) -> String {
+        fs::read_to_string(&self.vars["WORKFLOW_TERMINATION_LOG"]).unwrap_or_default()
+    }
+
+    /// Everything below the root but what was published under `name`.
+    pub fn residue(&self, names: &[&str]) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.root()) else { return Vec::new() };
+        entries
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .filter(|name| !names.contains(&name.as_str()))
+            .collect()
+    }
+}
+
+impl Ended {
+    /// Checks code, message and their agreement; gives the sentence.
+    pub fn expect(&self, exit: Exit) -> &str {
+        assert_eq!(self.code, i32::from(exit.code()), "{}\n{}", self.message, self.stderr);
+        let parsed = Termination::parse(&self.message);
+        let details = parsed.details.unwrap_or_else(|| panic!("no second line in {:?}", self.message));
+        assert_eq!(details.reason, exit);
+        assert!(details.ms.is_some());
+        assert_eq!(self.message.lines().count(), 2);
+        self.message.lines().next().unwrap()
+    }
+
+    /// What of the termination message a program reads.
+    pub fn details(&self) -> workflow_contract::termination::Details {
+        Termination::parse(&self.message).details.unwrap()
+    }
+}
+
+/// What stands at a path: git's mode and bytes (a link's target, nothing for a folder).
+pub type Listing = BTreeMap<String, (String, Vec<u8>)>;
+
+/// The truth: `git ls-tree -r` and the blobs of `revision`, below `path`.
+pub fn of_git(repository: &Repository, revision: &str, path: &str) -> Listing {
+    let tree = if path.is_empty() { revision.to_owned() } else { format!("{revision}:{path}") };
+    let lines = git_bytes(repository, &["ls-tree", "-r", "-z", &tree]);
+    let mut listing = Listing::new();
+    for line in lines.split(|&b| b == 0).filter(|line| !line.is_empty()) {
+        let line = String::from_utf8_lossy(line);
+        let (facts, name) = line.split_once('\t').unwrap();
+        let facts: Vec<&str> = facts.split(' ').collect();
+        let bytes = match facts[1] {
+            "blob" => git_bytes(repository, &["cat-file", "blob", facts[2]]),
+            _ => Vec::new(),
+        };
+        listing.insert(name.to_owned(), (facts[0].to_owned(), bytes));
+    }
+    listing
+}
+
+/// What is on disk, in the same words; `.git` is left out. Empty folders are submodules to git.
+pub fn of_disk(folder: &Path) -> Listing {
+    let mut listing = Listing::new();
+    walk(folder, "", &mut listing);
+    listing
+}
+
+fn walk(folder: &Path, below: &str, listing: &mut Listing) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let name = format!("{below}{}", entry.file_name().to_string_lossy());
+        if name == ".git" {
+            continue;
+        }
+        let metadata = entry.path().symlink_metadata().unwrap();
+        let mode = metadata.permissions().mode();
+        if metadata.is_dir() {
+            assert_eq!(mode & 0o777, 0o775, "{name}: group = user");
+            if fs::read_dir(entry.path()).unwrap().next().is_none() {
+                listing.insert(name, ("160000".into(), Vec::new()));
+            } else {
+                walk(&entry.path(), &format!("{name}/"), listing);
+            }
+        } else if metadata.is_symlink() {
+            let target = fs::read_link(entry.path()).unwrap();
+            listing.insert(name, ("120000".into(), target.to_string_lossy().into_owned().into_bytes()));
+        } else {
+            let git_mode = if mode & 0o100 == 0 { "100644" } else { "100755" };
+            assert_eq!(
+                mode & 0o777,
+                if git_mode == "100644" { 0o664 } else { 0o775 },
+                "{name}: group = user"
+            );
+            listing.insert(name, (git_mode.into(), fs::read(entry.path()).unwrap()));
+        }
+    }
+}
+
+fn git_bytes(repository: &Repository, args: &[&str]) -> Vec<u8> {
+    let output = git(None).arg("--git-dir").arg(repository.path()).args(args).output().unwrap();
+    assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// git without any configuration, in this folder.
+pub fn git(folder: Option<&Path>) -> Command {
+    let mut command = Command::new("git");
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+    for (name, value) in [
+        ("GIT_CONFIG_NOSYSTEM", "1"),
+        ("GIT_CONFIG_GLOBAL", "/dev/null"),
+        ("GIT_TERMINAL_PROMPT", "0"),
+        ("GIT_AUTHOR_NAME", "A"),
+        ("GIT_AUTHOR_EMAIL", "a@b"),
+        ("GIT_COMMITTER_NAME", "C"),
+        ("GIT_COMMITTER_EMAIL", "c@d"),
+    ] {
+        command.env(name, value);
+    }
+    if let Some(folder) = folder {
+        command.current_dir(folder);
+    }
+    command
+}
+
+/// Runs git in this folder and gives its stdout.
+pub fn git_says(folder: &Path, args: &[&str]) -> String {
+    let output = git(Some(folder)).args(args).output().unwrap();
+    assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A server for the tests of one file.
+pub fn server() -> GitServer {
+    GitServer::start(&workflow_git_server::Settings::default()).unwrap()
+}
+
+/// A small repository with a branch besides `main`.
+pub fn repository(server: &GitServer) -> Repository {
+    server
+        .repository("acme/flow")
+        .file("README.md", "# Flow\n")
+        .file("flows/review/prompt.md", "x\n")
+        .symlink("link", "flows")
+        .branch("release-1.0")
+        .create()
+        .unwrap()
+}
+
+/// Runs a command with this on its stdin and gives its stdout.
+pub fn input(mut command: Command, text: &str) -> String {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+}

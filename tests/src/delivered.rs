@@ -1,0 +1,139 @@
+//! Compares what a runner found with what git says it should have found.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use anyhow::Context;
+use session_runner::{Entry, Kind, Record};
+use workflow_git_server::Repository;
+
+use crate::runner::Runner;
+
+/// Files and symlinks by path: git's mode and the blob's id.
+pub type Tree = BTreeMap<String, (String, String)>;
+
+/// The tree of `revision`, a branch, a tag or `BRANCH:FOLDER`, as git lists it.
+pub fn expected(repository: &Repository, revision: &str) -> anyhow::Result<Tree> {
+    Ok(parse(&repository.git(&["ls-tree", "-r", "-z", revision])?))
+}
+
+/// What the runner found at its first instruction in `folder` of its workflow folder; `None` if there is no such folder.
+/// What belongs to `.git` is left out.
+pub fn found(record: &Record, folder: &str) -> Option<Tree> {
+    let entries = below(record, folder)?;
+    let files = entries.into_iter().filter(|(path, _)| *path != ".git" && !path.starts_with(".git/"));
+    Some(
+        files
+            .filter(|(_, entry)| entry.kind != Kind::Folder)
+            .map(|(path, entry)| (path.to_owned(), (git_mode(entry), entry.blob.clone().unwrap_or_default())))
+            .collect(),
+    )
+}
+
+/// Whether the runner found `.git` in `folder`.
+pub fn has_git_folder(record: &Record, folder: &str) -> bool {
+    below(record, folder).is_some_and(|entries| entries.iter().any(|(path, _)| *path == ".git"))
+}
+
+/// Rebuilds `folder` of the runner's workflow folder below `into`, file by file, so that git can be run on it.
+pub async fn copy(runner: &Runner, record: &Record, folder: &str, into: &Path) -> anyhow::Result<()> {
+    for (path, entry) in below(record, folder).context("the runner found no such folder")? {
+        let target = into.join(path);
+        match entry.kind {
+            Kind::Folder => fs::create_dir_all(&target)?,
+            Kind::Symlink => symlink(entry.text.as_deref().unwrap_or_default(), &target)?,
+            Kind::File => {
+                fs::write(&target, runner.file(&entry_path(folder, path)).await?)?;
+                fs::set_permissions(&target, fs::Permissions::from_mode(entry.mode))?;
+            }
+            Kind::Other => anyhow::bail!("{path} is neither file, folder nor symlink"),
+        }
+    }
+    Ok(())
+}
+
+fn entry_path(folder: &str, path: &str) -> String {
+    format!("{folder}/{path}")
+}
+
+fn below<'a>(record: &'a Record, folder: &str) -> Option<Vec<(&'a str, &'a Entry)>> {
+    let files = record.files.as_ref()?;
+    files.iter().find(|entry| entry.path == folder && entry.kind == Kind::Folder)?;
+    let prefix = format!("{folder}/");
+    Some(files.iter().filter_map(|entry| Some((entry.path.strip_prefix(&prefix)?, entry))).collect())
+}
+
+/// The mode that git would give to the entry, if it is delivered with group = user; else its own, in octal.
+fn git_mode(entry: &Entry) -> String {
+    match (entry.kind, entry.mode) {
+        (Kind::File, 0o664) => "100644".to_owned(),
+        (Kind::File, 0o775) => "100755".to_owned(),
+        (Kind::Symlink, _) => "120000".to_owned(),
+        (kind, mode) => format!("{kind:?} {mode:o}"),
+    }
+}
+
+/// Reads `git ls-tree -r -z`: `MODE TYPE BLOB<tab>PATH<nul>`.
+fn parse(listing: &str) -> Tree {
+    let entry = |line: &str| {
+        let (about, path) = line.split_once('\t')?;
+        let mut about = about.split(' ');
+        let (mode, blob) = (about.next()?, about.nth(1)?);
+        Some((path.to_owned(), (mode.to_owned(), blob.to_owned())))
+    };
+    listing.split('\0').filter_map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn record() -> Record {
+        let entry = |path: &str, kind: &str, mode: u32| json!({ "path": path, "kind": kind, "mode": mode, "uid": 1001, "gid": 0, "size": 0, "blob": "b" });
+        serde_json::from_value(json!({
+            "startedAtMs": 0,
+            "files": [
+                entry("flow", "folder", 0o775),
+                entry("flow/.git", "folder", 0o775),
+                entry("flow/.git/HEAD", "file", 0o664),
+                entry("flow/.github", "file", 0o664),
+                entry("flow/a", "folder", 0o775),
+                entry("flow/a/link", "symlink", 0o777),
+                entry("flow/a/run", "file", 0o775),
+                entry("flow/private", "file", 0o600),
+                entry("flower", "file", 0o664),
+            ],
+            "error": null, "variables": [], "values": {},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn finds_what_git_would_list() {
+        let found = found(&record(), "flow").unwrap();
+        let modes: Vec<_> = found.iter().map(|(path, (mode, _))| (path.as_str(), mode.as_str())).collect();
+        assert_eq!(
+            modes,
+            [(".github", "100644"), ("a/link", "120000"), ("a/run", "100755"), ("private", "File 600")]
+        );
+    }
+
+    #[test]
+    fn a_missing_folder_is_not_an_empty_one() {
+        assert_eq!(found(&record(), "none"), None);
+        assert_eq!(found(&record(), "flower"), None);
+        assert!(has_git_folder(&record(), "flow"));
+        assert!(!has_git_folder(&record(), "flow/a"));
+    }
+
+    #[test]
+    fn reads_what_git_prints() {
+        let tree = parse("100644 blob 0aa\ta b\x00120000 blob 0bb\tc\x00");
+        assert_eq!(tree["a b"], ("100644".to_owned(), "0aa".to_owned()));
+        assert_eq!(tree["c"], ("120000".to_owned(), "0bb".to_owned()));
+    }
+}

@@ -1,0 +1,135 @@
+//! The workflow is on disk before the runner's first instruction, and the session says so.
+
+use std::process::Command;
+
+use workflow_contract::names::INIT_CONTAINER;
+use workflow_tests::delivered::{self, expected, found, has_git_folder};
+use workflow_tests::namespace::with_namespace;
+use workflow_tests::operator::Mode;
+use workflow_tests::session::{Phase, Session, SessionBuilder, SessionView};
+use workflow_tests::stage::Stage;
+
+fn runs_with_its_workflow(session: &Session) -> bool {
+    let reconciled = session.workflow_reconciled().is_some_and(|condition| condition.status == "True");
+    session.phase() == Some(Phase::Running) && reconciled
+}
+
+#[tokio::test]
+async fn a_whole_repository_is_there_at_the_runners_first_instruction() {
+    with_namespace(|namespace| async move {
+        let stage = Stage::new(namespace, Mode::PostRunning).await?;
+        let repository = stage
+            .git
+            .repository("acme/flow")
+            .file("README.md", "# Flow\n")
+            .file("prompts/system prompt.md", "Be kind.\n")
+            .executable("bin/run.sh", "#!/bin/sh\n")
+            .symlink("latest", "prompts")
+            .create()?;
+        stage.create(SessionBuilder::new("s").workflow(repository.url(), "main")).await?;
+        let session = stage.session_until("s", "the workflow", runs_with_its_workflow).await?;
+
+        let record = stage.runner("s").record().await?;
+        assert_eq!(found(&record, "flow"), Some(expected(&repository, "main")?));
+        assert_eq!(record.values["ACTIVE_WORKFLOW_GIT_URL"], repository.url());
+        assert_eq!(record.values.get("IS_RESUME"), None);
+
+        let commit = repository.commit("main")?;
+        let condition = session.workflow_reconciled().unwrap();
+        assert_eq!(condition.reason, "Reconciled");
+        assert!(condition.message.contains(&commit), "{}", condition.message);
+        assert_eq!(condition.observed_generation, session.metadata.generation);
+        let reconciled = session.reconciled_workflow().unwrap();
+        assert_eq!(
+            [reconciled.git_url.as_str(), &reconciled.branch, &reconciled.path, &reconciled.status],
+            [repository.url(), "main", "", "Active"]
+        );
+
+        // The delivered .git works for a plain git.
+        let copy = tempfile::tempdir()?;
+        delivered::copy(&stage.runner("s"), &record, "flow", copy.path()).await?;
+        let git = |args: &[&str]| {
+            let output = Command::new("git")
+                .arg("-C")
+                .arg(copy.path())
+                .args(args)
+                .env("GIT_CONFIG_GLOBAL", "/dev/null")
+                .env("GIT_CONFIG_NOSYSTEM", "1")
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        assert_eq!(git(&["rev-parse", "HEAD"]).trim(), commit);
+        // Our copy's umask is not the runner's: modes were compared above.
+        assert_eq!(git(&["-c", "core.fileMode=false", "status", "--porcelain"]), "");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_folder_of_a_repository_is_delivered_as_the_workflow_without_git() {
+    with_namespace(|namespace| async move {
+        let stage = Stage::new(namespace, Mode::PostRunning).await?;
+        let repository = stage
+            .git
+            .repository("acme/flows")
+            .file("README.md", "not delivered\n")
+            .file("triage/prompt.md", "Sort.\n")
+            .executable("triage/bin/sort.sh", "#!/bin/sh\n")
+            .branch("dev")
+            .file("triage/dev.md", "only here\n")
+            .create()?;
+        stage.create(SessionBuilder::new("s").workflow_path(repository.url(), "dev", "/triage/")).await?;
+        let session = stage.session_until("s", "the workflow", runs_with_its_workflow).await?;
+
+        let record = stage.runner("s").record().await?;
+        assert_eq!(found(&record, "flows"), Some(expected(&repository, "dev:triage")?));
+        assert!(!has_git_folder(&record, "flows"));
+        // Byte for byte what the spec says, so that the platform sees no drift.
+        let reconciled = session.reconciled_workflow().unwrap();
+        assert_eq!([reconciled.branch.as_str(), &reconciled.path], ["dev", "/triage/"]);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_nested_repository_is_also_where_the_runner_looks_for_it() {
+    with_namespace(|namespace| async move {
+        let stage = Stage::new(namespace, Mode::Plain).await?;
+        let repository = stage.git.repository("group/sub/flow").file("README.md", "# Flow\n").create()?;
+        stage.create(SessionBuilder::new("s").workflow(repository.url(), "main")).await?;
+        stage.session_until("s", "the workflow", runs_with_its_workflow).await?;
+
+        let record = stage.runner("s").record().await?;
+        let files = record.files.clone().unwrap_or_default();
+        let link = files.iter().find(|entry| entry.path == "sub").and_then(|entry| entry.text.clone());
+        assert_eq!(link.as_deref(), Some("flow"));
+        assert_eq!(found(&record, "flow"), Some(expected(&repository, "main")?));
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_fetch_is_the_last_init_container_and_ends_with_zero() {
+    with_namespace(|namespace| async move {
+        let stage = Stage::new(namespace, Mode::Plain).await?;
+        let repository = stage.git.repository("acme/flow").file("README.md", "# Flow\n").create()?;
+        stage.create(SessionBuilder::new("s").workflow(repository.url(), "main")).await?;
+        stage.session_until("s", "the workflow", runs_with_its_workflow).await?;
+
+        let pod = stage.pod("s").await?;
+        let spec = pod.spec.unwrap();
+        let names: Vec<_> =
+            spec.init_containers.iter().flatten().map(|container| container.name.as_str()).collect();
+        assert_eq!(names, ["init-hydrate", INIT_CONTAINER]);
+        let statuses = pod.status.unwrap().init_container_statuses.unwrap();
+        let ended = statuses[1].state.as_ref().unwrap().terminated.as_ref().unwrap();
+        assert_eq!(ended.exit_code, 0);
+        Ok(())
+    })
+    .await;
+}

@@ -1,0 +1,15 @@
+//! Claims about admission, on pods as an API server sends them, and about the commands around it.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a fixture that fails is a test that fails")]
+
+mod any;
+mod container;
+mod environment;
+mod fixtures;
+mod plan;
+mod properties;
+mod render;
+mod router;
+mod security;
+mod serve;
+mod volumes;

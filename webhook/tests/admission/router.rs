@@ -1,0 +1,177 @@
+//! The handler, called without a socket.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode};
+use futures::future::BoxFuture;
+use k8s_openapi::ByteString;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+use workflow_injector::admit::patch::Patch;
+use workflow_injector::admit::session::{Live, LiveError, Sessions};
+use workflow_injector::admit::{Admission, MAX_BODY};
+use workflow_injector::metrics::Metrics;
+use workflow_injector::session::AgenticSession;
+
+use crate::fixtures::{NAMESPACE, injected, pod, session, with};
+
+/// Knows one session, or fails.
+struct Api(Result<Value, String>);
+
+impl Live for Api {
+    fn read<'a>(
+        &'a self,
+        namespace: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<AgenticSession>, LiveError>> {
+        Box::pin(async move {
+            let session = self.0.clone().map_err(LiveError::Settled)?;
+            let known = session["metadata"]["namespace"] == namespace && session["metadata"]["name"] == name;
+            Ok(known.then(|| serde_json::from_value(session).unwrap()))
+        })
+    }
+}
+
+fn router(api: Result<Value, String>) -> (Router, Arc<Metrics>) {
+    let metrics = Arc::new(Metrics::default());
+    let sessions = Sessions::new(Arc::new(Api(api)), None);
+    (Admission::new(sessions, Arc::default(), Arc::clone(&metrics)).router(), metrics)
+}
+
+async fn post(router: &Router, body: impl Into<Body>) -> (StatusCode, Vec<u8>) {
+    let request = Request::post("/mutate").body(body.into()).unwrap();
+    let response = router.clone().oneshot(request).await.unwrap();
+    let status = response.status();
+    (status, to_bytes(response.into_body(), 64 << 20).await.unwrap().to_vec())
+}
+
+fn review(pod: &Value) -> Value {
+    json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "review-1",
+            "kind": {"group": "", "version": "v1", "kind": "Pod"},
+            "resource": {"group": "", "version": "v1", "resource": "pods"},
+            "namespace": NAMESPACE,
+            "operation": "CREATE",
+            "userInfo": {"username": "operator"},
+            "object": pod,
+            "oldObject": null,
+            "dryRun": false,
+        },
+    })
+}
+
+async fn response(router: &Router, review: &Value) -> Value {
+    let (status, body) = post(router, review.to_string()).await;
+    assert_eq!(status, StatusCode::OK);
+    let answer: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(answer["response"]["uid"], "review-1");
+    answer["response"].clone()
+}
+
+#[tokio::test]
+async fn a_session_pod_is_answered_with_its_patch() {
+    let (router, metrics) = router(Ok(session()));
+    let response = response(&router, &review(&pod())).await;
+    assert_eq!((&response["allowed"], &response["patchType"]), (&json!(true), &json!("JSONPatch")));
+    let ByteString(patch) = serde_json::from_value(response["patch"].clone()).unwrap();
+    let mut patched = pod();
+    let patch: Patch = serde_json::from_slice(&patch).unwrap();
+    json_patch::patch(&mut patched, &patch).unwrap();
+    assert_eq!(patched, injected(&pod(), &session()));
+    let counted = r#"workflow_injector_admission_decisions_total{outcome="injected"} 1"#;
+    assert!(metrics.encode().unwrap().contains(counted));
+}
+
+#[tokio::test]
+async fn a_patched_pod_is_answered_without_a_patch() {
+    let (router, _) = router(Ok(session()));
+    let response = response(&router, &review(&injected(&pod(), &session()))).await;
+    assert_eq!(response, json!({"uid": "review-1", "allowed": true}));
+}
+
+#[tokio::test]
+async fn what_is_none_of_our_business_is_allowed_even_when_no_session_can_be_read() {
+    let (router, _) = router(Err("down".into()));
+    let foreign = with(pod(), [("/metadata/labels", Value::Null)]);
+    let mut update = review(&pod());
+    update["request"]["operation"] = json!("UPDATE");
+    let mut other_kind = review(&json!({"kind": "Secret"}));
+    other_kind["request"]["kind"]["kind"] = json!("Secret");
+    for review in [review(&foreign), review(&Value::Null), update, other_kind] {
+        assert_eq!(response(&router, &review).await, json!({"uid": "review-1", "allowed": true}));
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_a_review_with_a_message() {
+    let orphan = with(session(), [("/metadata/name", json!("other"))]);
+    for (api, code, words) in
+        [(Ok(orphan), 403, "does not exist"), (Err("forbidden".to_owned()), 503, "(forbidden)")]
+    {
+        let (router, _) = router(api);
+        let response = response(&router, &review(&pod())).await;
+        assert_eq!((&response["allowed"], &response["status"]["code"]), (&json!(false), &json!(code)));
+        let message = response["status"]["message"].as_str().unwrap();
+        assert!(message.contains(words), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_cannot_be_valid_is_warned_of() {
+    let session = with(session(), [("/spec/activeWorkflow/gitUrl", json!("ftp://u:s3cret@h/r"))]);
+    let (router, _) = router(Ok(session));
+    let response = response(&router, &review(&pod())).await;
+    assert_eq!(response["allowed"], true);
+    let warning = response["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("ftp://h/r") && !warning.contains("s3cret"), "{warning}");
+}
+
+#[tokio::test]
+async fn malformed_bodies_get_400_and_a_sentence() {
+    let (router, metrics) = router(Ok(session()));
+    for body in ["", "{", "[]", "{}", r#"{"apiVersion":"v1","kind":"Pod"}"#] {
+        let (status, sentence) = post(&router, body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
+        assert!(!sentence.is_empty());
+    }
+    assert!(metrics.encode().unwrap().contains(r#"{outcome="malformed"} 5"#));
+}
+
+#[tokio::test]
+async fn a_pod_of_3_mb_is_injected() {
+    let env: Vec<Value> =
+        (0..3000).map(|n| json!({"name": format!("V{n}"), "value": "x".repeat(1000)})).collect();
+    let pod = with(pod(), [("/spec/containers/1/env", json!(env))]);
+    let (router, _) = router(Ok(session()));
+    assert!(response(&router, &review(&pod)).await["patch"].is_string());
+}
+
+#[tokio::test]
+async fn a_body_above_the_limit_gets_413_announced_or_not() {
+    let (router, _) = router(Ok(session()));
+    let body = vec![b' '; MAX_BODY + 1];
+    let chunks =
+        body.chunks(1 << 20).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec())).collect::<Vec<_>>();
+    for body in [Body::from(body), Body::from_stream(futures::stream::iter(chunks))] {
+        let (status, sentence) = post(&router, body).await;
+        assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+        assert!(String::from_utf8(sentence).unwrap().contains("8388608"));
+    }
+    let request =
+        Request::post("/mutate").header("content-length", MAX_BODY + 1).body(Body::empty()).unwrap();
+    assert_eq!(router.oneshot(request).await.unwrap().status(), StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn only_post_to_mutate_is_served() {
+    let (router, _) = router(Ok(session()));
+    for (method, path, status) in [("GET", "/mutate", 405), ("POST", "/", 404), ("POST", "/mutate/x", 404)] {
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        assert_eq!(router.clone().oneshot(request).await.unwrap().status(), status);
+    }
+}

@@ -1,0 +1,129 @@
+//! Where the workflow is published, credentials, the CA bundle.
+
+use serde_json::{Value, json};
+use workflow_injector::config::parse;
+
+use crate::fixtures::{
+    container, init, injected, injected_by, pod, pod_with_brought_container, session, with,
+};
+
+const MOUNTS: &str = "/spec/containers/0/volumeMounts";
+
+fn mount<'p>(container: &'p Value, path: &str) -> Option<&'p Value> {
+    let mounts = container["volumeMounts"].as_array()?;
+    let found: Vec<&Value> = mounts.iter().filter(|mount| mount["mountPath"] == path).collect();
+    assert!(found.len() < 2, "{path} is mounted once, not {found:?}");
+    found.first().copied()
+}
+
+fn volume<'p>(pod: &'p Value, name: &str) -> Option<&'p Value> {
+    pod["spec"]["volumes"].as_array()?.iter().find(|volume| volume["name"] == name)
+}
+
+#[test]
+fn it_mounts_the_volume_of_the_runners_workspace_and_not_its_sub_path() {
+    let claude = json!({"name": "workspace", "mountPath": "/app/.claude", "subPath": ".claude"});
+    for path in ["/workspace", "/workspace/"] {
+        let mounts = json!([claude, {"name": "shared", "mountPath": path, "readOnly": true}]);
+        let pod = injected(&with(pod(), [(MOUNTS, mounts)]), &session());
+        assert_eq!(
+            mount(init(&pod), "/workspace"),
+            Some(&json!({"name": "shared", "mountPath": "/workspace"}))
+        );
+        assert_eq!(mount(init(&pod), "/app/.claude"), None);
+        assert_eq!(volume(&pod, "workflows"), None);
+    }
+}
+
+#[test]
+fn it_sees_the_same_folder_as_a_runner_with_a_sub_path() {
+    let mounts = json!([{"name": "shared", "mountPath": "/workspace", "subPath": "demo"}]);
+    let pod = injected(&with(pod(), [(MOUNTS, mounts.clone())]), &session());
+    assert_eq!(mount(init(&pod), "/workspace"), Some(&mounts[0]));
+}
+
+#[test]
+fn without_a_workspace_both_get_an_empty_folder_for_workflows() {
+    let wanted = json!({"name": "workflows", "mountPath": "/workspace/workflows"});
+    for mounts in [
+        Value::Null,
+        json!([]),
+        json!([{"name": "workspace", "mountPath": "/app/.claude"}]),
+        json!([{"name": "workspace", "mountPath": "/workspace", "subPathExpr": "$(POD_IP)"}]),
+        json!([{"name": "workspace", "mountPath": "/workspaces"}]),
+    ] {
+        let pod = injected(&with(pod(), [(MOUNTS, mounts)]), &session());
+        let runner = container(&pod, "ambient-code-runner");
+        for container in [runner, init(&pod)] {
+            assert_eq!(mount(container, "/workspace/workflows"), Some(&wanted));
+        }
+        assert_eq!(volume(&pod, "workflows"), Some(&json!({"name": "workflows", "emptyDir": {}})));
+    }
+    let pod = injected(&with(pod(), [(MOUNTS, Value::Null), ("/spec/volumes", Value::Null)]), &session());
+    assert_eq!(pod["spec"]["volumes"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn a_volume_of_somebody_else_with_that_name_is_not_used() {
+    let volumes = json!([
+        {"name": "workflows", "configMap": {"name": "x"}},
+        {"name": "workflow-credentials", "secret": {"secretName": "somebody-elses"}},
+    ]);
+    let pod = injected(&with(pod(), [(MOUNTS, Value::Null), ("/spec/volumes", volumes.clone())]), &session());
+    assert_eq!(mount(init(&pod), "/workspace/workflows").unwrap()["name"], "workflows-2");
+    assert_eq!(
+        mount(init(&pod), "/var/run/secrets/workflow-credentials").unwrap()["name"],
+        "workflow-credentials-2"
+    );
+    assert_eq!(volume(&pod, "workflows"), Some(&volumes[0]));
+}
+
+#[test]
+fn a_runner_with_a_mount_on_the_workflows_folder_itself_shares_that_too() {
+    let mounts = json!([
+        {"name": "workspace", "mountPath": "/workspace"},
+        {"name": "projected", "mountPath": "/workspace/workflows"},
+    ]);
+    let pod = injected(&with(pod(), [(MOUNTS, mounts.clone())]), &session());
+    assert_eq!(mount(init(&pod), "/workspace/workflows"), Some(&mounts[1]));
+}
+
+#[test]
+fn credentials_are_an_optional_secret_mounted_read_only_where_the_variable_says() {
+    for (config, secret) in [("", "workflow-credentials"), ("credentialsSecret: git", "git")] {
+        let pod = injected_by(&pod(), &session(), &parse(config).unwrap());
+        let dir = crate::fixtures::value(init(&pod), "WORKFLOW_CREDENTIALS_DIR").unwrap();
+        let mount = mount(init(&pod), dir).unwrap();
+        assert_eq!(mount["readOnly"], true);
+        let source = &volume(&pod, mount["name"].as_str().unwrap()).unwrap()["secret"];
+        assert_eq!(source, &json!({"secretName": secret, "optional": true}));
+    }
+    let pod = injected_by(&pod(), &session(), &parse("credentialsSecret: ''").unwrap());
+    assert_eq!(volume(&pod, "workflow-credentials"), None);
+}
+
+#[test]
+fn the_platforms_ca_bundle_is_mounted_too() {
+    let pod = injected(&pod(), &session());
+    let path = "/etc/pki/tls/certs/ca-bundle.crt";
+    let of_runner = mount(container(&pod, "ambient-code-runner"), path);
+    assert!(of_runner.is_some());
+    assert_eq!(mount(init(&pod), path), of_runner);
+}
+
+#[test]
+fn a_brought_containers_mount_in_our_place_is_replaced_and_others_stay() {
+    let pod = injected(&pod_with_brought_container(), &session());
+    let mounts = init(&pod)["volumeMounts"].as_array().unwrap();
+    assert_eq!(mounts[0], json!({"name": "workspace", "mountPath": "/workspace"}));
+    assert_eq!(mounts[1], json!({"name": "other", "mountPath": "/other"}));
+    assert_eq!(mounts.len(), 3);
+}
+
+#[test]
+fn a_service_account_token_that_the_api_server_mounts_stays() {
+    let mut pod = injected(&pod(), &session());
+    let token = json!({"name": "kube-api-access", "readOnly": true, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"});
+    pod["spec"]["initContainers"][1]["volumeMounts"].as_array_mut().unwrap().insert(0, token);
+    assert_eq!(injected(&pod, &session()), pod);
+}
