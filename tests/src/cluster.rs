@@ -43,7 +43,12 @@ impl Cluster {
             }
             _ => true,
         };
-        let mut config = if local { local_config().await? } else { Config::infer().await? };
+        let config = if local { local_config().await? } else { Config::infer().await? };
+        Self::at(config, local).await
+    }
+
+    /// Connects by this configuration and installs the CRD where it is missing.
+    pub(crate) async fn at(mut config: Config, local: bool) -> anyhow::Result<Self> {
         // A 503 is an answer here: it is what the proxy gives while a runner does not listen.
         config.default_retry = false;
         let url = config.cluster_url.clone();

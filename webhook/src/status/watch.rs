@@ -76,6 +76,12 @@ impl View {
         self.with_pods(|pods| pods.of(session_uid).cloned())
     }
 
+    /// How many init containers are waiting or running.
+    #[must_use]
+    pub fn fetching(&self) -> usize {
+        self.with_pods(|pods| pods.fetching())
+    }
+
     /// What has been seen so far.
     #[must_use]
     pub fn horizon(&self) -> Horizon {
