@@ -94,7 +94,7 @@ impl Cluster {
     }
 
     /// Creates the CRD, unless there is one: the platform's own is never touched.
-    async fn ensure_crd(&self) -> anyhow::Result<()> {
+    pub async fn ensure_crd(&self) -> anyhow::Result<()> {
         let crd: CustomResourceDefinition = serde_saphyr::from_str(CRD).context("the CRD can't be read")?;
         let name = crd.metadata.name.clone().unwrap_or_default();
         let crds = Api::all(self.client.clone());

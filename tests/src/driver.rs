@@ -14,6 +14,7 @@ use workflow_contract::names::{
 };
 use workflow_contract::{Source, Stamp};
 
+use crate::cluster::Cluster;
 use crate::kubelet;
 use crate::namespace::TestNamespace;
 use crate::session::{self, Session};
@@ -41,6 +42,11 @@ impl Driver {
     /// A driver for this namespace.
     pub fn new(namespace: TestNamespace) -> Self {
         Self { namespace }
+    }
+
+    /// The cluster that it plays in.
+    pub fn cluster(&self) -> &Cluster {
+        &self.namespace.cluster
     }
 
     /// The namespace's sessions.

@@ -65,6 +65,11 @@ impl Stage {
         Ok(Self { client, driver, _turn: turn })
     }
 
+    /// Installs the platform's CRD, should it have been taken away.
+    pub async fn platform_comes(&self) -> anyhow::Result<()> {
+        self.driver.cluster().ensure_crd().await
+    }
+
     /// Starts a replica and waits until it has seen all that exists.
     pub async fn replica(&self, leads: bool) -> anyhow::Result<Replica> {
         let replica = self.new_replica(leads);
