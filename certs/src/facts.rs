@@ -26,6 +26,8 @@ pub struct Facts {
     pub not_before: Timestamp,
     /// Valid up to here.
     pub not_after: Timestamp,
+    /// Serial number in hexadecimal: tells two certificates of one issuer apart.
+    pub serial: String,
     /// Subject key identifier in hexadecimal; empty where there is none.
     pub key_id: String,
     /// The issuer's key identifier in hexadecimal; empty where there is none.
@@ -65,6 +67,7 @@ pub fn of(der: &CertificateDer<'_>) -> Result<Facts, FactsError> {
     let mut facts = Facts {
         not_before: time(parsed.validity().not_before.timestamp())?,
         not_after: time(parsed.validity().not_after.timestamp())?,
+        serial: hex(parsed.raw_serial()),
         key_id: String::new(),
         issuer_key_id: String::new(),
         names: Vec::new(),

@@ -155,7 +155,7 @@ mod tests {
         assert_eq!((leaf.not_before, leaf.not_after), (validity().not_before, validity().not_after));
         assert_eq!(leaf.issuer_key_id, authority.key_id);
         assert_eq!(leaf.names, names());
-        assert!(!authority.key_id.is_empty() && leaf.key_id != authority.key_id);
+        assert!(!authority.key_id.is_empty() && leaf.serial != authority.serial);
     }
 
     #[test]
