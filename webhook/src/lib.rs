@@ -13,6 +13,7 @@ pub mod admit;
 pub mod args;
 pub mod cabundle;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod leader;
 pub mod metrics;

@@ -20,6 +20,7 @@ use workflow_contract::names::CONFIG_FILE;
 use crate::admit::Admission;
 use crate::admit::session::Sessions;
 use crate::args::Serve;
+use crate::client;
 use crate::config::{self, Config, Watched};
 use crate::metrics::Metrics;
 use crate::replica::{Identity, Replica};
@@ -48,9 +49,7 @@ async fn serve(args: Serve) -> anyhow::Result<ExitCode> {
     let mut signals = signals(&mut tasks)?;
     let metrics = Arc::new(Metrics::default());
     let config = watch_config(&config, &metrics, &mut tasks)?;
-    // kube's TLS takes the process-wide provider; a second call in one process changes nothing.
-    drop(rustls::crypto::ring::default_provider().install_default());
-    let client = kube::Client::try_default().await.context("failed to find a cluster to talk to")?;
+    let client = client::connect().await?;
 
     let (phase, phases) = watch::channel(Phase::Serving);
     let identity = Identity::from_environment();

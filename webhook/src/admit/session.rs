@@ -25,6 +25,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LiveError {
+    /// The API server does not know the kind: the platform's CRD is not installed, or not yet loaded.
+    #[error("the API server does not know the kind AgenticSession")]
+    UnknownKind,
     /// Asking again can't help: not permitted, or not decodable.
     #[error("{0}")]
     Settled(String),
@@ -52,6 +55,7 @@ impl Live for kube::Client {
         Box::pin(async move {
             let sessions: Api<AgenticSession> = Api::namespaced(self.clone(), namespace);
             sessions.get_opt(name).await.map_err(|error| match error {
+                kube::Error::Api(status) if status.code == 404 => LiveError::UnknownKind,
                 kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429 => {
                     LiveError::Settled(status.message)
                 }
@@ -102,6 +106,7 @@ impl Sessions {
                     );
                     Lookup::Found(session)
                 }
+                None if matches!(error, LiveError::UnknownKind) => Lookup::Missing,
                 None => Lookup::Unavailable(error.to_string()),
             },
         }
@@ -210,6 +215,14 @@ mod tests {
         let settled = Err(LiveError::Settled("forbidden".into()));
         let found = find(vec![settled, Ok(Some(session("u")))], None, OWNER).await;
         assert!(matches!(found, Lookup::Unavailable(why) if why == "forbidden"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_the_crd_a_session_is_missing_unless_there_is_a_copy() {
+        let unknown = || vec![Err(LiveError::UnknownKind)];
+        assert!(matches!(find(unknown(), None, OWNER).await, Lookup::Missing));
+        // A CRD that is not loaded yet, as while an API server starts, is no session gone.
+        assert!(matches!(find(unknown(), Some("u"), OWNER).await, Lookup::Found(_)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ use anyhow::Context;
 use kube::Client;
 
 use crate::args::Check;
+use crate::client;
 
 pub mod check;
 pub mod cleanup;
@@ -31,9 +32,7 @@ fn on_cluster(
     command: impl AsyncFnOnce(Client, &mut std::io::Stdout) -> anyhow::Result<ExitCode>,
 ) -> ExitCode {
     let work = async {
-        // kube's TLS takes the process-wide provider; a second call in one process changes nothing.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let client = Client::try_default().await.context("failed to find a cluster to talk to")?;
+        let client = client::connect().await?;
         command(client, &mut std::io::stdout()).await
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
