@@ -255,21 +255,23 @@ impl fmt::Debug for RepoUrl {
     }
 }
 
-/// The text with whatever may be userinfo taken out: in a URL what stands before the last `@` of
-/// the authority, in any other text what stands before the last `@`.
+/// The text with whatever may be a secret taken out: in a URL what stands before the last `@` of the
+/// authority; in a text that is no URL of a repository what stands before the last `@` of all, and
+/// what a query or a fragment holds.
 #[must_use]
 pub fn redacted(text: &str) -> String {
     let (scheme, rest) = match text.find("://") {
         Some(at) => text.split_at(at + 3),
         None => ("", text),
     };
-    let authority = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
-    // A password with a bare `/` makes the authority end early: then the last `@` of all decides.
-    let sound = !scheme.is_empty() && ::url::Url::parse(text).is_ok();
-    let end = if sound { authority } else { rest.len() };
-    match rest[..end].rfind('@') {
-        Some(at) => format!("{scheme}{}", &rest[at + 1..]),
-        None => text.to_owned(),
+    // A password with a bare `/`, `?`, `#` or `\` makes the authority end early: then the last `@` of
+    // all decides.
+    let sound = !scheme.is_empty() && !rest.contains(['?', '#', '\\']) && ::url::Url::parse(text).is_ok();
+    let end = if sound { rest.find('/').unwrap_or(rest.len()) } else { rest.len() };
+    let shown = rest[..end].rfind('@').map_or(rest, |at| &rest[at + 1..]);
+    match shown.find(['?', '#']) {
+        Some(at) => format!("{scheme}{}…", &shown[..=at]),
+        None => format!("{scheme}{shown}"),
     }
 }
 
@@ -408,6 +410,12 @@ mod tests {
             "u:s3cret@h:r",
             "https://u:s3cret @h/r",
             "https://u:s3cret@h/r?x",
+            "https://u:12#s3cret@h/r",
+            "https://s3cret#x@h/r",
+            "https://s3cret?x@h/r",
+            "https://u:12\\s3cret@h/r",
+            "https://h/r.git?private_token=s3cret",
+            "https://h/r#s3cret",
         ] {
             let error = RepoUrl::parse(text).unwrap_err().to_string();
             assert!(!error.contains("s3") && !error.contains("cret"), "{text}: {error}");

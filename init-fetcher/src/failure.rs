@@ -86,7 +86,9 @@ impl Failure {
 
 fn of_transport(error: &TransportError) -> Exit {
     match error {
-        TransportError::RedirectNotAllowed { .. } => Exit::HostNotAllowed,
+        TransportError::RedirectNotAllowed { .. } | TransportError::RedirectToScheme { .. } => {
+            Exit::HostNotAllowed
+        }
         TransportError::Unauthorized { .. } => Exit::AuthenticationFailed,
         TransportError::NotFound { .. } => Exit::RepositoryNotFound,
         TransportError::Unresolved { .. }

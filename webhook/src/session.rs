@@ -37,6 +37,7 @@ pub struct AgenticSessionSpec {
 #[serde(rename_all = "camelCase", default)]
 pub struct ActiveWorkflow {
     /// URL of the repository.
+    #[serde(deserialize_with = "or_default")]
     pub git_url: String,
     /// Branch, `main` where blank.
     pub branch: Option<String>,
@@ -56,6 +57,7 @@ pub struct SessionStatus {
     /// What the operator's drift check compares with the spec.
     pub reconciled_workflow: Option<ReconciledWorkflow>,
     /// A plain list, atomic for the API server; order and unknown entries belong to the operator.
+    #[serde(deserialize_with = "or_default")]
     pub conditions: Vec<Condition>,
 }
 
@@ -64,8 +66,10 @@ pub struct SessionStatus {
 #[serde(rename_all = "camelCase", default)]
 pub struct ReconciledWorkflow {
     /// Byte for byte as in the spec.
+    #[serde(deserialize_with = "or_default")]
     pub git_url: String,
     /// As in the spec, `main` where blank.
+    #[serde(deserialize_with = "or_default")]
     pub branch: String,
     /// Byte for byte as in the spec, absent where the spec has none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,9 +86,10 @@ pub struct ReconciledWorkflow {
 #[serde(rename_all = "camelCase", default)]
 pub struct Condition {
     /// Such as `WorkflowReconciled`.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", deserialize_with = "or_default")]
     pub type_: String,
     /// True, False or Unknown.
+    #[serde(deserialize_with = "or_default")]
     pub status: String,
     /// One word.
     pub reason: Option<String>,
@@ -101,7 +106,7 @@ impl AgenticSession {
     /// The workflow that is asked for: none without `activeWorkflow` or with an empty URL.
     #[must_use]
     pub fn workflow(&self) -> Option<&ActiveWorkflow> {
-        self.spec.active_workflow.as_ref().filter(|workflow| !workflow.git_url.trim().is_empty())
+        self.spec.active_workflow.as_ref().filter(|workflow| !workflow.git_url.is_empty())
     }
 
     /// Whether the session is left to the platform's own delivery.
@@ -149,6 +154,13 @@ pub fn is_object_name(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(part)
 }
 
+/// `null` counts as absent.
+fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
 /// A text that is no time counts as absent: the CRD need not say that these are times.
 fn lenient_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
@@ -160,10 +172,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_a_session_with_nothing_in_it_and_one_with_odd_times() {
+    fn reads_a_session_with_nothing_in_it_with_nulls_and_with_odd_times() {
         let bare: AgenticSession =
             serde_json::from_value(serde_json::json!({"metadata": {}, "spec": {}})).unwrap();
         assert_eq!((bare.workflow(), &bare.status), (None, &None));
+        let nulls = serde_json::json!({
+            "metadata": {},
+            "spec": {"activeWorkflow": {"gitUrl": null}, "environmentVariables": null},
+            "status": {"conditions": null, "reconciledWorkflow": {"gitUrl": null, "branch": null}},
+        });
+        let nulls: AgenticSession = serde_json::from_value(nulls).unwrap();
+        assert_eq!((nulls.workflow(), nulls.condition("Ready")), (None, None));
         let status = serde_json::json!({
             "startTime": "2026-01-02T03:04:05Z",
             "conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": "", "extra": 1}],

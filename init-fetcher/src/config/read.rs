@@ -21,6 +21,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] says which variable is wrong and how it should look.
     pub fn read(lookup: Lookup) -> Result<Self, ConfigError> {
+        utf8(lookup)?;
         let var = |name: &str| lookup(name).filter(|value| !value.trim().is_empty());
         let or = |name: &str, default: &str| var(name).unwrap_or_else(|| default.to_owned());
         let policy = Policy {
@@ -89,6 +90,27 @@ pub fn log_format(lookup: Lookup) -> Result<LogFormat, ConfigError> {
             name: env::LOG_FORMAT,
             why: format!("`{}` is not a format of logs; use text or json", text::foreign(other)),
         }),
+    }
+}
+
+/// Refuses a source or a policy that was no UTF-8: what it means can't be told.
+fn utf8(lookup: Lookup) -> Result<(), ConfigError> {
+    const OURS: [&str; 10] = [
+        env::WORKFLOW_GIT_URL,
+        env::WORKFLOW_BRANCH,
+        env::WORKFLOW_PATH,
+        env::WORKFLOW_ROOT,
+        env::WORKFLOW_ALLOWED_HOSTS,
+        env::WORKFLOW_ALLOWED_SCHEMES,
+        env::WORKFLOW_CREDENTIALS_DIR,
+        env::WORKFLOW_GITHUB_HOSTS,
+        env::WORKFLOW_GITLAB_HOSTS,
+        env::WORKFLOW_TERMINATION_LOG,
+    ];
+    let broken = |name: &&str| lookup(name).is_some_and(|value| value.contains(char::REPLACEMENT_CHARACTER));
+    match OURS.into_iter().find(broken) {
+        Some(name) => Err(ConfigError::Value { name, why: "it is not valid UTF-8".into() }),
+        None => Ok(()),
     }
 }
 
@@ -218,6 +240,7 @@ mod tests {
         for (name, value) in [
             ("WORKFLOW_BRANCH", "a b"),
             ("WORKFLOW_PATH", "../x"),
+            ("WORKFLOW_PATH", "\u{fffd}"),
             ("WORKFLOW_ROOT", "relative"),
             ("WORKFLOW_TIMEOUT", "soon"),
             ("WORKFLOW_MAX_BYTES", "many"),

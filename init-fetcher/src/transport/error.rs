@@ -18,7 +18,15 @@ pub enum TransportError {
         /// What the policy says.
         source: NotAllowed,
     },
-    /// A redirect that is never followed.
+    /// A redirect to a scheme that is never followed to: TLS is not given up, whatever is allowed.
+    #[error(
+        "the server redirects to {to}; from https only https is followed; use the URL where the repository is now"
+    )]
+    RedirectToScheme {
+        /// Where to, without userinfo.
+        to: String,
+    },
+    /// A redirect that leads nowhere.
     #[error("the server of {host} redirects {why}")]
     BadRedirect {
         /// The host asked.
@@ -137,6 +145,7 @@ impl TransportError {
                 passes.then_some(Retryable { after: *after, ..plain })
             }
             Self::RedirectNotAllowed { .. }
+            | Self::RedirectToScheme { .. }
             | Self::BadRedirect { .. }
             | Self::Unauthorized { .. }
             | Self::NotFound { .. }

@@ -17,7 +17,8 @@ pub const INFO_REFS: &str = "/info/refs?service=git-upload-pack";
 /// The URL that a redirect of `from` leads to.
 ///
 /// # Errors
-/// [`TransportError::BadRedirect`] and [`TransportError::RedirectNotAllowed`].
+/// [`TransportError::BadRedirect`], [`TransportError::RedirectNotAllowed`] and
+/// [`TransportError::RedirectToScheme`].
 pub fn target(from: &Url, location: Option<&str>, policy: &Policy) -> Result<Url, TransportError> {
     let bad = |why: String| TransportError::BadRedirect { host: host_of(from), why };
     let location = location.ok_or_else(|| bad("without saying where to".into()))?;
@@ -28,13 +29,13 @@ pub fn target(from: &Url, location: Option<&str>, policy: &Policy) -> Result<Url
     to.set_fragment(None);
     let shown = shown(&to);
     let Some(scheme) = Scheme::from_name(to.scheme()).filter(|scheme| *scheme != Scheme::Ssh) else {
-        return Err(bad(format!("to {shown}, which is neither https nor http")));
+        return Err(TransportError::RedirectToScheme { to: shown });
     };
     policy
         .check_parts(scheme, to.host_str().unwrap_or_default())
         .map_err(|source| TransportError::RedirectNotAllowed { to: shown.clone(), source })?;
     if from.scheme() == "https" && scheme == Scheme::Http {
-        return Err(bad(format!("from https to {shown}; that is never followed")));
+        return Err(TransportError::RedirectToScheme { to: shown });
     }
     Ok(to)
 }
@@ -108,7 +109,9 @@ mod tests {
     #[test]
     fn never_gives_up_tls() {
         let down = target(&url("https://h/a"), Some("http://h/a"), &both());
-        assert!(matches!(down, Err(TransportError::BadRedirect { .. })));
+        assert!(matches!(down, Err(TransportError::RedirectToScheme { .. })));
+        let elsewhere = target(&url("https://h/a"), Some("ftp://h/a"), &both());
+        assert!(matches!(elsewhere, Err(TransportError::RedirectToScheme { .. })));
         assert!(target(&url("http://h/a"), Some("https://h/a"), &both()).is_ok());
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-use crate::admit::json::Json;
+use crate::admit::json::{self, Json};
 use crate::admit::patch::{Patch, patch};
 use crate::admit::plan::{self, Decision, Lookup};
 use crate::args::Render;
@@ -107,7 +107,10 @@ fn decide(pod: &Value, session: AgenticSession, config: &Config) -> Result<(Patc
         Err(skip) => return unchanged(skip),
     };
     let namespace = session.metadata.namespace.clone().unwrap_or_default();
-    let named = session.metadata.name.as_deref() == Some(owner.name);
+    // Admission looks in the pod's namespace; a file may leave it out.
+    let home = json::text(json::get(&pod, "metadata"), "namespace");
+    let near = home.is_empty() || namespace.is_empty() || home == namespace;
+    let named = near && session.metadata.name.as_deref() == Some(owner.name);
     let lookup = if named { Lookup::Found(Arc::new(session)) } else { Lookup::Missing };
     match plan::decide(owner, &namespace, &lookup) {
         Decision::Skip(skip) => unchanged(skip),
@@ -125,7 +128,10 @@ fn parse(text: &str, kind: &str) -> anyhow::Result<(Form, Value)> {
     let value: Value = match form {
         Form::Json => serde_json::from_str(text).with_context(|| format!("the {kind} is not valid JSON"))?,
         Form::Yaml => {
-            serde_saphyr::from_str(text).with_context(|| format!("the {kind} is not valid YAML"))?
+            // Snippets would show the lines around, which may hold a password.
+            let options = serde_saphyr::options! { with_snippet: false };
+            serde_saphyr::from_str_with_options(text, options)
+                .with_context(|| format!("the {kind} is not valid YAML"))?
         }
     };
     let found = value["kind"].as_str().unwrap_or("nothing with a kind");

@@ -79,7 +79,6 @@ fn a_session_that_asks_for_nothing_is_left_alone() {
     for (pointer, value, why) in [
         ("/spec/activeWorkflow", Value::Null, Skip::NoWorkflow),
         ("/spec/activeWorkflow/gitUrl", json!(""), Skip::NoWorkflow),
-        ("/spec/activeWorkflow/gitUrl", json!("  "), Skip::NoWorkflow),
         ("/metadata/annotations", json!({"workflow.ambient-code.io/inject": "false"}), Skip::OptedOut),
     ] {
         assert_eq!(skip(&pod(), &with(session(), [(pointer, value)])), Some(why), "{pointer}");
@@ -87,6 +86,9 @@ fn a_session_that_asks_for_nothing_is_left_alone() {
     let other =
         with(session(), [("/metadata/annotations", json!({"workflow.ambient-code.io/inject": "no"}))]);
     assert_eq!(skip(&pod(), &other), None);
+    // Not empty, so something was asked for: the init container says what is wrong with it.
+    let blank = with(session(), [("/spec/activeWorkflow/gitUrl", json!("  "))]);
+    assert_eq!(skip(&pod(), &blank), None);
 }
 
 #[test]

@@ -109,3 +109,20 @@ fn exits_2_for_what_cannot_be_read() {
     let output = render(dir.path(), "", &session(), &["--config", "/nonexistent/config.yaml"]);
     assert_eq!(output.status.code(), Some(2));
 }
+
+#[test]
+fn a_session_of_another_namespace_is_not_the_pods() {
+    let dir = tempfile::tempdir().unwrap();
+    let elsewhere = with(session(), [("/metadata/namespace", json!("elsewhere"))]);
+    let output = render(dir.path(), &pod().to_string(), &elsewhere, &[]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+}
+
+#[test]
+fn a_broken_file_is_not_quoted() {
+    let dir = tempfile::tempdir().unwrap();
+    let broken = "kind: Pod\nspec:\n  password: s3cret\n  x: [\n";
+    let output = render(dir.path(), broken, &session(), &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(!text(&output.stderr).contains("s3cret"), "{}", text(&output.stderr));
+}

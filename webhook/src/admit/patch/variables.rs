@@ -105,18 +105,25 @@ fn explicit(container: &Json<'_>, name: &str) -> Option<Value> {
     }
 }
 
-/// A token as it reaches the runner: from its `env`, else from its `envFrom`.
+/// A token as it reaches the runner: from its `env`, and from its `envFrom` where the entry in `env`
+/// is missing or may refer to nothing.
 ///
 /// Several Secrets may hold it. Each is referred to, in the order of `envFrom`: the kubelet passes
 /// over an optional key that is absent, and a later entry of the same name wins, so that the token
 /// is the runner's own. The API server warns of the repeated name; a single reference would guess.
 fn token(pod: &Pod<'_, '_>, name: &str) -> Vec<Value> {
-    let sources = || [pod.runner].into_iter().chain(pod.hydrate);
-    if let Some(entry) = sources().find_map(|container| explicit(container, name)) {
-        return vec![entry];
-    }
-    let references = sources().map(|container| secret_keys(container, name));
-    references.into_iter().find(|entries| !entries.is_empty()).unwrap_or_default()
+    let entries = |container| match explicit(container, name) {
+        Some(entry) if !may_be_absent(&entry) => vec![entry],
+        entry => secret_keys(container, name).into_iter().chain(entry).collect(),
+    };
+    let sources = [pod.runner].into_iter().chain(pod.hydrate);
+    sources.map(entries).find(|entries: &Vec<Value>| !entries.is_empty()).unwrap_or_default()
+}
+
+/// Whether the kubelet passes over the entry when what it refers to is not there.
+fn may_be_absent(entry: &Value) -> bool {
+    let references = entry["valueFrom"].as_object().into_iter().flat_map(serde_json::Map::values);
+    references.into_iter().any(|reference| reference["optional"] == true)
 }
 
 fn secret_keys(container: &Json<'_>, name: &str) -> Vec<Value> {

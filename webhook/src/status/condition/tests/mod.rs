@@ -259,7 +259,7 @@ fn nothing_is_written() {
         ("where the session is left to the platform", opted_out.clone()),
         ("where it is, over a condition of ours", opted_out.saying(ours.clone())),
         ("without a workflow", session("Running").wanting(Value::Null)),
-        ("with a blank URL", session("Running").wanting(json!({"gitUrl": " "}))),
+        ("with an empty URL", session("Running").wanting(json!({"gitUrl": ""}))),
         (
             "without a workflow, over the operator's condition",
             session("Running").wanting(Value::Null).saying(condition("False", "UpdateFailed", "x")),
