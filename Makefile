@@ -39,6 +39,7 @@ unit: ## unit tests: no cluster, no root
 
 .PHONY: e2e
 e2e: images install ## end-to-end tests of what is in the checkout
+	@tests/cluster/build-tools
 	@$(quietly) e2e 'building the end-to-end tests' target/log/e2e-build.log cargo test -p workflow-tests --no-run
 	@cargo test --quiet -p workflow-tests
 
@@ -69,6 +70,10 @@ cluster-down: ## remove that node and everything in it, also after a crash
 .PHONY: install
 install: ## install the injector on the cluster, webhook last
 	@manifests/install
+
+.PHONY: check
+check: ## is the installation sound? One line each, with the remedy
+	@"$$(tests/cluster/programs --print | grep -x '.*/workflow-injector')" check
 
 .PHONY: uninstall
 uninstall: ## remove it, webhook first

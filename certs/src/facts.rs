@@ -1,5 +1,7 @@
 //! What a certificate says about itself, as far as it is judged here. Nothing is verified.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -24,11 +26,13 @@ pub struct Facts {
     pub not_before: Timestamp,
     /// Valid up to here.
     pub not_after: Timestamp,
+    /// Serial number in hexadecimal: tells two certificates of one issuer apart.
+    pub serial: String,
     /// Subject key identifier in hexadecimal; empty where there is none.
     pub key_id: String,
     /// The issuer's key identifier in hexadecimal; empty where there is none.
     pub issuer_key_id: String,
-    /// DNS names, in order.
+    /// DNS names and IP addresses, in order.
     pub names: Vec<String>,
 }
 
@@ -63,6 +67,7 @@ pub fn of(der: &CertificateDer<'_>) -> Result<Facts, FactsError> {
     let mut facts = Facts {
         not_before: time(parsed.validity().not_before.timestamp())?,
         not_after: time(parsed.validity().not_after.timestamp())?,
+        serial: hex(parsed.raw_serial()),
         key_id: String::new(),
         issuer_key_id: String::new(),
         names: Vec::new(),
@@ -76,6 +81,7 @@ pub fn of(der: &CertificateDer<'_>) -> Result<Facts, FactsError> {
             ParsedExtension::SubjectAlternativeName(names) => {
                 facts.names.extend(names.general_names.iter().filter_map(|name| match name {
                     GeneralName::DNSName(name) => Some((*name).to_owned()),
+                    GeneralName::IPAddress(octets) => address(octets),
                     _ => None,
                 }));
             }
@@ -83,6 +89,11 @@ pub fn of(der: &CertificateDer<'_>) -> Result<Facts, FactsError> {
         }
     }
     Ok(facts)
+}
+
+fn address(octets: &[u8]) -> Option<String> {
+    let v4 = <[u8; 4]>::try_from(octets).map(|octets| Ipv4Addr::from(octets).to_string());
+    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(|octets| Ipv6Addr::from(octets).to_string())).ok()
 }
 
 /// Bytes in hexadecimal, as key identifiers are compared and shown.

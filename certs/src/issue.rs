@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
 use workflow_contract::Secret;
 use workflow_contract::names::INJECTOR;
@@ -22,7 +22,7 @@ pub enum IssueError {
     #[error("failed to make a key")]
     Key(#[source] rcgen::Error),
     /// A name can't stand in a certificate.
-    #[error("`{name}` can't stand in a certificate as a DNS name")]
+    #[error("`{name}` can't stand in a certificate: neither a DNS name nor an IP address")]
     Name {
         /// The name as given.
         name: String,
@@ -66,7 +66,7 @@ pub fn authority(validity: Validity) -> Result<Pair, IssueError> {
     Ok(Pair { certificate: certificate.pem(), key: Secret::new(&key.serialize_pem()) })
 }
 
-/// Issues a server certificate for these DNS names.
+/// Issues a server certificate for these names: DNS names or IP addresses.
 ///
 /// # Errors
 /// [`IssueError`] names the step.
@@ -77,15 +77,21 @@ pub fn leaf(authority: &Pair, names: &[String], validity: Validity) -> Result<Pa
     let mut params = params(validity)?;
     params.distinguished_name = name(INJECTOR);
     for name in names {
-        let dns =
-            name.as_str().try_into().map_err(|source| IssueError::Name { name: name.clone(), source })?;
-        params.subject_alt_names.push(rcgen::SanType::DnsName(dns));
+        params.subject_alt_names.push(subject_alt_name(name)?);
     }
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
     let certificate = params.signed_by(&key, &issuer).map_err(IssueError::Sign)?;
     Ok(Pair { certificate: certificate.pem(), key: Secret::new(&key.serialize_pem()) })
+}
+
+fn subject_alt_name(name: &str) -> Result<SanType, IssueError> {
+    if let Ok(address) = name.parse() {
+        return Ok(SanType::IpAddress(address));
+    }
+    let dns = name.try_into().map_err(|source| IssueError::Name { name: name.to_owned(), source })?;
+    Ok(SanType::DnsName(dns))
 }
 
 fn params(validity: Validity) -> Result<CertificateParams, IssueError> {
@@ -120,7 +126,9 @@ mod tests {
     }
 
     fn names() -> Vec<String> {
-        vec!["workflow-injector.workflow-injector.svc".to_owned(), "localhost".to_owned()]
+        ["workflow-injector.workflow-injector.svc", "localhost", "10.0.0.1", "fd00::1"]
+            .map(str::to_owned)
+            .into()
     }
 
     #[test]
@@ -134,7 +142,9 @@ mod tests {
         assert!(trusts(&ours.certificate, &leaf.certificate, "elsewhere", within).is_err());
         assert!(trusts(&ours.certificate, &leaf.certificate, "localhost", after).is_err());
         let both = format!("{}{}", other.certificate, ours.certificate);
-        assert_eq!(trusts(&both, &leaf.certificate, "localhost", within), Ok(()));
+        for name in names() {
+            assert_eq!(trusts(&both, &leaf.certificate, &name, within), Ok(()), "{name}");
+        }
     }
 
     #[test]
@@ -145,7 +155,7 @@ mod tests {
         assert_eq!((leaf.not_before, leaf.not_after), (validity().not_before, validity().not_after));
         assert_eq!(leaf.issuer_key_id, authority.key_id);
         assert_eq!(leaf.names, names());
-        assert!(!authority.key_id.is_empty() && leaf.key_id != authority.key_id);
+        assert!(!authority.key_id.is_empty() && leaf.serial != authority.serial);
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub enum KeepError {
 pub struct Keeper {
     /// Where the state is kept.
     pub secret: TlsSecret,
-    /// DNS names of the Service.
+    /// What clients call the Service by: DNS names, or IP addresses.
     pub names: Vec<String>,
     /// How long certificates last.
     pub lifetimes: Lifetimes,

@@ -49,7 +49,7 @@ pub struct SelfManaged {
 }
 
 /// Starts to follow the Secret in `namespace` and, while `leading`, to keep it up to date.
-/// `names` are the Service's DNS names; `in_place` tells the bundle that every webhook entry holds.
+/// `names` are what clients call the Service by; `in_place` tells the bundle that every webhook entry holds.
 #[must_use]
 pub fn self_managed(
     client: kube::Client,

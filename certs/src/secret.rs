@@ -134,12 +134,12 @@ impl Replica {
             Found::Whole(state, _) => *state,
             Found::Absent => {
                 info!(secret = TLS_SECRET, "there is no Secret with certificates");
-                return;
+                return self.nudge();
             }
             Found::Broken(error, _) => {
                 let error = &error as &dyn std::error::Error;
                 error!(error, "the Secret holds no usable certificates; the last good ones stay");
-                return;
+                return self.nudge();
             }
         };
         match self.resolver.swap(&state.leaf.pair, now) {
@@ -156,6 +156,12 @@ impl Replica {
             *known = Some(bundle.into());
             changed
         });
+    }
+
+    /// Lets the keeper look at once, not at its next regular look: what it remembers is unchanged,
+    /// but the Secret does not hold it any more.
+    fn nudge(&self) {
+        self.last.send_modify(|_| ());
     }
 }
 

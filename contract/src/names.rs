@@ -19,7 +19,7 @@ pub const INJECTOR: &str = "workflow-injector";
 /// Optional Secret with git credentials in the session's namespace.
 pub const CREDENTIALS_SECRET: &str = "workflow-credentials";
 /// How every refusal of ours begins, so that one is told from any other webhook's.
-pub const REFUSAL_PREFIX: &str = "workflow-injector: ";
+pub const REFUSAL_PREFIX: &str = "workflow-injector refuses this pod: ";
 /// Secret in the injector's own namespace with what it serves; made at run time.
 pub const TLS_SECRET: &str = "workflow-injector-tls";
 /// Where the webhook's config file is mounted.

@@ -167,13 +167,12 @@ impl<'c> Attempt<'_, 'c> {
         let mut store = Store::create(&staging.objects(), self.config.limits)?;
         let found =
             if remote.can_filter() { self.on_the_way_down(remote, target, &mut store)? } else { None };
-        let (commit, tree) = match found {
-            Some(found) => found,
-            None => {
-                self.everything(remote, target, &mut store)?;
-                let commit = self.commit(&store, target)?;
-                (commit, folder::find(&store, commit.tree, &self.config.path)?)
-            }
+        let (commit, tree) = if let Some(found) = found {
+            found
+        } else {
+            self.everything(remote, target, &mut store)?;
+            let commit = self.commit(&store, target)?;
+            (commit, folder::find(&store, commit.tree, &self.config.path)?)
         };
         self.run.doing("checking what was received");
         let plan = plan::plan(&store, tree, self.config.limits)?;

@@ -37,7 +37,7 @@ pub fn configure(limits: Limits) -> Result<(), git2::Error> {
         opts::set_cache_max_size(CACHE)?;
         // A delta may claim any size for its result, which is allocated before it is made: hold it to
         // the limit on what is written. SAFETY: the option takes one `size_t`, as passed here.
-        let option = libgit2_sys::GIT_OPT_SET_PACK_MAX_OBJECT_SIZE as std::ffi::c_int;
+        let option = libgit2_sys::GIT_OPT_SET_PACK_MAX_OBJECT_SIZE.cast_signed();
         libgit2_sys::git_libgit2_opts(option, max_object);
     }
     // The pack indexer names every object by the hash of its content as it arrives; what is read later is

@@ -45,39 +45,32 @@ pub fn details(lookup: Lookup) -> Details {
 /// The sentence of a success, such as
 /// `delivered 1a2b3c4d5e6f (main) to /workspace/workflows/repo: 12 files, 34 kB in 0.4 s`.
 pub fn success(delivered: &Delivered, seconds: f64) -> String {
-    let mut sentence = format!(
+    let mut parts = vec![format!(
         "delivered {} ({}) to {}: {}, {} in {seconds:.1} s",
         oid::short(delivered.commit),
         delivered.reference,
         delivered.place.display(),
         counted(delivered.files, "file", "files"),
         size(delivered.bytes),
-    );
+    )];
     if delivered.submodules > 0 {
         let submodules = counted(delivered.submodules, "submodule is", "submodules are");
-        sentence += &format!("; {submodules} not fetched, the folder stays empty");
+        parts.push(format!("{submodules} not fetched and stay empty"));
     }
     if delivered.lfs_pointers > 0 {
         let pointers =
             counted(delivered.lfs_pointers, "file is a Git LFS pointer", "files are Git LFS pointers");
-        sentence += &format!("; {pointers}, delivered as they are");
+        parts.push(format!("{pointers}, delivered as they are"));
     }
-    if let Some(note) = delivered.note {
-        sentence += &format!("; {note}");
-    }
-    sentence
+    parts.extend(delivered.note.map(str::to_owned));
+    parts.join("; ")
 }
 
 /// The sentence of a failure: about what, what failed, what to do.
 pub fn failure(failure: &Failure, source: Option<&Source>, attempts: u32) -> String {
-    let mut sentence = match source {
-        Some(source) => format!("{source}: {failure}"),
-        None => failure.to_string(),
-    };
-    if attempts > 1 {
-        sentence += &format!(" (after {attempts} attempts)");
-    }
-    sentence
+    let about = source.map(|source| format!("{source}: ")).unwrap_or_default();
+    let after = if attempts > 1 { format!(" (after {attempts} attempts)") } else { String::new() };
+    format!("{about}{failure}{after}")
 }
 
 fn counted(number: u64, one: &str, many: &str) -> String {
@@ -103,7 +96,7 @@ mod tests {
 
     fn delivered() -> Delivered {
         Delivered {
-            commit: oid::parse("1a2b3c4d5e6f".repeat(4)[..40].as_bytes()).unwrap(),
+            commit: oid::parse(&"1a2b3c4d5e6f".repeat(4).as_bytes()[..40]).unwrap(),
             reference: "main".into(),
             place: PathBuf::from("/workspace/workflows/repo"),
             files: 12,

@@ -66,31 +66,40 @@ fn files(facts: &Facts) -> Vec<(String, String)> {
         TargetKind::Branch => format!("+refs/heads/{reference}:refs/remotes/origin/{reference}"),
         TargetKind::Tag | TargetKind::Commit => "+refs/heads/*:refs/remotes/origin/*".to_owned(),
     };
-    let mut config = format!(
-        "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = true\n\
-         [remote \"origin\"]\n\turl = {}\n\tfetch = {}\n",
-        quoted(&remote),
-        quoted(&tracked)
-    );
+    let mut config = vec![
+        "[core]".to_owned(),
+        "\trepositoryformatversion = 0".to_owned(),
+        "\tfilemode = true".to_owned(),
+        "\tbare = false".to_owned(),
+        "\tlogallrefupdates = true".to_owned(),
+        "[remote \"origin\"]".to_owned(),
+        format!("\turl = {}", quoted(&remote)),
+        format!("\tfetch = {}", quoted(&tracked)),
+    ];
     let mut all = vec![("HEAD".to_owned(), head)];
     match kind {
         TargetKind::Branch => {
-            config += &format!(
-                "[branch {}]\n\tremote = origin\n\tmerge = {}\n",
-                quoted(reference.as_str()),
-                quoted(&format!("refs/heads/{reference}"))
-            );
+            config.extend([
+                format!("[branch {}]", quoted(reference.as_str())),
+                "\tremote = origin".to_owned(),
+                format!("\tmerge = {}", quoted(&format!("refs/heads/{reference}"))),
+            ]);
             all.push((format!("refs/heads/{reference}"), format!("{commit}\n")));
             all.push((format!("refs/remotes/origin/{reference}"), format!("{commit}\n")));
         }
         TargetKind::Tag => all.push((format!("refs/tags/{reference}"), format!("{want}\n"))),
         TargetKind::Commit => {}
     }
-    all.push(("config".to_owned(), config));
+    all.push(("config".to_owned(), lines(&config)));
     if !shallow.is_empty() {
-        all.push(("shallow".to_owned(), shallow.iter().map(|oid| format!("{oid}\n")).collect()));
+        all.push(("shallow".to_owned(), lines(shallow)));
     }
     all
+}
+
+/// One item a line.
+fn lines<T: ToString>(items: &[T]) -> String {
+    items.iter().flat_map(|item| [item.to_string(), "\n".to_owned()]).collect()
 }
 
 /// A value as git's configuration reads it back whatever it contains.

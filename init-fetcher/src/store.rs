@@ -206,7 +206,7 @@ fn failed(packs: &Path, error: &git2::Error) -> TransportError {
 /// what is wrong with it.
 fn volume(packs: &Path, error: &git2::Error) -> TransportError {
     let probe = packs.join("probe");
-    let result = fs::write(&probe, [0; 16 * PAGE]);
+    let result = fs::write(&probe, vec![0; 16 * PAGE]);
     // Whatever is left of it goes with the staging folder.
     let _ = fs::remove_file(&probe);
     let error = result.err().unwrap_or_else(|| io::Error::other(text::foreign(error.message())));

@@ -1,11 +1,13 @@
 //! What is delivered equals what git says, whole and in part, from every kind of server.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
+
 mod common;
 
 use std::fs;
 use std::path::Path;
 
-use common::{Fetch, git, git_says, of_disk, of_git, server};
+use common::{Fetch, git, git_says, input, of_disk, of_git, server};
 use workflow_contract::Exit;
 use workflow_git_server::{GitServer, Profile, Repository, RepositoryBuilder, Settings};
 
@@ -213,7 +215,7 @@ fn submodules_are_empty_folders_and_that_is_said() {
     let main = repository.commit("main").unwrap();
     let mut mktree = git(None);
     mktree.arg("--git-dir").arg(repository.path()).arg("mktree");
-    let tree = common_input(mktree, &format!("{tree}160000 commit {main}\tmodule\n"));
+    let tree = input(mktree, &format!("{tree}160000 commit {main}\tmodule\n"));
     let commit = git_says(repository.path(), &["commit-tree", "-m", "x", tree.trim()]);
     repository.git(&["update-ref", "refs/heads/main", commit.trim()]).unwrap();
     let fetch = Fetch::new(&server, repository.url());
@@ -223,14 +225,6 @@ fn submodules_are_empty_folders_and_that_is_said() {
     let place = fetch.root().join("flow");
     assert_eq!(of_disk(&place), of_git(&repository, "main", ""));
     assert_eq!(git_says(&place, &["status", "--porcelain"]), "");
-}
-
-fn common_input(mut command: std::process::Command, input: &str) -> String {
-    use std::io::Write as _;
-    let mut child =
-        command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
 }
 
 #[test]

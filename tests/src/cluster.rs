@@ -43,7 +43,12 @@ impl Cluster {
             }
             _ => true,
         };
-        let mut config = if local { local_config().await? } else { Config::infer().await? };
+        let config = if local { local_config().await? } else { Config::infer().await? };
+        Self::at(config, local).await
+    }
+
+    /// Connects by this configuration and installs the CRD where it is missing.
+    pub(crate) async fn at(mut config: Config, local: bool) -> anyhow::Result<Self> {
         // A 503 is an answer here: it is what the proxy gives while a runner does not listen.
         config.default_retry = false;
         let url = config.cluster_url.clone();
@@ -89,7 +94,7 @@ impl Cluster {
     }
 
     /// Creates the CRD, unless there is one: the platform's own is never touched.
-    async fn ensure_crd(&self) -> anyhow::Result<()> {
+    pub async fn ensure_crd(&self) -> anyhow::Result<()> {
         let crd: CustomResourceDefinition = serde_saphyr::from_str(CRD).context("the CRD can't be read")?;
         let name = crd.metadata.name.clone().unwrap_or_default();
         let crds = Api::all(self.client.clone());
@@ -105,7 +110,8 @@ impl Cluster {
 
 /// The root of the checkout that this program was built from.
 pub(crate) fn checkout() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    let own_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own_folder.parent().unwrap_or(own_folder)
 }
 
 async fn local_config() -> anyhow::Result<Config> {

@@ -4,6 +4,7 @@
 //!  cluster ── namespace ──┬── operator (stand-in): session -> Secret, pod, Service
 //!                         ├── git server (crate workflow-git-server), trusted by the session pods
 //!                         └── stage: all of these together
+//!  api_server: an API server and nothing else ── driver: plays operator and kubelet there
 //!  session: written by tests, read by everyone      wait: until an object is as expected
 //!  runner: what the runner (crate session-runner) found at its first instruction
 //! ```
@@ -11,8 +12,12 @@
 //! Tests are in `tests/`, one file for each family; they need a cluster, which `make test` brings up. Nothing here may
 //! know how the injector does its work: it is judged by what the platform and the runner see.
 
+pub mod api_server;
 pub mod cluster;
 pub mod delivered;
+pub mod demo;
+pub mod desk;
+pub mod driver;
 mod dump;
 pub mod images;
 pub mod kubelet;

@@ -3,67 +3,18 @@
 //! The tests play the kubelet themselves, so an API server is all they need. Their sessions opt out of injection: what
 //! is looked at is the operator alone.
 
-use k8s_openapi::api::core::v1::{Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, Service};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
-use workflow_contract::condition::WORKFLOW_RECONCILED;
-use workflow_tests::kubelet::{self, NO_SCHEDULER, init_failed, runner_ended, running};
-use workflow_tests::namespace::{TestNamespace, with_namespace};
-use workflow_tests::operator::{Mode, Settings, StandInOperator};
-use workflow_tests::session::{self, DESIRED_PHASE, Phase, Session, SessionBuilder, SessionView};
+use workflow_tests::desk::Desk;
+use workflow_tests::kubelet::{self, init_failed, runner_ended};
+use workflow_tests::namespace::with_namespace;
+use workflow_tests::operator::Mode;
+use workflow_tests::session::{self, DESIRED_PHASE, Phase, SessionBuilder, SessionView};
 use workflow_tests::wait::{PATIENCE, until, until_exists};
 
 const URL: &str = "https://git.invalid/acme/flow.git";
-
-/// A namespace with an operator whose pods stay unscheduled.
-struct Desk {
-    namespace: TestNamespace,
-    sessions: Api<Session>,
-    pods: Api<Pod>,
-    _operator: StandInOperator,
-}
-
-impl Desk {
-    fn new(namespace: TestNamespace, mode: Mode) -> Self {
-        let client = namespace.cluster.client.clone();
-        let settings =
-            Settings { scheduler: Some(NO_SCHEDULER.to_owned()), ..Settings::new("local.test/none:1") };
-        Self {
-            sessions: session::api(client.clone(), &namespace.name),
-            pods: namespace.api(),
-            _operator: StandInOperator::start(client, &namespace.name, mode, settings),
-            namespace,
-        }
-    }
-
-    async fn create(&self, session: SessionBuilder) -> anyhow::Result<Session> {
-        Ok(self.sessions.create(&PostParams::default(), &session.without_injection().build()).await?)
-    }
-
-    async fn in_phase(&self, phase: Phase) -> anyhow::Result<Session> {
-        let what = format!("phase {phase:?}");
-        until_exists(&self.sessions, "s", &what, PATIENCE, |session| session.phase() == Some(phase)).await
-    }
-
-    async fn pod_other_than(&self, uid: Option<&str>) -> anyhow::Result<Pod> {
-        let is_new =
-            |pod: &Pod| pod.metadata.deletion_timestamp.is_none() && pod.metadata.uid.as_deref() != uid;
-        until_exists(&self.pods, "s-runner", "a new pod", PATIENCE, is_new).await
-    }
-
-    async fn run(&self) -> anyhow::Result<Session> {
-        self.in_phase(Phase::Creating).await?;
-        kubelet::report(&self.pods, "s-runner", &running()).await?;
-        self.in_phase(Phase::Running).await
-    }
-
-    async fn annotate(&self, name: &str, value: &str) -> anyhow::Result<()> {
-        let patch = Patch::Merge(json!({ "metadata": { "annotations": { name: value } } }));
-        self.sessions.patch("s", &PatchParams::default(), &patch).await?;
-        Ok(())
-    }
-}
 
 fn variable(pod: &Pod, name: &str) -> Option<String> {
     let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
@@ -161,8 +112,7 @@ async fn a_pod_that_is_deleted_while_running_is_replaced_as_a_resume() {
 #[tokio::test]
 async fn a_refused_pod_is_tried_again_and_costs_the_prompt() {
     with_namespace(|namespace| async move {
-        let namespaces: Api<k8s_openapi::api::core::v1::Namespace> =
-            Api::all(namespace.cluster.client.clone());
+        let namespaces: Api<Namespace> = Api::all(namespace.cluster.client.clone());
         let name = namespace.name.clone();
         let enforce = |level| {
             let patch = json!({ "metadata": { "labels": { "pod-security.kubernetes.io/enforce": level } } });
@@ -240,77 +190,6 @@ async fn a_stop_before_the_runner_ran_says_that_it_did_not_start() {
         let session = desk.in_phase(Phase::Stopped).await?;
         let started = session.condition("RunnerStarted").unwrap();
         assert_eq!((started.status.as_str(), started.reason.as_str()), ("False", "UserStopped"));
-        Ok(())
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn post_early_fails_before_the_pod_exists_and_marks_the_generation() {
-    with_namespace(|namespace| async move {
-        let desk = Desk::new(namespace, Mode::PostEarly);
-        desk.create(SessionBuilder::new("s").workflow(URL, "main")).await?;
-        let session = desk.run().await?;
-        let condition = session.workflow_reconciled().unwrap();
-        assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("False", "UpdateFailed"));
-        assert!(condition.message.contains("lookup session-s: no such host"), "{}", condition.message);
-        assert_eq!(session.observed_generation(), session.metadata.generation);
-        Ok(())
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn post_running_says_nothing_before_running_and_repeats_what_failed() {
-    with_namespace(|namespace| async move {
-        let desk = Desk::new(namespace, Mode::PostRunning);
-        desk.create(SessionBuilder::new("s").workflow(URL, "main")).await?;
-        let creating = desk.in_phase(Phase::Creating).await?;
-        assert_eq!(creating.workflow_reconciled(), None);
-        desk.run().await?;
-        // Nobody listens behind the Service.
-        let failed = until_exists(&desk.sessions, "s", "the failure", PATIENCE, |session| {
-            session.workflow_reconciled().is_some_and(|condition| condition.reason == "UpdateFailed")
-        })
-        .await?;
-
-        // Taken away, the condition comes back: the attempt was repeated.
-        let mut forgotten = failed.clone();
-        let conditions = forgotten.data["status"]["conditions"].as_array_mut().unwrap();
-        conditions.retain(|condition| condition["type"] != WORKFLOW_RECONCILED);
-        desk.sessions.replace_status("s", &PostParams::default(), &forgotten).await?;
-        until_exists(&desk.sessions, "s", "another attempt", PATIENCE, |session| {
-            session.workflow_reconciled().is_some_and(|condition| condition.reason == "UpdateFailed")
-        })
-        .await?;
-        Ok(())
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn post_running_leaves_a_delivered_workflow_alone() {
-    with_namespace(|namespace| async move {
-        let desk = Desk::new(namespace, Mode::PostRunning);
-        desk.create(SessionBuilder::new("s").workflow(URL, "main")).await?;
-        let creating = desk.in_phase(Phase::Creating).await?;
-        let mut delivered = creating.clone();
-        delivered.data["status"]["reconciledWorkflow"] =
-            json!({ "gitUrl": URL, "branch": "main", "path": "" });
-        let theirs = json!({ "type": WORKFLOW_RECONCILED, "status": "False", "reason": "RefNotFound" });
-        delivered.data["status"]["conditions"].as_array_mut().unwrap().push(theirs);
-        desk.sessions.replace_status("s", &PostParams::default(), &delivered).await?;
-        let session = desk.run().await?;
-        assert_eq!(session.workflow_reconciled().unwrap().reason, "RefNotFound");
-
-        // A new source is drift; by the time that it has been tried, an attempt at the old one would have been seen.
-        let patch = Patch::Merge(json!({ "spec": { "activeWorkflow": { "branch": "dev" } } }));
-        desk.sessions.patch("s", &PatchParams::default(), &patch).await?;
-        let tried = until_exists(&desk.sessions, "s", "the new source to be tried", PATIENCE, |session| {
-            session.workflow_reconciled().is_some_and(|condition| condition.reason == "UpdateFailed")
-        })
-        .await?;
-        assert_eq!(tried.workflow_reconciled().unwrap().observed_generation, Some(2));
         Ok(())
     })
     .await;

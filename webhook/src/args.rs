@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use workflow_contract::limits::{LimitError, parse_duration};
 use workflow_contract::names::CONFIG_FILE;
 
-use crate::cli::render;
+use crate::cli::{self, render};
 use crate::serve;
 use crate::telemetry::{self, LogFormat};
 
@@ -30,6 +30,14 @@ enum Command {
     /// Exits 0 also when nothing is to be done; 1 where admission would deny the pod, with the
     /// refusal; 2 when an input can't be read.
     Render(Render),
+    /// Say what is wrong with the installation, one line each with the remedy
+    ///
+    /// Uses KUBECONFIG. Exits 1 when anything is wrong, 2 when it could not be looked at.
+    Check(Check),
+    /// Remove what the injector made at run time, registration first
+    ///
+    /// Uses KUBECONFIG, which must be an admin's. Ends the replicas; sessions stay as they are.
+    Cleanup,
 }
 
 /// Arguments of `serve`.
@@ -73,6 +81,18 @@ pub struct Render {
     pub output: render::Output,
 }
 
+/// Arguments of `check`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Check {
+    /// Namespace for a test pod, which is tried with --dry-run=server only; any that is not excluded
+    /// from admission
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub namespace: String,
+    /// Judge only what must hold before the registration is applied: certificate and replicas
+    #[arg(long)]
+    pub before_registration: bool,
+}
+
 fn duration(text: &str) -> Result<Duration, LimitError> {
     parse_duration(text)
 }
@@ -86,6 +106,8 @@ pub fn run() -> ExitCode {
             serve::run(args)
         }
         Command::Render(args) => render::run(&args),
+        Command::Check(args) => cli::check(args),
+        Command::Cleanup => cli::cleanup(),
     }
 }
 

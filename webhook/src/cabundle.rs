@@ -21,7 +21,6 @@ use serde_json::json;
 use tokio::sync::watch;
 use tracing::{info, warn};
 use workflow_certs::Bundle;
-use workflow_contract::names::INJECTOR;
 
 /// Time between two looks when nothing changes: the namespace's uid has no watch of its own.
 const LOOK: Duration = Duration::from_mins(1);
@@ -41,8 +40,14 @@ pub enum CaBundleError {
         source: Box<kube::Error>,
     },
     /// The API refused the patch, or somebody else was faster.
-    #[error("failed to patch the MutatingWebhookConfiguration {INJECTOR}")]
-    Patch(#[source] Box<kube::Error>),
+    #[error("failed to patch the MutatingWebhookConfiguration {name}")]
+    Patch {
+        /// Its name.
+        name: String,
+        /// The API's answer.
+        #[source]
+        source: Box<kube::Error>,
+    },
 }
 
 /// What completes the registration: no operations where nothing is missing. Entries of others and
@@ -100,19 +105,20 @@ fn holds(registration: Option<&MutatingWebhookConfiguration>, bundle: &str) -> b
     })
 }
 
-/// Keeps the registration complete while this replica leads. `bundle` is what every entry is to
-/// hold (`None`: another issuer fills it); `in_place` is told what every entry holds. Ends when the
-/// sender of `leading` is gone.
+/// Keeps the registration called `name` complete while this replica leads; `namespace` is to own it.
+/// `bundle` is what every entry is to hold (`None`: another issuer fills it); `in_place` is told what
+/// every entry holds. Ends when the sender of `leading` is gone.
 pub async fn run(
     client: Client,
+    name: String,
     namespace: String,
     mut leading: watch::Receiver<bool>,
     mut bundle: watch::Receiver<Bundle>,
     in_place: watch::Sender<Bundle>,
 ) {
     let api = Api::all(client.clone());
-    let edge = Edge { api: api.clone(), namespaces: Api::all(client), namespace };
-    let mut changes = kube::runtime::watcher::watch_object(api, INJECTOR).default_backoff().boxed();
+    let mut changes = kube::runtime::watcher::watch_object(api.clone(), &name).default_backoff().boxed();
+    let edge = Edge { api, name, namespaces: Api::all(client), namespace };
     // `None` until the API has said whether there is one.
     let mut registration = None;
     let mut pause = LOOK;
@@ -156,6 +162,7 @@ fn tell(in_place: &watch::Sender<Bundle>, now: Bundle) {
 
 struct Edge {
     api: Api<MutatingWebhookConfiguration>,
+    name: String,
     namespaces: Api<Namespace>,
     namespace: String,
 }
@@ -172,8 +179,11 @@ impl Edge {
         if operations.is_empty() {
             return Ok(());
         }
-        *seen = self.patch(&operations).await.map_err(|source| CaBundleError::Patch(Box::new(source)))?;
-        info!(registration = INJECTOR, "the registration was completed");
+        *seen = self
+            .patch(&operations)
+            .await
+            .map_err(|source| CaBundleError::Patch { name: self.name.clone(), source: Box::new(source) })?;
+        info!(registration = self.name, "the registration was completed");
         Ok(())
     }
 
@@ -183,7 +193,7 @@ impl Edge {
     ) -> Result<MutatingWebhookConfiguration, kube::Error> {
         // The client has a patch type of its own; as JSON both are RFC 6902.
         let operations = serde_json::from_value(json!(operations)).map_err(kube::Error::SerdeError)?;
-        self.api.patch(INJECTOR, &PatchParams::default(), &Patch::Json::<()>(operations)).await
+        self.api.patch(&self.name, &PatchParams::default(), &Patch::Json::<()>(operations)).await
     }
 
     async fn owner(&self) -> Result<OwnerReference, CaBundleError> {
@@ -204,6 +214,7 @@ impl Edge {
 mod tests {
     use super::*;
     use serde_json::Value;
+    use workflow_contract::names::INJECTOR;
 
     fn owner(uid: &str) -> OwnerReference {
         OwnerReference {

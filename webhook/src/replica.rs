@@ -93,8 +93,8 @@ impl Replica {
                 held,
             ),
         };
-        let namespace = identity.namespace.clone();
-        tasks.spawn(cabundle::run(client.clone(), namespace, leading, bundle, in_place));
+        let (name, namespace) = (INJECTOR.to_owned(), identity.namespace.clone());
+        tasks.spawn(cabundle::run(client.clone(), name, namespace, leading, bundle, in_place));
         Ok(Self { resolver, status, election, tasks, _certificates: certificates })
     }
 

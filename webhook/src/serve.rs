@@ -44,6 +44,8 @@ pub fn run(args: Serve) -> ExitCode {
 async fn serve(args: Serve) -> anyhow::Result<ExitCode> {
     let Serve { config, tls_dir, listen, listen_ops, drain, log_format: _ } = args;
     let mut tasks = JoinSet::new();
+    // First of all, so that a signal during the start is not the end without a word.
+    let mut signals = signals(&mut tasks)?;
     let metrics = Arc::new(Metrics::default());
     let config = watch_config(&config, &metrics, &mut tasks)?;
     // kube's TLS takes the process-wide provider; a second call in one process changes nothing.
@@ -59,6 +61,7 @@ async fn serve(args: Serve) -> anyhow::Result<ExitCode> {
     let ops = ops(&metrics, &replica, &phases).router();
     let tls = server::tls_config(replica.resolver.clone()).context("failed to set up TLS")?;
     let (https, http) = (bind(listen).await?, bind(listen_ops).await?);
+    let (listen, listen_ops) = (https.local_addr()?, http.local_addr()?);
     tracing::info!(%listen, %listen_ops, version = env!("CARGO_PKG_VERSION"), "serving");
     let servers = async {
         tokio::join!(
@@ -66,7 +69,6 @@ async fn serve(args: Serve) -> anyhow::Result<ExitCode> {
             server::serve(http, None, ops, phases.clone()),
         )
     };
-    let mut signals = signals(&mut tasks)?;
     tokio::pin!(servers);
     let in_peace = tokio::select! {
         in_peace = server::drained(&phase, drain, &mut signals) => in_peace,

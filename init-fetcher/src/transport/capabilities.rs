@@ -19,6 +19,14 @@ impl Capabilities {
         }
     }
 
+    /// Whether the history can be cut.
+    pub fn shallow(&self) -> bool {
+        match self {
+            Self::V2(lines) => feature(lines, "fetch", "shallow"),
+            Self::V0(words) => words.iter().any(|word| word == "shallow"),
+        }
+    }
+
     /// Whether any reachable commit can be wanted by its id. In v2 that is how git's own server works,
     /// and there is no way to ask.
     pub fn want_any(&self) -> bool {
@@ -57,6 +65,7 @@ mod tests {
     fn a_filter_is_a_feature_of_fetch() {
         assert!(v2(&["ls-refs=unborn", "fetch=shallow wait-for-done filter"]).filter());
         assert!(!v2(&["fetch=shallow filterx"]).filter());
+        assert!(v2(&["fetch=shallow filterx"]).shallow());
         assert!(!v2(&["fetch", "filter"]).filter());
         assert!(!Capabilities::V0(vec!["filter".into()]).filter());
     }

@@ -10,7 +10,7 @@ use super::http::{Answer, Client};
 use super::pktline::{Line, Lines, words_of};
 use super::redirect::{self, INFO_REFS, MAX_REDIRECTS, base_of, host_of, same_origin};
 use super::{Listing, PackSink, Received, Ref, Remote, TransportError, Want, v0, v2};
-use crate::credentials::Authenticator;
+use crate::credentials::{Authenticator, Basic};
 use crate::retry::parse_retry_after;
 
 const ADVERTISEMENT: &str = "application/x-git-upload-pack-advertisement";
@@ -114,6 +114,8 @@ impl Remote for SmartHttp<'_, '_> {
     }
 
     fn fetch(&mut self, want: Want, sink: &mut dyn PackSink) -> Result<Received, TransportError> {
+        // A server that can't cut the history sends all of it, and the limits decide.
+        let want = Want { shallow: want.shallow && self.capabilities.shallow(), ..want };
         if matches!(self.capabilities, Capabilities::V2(_)) {
             let answer = self.post(&v2::fetch(want))?;
             v2::read_pack(Lines::new(answer.into_body().into_reader()), sink)
@@ -133,7 +135,7 @@ fn send(
 ) -> Result<Answer, TransportError> {
     let may_authenticate = at.scheme() == "https" && same_origin(origin, at);
     loop {
-        let header = authenticator.current().filter(|_| may_authenticate).map(|basic| basic.header());
+        let header = authenticator.current().filter(|_| may_authenticate).map(Basic::header);
         let answer = match &header {
             Some(header) => request(&[("Authorization", header.expose())])?,
             None => request(&[])?,
@@ -196,12 +198,12 @@ fn words(answer: Answer) -> String {
 fn read_advertisement(answer: Answer) -> Result<(Capabilities, Vec<Ref>), TransportError> {
     const DOING: &str = "in the list of refs";
     let mut lines = Lines::new(answer.into_body().into_reader());
-    let mut first = owned(lines.next(DOING)?);
+    let mut first = owned(&lines.next(DOING)?);
     if first.as_deref().is_some_and(|line| line.starts_with(b"# service=")) {
         // The service line is followed by a flush, then comes what a server without it sends at once.
-        first = owned(lines.next(DOING)?);
+        first = owned(&lines.next(DOING)?);
         if first.is_none() {
-            first = owned(lines.next(DOING)?);
+            first = owned(&lines.next(DOING)?);
         }
     }
     let Some(first) = first else {
@@ -214,7 +216,7 @@ fn read_advertisement(answer: Answer) -> Result<(Capabilities, Vec<Ref>), Transp
             Ok((capabilities, Vec::new()))
         }
         b"version 1" => {
-            let first = owned(lines.next(DOING)?).unwrap_or_default();
+            let first = owned(&lines.next(DOING)?).unwrap_or_default();
             v0::read_refs(&first, lines)
         }
         _ => v0::read_refs(&first, lines),
@@ -233,7 +235,7 @@ fn not_there(base: &Url, error: TransportError) -> TransportError {
     }
 }
 
-fn owned(line: Line) -> Option<Vec<u8>> {
+fn owned(line: &Line) -> Option<Vec<u8>> {
     line.text().map(<[u8]>::to_vec)
 }
 

@@ -82,11 +82,13 @@ pub fn read_pack<R: Read>(
     sink: &mut dyn PackSink,
 ) -> Result<Received, TransportError> {
     let mut received = Received::default();
-    while want.shallow {
-        match lines.next("before the pack")? {
-            Line::Flush => break,
-            Line::Data(data) => received.shallow.extend(read_shallow(data)),
-            _ => return Err(TransportError::Protocol("an unexpected mark before the pack".into())),
+    if want.shallow {
+        loop {
+            match lines.next("before the pack")? {
+                Line::Flush => break,
+                Line::Data(data) => received.shallow.extend(read_shallow(data)),
+                _ => return Err(TransportError::Protocol("an unexpected mark before the pack".into())),
+            }
         }
     }
     if lines.next("before the pack")?.text() != Some(b"NAK") {

@@ -1,14 +1,10 @@
 //! Runs the real binary against a real git server, and compares what it leaves with what git says.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::missing_panics_doc,
-    dead_code,
-    reason = "helpers of tests, not all used by each"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, dead_code, reason = "helpers of tests, not all used by each")]
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -88,6 +84,29 @@ impl Fetch {
             message: self.message(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
+    }
+
+    /// Runs it with a volume of this size (bytes) of its own below the root; also gives what is left there.
+    pub fn run_on_volume(&self, size: u32) -> (Ended, String) {
+        const SCRIPT: &str =
+            r#"mount -t tmpfs -o size="$2" tmpfs "$1" && { "$0"; code=$?; ls -A "$1"; exit $code; }"#;
+        fs::create_dir_all(self.root()).unwrap();
+        let output = Command::new("unshare")
+            .args(["--map-root-user", "--mount", "sh", "-c", SCRIPT, env!("CARGO_BIN_EXE_init-fetcher")])
+            .arg(self.root())
+            .arg(size.to_string())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .envs(&self.vars)
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let ended = Ended {
+            code: output.status.code().unwrap(),
+            message: self.message(),
+            stderr: text(&output.stderr),
+        };
+        (ended, text(&output.stdout))
     }
 
     /// The termination message, empty where none was written.
@@ -219,4 +238,23 @@ pub fn git_says(folder: &Path, args: &[&str]) -> String {
 /// A server for the tests of one file.
 pub fn server() -> GitServer {
     GitServer::start(&workflow_git_server::Settings::default()).unwrap()
+}
+
+/// A small repository with a branch besides `main`.
+pub fn repository(server: &GitServer) -> Repository {
+    server
+        .repository("acme/flow")
+        .file("README.md", "# Flow\n")
+        .file("flows/review/prompt.md", "x\n")
+        .symlink("link", "flows")
+        .branch("release-1.0")
+        .create()
+        .unwrap()
+}
+
+/// Runs a command with this on its stdin and gives its stdout.
+pub fn input(mut command: Command, text: &str) -> String {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
 }

@@ -15,7 +15,9 @@ fn main() -> ExitCode {
         // As the platform's own does when no S3 is configured.
         Some("hydrate") => Ok(()),
         Some("state-sync") => run(until_stopped()),
-        Some("ls") => list(Path::new(WORKFLOWS)).and_then(|files| print(&files)),
+        Some("ls") => {
+            list(Path::new(WORKFLOWS)).map_err(|error| no_folder(&error)).and_then(|files| print(&files))
+        }
         Some(other) => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             format!("unknown command `{other}`; known are hydrate, state-sync and ls"),
@@ -29,6 +31,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn no_folder(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("failed to list {WORKFLOWS}: {error}"))
 }
 
 /// The environment, with what is not UTF-8 made so.

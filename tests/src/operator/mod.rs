@@ -14,10 +14,12 @@
 //!
 //! What it leaves out: S3, cloning of `spec.repos`, the session's display names and metrics.
 
+mod create;
 mod decide;
 mod delivery;
 mod drift;
 mod environment;
+mod error;
 mod objects;
 mod outcome;
 mod pod;
@@ -33,9 +35,9 @@ use tokio::task::AbortHandle;
 use crate::session::Session;
 
 pub use delivery::UPDATE_FAILED;
+pub use error::OperatorError;
 pub use objects::limit_range;
 pub use pod::{TRUSTED_CA, TRUSTED_CA_KEY};
-pub use reconcile::OperatorError;
 
 /// Which revision of the platform's operator to stand in for: they differ in how they deliver a workflow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

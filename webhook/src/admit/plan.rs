@@ -20,7 +20,7 @@ use super::json::{self, Json};
 use crate::session::{AgenticSession, is_object_name};
 
 /// How every refusal begins.
-pub const REFUSES: &str = "workflow-injector refuses this pod: ";
+pub const REFUSES: &str = workflow_contract::names::REFUSAL_PREFIX;
 
 /// The annotation by which the kubelet marks its mirror pods.
 const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";

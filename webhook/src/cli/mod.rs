@@ -1,5 +1,47 @@
 //! Commands for a person at a terminal.
 
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use kube::Client;
+
+use crate::args::Check;
+
 pub mod check;
 pub mod cleanup;
 pub mod render;
+
+/// Exit code of a command that could not do its work; 1 is a verdict.
+const FAILED: u8 = 2;
+
+/// Runs `check`.
+pub(crate) fn check(args: Check) -> ExitCode {
+    let options = check::Options { namespace: args.namespace, before_registration: args.before_registration };
+    on_cluster(async move |client, out| check::run(client, &options, out).await)
+}
+
+/// Runs `cleanup`.
+pub(crate) fn cleanup() -> ExitCode {
+    on_cluster(async |client, out| cleanup::run(client, out).await.map(|()| ExitCode::SUCCESS))
+}
+
+/// Runs a command with the cluster of KUBECONFIG; what it could not do is said on stderr.
+fn on_cluster(
+    command: impl AsyncFnOnce(Client, &mut std::io::Stdout) -> anyhow::Result<ExitCode>,
+) -> ExitCode {
+    let work = async {
+        // kube's TLS takes the process-wide provider; a second call in one process changes nothing.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let client = Client::try_default().await.context("failed to find a cluster to talk to")?;
+        command(client, &mut std::io::stdout()).await
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done =
+        runtime.context("failed to start the async runtime").and_then(|runtime| runtime.block_on(work));
+    done.unwrap_or_else(|error| {
+        // With stderr closed there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "{error:#}");
+        ExitCode::from(FAILED)
+    })
+}

@@ -43,7 +43,7 @@ use tokio::task::JoinSet;
 
 use crate::session::AgenticSession;
 use watch::View;
-use write::Writer;
+use write::{Settled, Writer};
 
 /// Sessions written at the same time; one session never twice.
 const CONCURRENCY: u16 = 16;
@@ -72,10 +72,17 @@ pub struct Handle {
     pub sessions: Store<AgenticSession>,
     /// What has been seen; complete once everything that exists was.
     pub horizon: channel::Receiver<watch::Horizon>,
+    view: Arc<View>,
     tasks: JoinSet<()>,
 }
 
 impl Handle {
+    /// How many init containers are waiting or running, as far as this replica has seen.
+    #[must_use]
+    pub fn fetching(&self) -> usize {
+        self.view.fetching()
+    }
+
     /// Ends the controller. A write under way is cut off: it happened or it did not, and the
     /// replica that leads next finds out.
     pub async fn shutdown(mut self) {
@@ -104,8 +111,8 @@ pub fn spawn(
     tasks.spawn(watch::sessions(client.clone(), store, Arc::clone(&view)));
     tasks.spawn(watch::registration(client, Arc::clone(&view)));
     tasks.spawn(write_all(Arc::clone(&writer), sessions.clone(), queue));
-    tasks.spawn(look_again(writer, view, leader, news));
-    Handle { sessions, horizon, tasks }
+    tasks.spawn(look_again(writer, Arc::clone(&view), leader, news));
+    Handle { sessions, horizon, view, tasks }
 }
 
 /// Writes each session that there is news about: many at a time, but each one by one.
@@ -117,9 +124,12 @@ async fn write_all(
     let queue = stream::poll_fn(move |context| queue.poll_recv(context));
     let settle = |session: Arc<AgenticSession>, writer: Arc<Writer>| {
         Box::pin(async move {
-            writer.settle(&session).await?;
+            let settled = writer.settle(&session).await?;
             writer.forget_failures(|uid| Some(uid) == session.metadata.uid.as_deref());
-            Ok(Action::await_change())
+            Ok(match settled {
+                Settled::Done => Action::await_change(),
+                Settled::Later(pause) => Action::requeue(pause),
+            })
         })
     };
     applier(
@@ -154,6 +164,7 @@ async fn look_again(
             _ = full_pass.tick() => {
                 view.prune();
                 writer.forget_failures(|_| true);
+                writer.forget_doubts();
             }
         }
         if writer.leads() {

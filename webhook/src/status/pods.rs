@@ -23,8 +23,14 @@ impl Pods {
     }
 
     /// Takes in a pod as it stands. Returns whether that is news.
-    pub fn apply(&mut self, facts: PodFacts) -> bool {
+    ///
+    /// An end that was seen stays what it was, whatever befalls the pod afterwards: a container that
+    /// was killed and whose pod is then deleted was not ended by that deletion.
+    pub fn apply(&mut self, mut facts: PodFacts) -> bool {
         self.listed.insert(facts.session_uid.clone());
+        if let Some(known) = self.of(&facts.session_uid).filter(|known| is_same_end(known, &facts)) {
+            facts.outcome = known.outcome.clone();
+        }
         if self.of(&facts.session_uid) == Some(&facts) {
             return false;
         }
@@ -91,6 +97,10 @@ impl Pods {
     }
 }
 
+fn is_same_end(known: &PodFacts, facts: &PodFacts) -> bool {
+    known.uid == facts.uid && known.ended.is_some() && known.ended == facts.ended
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +142,21 @@ mod tests {
         pods.delete(facts("a", "2", Outcome::Fetching));
         pods.forget("a");
         assert!(pods.of("a").is_none());
+    }
+
+    #[test]
+    fn an_end_stays_what_it_was_and_a_second_run_is_followed() {
+        let at = |seconds| jiff::Timestamp::from_second(seconds).ok();
+        let ended = |outcome, ended| PodFacts { ended, ..facts("a", "1", outcome) };
+        let delivered = || Outcome::Delivered { commit: "c".into() };
+        let mut pods = Pods::default();
+        pods.apply(ended(delivered(), at(1)));
+        assert!(!pods.apply(ended(Outcome::NotInjected, at(1))), "the same end, told in another way");
+        assert!(pods.delete(ended(Outcome::NotInjected, at(1))));
+        assert_eq!(pods.of("a").unwrap().outcome, delivered());
+        assert!(pods.apply(ended(Outcome::Fetching, None)));
+        assert!(pods.apply(ended(Outcome::NotInjected, at(2))));
+        assert_eq!(pods.of("a").unwrap().outcome, Outcome::NotInjected);
     }
 
     #[test]

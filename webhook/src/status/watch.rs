@@ -76,6 +76,12 @@ impl View {
         self.with_pods(|pods| pods.of(session_uid).cloned())
     }
 
+    /// How many init containers are waiting or running.
+    #[must_use]
+    pub fn fetching(&self) -> usize {
+        self.with_pods(|pods| pods.fetching())
+    }
+
     /// What has been seen so far.
     #[must_use]
     pub fn horizon(&self) -> Horizon {
@@ -205,15 +211,32 @@ async fn follow<K: Resource + Send>(
     mut take: impl FnMut(Event<K>),
 ) {
     let mut events = std::pin::pin!(events);
+    let mut missing = false;
     while let Some(event) = events.next().await {
         match event {
-            Ok(event) => take(event),
+            Ok(event) => {
+                missing &= matches!(event, Event::Init);
+                take(event);
+            }
+            // A kind that the API server does not know has no objects: the platform's CRD may come
+            // after us, and nothing needs to wait for it.
+            Err(error) if is_unknown_kind(&error) => {
+                if !missing {
+                    tracing::warn!(resource, "the API server does not know the kind, so there are none yet");
+                }
+                missing = true;
+                take(Event::InitDone);
+            }
             Err(error) => {
                 view.observe.watch_failed(resource);
                 tracing::warn!(resource, %error, "watch failed, it is taken up again");
             }
         }
     }
+}
+
+fn is_unknown_kind(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404)
 }
 
 fn reference(facts: &PodFacts) -> ObjectRef<AgenticSession> {

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::{Timestamp, Unit};
 use k8s_openapi::api::events::v1::Event;
@@ -17,6 +17,7 @@ use kube::{Api, Client, ResourceExt};
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::timeout;
+use workflow_contract::condition::reason::OUTCOME_UNKNOWN;
 use workflow_contract::names::{INJECTOR, runner_pod};
 
 use super::condition::{self, Change};
@@ -33,6 +34,18 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const ATTEMPTS: u32 = 8;
 /// First and longest pause after a failure.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+
+/// How long "nobody saw it" must last before it is said: the pods' watch may be behind, and knows.
+const DOUBT: Duration = Duration::from_secs(3);
+
+/// Whether a session's status is as it is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It is, as far as has been seen.
+    Done,
+    /// To be looked at again after this time, whatever happens.
+    Later(Duration),
+}
 
 /// Why a session's status could not be written. Each is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +81,8 @@ pub struct Writer {
     observe: Arc<dyn Observe>,
     /// Failures in a row, by session uid; only of sessions that fail at present.
     failures: Mutex<HashMap<String, u32>>,
+    /// Since when nobody is known to have seen the outcome, by session uid; only while that is so.
+    doubts: Mutex<HashMap<String, Instant>>,
 }
 
 impl Writer {
@@ -80,7 +95,7 @@ impl Writer {
         instance: String,
         observe: Arc<dyn Observe>,
     ) -> Self {
-        Self { client, view, leader, instance, observe, failures: Mutex::default() }
+        Self { client, view, leader, instance, observe, failures: Mutex::default(), doubts: Mutex::default() }
     }
 
     /// Whether this replica writes.
@@ -100,33 +115,38 @@ impl Writer {
     ///
     /// # Errors
     /// [`WriteError`]; nothing is lost by it, the next call starts over.
-    pub async fn settle(&self, seen: &AgenticSession) -> Result<(), WriteError> {
+    pub async fn settle(&self, seen: &AgenticSession) -> Result<Settled, WriteError> {
+        let uid = seen.uid().unwrap_or_default();
         if !self.leads() || !self.is_due(seen) {
-            return Ok(());
+            self.clear_doubt(&uid);
+            return Ok(Settled::Done);
         }
         let (namespace, name) = (seen.namespace().unwrap_or_default(), seen.name_any());
-        let uid = seen.uid().unwrap_or_default();
         let resource = ApiResource::erase::<AgenticSession>(&());
         let sessions: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &namespace, &resource);
         for attempt in 0..ATTEMPTS {
             let live = call("read the session", sessions.get_opt(&name)).await?;
             let Some(mut live) = live.filter(|live| live.metadata.uid.as_ref() == Some(&uid)) else {
-                return Ok(());
+                return Ok(Settled::Done);
             };
             let session = typed(&live)?;
             let pod = self.pod(&namespace, &name, &uid).await?;
-            let Some(change) = self.decide(&session, pod.as_ref()) else { return Ok(()) };
+            let Some(change) = self.decide(&session, pod.as_ref()) else { return Ok(Settled::Done) };
+            if change.condition.reason.as_deref() == Some(OUTCOME_UNKNOWN) && self.is_new_doubt(&uid) {
+                return Ok(Settled::Later(DOUBT));
+            }
             status_json::apply(&mut live.data, &change)?;
             if !self.leads() {
-                return Ok(());
+                return Ok(Settled::Done);
             }
             let params = PostParams { field_manager: Some(INJECTOR.to_owned()), ..PostParams::default() };
             match call("write the status", sessions.replace_status(&name, &params, &live)).await {
                 Ok(_) => {
+                    self.clear_doubt(&uid);
                     self.wrote(&session, pod.as_ref(), &change).await;
-                    return Ok(());
+                    return Ok(Settled::Done);
                 }
-                Err(WriteError::Api { source, .. }) if is_status(&source, 404) => return Ok(()),
+                Err(WriteError::Api { source, .. }) if is_status(&source, 404) => return Ok(Settled::Done),
                 Err(WriteError::Api { source, .. }) if is_status(&source, 409) => {
                     self.observe.conflict();
                     tokio::time::sleep(Duration::from_millis(5) * attempt).await;
@@ -160,6 +180,19 @@ impl Writer {
     /// Forgets the failures of sessions, by their uid: their next pause is the shortest again.
     pub fn forget_failures(&self, which: impl Fn(&str) -> bool) {
         self.with_failures(|all| all.retain(|uid, _| !which(uid)));
+    }
+
+    /// Forgets since when outcomes are unknown: sessions that are no more are never cleared.
+    pub fn forget_doubts(&self) {
+        self.with_doubts(HashMap::clear);
+    }
+
+    fn is_new_doubt(&self, uid: &str) -> bool {
+        self.with_doubts(|all| all.entry(uid.to_owned()).or_insert_with(Instant::now).elapsed() < DOUBT)
+    }
+
+    fn clear_doubt(&self, uid: &str) {
+        self.with_doubts(|all| all.remove(uid));
     }
 
     fn decide(&self, session: &AgenticSession, pod: Option<&PodFacts>) -> Option<Change> {
@@ -214,6 +247,10 @@ impl Writer {
                 );
             }
         }
+    }
+
+    fn with_doubts<T>(&self, work: impl FnOnce(&mut HashMap<String, Instant>) -> T) -> T {
+        work(&mut self.doubts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn with_failures<T>(&self, work: impl FnOnce(&mut HashMap<String, u32>) -> T) -> T {

@@ -1,7 +1,8 @@
-//! Claims about admission, on pods as an API server sends them.
+//! Claims about admission, on pods as an API server sends them, and about the commands around it.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a fixture that fails is a test that fails")]
 
+mod any;
 mod container;
 mod environment;
 mod fixtures;
@@ -10,4 +11,5 @@ mod properties;
 mod render;
 mod router;
 mod security;
+mod serve;
 mod volumes;

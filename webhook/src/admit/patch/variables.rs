@@ -109,7 +109,7 @@ fn explicit(container: &Json<'_>, name: &str) -> Option<Value> {
 ///
 /// Several Secrets may hold it. Each is referred to, in the order of `envFrom`: the kubelet passes
 /// over an optional key that is absent, and a later entry of the same name wins, so that the token
-/// is the runner's own.
+/// is the runner's own. The API server warns of the repeated name; a single reference would guess.
 fn token(pod: &Pod<'_, '_>, name: &str) -> Vec<Value> {
     let sources = || [pod.runner].into_iter().chain(pod.hydrate);
     if let Some(entry) = sources().find_map(|container| explicit(container, name)) {

@@ -52,23 +52,26 @@ fn deployment(ready: i32, args: &[&str]) -> Deployment {
     }))
 }
 
-fn refused(code: u16, message: &str) -> Option<DryRun> {
+fn refused(code: u16, message: &str) -> DryRun {
     let message = format!("admission webhook \"inject.workflow.ambient-code.io\" {message}");
-    Some(DryRun::Refused { code, message })
+    DryRun::Refused { code, message }
 }
 
-fn failed_call(why: &str) -> Option<DryRun> {
+fn failed_call(why: &str) -> DryRun {
     let message = format!(
         "Internal error occurred: failed calling webhook \"inject.workflow.ambient-code.io\": \
          failed to call webhook: Post \"https://workflow-injector.workflow-injector.svc:443/mutate?timeout=5s\": {why}"
     );
-    Some(DryRun::Refused { code: 500, message })
+    DryRun::Refused { code: 500, message }
 }
 
 fn sound() -> Evidence {
     let state = state();
     Evidence {
-        dry_run: refused(403, &format!("denied the request: {REFUSAL_PREFIX}the session does not exist")),
+        dry_run: Some(refused(
+            403,
+            &format!("denied the request: {REFUSAL_PREFIX}the session does not exist"),
+        )),
         registration: Some(Some(registration(&state.bundle()))),
         namespace_uid: Some("u".to_owned()),
         deployment: Some(deployment(2, &["serve"])),
@@ -93,7 +96,7 @@ fn a_sound_installation_passes_every_line() {
 #[test]
 fn the_dry_run_names_what_is_broken_on_the_way() {
     let table = [
-        (Some(DryRun::Accepted), "kubectl apply -k manifests/registration"),
+        (DryRun::Accepted, "kubectl apply -k manifests/registration"),
         (failed_call("x509: certificate signed by unknown authority"), "caBundle does not fit"),
         (failed_call("x509: certificate has expired or is not yet valid"), "the certificate is over"),
         (failed_call("no endpoints available for service \"workflow-injector\""), "no replica is ready"),
@@ -103,10 +106,10 @@ fn the_dry_run_names_what_is_broken_on_the_way() {
         (failed_call("something new"), "see the logs"),
         (refused(503, &format!("denied the request: {REFUSAL_PREFIX}forbidden")), "can't look up sessions"),
         (refused(403, "denied the request: no"), "somebody else refused"),
-        (Some(DryRun::Refused { code: 403, message: "pods is forbidden".into() }), "--namespace"),
+        (DryRun::Refused { code: 403, message: "pods is forbidden".into() }, "--namespace"),
     ];
     for (dry_run, remedy) in table {
-        let lines = failures(&Evidence { dry_run: dry_run.clone(), ..sound() });
+        let lines = failures(&Evidence { dry_run: Some(dry_run.clone()), ..sound() });
         assert_eq!(lines.len(), 1, "{dry_run:?}");
         assert!(lines[0].starts_with("FAILED  admission ") && lines[0].contains(remedy), "{lines:?}");
         assert!(!lines[0].contains('\n'));

@@ -1,151 +1,19 @@
-//! The environment as narrow types: what is asked for, and under which limits.
-//!
-//! Reading is a pure function over a look-up, so that tests need no process environment. Empty counts
-//! as unset. A value that can't be read is a mistake in the session or the installation (exit 10); one
-//! that is well-formed but not allowed is a matter of policy (exit 11).
+//! Reading the environment into [`super::Config`].
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use workflow_contract::limits::{self, LimitError};
-use workflow_contract::path::PathError;
-use workflow_contract::policy::{self, NotAllowed, PolicyError};
-use workflow_contract::reference::RefError;
+use workflow_contract::policy::{self, PolicyError};
 use workflow_contract::url::UrlError;
 use workflow_contract::{Policy, RefName, RepoPath, RepoUrl, Scheme, Secret, env, text};
 
+use super::{
+    Config, ConfigError, CredentialSettings, Limits, LogFormat, Lookup, TokenEndpoint, TrustSettings,
+};
 use crate::proxy::Proxies;
-
-/// A setting that stops the run before anything is fetched.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// No repository is named.
-    #[error("WORKFLOW_GIT_URL is not set; it names the repository to fetch")]
-    NoUrl,
-    /// The repository's URL can't be read.
-    #[error(transparent)]
-    Url(UrlError),
-    /// A scheme that is never fetched by, or one that this release can't.
-    #[error("{0}")]
-    UnsupportedScheme(String),
-    /// The branch can't exist.
-    #[error(transparent)]
-    Reference(#[from] RefError),
-    /// The path can't exist.
-    #[error(transparent)]
-    Path(#[from] PathError),
-    /// The source is outside the policy.
-    #[error(transparent)]
-    NotAllowed(#[from] NotAllowed),
-    /// A limit can't be read.
-    #[error("{name}: {source}")]
-    Limit {
-        /// The variable.
-        name: &'static str,
-        /// What is wrong with it.
-        source: LimitError,
-    },
-    /// A list of hosts or schemes can't be read.
-    #[error("{name}: {source}")]
-    Policy {
-        /// The variable.
-        name: &'static str,
-        /// What is wrong with it.
-        source: PolicyError,
-    },
-    /// Any other value that can't be used.
-    #[error("{name}: {why}")]
-    Value {
-        /// The variable.
-        name: &'static str,
-        /// What is wrong with it.
-        why: String,
-    },
-}
-
-/// How logs are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For a person.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// Limits on one run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Wall-clock time for everything.
-    pub timeout: Duration,
-    /// Bytes received, and bytes written.
-    pub bytes: u64,
-    /// Files written; folders are held to the same number.
-    pub files: u64,
-}
-
-/// Where credentials may come from.
-#[derive(Debug, Clone)]
-pub struct CredentialSettings {
-    /// A mounted Secret.
-    pub dir: Option<PathBuf>,
-    /// Token for `github_hosts`.
-    pub github_token: Option<Secret>,
-    /// Exact hosts in lower case.
-    pub github_hosts: Vec<String>,
-    /// Token for `gitlab_hosts`.
-    pub gitlab_token: Option<Secret>,
-    /// Exact hosts in lower case.
-    pub gitlab_hosts: Vec<String>,
-    /// The platform's token endpoint, where all of its four variables are set.
-    pub endpoint: Option<TokenEndpoint>,
-}
-
-/// The platform's token endpoint.
-#[derive(Debug, Clone)]
-pub struct TokenEndpoint {
-    /// URL of the session's credentials, to which `/github` or `/gitlab` is added.
-    pub base: String,
-    /// Bearer token for it.
-    pub token: Secret,
-}
-
-/// Additional certificate authorities.
-#[derive(Debug, Clone, Default)]
-pub struct TrustSettings {
-    /// PEM files; those that do not exist are passed over.
-    pub files: Vec<PathBuf>,
-    /// Folders of PEM files.
-    pub dirs: Vec<PathBuf>,
-}
-
-/// All that a run needs to know.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// The repository.
-    pub url: RepoUrl,
-    /// Branch, tag or commit.
-    pub reference: RefName,
-    /// Folder in the repository.
-    pub path: RepoPath,
-    /// Folder to publish under.
-    pub root: PathBuf,
-    /// Limits on this run.
-    pub limits: Limits,
-    /// Where may be fetched from.
-    pub policy: Policy,
-    /// Credentials.
-    pub credentials: CredentialSettings,
-    /// Certificate authorities.
-    pub trust: TrustSettings,
-    /// HTTP proxies.
-    pub proxies: Proxies,
-}
 
 /// The CA bundle that the platform mounts into session pods.
 const PLATFORM_CA_BUNDLE: &str = "/etc/pki/tls/certs/ca-bundle.crt";
-
-/// A variable's value by its name.
-pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 impl Config {
     /// Reads the environment.
@@ -292,6 +160,7 @@ fn credential_settings(var: &dyn Fn(&str) -> Option<String>) -> Result<Credentia
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn read(vars: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let vars: Vec<(String, String)> =
@@ -306,7 +175,7 @@ mod tests {
         let config = read(&[URL]).unwrap();
         assert_eq!((config.reference.as_str(), config.path.as_str()), ("main", ""));
         assert_eq!(config.root, PathBuf::from("/workspace/workflows"));
-        let limits = Limits { timeout: Duration::from_secs(120), bytes: 512 << 20, files: 100_000 };
+        let limits = Limits { timeout: Duration::from_mins(2), bytes: 512 << 20, files: 100_000 };
         assert_eq!(config.limits, limits);
         assert_eq!(config.policy, Policy::default());
         assert_eq!(config.credentials.github_hosts, ["github.com"]);

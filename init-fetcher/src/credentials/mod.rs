@@ -4,20 +4,18 @@
 //! platform's endpoint. Each is tried once in a run; one that worked is kept. None is sent over plain
 //! http, and none after a redirect to another scheme, host or port (see [`crate::transport::smart`]).
 
+mod endpoint;
+mod secret;
+
 use std::collections::VecDeque;
-use std::fs;
-use std::io::{self, Read as _};
-use std::path::Path;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use serde::Deserialize;
-use url::Url;
-use workflow_contract::policy::parse_exact_hosts;
-use workflow_contract::{RepoUrl, Scheme, Secret, text};
+use workflow_contract::{RepoUrl, Scheme, Secret};
 
 use crate::config::{CredentialSettings, TokenEndpoint};
 use crate::transport::http::Client;
+use secret::MountedSecret;
 
 /// A user name and a password for one request header.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,54 +40,6 @@ enum Candidate {
     Ready(Basic),
     /// The platform's endpoint, for `github` or `gitlab`; asked only when it comes to that.
     Endpoint(&'static str),
-}
-
-/// What a mounted Secret holds for HTTP.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MountedSecret {
-    username: Option<Secret>,
-    password: Option<Secret>,
-    hosts: Option<String>,
-}
-
-impl MountedSecret {
-    /// Reads the keys that exist.
-    pub fn read(dir: &Path) -> Self {
-        let key = |name: &str| match fs::read_to_string(dir.join(name)) {
-            Ok(value) => Some(value),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => {
-                tracing::warn!(key = name, %error, "a key of the credentials Secret can't be read");
-                None
-            }
-        };
-        Self {
-            username: key("username").map(|value| Secret::new(&value)),
-            password: key("password").map(|value| Secret::new(&value)),
-            hosts: key("hosts"),
-        }
-    }
-
-    /// The credential for a host, or why there is none although the Secret holds one.
-    fn basic_for(&self, host: &str) -> Result<Option<Basic>, &'static str> {
-        let (Some(username), Some(password)) = (&self.username, &self.password) else {
-            return Ok(None);
-        };
-        let hosts = self.hosts.as_deref().map(parse_exact_hosts);
-        match hosts {
-            None => Err("user name and password of the Secret are not used: it has no key `hosts`"),
-            Some(Err(_)) => {
-                Err("user name and password of the Secret are not used: its key `hosts` is not a \
-                                 comma-separated list of exact hosts")
-            }
-            Some(Ok(hosts)) if hosts.iter().any(|named| named == host) => Ok(Some(Basic {
-                origin: "the Secret's user name and password",
-                username: username.clone(),
-                password: password.clone(),
-            })),
-            Some(Ok(_)) => Ok(None),
-        }
-    }
 }
 
 /// Gives one credential after the other for one repository.
@@ -171,7 +121,7 @@ impl<'a> Authenticator<'a> {
     /// Asks the platform for a token. That it has none, or can't be asked, leaves this run without.
     fn ask(&mut self, provider: &'static str) -> Option<Basic> {
         let endpoint = self.endpoint?;
-        match ask(self.client, endpoint, provider) {
+        match endpoint::ask(self.client, endpoint, provider) {
             Ok(Some(token)) => Some(of_token("a token from the platform", provider, token)),
             Ok(None) => {
                 self.tried.push("the platform, which has no token".to_owned());
@@ -229,37 +179,6 @@ fn candidates(
 fn of_token(origin: &'static str, provider: &str, token: Secret) -> Basic {
     let username = if provider == "github" { "x-access-token" } else { "oauth2" };
     Basic { origin, username: Secret::new(username), password: token }
-}
-
-/// The endpoint's answer; other fields are of no interest.
-#[derive(Deserialize)]
-struct TokenAnswer {
-    token: String,
-}
-
-/// The platform's endpoint is inside the cluster and mostly plain http; its own bearer token is meant
-/// for it, and goes nowhere else: no redirect is followed.
-fn ask(client: &Client, endpoint: &TokenEndpoint, provider: &str) -> Result<Option<Secret>, String> {
-    const MAX_ANSWER: u64 = 64 << 10;
-    let url = Url::parse(&format!("{}/{provider}", endpoint.base))
-        .map_err(|_| "BACKEND_API_URL is not a URL".to_owned())?;
-    let bearer = Secret::new(&format!("Bearer {}", endpoint.token.expose()));
-    let answer = client
-        .get(&url, &[("Authorization", bearer.expose()), ("Accept", "application/json")])
-        .map_err(|error| error.to_string())?;
-    match answer.status().as_u16() {
-        200 => {}
-        404 => return Ok(None),
-        status => return Err(format!("it answered {status}")),
-    }
-    let mut body = String::new();
-    let read = answer.into_body().into_reader().take(MAX_ANSWER).read_to_string(&mut body);
-    read.map_err(|error| text::foreign(&error.to_string()))?;
-    // What serde says could quote the answer, and with it the token.
-    let answer: TokenAnswer =
-        serde_json::from_str(&body).map_err(|_| "its answer is not the expected JSON".to_owned())?;
-    let token = Secret::new(&answer.token);
-    Ok((!token.is_empty()).then_some(token))
 }
 
 #[cfg(test)]

@@ -1,0 +1,76 @@
+//! Follows a session and its pod and tells each moment once, as it is seen.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use anyhow::bail;
+use futures::{StreamExt, stream};
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::watch_object;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use workflow_contract::names::runner_pod;
+
+use crate::session::Session;
+use crate::stage::Stage;
+
+use super::moments::Scene;
+use super::screen::Screen;
+
+/// How long the screen may stay as it is.
+const SILENCE: Duration = Duration::from_secs(5);
+/// How long an act may take.
+const LIMIT: Duration = Duration::from_mins(3);
+
+enum Change {
+    Session(Box<Option<Session>>),
+    Pod(Box<Option<Pod>>),
+}
+
+/// Tells what happens to `session` from `began` on, until `is_over` says so. `waiting_for` is what the screen says when
+/// nothing happens for a while.
+pub(super) async fn follow(
+    stage: &Stage,
+    session: &str,
+    began: Instant,
+    waiting_for: &str,
+    screen: &mut Screen<'_>,
+    is_over: impl Fn(&Scene) -> bool,
+) -> anyhow::Result<Scene> {
+    let sessions = watch_object(stage.sessions(), session).default_backoff();
+    let pods = watch_object(stage.pods(), &runner_pod(session)).default_backoff();
+    let mut changes = stream::select(
+        sessions.map(|seen| seen.map(|session| Change::Session(Box::new(session)))).boxed(),
+        pods.map(|seen| seen.map(|pod| Change::Pod(Box::new(pod)))).boxed(),
+    );
+    let mut progress = interval_at(Instant::now() + SILENCE, SILENCE);
+    progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut scene, mut told) = (Scene::default(), HashSet::new());
+    loop {
+        tokio::select! {
+            change = changes.next() => match change {
+                Some(Ok(Change::Session(session))) => scene.session = *session,
+                Some(Ok(Change::Pod(pod))) => scene.pod = *pod,
+                // The watch begins anew by itself.
+                Some(Err(_)) => continue,
+                None => bail!("the watch of session {session} ended"),
+            },
+            _ = progress.tick() => {
+                screen.at(began.elapsed(), &format!("… waiting for {waiting_for}"))?;
+                if began.elapsed() > LIMIT {
+                    bail!("waited {} s for {waiting_for}", LIMIT.as_secs());
+                }
+                continue;
+            }
+        }
+        for moment in scene.moments() {
+            if told.insert(moment.clone()) {
+                screen.at(began.elapsed(), &moment)?;
+                progress.reset();
+            }
+        }
+        if is_over(&scene) {
+            return Ok(scene);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What there is to tell about a session and its pod: pure, so that the story can be read in tests.
+
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
+use kube::ResourceExt;
+use workflow_contract::Termination;
+use workflow_contract::names::{INIT_CONTAINER, RUNNER_CONTAINER};
+
+use crate::session::{Session, SessionView};
+
+/// A session and its pod as they are seen at one moment.
+#[derive(Clone, Default)]
+pub(super) struct Scene {
+    pub(super) session: Option<Session>,
+    pub(super) pod: Option<Pod>,
+}
+
+impl Scene {
+    /// Everything that has come to pass, in the order in which it does. Each is a sentence; one that was told before
+    /// need not be told again.
+    pub(super) fn moments(&self) -> Vec<String> {
+        let mut moments = Vec::new();
+        if let Some(pod) = &self.pod {
+            moments.extend(pod_moments(pod));
+        }
+        if let Some(session) = &self.session {
+            moments.extend(session.workflow_reconciled().map(|condition| format!("condition {condition}")));
+            moments.extend(session.phase().map(|phase| format!("session is {phase:?}")));
+        }
+        moments
+    }
+
+    /// Whether the session's runner runs.
+    pub(super) fn runs(&self) -> bool {
+        self.pod
+            .as_ref()
+            .is_some_and(|pod| container(pod, RUNNER_CONTAINER).is_some_and(|state| state.running.is_some()))
+    }
+}
+
+fn pod_moments(pod: &Pod) -> Vec<String> {
+    let injected = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.init_containers.iter().flatten())
+        .any(|init| init.name == INIT_CONTAINER);
+    let with = if injected {
+        format!("with init container {INIT_CONTAINER}")
+    } else {
+        "as the operator made it".to_owned()
+    };
+    let mut moments = vec![format!("pod {} is created, {with}", pod.name_any())];
+    match container(pod, INIT_CONTAINER) {
+        Some(ContainerState { running: Some(_), .. }) => moments.push(format!("{INIT_CONTAINER} fetches")),
+        Some(ContainerState { terminated: Some(ended), .. }) => {
+            let sentence = Termination::parse(ended.message.as_deref().unwrap_or_default()).sentence;
+            moments.push(format!("{INIT_CONTAINER} ends with exit {}: {sentence}", ended.exit_code));
+        }
+        _ => (),
+    }
+    if container(pod, RUNNER_CONTAINER).is_some_and(|state| state.running.is_some()) {
+        moments.push("the runner runs".to_owned());
+    }
+    moments
+}
+
+fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerState> {
+    let status = pod.status.as_ref()?;
+    let all = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    let found: Option<&ContainerStatus> = all.into_iter().find(|container| container.name == name);
+    found?.state.as_ref()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::session::SessionBuilder;
+
+    fn pod(status: &Value) -> Pod {
+        let spec = json!({ "containers": [], "initContainers": [{ "name": INIT_CONTAINER }] });
+        serde_json::from_value(json!({ "metadata": { "name": "s-runner" }, "spec": spec, "status": status }))
+            .unwrap()
+    }
+
+    fn status(name: &str, state: &Value) -> Value {
+        json!({ "name": name, "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": state })
+    }
+
+    #[test]
+    fn tells_a_delivery() {
+        let ended = json!({ "terminated": { "exitCode": 0, "message": "delivered 0a1b\n{\"v\":1,\"reason\":\"Reconciled\"}" } });
+        let pod = pod(&json!({
+            "initContainerStatuses": [status(INIT_CONTAINER, &ended)],
+            "containerStatuses": [status(RUNNER_CONTAINER, &json!({ "running": {} }))],
+        }));
+        let mut session = SessionBuilder::new("s").build();
+        session.data["status"] = json!({
+            "phase": "Running",
+            "conditions": [{ "type": "WorkflowReconciled", "status": "True", "reason": "Reconciled", "message": "fine" }],
+        });
+        let scene = Scene { session: Some(session), pod: Some(pod) };
+        assert_eq!(
+            scene.moments(),
+            [
+                "pod s-runner is created, with init container init-workflow",
+                "init-workflow ends with exit 0: delivered 0a1b",
+                "the runner runs",
+                "condition WorkflowReconciled=True/Reconciled \"fine\"",
+                "session is Running",
+            ]
+        );
+        assert!(scene.runs());
+    }
+
+    #[test]
+    fn tells_nothing_of_nothing() {
+        assert!(Scene::default().moments().is_empty());
+        assert!(!Scene::default().runs());
+    }
+}

@@ -1,0 +1,143 @@
+//! Plays operator and kubelet by hand, where there is neither: sessions and pods come, change and go exactly when a
+//! test says so.
+
+use anyhow::Context;
+use jiff::{Timestamp, Unit};
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+use workflow_contract::names::{
+    APP_LABEL, APP_LABEL_VALUE, INIT_CONTAINER, INJECTOR, RUNNER_CONTAINER, SESSION_LABEL, STAMP_ANNOTATION,
+    runner_pod,
+};
+use workflow_contract::{Source, Stamp};
+
+use crate::cluster::Cluster;
+use crate::kubelet;
+use crate::namespace::TestNamespace;
+use crate::session::{self, Session};
+
+/// Image of the init container in pods made here; nothing ever pulls it.
+const IMAGE: &str = "workflow-tests/init-fetcher:none";
+
+/// Plays operator and kubelet in one namespace.
+#[derive(Clone)]
+pub struct Driver {
+    namespace: TestNamespace,
+}
+
+/// Registers a webhook without rules, so that sessions from now on are the injector's business.
+pub async fn register(client: Client) -> anyhow::Result<()> {
+    let registration: MutatingWebhookConfiguration =
+        serde_json::from_value(json!({ "metadata": { "name": INJECTOR }, "webhooks": [] }))?;
+    match Api::all(client).create(&PostParams::default(), &registration).await {
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+        made => made.map(drop).context("register the webhook"),
+    }
+}
+
+impl Driver {
+    /// A driver for this namespace.
+    pub fn new(namespace: TestNamespace) -> Self {
+        Self { namespace }
+    }
+
+    /// The cluster that it plays in.
+    pub fn cluster(&self) -> &Cluster {
+        &self.namespace.cluster
+    }
+
+    /// The namespace's sessions.
+    pub fn sessions(&self) -> Api<Session> {
+        session::api(self.namespace.cluster.client.clone(), &self.namespace.name)
+    }
+
+    /// The namespace's pods.
+    pub fn pods(&self) -> Api<Pod> {
+        self.namespace.api()
+    }
+
+    /// Creates a session as its user does.
+    pub async fn create(&self, session: Session) -> anyhow::Result<Session> {
+        self.sessions().create(&PostParams::default(), &session).await.context("create the session")
+    }
+
+    /// Does what the operator does up to phase Creating: startTime, the pod as admission leaves it, the phase.
+    pub async fn begin(&self, session: Session) -> anyhow::Result<Session> {
+        let session = self.create(session).await?;
+        let start = Timestamp::now().round(Unit::Second)?;
+        self.set_status(&session.name_any(), json!({ "phase": "Pending", "startTime": start })).await?;
+        self.create_pod(&session).await?;
+        self.set_status(&session.name_any(), json!({ "phase": "Creating" })).await
+    }
+
+    /// Changes fields of a session's status, each as a whole.
+    pub async fn set_status(&self, name: &str, status: Value) -> anyhow::Result<Session> {
+        let patch = Patch::Merge(json!({ "status": status }));
+        let patched = self.sessions().patch_status(name, &PatchParams::default(), &patch).await;
+        patched.with_context(|| format!("change the status of {name}"))
+    }
+
+    /// Creates the session's pod as admission leaves it.
+    pub async fn create_pod(&self, session: &Session) -> anyhow::Result<Pod> {
+        let pod = self.pods().create(&PostParams::default(), &serde_json::from_value(pod(session)?)?).await;
+        pod.with_context(|| format!("create the pod of {}", session.name_any()))
+    }
+
+    /// Puts the init container into this state, as the kubelet reports it.
+    pub async fn report(&self, session: &str, phase: &str, state: Value) -> anyhow::Result<()> {
+        let status = json!({ "phase": phase, "initContainerStatuses": [{
+            "name": INIT_CONTAINER, "image": IMAGE, "imageID": "", "ready": false, "restartCount": 0, "state": state,
+        }] });
+        let reported = kubelet::report(&self.pods(), &runner_pod(session), &status).await;
+        reported.map(drop).with_context(|| format!("report the state of {session}'s init container"))
+    }
+
+    /// Ends the init container with this code, reason and termination message.
+    pub async fn end(&self, session: &str, code: i32, reason: &str, message: &str) -> anyhow::Result<()> {
+        let now = Timestamp::now().round(Unit::Second)?;
+        let phase = if code == 0 { "Running" } else { "Failed" };
+        let state = json!({ "terminated": {
+            "exitCode": code, "reason": reason, "message": message, "startedAt": now, "finishedAt": now,
+        } });
+        self.report(session, phase, state).await
+    }
+
+    /// Deletes the session's pod at once, as the operator does when it has failed.
+    pub async fn delete_pod(&self, session: &str) -> anyhow::Result<()> {
+        let deleted =
+            self.pods().delete(&runner_pod(session), &DeleteParams::default().grace_period(0)).await;
+        deleted.map(drop).with_context(|| format!("delete the pod of {session}"))
+    }
+}
+
+/// The pod that the operator makes of a session, with what admission adds to it.
+fn pod(session: &Session) -> anyhow::Result<Value> {
+    let name = session.name_any();
+    let workflow = &session.data["spec"]["activeWorkflow"];
+    let text = |key: &str| workflow[key].as_str().unwrap_or_default();
+    let stamp = Stamp {
+        source: Source::new(text("gitUrl"), text("branch"), text("path")),
+        generation: session.metadata.generation.unwrap_or_default(),
+        session_uid: session.uid().unwrap_or_default(),
+        image: IMAGE.to_owned(),
+    };
+    Ok(json!({
+        "metadata": {
+            "name": runner_pod(&name),
+            "labels": { APP_LABEL: APP_LABEL_VALUE, SESSION_LABEL: name },
+            "annotations": { STAMP_ANNOTATION: stamp.to_annotation()? },
+            "ownerReferences": [{
+                "apiVersion": "vteam.ambient-code/v1alpha1", "kind": "AgenticSession", "name": name,
+                "uid": session.uid(), "controller": true,
+            }],
+        },
+        "spec": {
+            "restartPolicy": "Never",
+            "initContainers": [{ "name": INIT_CONTAINER, "image": IMAGE }],
+            "containers": [{ "name": RUNNER_CONTAINER, "image": IMAGE }],
+        },
+    }))
+}

@@ -1,0 +1,127 @@
+//! A replica's certificates, election and registration, with a webhook that allows everything, in the
+//! test's own process. Each call is a connection of its own, so that each call judges the certificate.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::http::header::CONNECTION;
+use axum::{Json, Router, routing};
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use kube::api::{Api, DeleteParams, PostParams};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use workflow_certs::{Lifetimes, Resolver, self_managed};
+use workflow_injector::server::{self, Phase};
+use workflow_injector::{cabundle, leader};
+use workflow_tests::namespace::TestNamespace;
+
+/// One replica; its tasks end when it is dropped, as if it were killed.
+pub struct Replica {
+    /// What it serves.
+    pub resolver: Arc<Resolver>,
+    /// Whether it leads.
+    pub leading: watch::Receiver<bool>,
+    /// Where the API server reaches it.
+    pub address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    election: JoinHandle<()>,
+    _phase: watch::Sender<Phase>,
+    _tasks: [JoinSet<()>; 2],
+}
+
+impl Replica {
+    /// Starts a replica for the registration that is called like the namespace.
+    pub async fn start(namespace: &TestNamespace, name: &str, lifetimes: Lifetimes) -> anyhow::Result<Self> {
+        // kube and the server take the process-wide provider; a second call changes nothing.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let client = namespace.cluster.client.clone();
+        let address: IpAddr = namespace.cluster.git_server_address()?;
+        let listener = TcpListener::bind((address, 0)).await?;
+        let (stop, stopped) = oneshot::channel();
+        let (leading, election) = leader::spawn(client.clone(), &namespace.name, name, async {
+            let _ = stopped.await;
+        });
+        let (in_place, held) = watch::channel(None);
+        let certificates = self_managed(
+            client.clone(),
+            &namespace.name,
+            vec![address.to_string()],
+            lifetimes,
+            leading.clone(),
+            held,
+        );
+        let mut tasks = JoinSet::new();
+        let (registration, owner) = (namespace.name.clone(), namespace.name.clone());
+        tasks.spawn(cabundle::run(
+            client,
+            registration,
+            owner,
+            leading.clone(),
+            certificates.bundle,
+            in_place,
+        ));
+        let (phase, phases) = watch::channel(Phase::Serving);
+        let tls = server::tls_config(certificates.resolver.clone())?;
+        let address = listener.local_addr()?;
+        tasks.spawn(server::serve(listener, Some(tls), allow(), phases));
+        Ok(Self {
+            resolver: certificates.resolver,
+            leading,
+            address,
+            stop,
+            election,
+            _phase: phase,
+            _tasks: [tasks, certificates.tasks],
+        })
+    }
+
+    /// Ends it the way SIGTERM does: the Lease is given back.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let _ = self.stop.send(());
+        Ok(self.election.await?)
+    }
+}
+
+fn allow() -> Router {
+    Router::new().route(
+        "/mutate",
+        routing::post(async |Json(review): Json<Value>| {
+            let response = json!({"uid": review["request"]["uid"], "allowed": true});
+            let review =
+                json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
+            ([(CONNECTION, "close")], Json(review))
+        }),
+    )
+}
+
+/// Registers these replicas, each as an entry of its own, for ConfigMaps of the namespace: every
+/// create calls all of them. The name is the namespace's.
+pub async fn register(namespace: &TestNamespace, replicas: &[&Replica]) -> anyhow::Result<()> {
+    let webhooks: Vec<Value> = replicas.iter().enumerate().map(|(index, replica)| json!({
+        "name": format!("replica-{index}.certs.test"),
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "failurePolicy": "Fail",
+        "timeoutSeconds": 5,
+        "clientConfig": {"url": format!("https://{}/mutate", replica.address)},
+        "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE"]}],
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace.name}},
+    })).collect();
+    let configuration: MutatingWebhookConfiguration =
+        serde_json::from_value(json!({"metadata": {"name": namespace.name}, "webhooks": webhooks}))?;
+    registrations(namespace).create(&PostParams::default(), &configuration).await?;
+    Ok(())
+}
+
+/// Removes the registration, which would outlive a namespace that nobody owns it by.
+pub async fn unregister(namespace: &TestNamespace) -> anyhow::Result<()> {
+    registrations(namespace).delete(&namespace.name, &DeleteParams::default()).await?;
+    Ok(())
+}
+
+/// The registrations of the cluster.
+pub fn registrations(namespace: &TestNamespace) -> Api<MutatingWebhookConfiguration> {
+    Api::all(namespace.cluster.client.clone())
+}

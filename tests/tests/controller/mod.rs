@@ -1,0 +1,177 @@
+//! What the tests of the status controller have in common: a driver, and replicas of the controller.
+
+// Each test binary uses its own part of it.
+#![allow(dead_code)]
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::bail;
+use futures::{StreamExt, TryStreamExt};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{Config, watcher};
+use kube::{Client, ResourceExt};
+use tokio::sync::{MutexGuard, watch};
+use workflow_contract::termination::Details;
+use workflow_contract::{Exit, Source, Termination};
+use workflow_injector::status::{self, Handle, Observe};
+use workflow_tests::api_server;
+use workflow_tests::driver::{self, Driver};
+use workflow_tests::namespace::TestNamespace;
+use workflow_tests::session::{Condition, Session, SessionBuilder, SessionView};
+use workflow_tests::wait::{self, PATIENCE};
+
+pub const URL: &str = "https://git.example/o/r.git";
+pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// An API server with a namespace in it, for one test.
+pub struct Stage {
+    pub client: Client,
+    pub driver: Driver,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// One replica of the controller.
+pub struct Replica {
+    handle: Handle,
+    leader: watch::Sender<bool>,
+    counted: Arc<Counted>,
+}
+
+#[derive(Default)]
+struct Counted {
+    written: AtomicUsize,
+    conflicts: AtomicUsize,
+}
+
+impl Observe for Counted {
+    fn wrote(&self, _: &str) {
+        self.written.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn conflict(&self) {
+        self.conflicts.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Stage {
+    pub async fn set(name: &str) -> anyhow::Result<Self> {
+        let (cluster, turn) = api_server::exclusive().await?;
+        let client = cluster.client.clone();
+        driver::register(client.clone()).await?;
+        let driver = Driver::new(TestNamespace::named(cluster, name).await?);
+        Ok(Self { client, driver, _turn: turn })
+    }
+
+    /// Installs the platform's CRD, should it have been taken away.
+    pub async fn platform_comes(&self) -> anyhow::Result<()> {
+        self.driver.cluster().ensure_crd().await
+    }
+
+    /// Starts a replica and waits until it has seen all that exists.
+    pub async fn replica(&self, leads: bool) -> anyhow::Result<Replica> {
+        let replica = self.new_replica(leads);
+        let mut horizon = replica.handle.horizon.clone();
+        tokio::time::timeout(PATIENCE, horizon.wait_for(|horizon| horizon.is_complete())).await??;
+        Ok(replica)
+    }
+
+    /// Starts a replica, which has seen nothing yet.
+    fn new_replica(&self, leads: bool) -> Replica {
+        let counted = Arc::new(Counted::default());
+        let (leader, leading) = watch::channel(leads);
+        let observe: Arc<dyn Observe> = Arc::<Counted>::clone(&counted);
+        let handle = status::spawn(self.client.clone(), leading, "test".to_owned(), observe);
+        Replica { handle, leader, counted }
+    }
+
+    /// Waits until the session's condition has this reason.
+    pub async fn reason(&self, session: &str, reason: &str) -> anyhow::Result<Condition> {
+        let what = format!("{session} to be {reason}");
+        let holds = |session: &Session| session.workflow_reconciled().is_some_and(|c| c.reason == reason);
+        let session = wait::until_exists(&self.driver.sessions(), session, &what, PATIENCE, holds).await?;
+        Ok(session.workflow_reconciled().unwrap_or_default())
+    }
+
+    /// Waits until `holds` is true of all these sessions.
+    pub async fn all(
+        &self,
+        mut names: HashSet<String>,
+        holds: impl Fn(&Session) -> bool,
+    ) -> anyhow::Result<()> {
+        let config = Config::default();
+        let mut sessions =
+            watcher(self.driver.sessions(), config).default_backoff().applied_objects().boxed();
+        let wait = async {
+            while !names.is_empty() {
+                if let Some(session) = sessions.try_next().await.unwrap_or_default()
+                    && holds(&session)
+                {
+                    names.remove(&session.name_any());
+                }
+            }
+        };
+        if tokio::time::timeout(PATIENCE, wait).await.is_err() {
+            let session = names.iter().next().cloned().unwrap_or_default();
+            let last = self.driver.sessions().get(&session).await?;
+            bail!("{} sessions are not as expected; one is {:?}", names.len(), last.data["status"]);
+        }
+        Ok(())
+    }
+
+    /// Waits until a session that was begun just now has its condition: whatever was to be written before is written.
+    pub async fn catch_up(&self, marker: &str) -> anyhow::Result<()> {
+        self.driver.begin(session(marker)).await?;
+        self.reason(marker, "Fetching").await.map(drop)
+    }
+}
+
+impl Replica {
+    /// Waits until it has seen every change to a pod up to now, where no init container runs: by showing it one that does.
+    pub async fn has_seen_what_came_before(&self, stage: &Stage) -> anyhow::Result<()> {
+        stage.driver.begin(session("marker")).await?;
+        let seen = async {
+            while self.handle.fetching() == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        Ok(tokio::time::timeout(PATIENCE, seen).await?)
+    }
+
+    pub fn lead(&self, leads: bool) {
+        self.leader.send_replace(leads);
+    }
+
+    pub fn written(&self) -> usize {
+        self.counted.written.load(Ordering::SeqCst)
+    }
+
+    pub fn conflicts(&self) -> usize {
+        self.counted.conflicts.load(Ordering::SeqCst)
+    }
+
+    /// Ends it as a crash does.
+    pub async fn kill(self) {
+        self.handle.shutdown().await;
+    }
+}
+
+/// A session that asks for a workflow.
+pub fn session(name: &str) -> Session {
+    SessionBuilder::new(name).workflow_path(URL, "main", "a").build()
+}
+
+/// The termination message of this outcome for the workflow of [`session`].
+pub fn message(exit: Exit, sentence: &str) -> String {
+    let source = Source::new(URL, "main", "a");
+    let details = Details {
+        url: Some(source.git_url),
+        reference: Some(source.branch),
+        path: Some(source.path),
+        commit: (exit == Exit::Reconciled).then(|| COMMIT.to_owned()),
+        ..Details::new(exit)
+    };
+    Termination { sentence: sentence.to_owned(), details: Some(details) }.render()
+}

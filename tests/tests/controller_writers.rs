@@ -1,0 +1,148 @@
+//! Several write the same status: the operator, and replicas of the controller that come and go.
+
+mod controller;
+
+use controller::{Stage, message, session};
+use futures::{TryStreamExt, stream};
+use kube::api::{Api, DeleteParams, PostParams};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use workflow_contract::Exit;
+use workflow_tests::session::{Session, SessionView};
+
+/// Reads, changes and PUTs the status as the operator does, until told to end; every third time it writes the condition
+/// that is not its own. Gives the number of its writes that were taken.
+async fn operator(sessions: Api<Session>, mut end: watch::Receiver<bool>) -> anyhow::Result<u64> {
+    let mut taken = 0;
+    let mut pace = tokio::time::interval(std::time::Duration::from_millis(10));
+    while !*end.borrow_and_update() {
+        pace.tick().await;
+        let mut session = sessions.get("s").await?;
+        session.data["status"]["beat"] = json!(taken + 1);
+        let conditions = session.data["status"]["conditions"].as_array_mut();
+        let mut conditions = conditions.map(std::mem::take).unwrap_or_default();
+        upsert(
+            &mut conditions,
+            json!({"type": "Beat", "status": "True", "message": (taken + 1).to_string()}),
+        );
+        upsert(&mut conditions, json!({"type": format!("Kind{}", taken % 7), "status": "True"}));
+        if taken % 3 == 2 {
+            let failed = json!({"type": "WorkflowReconciled", "status": "False", "reason": "UpdateFailed"});
+            upsert(&mut conditions, failed);
+        }
+        session.data["status"]["conditions"] = Value::Array(conditions);
+        match sessions.replace_status("s", &PostParams::default(), &session).await {
+            Ok(_) => taken += 1,
+            Err(kube::Error::Api(status)) if status.is_conflict() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(taken)
+}
+
+fn upsert(conditions: &mut Vec<Value>, fresh: Value) {
+    match conditions.iter_mut().find(|old| old["type"] == fresh["type"]) {
+        Some(old) => *old = fresh,
+        None => conditions.push(fresh),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_busy_operators_is_lost_and_the_truth_stands_when_it_rests() -> anyhow::Result<()> {
+    let stage = Stage::set("storm").await?;
+    let replica = stage.replica(true).await?;
+    let begun = stage.driver.begin(session("s")).await?;
+    let (end, ended) = watch::channel(false);
+    let storm = tokio::spawn(operator(stage.driver.sessions(), ended));
+    // Through the whole lives of pods, one after the other, until the storm was one.
+    let mut pods = 0;
+    loop {
+        pods += 1;
+        stage.reason("s", "Fetching").await?;
+        stage.driver.end("s", 0, "Completed", &message(Exit::Reconciled, "delivered")).await?;
+        stage.reason("s", "Reconciled").await?;
+        if stage.driver.sessions().get("s").await?.data["status"]["beat"].as_u64() > Some(100) {
+            break;
+        }
+        stage.driver.delete_pod("s").await?;
+        stage.driver.create_pod(&begun).await?;
+    }
+    end.send_replace(true);
+    let taken = storm.await??;
+    stage.reason("s", "Reconciled").await?;
+    let session = stage.driver.sessions().get("s").await?;
+    assert_eq!(session.data["status"]["beat"], json!(taken), "no write of the operator's was undone");
+    assert_eq!(session.condition("Beat").map(|beat| beat.message), Some(taken.to_string()));
+    let kinds: Vec<_> = session.conditions().into_iter().filter(|c| c.r#type.starts_with("Kind")).collect();
+    assert_eq!(kinds.len(), 7);
+    assert_eq!(session.start_time(), begun.start_time());
+    // Each change of the operator's may be put right once, on top of the writes that the pods themselves ask for.
+    let limit = usize::try_from(taken / 3)? + 2 * pods;
+    assert!(replica.written() <= limit, "{} writes, {limit} allowed", replica.written());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_wrote_the_next_leader_writes_though_the_pod_is_gone() -> anyhow::Result<()> {
+    let stage = Stage::set("no-leader").await?;
+    let (first, second) = (stage.replica(false).await?, stage.replica(false).await?);
+    for at in 0..20 {
+        let name = format!("s-{at}");
+        stage.driver.begin(session(&name)).await?;
+        stage.driver.end(&name, 40, "Error", &message(Exit::TooLarge, "too much")).await?;
+        stage.driver.delete_pod(&name).await?;
+    }
+    second.has_seen_what_came_before(&stage).await?;
+    assert_eq!((first.written(), second.written()), (0, 0), "nobody leads");
+    first.kill().await;
+    second.lead(true);
+    for at in 0..20 {
+        assert_eq!(stage.reason(&format!("s-{at}"), "TooLarge").await?.message, "too much");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outcomes_survive_a_lease_that_keeps_moving_and_leaders_that_are_killed() -> anyhow::Result<()> {
+    let stage = Stage::set("moving").await?;
+    let mut standby = stage.replica(false).await?;
+    let mut leader = stage.replica(true).await?;
+    for round in 0..10 {
+        let names: Vec<_> = (0..10).map(|at| format!("s-{round}-{at}")).collect();
+        stream::iter(names.iter().map(Ok))
+            .try_for_each_concurrent(4, |name| {
+                let driver = stage.driver.clone();
+                async move {
+                    driver.begin(session(name)).await?;
+                    driver.end(name, 21, "Error", &message(Exit::RepositoryNotFound, "none")).await?;
+                    driver.delete_pod(name).await
+                }
+            })
+            .await?;
+        // In the middle of its writes the leader goes; for a moment both may believe that they lead.
+        standby.lead(true);
+        leader.kill().await;
+        leader = standby;
+        standby = stage.replica(false).await?;
+        for name in names {
+            stage.reason(&name, "RepositoryNotFound").await?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_made_again_under_the_same_name_has_its_own_truth() -> anyhow::Result<()> {
+    let stage = Stage::set("again").await?;
+    let _replica = stage.replica(true).await?;
+    stage.driver.begin(session("s")).await?;
+    stage.driver.end("s", 22, "Error", &message(Exit::RefNotFound, "first")).await?;
+    stage.reason("s", "RefNotFound").await?;
+    stage.driver.sessions().delete("s", &DeleteParams::default()).await?;
+    stage.driver.delete_pod("s").await?;
+    stage.driver.begin(session("s")).await?;
+    assert_eq!(stage.reason("s", "Fetching").await?.status, "Unknown");
+    stage.driver.end("s", 0, "Completed", &message(Exit::Reconciled, "delivered")).await?;
+    stage.reason("s", "Reconciled").await?;
+    Ok(())
+}
