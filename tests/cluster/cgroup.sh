@@ -5,12 +5,11 @@
 cgroup_root=/sys/fs/cgroup
 cgroup_name=workflow-injector-node
 
-cgroup_version() {
-  case $(stat -f -c %T "$cgroup_root") in
-    cgroup2fs) echo 2 ;;
-    *) echo 1 ;;
-  esac
-}
+# Asked before anything else is mounted there.
+case $(stat -f -c %T "$cgroup_root") in
+  cgroup2fs) cgroup_version=2 ;;
+  *) cgroup_version=1 ;;
+esac
 
 # Prints a line "CONTROLLERS PATH" for each v1 hierarchy that this process is in.
 v1_hierarchies() {
@@ -33,7 +32,7 @@ cgroup_pids() {
 # v2: at the top, since a cgroup with processes of its own can't hand controllers down.
 cgroup_create() {
   local controllers own parent
-  if [ "$(cgroup_version)" = 2 ]; then
+  if [ "$cgroup_version" = 2 ]; then
     mkdir -p "$cgroup_root/$cgroup_name/init"
     for own in cpu cpuset memory pids io; do
       echo "+$own" >"$cgroup_root/cgroup.subtree_control" || true
@@ -58,7 +57,7 @@ cgroup_create() {
 # down to the pods and so may hold no process, but for the moment in which its namespace is made.
 cgroup_enter() {
   local dir leaf=
-  [ "$(cgroup_version)" = 2 ] && [ "${2:-}" != top ] && leaf=/init
+  [ "$cgroup_version" = 2 ] && [ "${2:-}" != top ] && leaf=/init
   while read -r dir; do
     echo "$1" >"$dir$leaf/cgroup.procs"
   done < <(cgroup_dirs)
@@ -67,7 +66,7 @@ cgroup_enter() {
 # Inside the node: its cgroups as the only ones there are, where the kubelet and runc look for them.
 cgroup_mount() {
   local controllers _ mountpoint
-  if [ "$(cgroup_version)" = 2 ]; then
+  if [ "$cgroup_version" = 2 ]; then
     mount -t cgroup2 cgroup2 "$cgroup_root"
     return
   fi

@@ -9,16 +9,27 @@ image_buildah() {
   TMPDIR=$image_store buildah --storage-driver vfs --root "$image_store/root" --runroot "$image_store/run" "$@"
 }
 
-# image_archive TARGET BINARY NAME FILE: builds the Containerfile's TARGET around BINARY, as NAME, into FILE.
-image_archive() {
-  local target=$1 binary=$2 name=$3 file=$4 made_cache=
-  # Where buildah notes what it has pushed; it takes no other place for that.
-  [ -e /var/lib/containers ] || made_cache=1
+# One store at a time; what is in it was left by a build that was interrupted.
+image_store_open() {
   mkdir -p "$image_dir"
   exec 7>"$image_dir/lock"
   flock 7
   rm -rf "$image_store"
   mkdir -p "$image_store/context"
+  # Where buildah notes what it has pushed; it takes no other place for that.
+  image_notes=
+  [ -e /var/lib/containers ] || image_notes=/var/lib/containers
+}
+
+image_store_close() {
+  rm -rf "$image_store" ${image_notes:+"$image_notes"}
+  exec 7>&-
+}
+
+# image_archive TARGET BINARY NAME FILE: builds the Containerfile's TARGET around BINARY, as NAME, into FILE.
+image_archive() {
+  local target=$1 binary=$2 name=$3 file=$4
+  image_store_open
   cp -L "$binary" "$image_store/context/$target"
   {
     image_buildah bud --isolation chroot --layers=false --cni-config-dir "$image_store/cni" \
@@ -28,9 +39,7 @@ image_archive() {
     tail -n 20 "$image_dir/$target.log" >&2
     die "the image $name was not built; the whole output: $image_dir/$target.log"
   }
-  rm -rf "$image_store"
-  [ -z "$made_cache" ] || rm -rf /var/lib/containers
-  exec 7>&-
+  image_store_close
 }
 
 # image_load FILE: gives an archive to the node's container runtime.
@@ -41,8 +50,8 @@ image_load() {
 # image_push FILE NAME: gives an archive to the registry that NAME begins with.
 image_push() {
   local image
-  mkdir -p "$image_store"
+  image_store_open
   { image=$(image_buildah pull --quiet "oci-archive:$1") && image_buildah push --quiet "$image" "docker://$2"; } ||
     die "$2 could not be pushed: is the registry right, and are you logged in (buildah login)?"
-  rm -rf "$image_store"
+  image_store_close
 }
