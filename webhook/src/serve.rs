@@ -50,7 +50,7 @@ async fn serve(args: Serve) -> anyhow::Result<ExitCode> {
     let config = watch_config(&config, &metrics, &mut tasks)?;
     // kube's TLS takes the process-wide provider; a second call in one process changes nothing.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let client = kube::Client::try_default().await.context("failed to find a cluster to talk to")?;
+    let client = client().await.context("failed to find a cluster to talk to")?;
 
     let (phase, phases) = watch::channel(Phase::Serving);
     let identity = Identity::from_environment();
@@ -105,6 +105,7 @@ fn watch_config(
 fn ops(metrics: &Arc<Metrics>, replica: &Replica, phases: &watch::Receiver<Phase>) -> Ops {
     let (ready, expiry) = (Arc::clone(&replica.resolver), Arc::clone(&replica.resolver));
     let (phases, horizon) = (phases.clone(), replica.status.horizon.clone());
+    let fetching = replica.status.fetching_gauge();
     Ops::new(Arc::clone(metrics))
         .ready_when(move || (*phases.borrow() != Phase::Serving).then(|| "draining".to_owned()))
         .ready_when(move || match ready.serving(Timestamp::now()) {
@@ -117,7 +118,16 @@ fn ops(metrics: &Arc<Metrics>, replica: &Replica, phases: &watch::Receiver<Phase
         })
         .before_metrics(move |metrics| {
             metrics.certificate_expires(expiry.facts().map(|facts| facts.not_after));
+            metrics.fetching(fetching());
         })
+}
+
+/// A client that tries nothing again by itself: a look-up for admission has two seconds, and watches,
+/// writes and the election have pauses of their own, which end when the leader changes.
+async fn client() -> anyhow::Result<kube::Client> {
+    let mut config = kube::Config::infer().await?;
+    config.default_retry = false;
+    Ok(kube::Client::try_from(config)?)
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
