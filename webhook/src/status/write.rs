@@ -270,9 +270,8 @@ impl Writer {
     /// Creates the Event that is owed to the session, if one is. What the API server refuses for good,
     /// as it does in a namespace that is being deleted, is not tried again.
     async fn tell(&self, uid: &str) -> Result<(), WriteError> {
-        let Some(event) = self.with_untold(|all| all.remove(uid)).filter(|_| self.leads()) else {
-            return Ok(());
-        };
+        // Whether it still leads does not matter: the next leader may not know of a write this late.
+        let Some(event) = self.with_untold(|all| all.remove(uid)) else { return Ok(()) };
         let events: Api<Event> =
             Api::namespaced(self.client.clone(), event.metadata.namespace.as_deref().unwrap_or_default());
         match call("create the Event", events.create(&PostParams::default(), &event)).await {
