@@ -56,6 +56,11 @@ impl Driver {
         &self.namespace.cluster
     }
 
+    /// The namespace that it plays in.
+    pub fn namespace(&self) -> &TestNamespace {
+        &self.namespace
+    }
+
     /// The namespace's sessions.
     pub fn sessions(&self) -> Api<Session> {
         session::api(self.namespace.cluster.client.clone(), &self.namespace.name)
@@ -109,6 +114,16 @@ impl Driver {
         }] });
         let reported = kubelet::report(&self.pods(), &runner_pod(session), &status).await;
         reported.map(drop).with_context(|| format!("report the state of {session}'s init container"))
+    }
+
+    /// Does what the operator does when the session's pod failed: phase and a note, after which it deletes the pod.
+    pub async fn note_failure(&self, name: &str, note: &str) -> anyhow::Result<()> {
+        let session = self.sessions().get(name).await?;
+        let mut conditions = session.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions
+            .push(json!({ "type": "Ready", "status": "False", "reason": "PodFailed", "message": note }));
+        self.set_status(name, json!({ "phase": "Failed", "conditions": conditions })).await?;
+        self.delete_pod(name).await
     }
 
     /// Ends the init container with this code, reason and termination message.

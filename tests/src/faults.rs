@@ -1,8 +1,7 @@
 //! Faults between a client and the API server, at the client's own wire: connections that break, watches that expire,
 //! answers that never come. What is not asked for passes unchanged.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -26,10 +25,10 @@ pub struct Faults {
 struct Shared {
     /// Watches are cut off, and new ones refused, while this holds.
     blind: watch::Sender<bool>,
-    /// Watches that are still to be told that they expired.
-    expired: AtomicUsize,
+    /// Resources whose next watch is to be told that it expired.
+    expired: Mutex<Vec<&'static str>>,
     /// What happens to the next PUT of a status.
-    put: std::sync::Mutex<Option<Put>>,
+    put: Mutex<Option<Put>>,
     /// A PUT has come to where it was to be held.
     held: Notify,
     /// One that was held may go on.
@@ -50,8 +49,8 @@ impl Faults {
     pub fn client(config: Config) -> anyhow::Result<(Client, Self)> {
         let shared = Shared {
             blind: watch::Sender::new(false),
-            expired: AtomicUsize::new(0),
-            put: std::sync::Mutex::new(None),
+            expired: Mutex::default(),
+            put: Mutex::default(),
             held: Notify::new(),
             released: Notify::new(),
         };
@@ -65,14 +64,14 @@ impl Faults {
         self.shared.blind.send_replace(blind);
     }
 
-    /// Tells this many of the next watches that what they ask for has expired (410), as the API server does.
-    pub fn expire(&self, watches: usize) {
-        self.shared.expired.store(watches, Ordering::SeqCst);
+    /// Tells the next watch of each of these resources that what it asks for has expired (410), as the API server does.
+    pub fn expire(&self, resources: &[&'static str]) {
+        lock(&self.shared.expired).extend(resources);
     }
 
-    /// How many watches are still to be told.
-    pub fn to_expire(&self) -> usize {
-        self.shared.expired.load(Ordering::SeqCst)
+    /// Whether all that were to be told have been told.
+    pub fn all_expired(&self) -> bool {
+        lock(&self.shared.expired).is_empty()
     }
 
     /// Holds the next PUT of a status.
@@ -92,9 +91,10 @@ impl Faults {
 }
 
 impl Shared {
-    fn expires(&self) -> bool {
-        let less = |left: usize| left.checked_sub(1);
-        self.expired.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok()
+    fn expires(&self, path: &str) -> bool {
+        let mut expired = lock(&self.expired);
+        let found = expired.iter().position(|resource| path.ends_with(&format!("/{resource}")));
+        found.map(|found| expired.swap_remove(found)).is_some()
     }
 
     async fn hold(&self) {
@@ -103,8 +103,8 @@ impl Shared {
     }
 }
 
-fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<S> Layer<S> for Faults {
@@ -147,7 +147,7 @@ where
             ))
             .boxed();
         }
-        if is_watch && shared.expires() {
+        if is_watch && shared.expires(request.uri().path()) {
             let event = json!({ "type": "ERROR", "object": status(410, "Expired") });
             return future::ready(answer(StatusCode::OK, &event)).boxed();
         }
