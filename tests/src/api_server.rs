@@ -6,9 +6,9 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -17,52 +17,134 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::json;
 use tokio::sync::{Mutex, MutexGuard};
+use workflow_contract::names::INJECTOR;
 
 use crate::cluster::{Cluster, checkout};
 
 /// How long it may take until it is ready, on a machine with other work to do.
 const PATIENCE: Duration = Duration::from_mins(2);
-/// The one user's token; the server listens on loopback only.
-const TOKEN: &str = "admin";
+/// The administrator's token; the server listens on loopback only.
+const ADMIN: &str = "admin";
+/// The token of the injector's own account, which has the rights that are given to that account.
+const INJECTOR_TOKEN: &str = "injector";
 
-static SERVER: OnceLock<Result<String, String>> = OnceLock::new();
+static SERVER: OnceLock<Result<ApiServer, String>> = OnceLock::new();
 static TURN: Mutex<()> = Mutex::const_new(());
+
+/// The process's API server.
+pub struct ApiServer {
+    secure: u16,
+    state: PathBuf,
+    /// Answered when the server was ended and another started in its place.
+    restarts: std::sync::Mutex<Sender<Sender<anyhow::Result<()>>>>,
+}
 
 /// The process's API server, for one test at a time: as long as the guard lives.
 pub async fn exclusive() -> anyhow::Result<(Cluster, MutexGuard<'static, ()>)> {
     let turn = TURN.lock().await;
-    let kubeconfig =
-        tokio::task::block_in_place(|| SERVER.get_or_init(|| start().map_err(|e| format!("{e:#}"))));
-    let kubeconfig = kubeconfig.as_ref().map_err(|error| anyhow::anyhow!("no API server: {error}"))?;
-    let kubeconfig = Kubeconfig::from_yaml(kubeconfig)?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    let server = server()?;
+    let config = server.config().await?;
     ready(Client::try_from(config.clone())?).await?;
     Ok((Cluster::at(config, true).await?, turn))
 }
 
-/// Starts the server and gives the kubeconfig that leads to it.
-fn start() -> anyhow::Result<String> {
-    let (started, outcome) = mpsc::channel();
-    // The programs are ended when this thread ends, so it lasts as long as the process.
-    thread::Builder::new().name("api-server".to_owned()).spawn(move || run(&started))?;
-    outcome.recv().context("the API server's thread ended")?
+/// The process's API server, which is started with the first call.
+pub fn server() -> anyhow::Result<&'static ApiServer> {
+    let server = tokio::task::block_in_place(|| SERVER.get_or_init(|| start().map_err(|e| format!("{e:#}"))));
+    server.as_ref().map_err(|error| anyhow::anyhow!("no API server: {error}"))
 }
 
-fn run(started: &Sender<anyhow::Result<String>>) {
-    // A receiver that is gone belongs to a process that ends.
-    let _ = started.send(launch());
+impl ApiServer {
+    /// Leads there as administrator.
+    pub async fn config(&self) -> anyhow::Result<Config> {
+        let kubeconfig = Kubeconfig::from_yaml(&self.kubeconfig(ADMIN))?;
+        Ok(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
+    }
+
+    /// Writes the kubeconfig of the injector's own account and gives its path.
+    pub fn injectors_kubeconfig(&self) -> anyhow::Result<PathBuf> {
+        let path = self.state.join("injector.kubeconfig");
+        fs::write(&path, self.kubeconfig(INJECTOR_TOKEN))?;
+        Ok(path)
+    }
+
+    /// Every request of the injector's own account, one JSON object a line.
+    pub fn audit_log(&self) -> PathBuf {
+        self.state.join("audit.log")
+    }
+
+    /// Kills the API server and starts another in its place, over the same etcd.
+    pub async fn restart(&self) -> anyhow::Result<()> {
+        let (done, outcome) = mpsc::channel();
+        self.restarts.lock().map_err(|_| anyhow::anyhow!("a restart failed before"))?.send(done)?;
+        tokio::task::block_in_place(|| outcome.recv()).context("the API server's thread ended")??;
+        ready(Client::try_from(self.config().await?)?).await
+    }
+
+    fn kubeconfig(&self, token: &str) -> String {
+        let server = format!("https://127.0.0.1:{}", self.secure);
+        json!({
+            "current-context": "test",
+            "clusters": [{ "name": "test", "cluster": { "server": server, "insecure-skip-tls-verify": true } }],
+            "users": [{ "name": "test", "user": { "token": token } }],
+            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test" } }],
+        })
+        .to_string()
+    }
+}
+
+/// Starts the server.
+fn start() -> anyhow::Result<ApiServer> {
+    let (started, outcome) = mpsc::channel();
+    let (restarts, orders) = mpsc::channel();
+    // The programs are ended when this thread ends, so it lasts as long as the process.
+    thread::Builder::new().name("api-server".to_owned()).spawn(move || run(&started, &orders))?;
+    let (secure, state) = outcome.recv().context("the API server's thread ended")??;
+    Ok(ApiServer { secure, state, restarts: std::sync::Mutex::new(restarts) })
+}
+
+/// What [`ApiServer`] is told of a server that was started: its port and its folder.
+type Started = (u16, PathBuf);
+
+fn run(started: &Sender<anyhow::Result<Started>>, orders: &Receiver<Sender<anyhow::Result<()>>>) {
+    let (mut server, flags, state) = match launch() {
+        Ok((server, flags, secure, state)) => {
+            // A receiver that is gone belongs to a process that ends.
+            let _ = started.send(Ok((secure, state.clone())));
+            (server, flags, state)
+        }
+        Err(error) => return drop(started.send(Err(error))),
+    };
+    for done in orders {
+        let ended = server.kill().and_then(|()| server.wait());
+        let again = ended.map_err(anyhow::Error::from).and_then(|_| spawn("kube-apiserver", &flags, &state));
+        let _ = done.send(again.map(|next| server = next));
+    }
     loop {
         thread::park();
     }
 }
 
-fn launch() -> anyhow::Result<String> {
+/// A program's flags, with their values.
+type Flags = Vec<(&'static str, String)>;
+
+fn launch() -> anyhow::Result<(Child, Flags, u16, PathBuf)> {
     let state = state()?;
     let path = |name: &str| state.join(name).display().to_string();
     let key = rcgen::KeyPair::generate()?;
     fs::write(state.join("service-account.key"), key.serialize_pem())?;
     fs::write(state.join("service-account.pub"), key.public_key_pem())?;
-    fs::write(state.join("tokens.csv"), format!("{TOKEN},admin,1,system:masters\n"))?;
+    let injector = format!("system:serviceaccount:{INJECTOR}:{INJECTOR}");
+    let tokens =
+        format!("{ADMIN},admin,1,system:masters\n{INJECTOR_TOKEN},{injector},2,system:serviceaccounts\n");
+    fs::write(state.join("tokens.csv"), tokens)?;
+    let audited = json!({
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived", "ResponseStarted"],
+        "rules": [{ "level": "Metadata", "users": [injector] }, { "level": "None" }],
+    });
+    fs::write(state.join("audit.json"), audited.to_string())?;
 
     let [client, peer, secure] = ports()?;
     let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
@@ -74,8 +156,10 @@ fn launch() -> anyhow::Result<String> {
         ("--initial-advertise-peer-urls", peer.clone()),
         ("--initial-cluster", format!("default={peer}")),
         ("--unsafe-no-fsync", "true".to_owned()),
+        // A benchmark writes each of 10,000 pods several times over.
+        ("--quota-backend-bytes", (6_u64 << 30).to_string()),
     ];
-    let server = [
+    let server = vec![
         ("--etcd-servers", client),
         ("--bind-address", "127.0.0.1".to_owned()),
         ("--secure-port", secure.to_string()),
@@ -88,25 +172,20 @@ fn launch() -> anyhow::Result<String> {
         ("--service-cluster-ip-range", "10.96.0.0/16".to_owned()),
         ("--endpoint-reconciler-type", "none".to_owned()),
         ("--disable-admission-plugins", "ServiceAccount".to_owned()),
+        ("--audit-policy-file", path("audit.json")),
+        ("--audit-log-path", path("audit.log")),
     ];
     spawn("etcd", &etcd, &state)?;
-    spawn("kube-apiserver", &server, &state)?;
-    let cluster =
-        json!({ "server": format!("https://127.0.0.1:{secure}"), "insecure-skip-tls-verify": true });
-    let kubeconfig = json!({
-        "current-context": "test",
-        "clusters": [{ "name": "test", "cluster": cluster }],
-        "users": [{ "name": "test", "user": { "token": TOKEN } }],
-        "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test" } }],
-    });
-    Ok(kubeconfig.to_string())
+    let child = spawn("kube-apiserver", &server, &state)?;
+    Ok((child, server, secure, state))
 }
 
 /// Starts a program that the kernel ends together with this thread.
-fn spawn(program: &str, flags: &[(&str, String)], state: &Path) -> anyhow::Result<()> {
+fn spawn(program: &str, flags: &[(&str, String)], state: &Path) -> anyhow::Result<Child> {
     let binary = checkout().join("target/cluster/bin").join(program);
     ensure!(binary.exists(), "{} is missing: run tests/cluster/build-tools", binary.display());
-    let log = fs::File::create(state.join(format!("{program}.log")))?;
+    let log = state.join(format!("{program}.log"));
+    let log = fs::File::options().create(true).append(true).open(log)?;
     Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "--"])
         .arg(&binary)
@@ -115,8 +194,7 @@ fn spawn(program: &str, flags: &[(&str, String)], state: &Path) -> anyhow::Resul
         .stdout(log.try_clone()?)
         .stderr(log)
         .spawn()
-        .with_context(|| format!("{program} could not be started"))?;
-    Ok(())
+        .with_context(|| format!("{program} could not be started"))
 }
 
 /// A folder for this process's server; those of processes that are gone are removed.

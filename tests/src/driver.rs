@@ -8,16 +8,14 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
-use workflow_contract::names::{
-    APP_LABEL, APP_LABEL_VALUE, INIT_CONTAINER, INJECTOR, RUNNER_CONTAINER, SESSION_LABEL, STAMP_ANNOTATION,
-    runner_pod,
-};
+use workflow_contract::names::{INIT_CONTAINER, INJECTOR, STAMP_ANNOTATION, runner_pod};
 use workflow_contract::{Source, Stamp};
 
 use crate::cluster::Cluster;
-use crate::kubelet;
 use crate::namespace::TestNamespace;
+use crate::operator::Settings;
 use crate::session::{self, Session};
+use crate::{kubelet, operator};
 
 /// Image of the init container in pods made here; nothing ever pulls it.
 const IMAGE: &str = "workflow-tests/init-fetcher:none";
@@ -38,6 +36,15 @@ pub async fn register(client: Client) -> anyhow::Result<()> {
     }
 }
 
+/// Takes the registration away.
+pub async fn unregister(client: Client) -> anyhow::Result<()> {
+    let registrations: Api<MutatingWebhookConfiguration> = Api::all(client);
+    match registrations.delete(INJECTOR, &DeleteParams::default()).await {
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        gone => gone.map(drop).context("unregister the webhook"),
+    }
+}
+
 impl Driver {
     /// A driver for this namespace.
     pub fn new(namespace: TestNamespace) -> Self {
@@ -47,6 +54,11 @@ impl Driver {
     /// The cluster that it plays in.
     pub fn cluster(&self) -> &Cluster {
         &self.namespace.cluster
+    }
+
+    /// The namespace that it plays in.
+    pub fn namespace(&self) -> &TestNamespace {
+        &self.namespace
     }
 
     /// The namespace's sessions.
@@ -82,7 +94,16 @@ impl Driver {
 
     /// Creates the session's pod as admission leaves it.
     pub async fn create_pod(&self, session: &Session) -> anyhow::Result<Pod> {
-        let pod = self.pods().create(&PostParams::default(), &serde_json::from_value(pod(session)?)?).await;
+        self.create_this_pod(session, injected_pod(session)?).await
+    }
+
+    /// Creates the session's pod as the operator makes it, past admission.
+    pub async fn create_bare_pod(&self, session: &Session) -> anyhow::Result<Pod> {
+        self.create_this_pod(session, operator::session_pod(session, &Settings::new(IMAGE))).await
+    }
+
+    async fn create_this_pod(&self, session: &Session, pod: Value) -> anyhow::Result<Pod> {
+        let pod = self.pods().create(&PostParams::default(), &serde_json::from_value(pod)?).await;
         pod.with_context(|| format!("create the pod of {}", session.name_any()))
     }
 
@@ -93,6 +114,16 @@ impl Driver {
         }] });
         let reported = kubelet::report(&self.pods(), &runner_pod(session), &status).await;
         reported.map(drop).with_context(|| format!("report the state of {session}'s init container"))
+    }
+
+    /// Does what the operator does when the session's pod failed: phase and a note, after which it deletes the pod.
+    pub async fn note_failure(&self, name: &str, note: &str) -> anyhow::Result<()> {
+        let session = self.sessions().get(name).await?;
+        let mut conditions = session.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions
+            .push(json!({ "type": "Ready", "status": "False", "reason": "PodFailed", "message": note }));
+        self.set_status(name, json!({ "phase": "Failed", "conditions": conditions })).await?;
+        self.delete_pod(name).await
     }
 
     /// Ends the init container with this code, reason and termination message.
@@ -114,8 +145,14 @@ impl Driver {
 }
 
 /// The pod that the operator makes of a session, with what admission adds to it.
-fn pod(session: &Session) -> anyhow::Result<Value> {
-    let name = session.name_any();
+pub fn injected_pod(session: &Session) -> anyhow::Result<Value> {
+    let mut pod = operator::session_pod(session, &Settings::new(IMAGE));
+    inject(session, &mut pod)?;
+    Ok(pod)
+}
+
+/// Adds to the session's pod what admission adds, as far as the status controller looks at it.
+pub fn inject(session: &Session, pod: &mut Value) -> anyhow::Result<()> {
     let workflow = &session.data["spec"]["activeWorkflow"];
     let text = |key: &str| workflow[key].as_str().unwrap_or_default();
     let stamp = Stamp {
@@ -124,20 +161,8 @@ fn pod(session: &Session) -> anyhow::Result<Value> {
         session_uid: session.uid().unwrap_or_default(),
         image: IMAGE.to_owned(),
     };
-    Ok(json!({
-        "metadata": {
-            "name": runner_pod(&name),
-            "labels": { APP_LABEL: APP_LABEL_VALUE, SESSION_LABEL: name },
-            "annotations": { STAMP_ANNOTATION: stamp.to_annotation()? },
-            "ownerReferences": [{
-                "apiVersion": "vteam.ambient-code/v1alpha1", "kind": "AgenticSession", "name": name,
-                "uid": session.uid(), "controller": true,
-            }],
-        },
-        "spec": {
-            "restartPolicy": "Never",
-            "initContainers": [{ "name": INIT_CONTAINER, "image": IMAGE }],
-            "containers": [{ "name": RUNNER_CONTAINER, "image": IMAGE }],
-        },
-    }))
+    pod["metadata"]["annotations"] = json!({ STAMP_ANNOTATION: stamp.to_annotation()? });
+    let init = pod["spec"]["initContainers"].as_array_mut().context("a session pod has init containers")?;
+    init.push(json!({ "name": INIT_CONTAINER, "image": IMAGE }));
+    Ok(())
 }

@@ -13,12 +13,14 @@
 //! know how the injector does its work: it is judged by what the platform and the runner see.
 
 pub mod api_server;
+pub mod bench_status;
 pub mod cluster;
 pub mod delivered;
 pub mod demo;
 pub mod desk;
 pub mod driver;
 mod dump;
+pub mod faults;
 pub mod images;
 pub mod kubelet;
 pub mod namespace;

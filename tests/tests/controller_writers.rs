@@ -83,6 +83,26 @@ async fn nothing_of_a_busy_operators_is_lost_and_the_truth_stands_when_it_rests(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_fights_back_gets_one_write_for_each_of_its_own() -> anyhow::Result<()> {
+    const BLOWS: usize = 20;
+    let stage = Stage::set("fight").await?;
+    let replica = stage.replica(true).await?;
+    stage.driver.begin(session("s")).await?;
+    stage.reason("s", "Fetching").await?;
+    stage.driver.end("s", 0, "Completed", &message(Exit::Reconciled, "delivered")).await?;
+    for _ in 0..BLOWS {
+        stage.reason("s", "Reconciled").await?;
+        let theirs = json!([{"type": "WorkflowReconciled", "status": "False", "reason": "UpdateFailed"}]);
+        stage.driver.set_status("s", json!({"conditions": theirs})).await?;
+    }
+    stage.reason("s", "Reconciled").await?;
+    stage.catch_up("marker").await?;
+    assert_eq!(replica.written(), 2 + BLOWS + 1, "the pod's two, one for each blow, and the marker");
+    assert_eq!(stage.until_told("s", "WorkflowDelivered").await?, ["WorkflowDelivered"], "told once");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_wrote_the_next_leader_writes_though_the_pod_is_gone() -> anyhow::Result<()> {
     let stage = Stage::set("no-leader").await?;
     let (first, second) = (stage.replica(false).await?, stage.replica(false).await?);

@@ -27,6 +27,11 @@ struct Outcome {
     reason: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Watched {
+    resource: &'static str,
+}
+
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -34,6 +39,10 @@ pub struct Metrics {
     decisions: Family<Decision, Counter>,
     duration: Histogram,
     outcomes: Family<Outcome, Counter>,
+    conflicts: Counter,
+    write_failures: Counter,
+    watch_failures: Family<Watched, Counter>,
+    fetching: Gauge,
     certificate_expiry: Gauge,
     config_current: Gauge,
 }
@@ -54,6 +63,26 @@ impl Default for Metrics {
         );
         let outcomes = Family::default();
         registry.register("status_outcomes", "Conditions written, by reason", outcomes.clone());
+        let conflicts = Counter::default();
+        registry.register(
+            "status_conflicts",
+            "Writes of a status that met somebody else's and started over",
+            conflicts.clone(),
+        );
+        let write_failures = Counter::default();
+        registry.register(
+            "status_write_failures",
+            "Writes of a status or Event that failed; what can pass is tried again",
+            write_failures.clone(),
+        );
+        let watch_failures = Family::default();
+        registry.register(
+            "watch_failures",
+            "Watches that broke and were taken up again, by resource",
+            watch_failures.clone(),
+        );
+        let fetching = Gauge::default();
+        registry.register("fetching", "Init containers waiting or running", fetching.clone());
         let certificate_expiry = Gauge::default();
         registry.register_with_unit(
             "certificate_expiry_timestamp",
@@ -68,7 +97,18 @@ impl Default for Metrics {
             "1 while the config file as it is now is used, 0 while it is broken and an older one is",
             config_current.clone(),
         );
-        Self { registry, decisions, duration, outcomes, certificate_expiry, config_current }
+        Self {
+            registry,
+            decisions,
+            duration,
+            outcomes,
+            conflicts,
+            write_failures,
+            watch_failures,
+            fetching,
+            certificate_expiry,
+            config_current,
+        }
     }
 }
 
@@ -82,6 +122,26 @@ impl Metrics {
     /// Counts a condition that was written with this reason.
     pub fn outcome(&self, reason: &str) {
         self.outcomes.get_or_create(&Outcome { reason: reason.to_owned() }).inc();
+    }
+
+    /// Counts a write of a status that met somebody else's.
+    pub fn status_conflict(&self) {
+        self.conflicts.inc();
+    }
+
+    /// Counts a write of a status, or of its Event, that failed.
+    pub fn status_write_failed(&self) {
+        self.write_failures.inc();
+    }
+
+    /// Counts a watch that broke.
+    pub fn watch_failed(&self, resource: &'static str) {
+        self.watch_failures.get_or_create(&Watched { resource }).inc();
+    }
+
+    /// Records how many init containers are waiting or running.
+    pub fn fetching(&self, count: usize) {
+        self.fetching.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// Records when the served certificate expires.
@@ -119,12 +179,20 @@ mod tests {
         metrics.outcome("Reconciled");
         metrics.certificate_expires(Some(Timestamp::from_second(1_700_000_000).unwrap()));
         metrics.config_is_current(false);
+        metrics.status_conflict();
+        metrics.status_write_failed();
+        metrics.watch_failed("pods");
+        metrics.fetching(3);
         let text = metrics.encode().unwrap();
         for line in [
             r#"workflow_injector_admission_decisions_total{outcome="injected"} 1"#,
             "workflow_injector_admission_duration_seconds_count 1",
             r#"workflow_injector_admission_duration_seconds_bucket{le="0.001"} 0"#,
             r#"workflow_injector_status_outcomes_total{reason="Reconciled"} 1"#,
+            "workflow_injector_status_conflicts_total 1",
+            "workflow_injector_status_write_failures_total 1",
+            r#"workflow_injector_watch_failures_total{resource="pods"} 1"#,
+            "workflow_injector_fetching 3",
             "workflow_injector_certificate_expiry_timestamp_seconds 1700000000",
             "workflow_injector_config_current 0",
             concat!(r#"workflow_injector_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),

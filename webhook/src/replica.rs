@@ -125,4 +125,16 @@ impl Observe for Counted {
     fn wrote(&self, reason: &str) {
         self.0.outcome(reason);
     }
+
+    fn conflict(&self) {
+        self.0.status_conflict();
+    }
+
+    fn write_failed(&self) {
+        self.0.status_write_failed();
+    }
+
+    fn watch_failed(&self, resource: &'static str) {
+        self.0.watch_failed(resource);
+    }
 }

@@ -34,10 +34,13 @@ impl Reconciler {
         };
         self.ensure_secret(&held).await?;
         let early = self.post_early(&held).await;
-        let shape = pod::pod(
+        let mut shape = pod::pod(
             &held,
             &PodFacts { settings: &self.settings, resume, trusted_ca: self.has_trusted_ca().await? },
         );
+        if let Some(admit) = self.settings.admission {
+            admit(&held, &mut shape).map_err(OperatorError::Admission)?;
+        }
         let pod = match self.pods.create(&PostParams::default(), &typed("Pod", shape)?).await {
             Ok(pod) => pod,
             Err(kube::Error::Api(status)) if status.is_already_exists() => return Ok(Next::Again),

@@ -22,6 +22,9 @@ pub enum OperatorError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// Admission, where it is played, could not change the pod.
+    #[error("failed to play admission")]
+    Admission(#[source] anyhow::Error),
 }
 
 pub(super) fn failed_to(action: &'static str) -> impl Fn(kube::Error) -> OperatorError {

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use anyhow::bail;
 use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{Api, ListParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{Config, watcher};
 use kube::{Client, ResourceExt};
@@ -19,6 +21,7 @@ use workflow_contract::{Exit, Source, Termination};
 use workflow_injector::status::{self, Handle, Observe};
 use workflow_tests::api_server;
 use workflow_tests::driver::{self, Driver};
+use workflow_tests::faults::Faults;
 use workflow_tests::namespace::TestNamespace;
 use workflow_tests::session::{Condition, Session, SessionBuilder, SessionView};
 use workflow_tests::wait::{self, PATIENCE};
@@ -44,6 +47,7 @@ pub struct Replica {
 struct Counted {
     written: AtomicUsize,
     conflicts: AtomicUsize,
+    failures: AtomicUsize,
 }
 
 impl Observe for Counted {
@@ -53,6 +57,10 @@ impl Observe for Counted {
 
     fn conflict(&self) {
         self.conflicts.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn write_failed(&self) {
+        self.failures.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -65,6 +73,11 @@ impl Stage {
         Ok(Self { client, driver, _turn: turn })
     }
 
+    /// The same API server, with another driver.
+    pub fn on(self, driver: Driver) -> Self {
+        Self { driver, ..self }
+    }
+
     /// Installs the platform's CRD, should it have been taken away.
     pub async fn platform_comes(&self) -> anyhow::Result<()> {
         self.driver.cluster().ensure_crd().await
@@ -72,19 +85,38 @@ impl Stage {
 
     /// Starts a replica and waits until it has seen all that exists.
     pub async fn replica(&self, leads: bool) -> anyhow::Result<Replica> {
-        let replica = self.new_replica(leads);
-        let mut horizon = replica.handle.horizon.clone();
-        tokio::time::timeout(PATIENCE, horizon.wait_for(|horizon| horizon.is_complete())).await??;
-        Ok(replica)
+        Replica::start(self.client.clone(), leads).await
     }
 
-    /// Starts a replica, which has seen nothing yet.
-    fn new_replica(&self, leads: bool) -> Replica {
-        let counted = Arc::new(Counted::default());
-        let (leader, leading) = watch::channel(leads);
-        let observe: Arc<dyn Observe> = Arc::<Counted>::clone(&counted);
-        let handle = status::spawn(self.client.clone(), leading, "test".to_owned(), observe);
-        Replica { handle, leader, counted }
+    /// As [`replica`](Self::replica), with faults between it and the API server, none of which is on.
+    pub async fn replica_with_faults(&self, leads: bool) -> anyhow::Result<(Replica, Faults)> {
+        let mut config = api_server::server()?.config().await?;
+        config.default_retry = false;
+        let (client, faults) = Faults::client(config)?;
+        Ok((Replica::start(client, leads).await?, faults))
+    }
+
+    /// Reasons of all Events on this session.
+    pub async fn told(&self, session: &str) -> anyhow::Result<Vec<String>> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.driver.namespace().name);
+        let on_it =
+            |event: &Event| event.regarding.as_ref().and_then(|it| it.name.as_deref()) == Some(session);
+        let events = events.list(&ListParams::default()).await?.items.into_iter().filter(on_it);
+        Ok(events.filter_map(|event| event.reason).collect())
+    }
+
+    /// Waits until an Event on this session has this reason, and gives the reasons of all.
+    pub async fn until_told(&self, session: &str, reason: &str) -> anyhow::Result<Vec<String>> {
+        let waited = async {
+            loop {
+                let told = self.told(session).await?;
+                if told.iter().any(|one| one == reason) {
+                    return anyhow::Ok(told);
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waited).await?
     }
 
     /// Waits until the session's condition has this reason.
@@ -129,6 +161,16 @@ impl Stage {
 }
 
 impl Replica {
+    async fn start(client: Client, leads: bool) -> anyhow::Result<Self> {
+        let counted = Arc::new(Counted::default());
+        let (leader, leading) = watch::channel(leads);
+        let observe: Arc<dyn Observe> = Arc::<Counted>::clone(&counted);
+        let handle = status::spawn(client, leading, "test".to_owned(), observe);
+        let mut horizon = handle.horizon.clone();
+        tokio::time::timeout(PATIENCE, horizon.wait_for(|horizon| horizon.is_complete())).await??;
+        Ok(Self { handle, leader, counted })
+    }
+
     /// Waits until it has seen every change to a pod up to now, where no init container runs: by showing it one that does.
     pub async fn has_seen_what_came_before(&self, stage: &Stage) -> anyhow::Result<()> {
         stage.driver.begin(session("marker")).await?;
@@ -150,6 +192,10 @@ impl Replica {
 
     pub fn conflicts(&self) -> usize {
         self.counted.conflicts.load(Ordering::SeqCst)
+    }
+
+    pub fn failures(&self) -> usize {
+        self.counted.failures.load(Ordering::SeqCst)
     }
 
     /// Ends it as a crash does.

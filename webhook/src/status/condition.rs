@@ -25,6 +25,11 @@ use crate::session::{ActiveWorkflow, AgenticSession, Condition, ReconciledWorkfl
 /// apart before a pod that is gone is taken for one of an earlier run.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
 
+/// How long after an outcome its Event may still be missing because the one that wrote it ended in
+/// between: a leader's term, the wait for its Lease and a restart. API servers keep Events for an
+/// hour by default, so within this time one that was told is still there, and is not told twice.
+const RECENT: SignedDuration = SignedDuration::from_mins(1);
+
 /// What is to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
@@ -47,8 +52,8 @@ pub fn decide(
 ) -> Option<Change> {
     let status = session.status.as_ref()?;
     let start = status.start_time.filter(|_| is_past_pending(status))?;
-    let began = pod.map_or(start, |pod| start.min(pod.created));
-    if session.opted_out() || began < registered? {
+    let pod = pod.filter(|pod| pod.presence == Presence::Exists || is_of_run(pod, start));
+    if session.opted_out() || is_history(pod, start, registered?) {
         return None;
     }
     let said = Said { condition: session.condition(WORKFLOW_RECONCILED), status, start };
@@ -59,7 +64,7 @@ pub fn decide(
         }
         None => None,
         Some(workflow) => {
-            let verdict = match pod.filter(|pod| speaks(pod, start)) {
+            let verdict = match pod.filter(|pod| speaks(pod)) {
                 Some(pod) => verdict::of_pod(pod, workflow, said.was_updated(pod, session)),
                 None => said.without_pod(workflow, session)?,
             };
@@ -74,14 +79,46 @@ fn is_past_pending(status: &SessionStatus) -> bool {
     !matches!(status.phase.as_deref(), None | Some("" | "Pending"))
 }
 
-/// Whether what is known of the pod is about this run and complete.
-fn speaks(pod: &PodFacts, start: Timestamp) -> bool {
-    let of_this_run = pod.created.saturating_add(CLOCK_SKEW).is_ok_and(|created| created >= start);
+/// Whether the run began before the webhook was registered. All of these times are whole seconds:
+/// within the same one, only what was injected is known to have come after.
+fn is_history(pod: Option<&PodFacts>, start: Timestamp, registered: Timestamp) -> bool {
+    let began = pod.map_or(start, |pod| start.min(pod.created));
+    let injected = pod.is_some_and(|pod| pod.stamp.is_some());
+    began < registered || (began == registered && !injected)
+}
+
+fn is_of_run(pod: &PodFacts, start: Timestamp) -> bool {
+    pod.created.saturating_add(CLOCK_SKEW).is_ok_and(|created| created >= start)
+}
+
+/// Whether what is known of the run's pod is complete.
+fn speaks(pod: &PodFacts) -> bool {
+    pod.presence != Presence::Vanished || pod.outcome != Outcome::Fetching
+}
+
+/// Whether what is known of the session's pod can't be behind what the session says of its run: the
+/// pod of the run before may be gone while the watch has yet to show the next.
+#[must_use]
+pub fn is_last_word(pod: &PodFacts, session: &AgenticSession) -> bool {
+    let start = session.status.as_ref().and_then(|status| status.start_time);
     match pod.presence {
         Presence::Exists => true,
-        Presence::Deleted => of_this_run,
-        Presence::Vanished => of_this_run && pod.outcome != Outcome::Fetching,
+        Presence::Deleted => start.is_some_and(|start| pod.created >= start),
+        Presence::Vanished => false,
     }
+}
+
+/// Reason of the Event for the condition that stands, where that is ours and so recent that
+/// whoever wrote it may not have come to tell of it.
+#[must_use]
+pub fn recent_news(session: &AgenticSession, now: Timestamp) -> Option<&'static str> {
+    let condition = session.condition(WORKFLOW_RECONCILED).filter(|condition| is_ours(condition))?;
+    let status = session.status.as_ref().filter(|_| !session.opted_out())?;
+    let applied = status.reconciled_workflow.as_ref().and_then(|recorded| recorded.applied_at);
+    let since = condition.last_transition_time.max(applied)?;
+    let of_this_run = status.start_time.is_some_and(|start| start <= since);
+    let reason = condition.reason.as_deref().unwrap_or_default();
+    verdict::event(&condition.status, reason).filter(|_| of_this_run && now.duration_since(since) <= RECENT)
 }
 
 /// Whether a condition of the type is one that this controller wrote.

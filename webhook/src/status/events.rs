@@ -1,7 +1,7 @@
 //! Events on the session: the same news as the condition, where `kubectl describe` shows it.
 //!
-//! An Event's name is made of what it tells. To tell it again, after a restart or by another
-//! replica, meets the Event that is there, and is dropped.
+//! An Event's name is made of what it tells, and of nothing but the session. So every replica can
+//! tell what another may have left untold, and to tell it again meets the Event that is there.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -19,13 +19,12 @@ const MAX_NOTE: usize = 1000;
 /// A name is a DNS subdomain of at most 253 bytes; this leaves room for the hash.
 const MAX_NAME: usize = 220;
 
-/// The Event with this reason, which tells of the condition, about this session and that pod.
+/// The Event with this reason, which tells of the condition, about this session's present run.
 #[must_use]
 pub fn event(
     reason: &str,
     condition: &Condition,
     session: &AgenticSession,
-    pod_uid: Option<&str>,
     instance: &str,
     now: Timestamp,
 ) -> Event {
@@ -35,7 +34,9 @@ pub fn event(
     let why = condition.reason.as_deref().unwrap_or_default();
     // What is wanted may change several times under one pod, and each time is news.
     let wanted = condition.message.as_deref().filter(|_| reason == event::RESTART_REQUIRED);
-    let told = [&uid, pod_uid.unwrap_or_default(), reason, why, &generation, wanted.unwrap_or_default()];
+    // The operator gives every pod a run of its own, which `startTime` tells from the others.
+    let run = session.status.as_ref().and_then(|status| status.start_time).unwrap_or_default().to_string();
+    let told = [&uid, &run, reason, why, &generation, wanted.unwrap_or_default()];
     Event {
         metadata: ObjectMeta {
             name: Some(format!("{}.{:016x}", &name[..name.floor_char_boundary(MAX_NAME)], hash(&told))),
@@ -73,9 +74,12 @@ fn hash(parts: &[&str]) -> u64 {
 mod tests {
     use super::*;
 
-    fn named(reason: &str, message: &str, pod: &str) -> Event {
+    const RUN: &str = "2026-01-01T00:00:00Z";
+
+    fn named(reason: &str, message: &str, start: &str) -> Event {
         let session: AgenticSession = serde_json::from_value(serde_json::json!({
             "metadata": {"name": "s".repeat(250), "namespace": "ns", "uid": "u"}, "spec": {},
+            "status": {"startTime": start},
         }))
         .unwrap();
         let condition = Condition {
@@ -84,22 +88,22 @@ mod tests {
             observed_generation: Some(1),
             ..Condition::default()
         };
-        event(reason, &condition, &session, Some(pod), "i", Timestamp::UNIX_EPOCH)
+        event(reason, &condition, &session, "i", Timestamp::UNIX_EPOCH)
     }
 
     #[test]
     fn the_same_news_has_the_same_name_and_other_news_another() {
-        let first = named(event::FAILED, "m", "p");
-        assert_eq!(first.name_any(), named(event::FAILED, "m", "p").name_any());
-        assert_ne!(first.name_any(), named(event::FAILED, "m", "q").name_any());
-        assert_ne!(first.name_any(), named(event::DELIVERED, "m", "p").name_any());
-        let (a, b) = (named(event::RESTART_REQUIRED, "a", "p"), named(event::RESTART_REQUIRED, "b", "p"));
+        let first = named(event::FAILED, "m", RUN);
+        assert_eq!(first.name_any(), named(event::FAILED, "m", RUN).name_any());
+        assert_ne!(first.name_any(), named(event::FAILED, "m", "2026-01-01T00:00:01Z").name_any());
+        assert_ne!(first.name_any(), named(event::DELIVERED, "m", RUN).name_any());
+        let (a, b) = (named(event::RESTART_REQUIRED, "a", RUN), named(event::RESTART_REQUIRED, "b", RUN));
         assert_ne!(a.name_any(), b.name_any());
     }
 
     #[test]
     fn keeps_within_the_limits_of_the_api() {
-        let event = named(event::FAILED, &"ä".repeat(2000), "p");
+        let event = named(event::FAILED, &"ä".repeat(2000), RUN);
         assert!(event.name_any().len() <= 253);
         assert!(event.note.unwrap().len() <= 1024);
         assert_eq!(event.type_.as_deref(), Some("Warning"));

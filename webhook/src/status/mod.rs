@@ -83,6 +83,12 @@ impl Handle {
         self.view.fetching()
     }
 
+    /// [`Handle::fetching`], to be asked again and again without the handle.
+    pub fn fetching_gauge(&self) -> impl Fn() -> usize + Send + Sync + use<> {
+        let view = Arc::clone(&self.view);
+        move || view.fetching()
+    }
+
     /// Ends the controller. A write under way is cut off: it happened or it did not, and the
     /// replica that leads next finds out.
     pub async fn shutdown(mut self) {
@@ -158,17 +164,22 @@ async fn look_again(
     let mut horizon = view.changes();
     let mut full_pass = tokio::time::interval(FULL_PASS);
     loop {
-        tokio::select! {
-            changed = leader.changed() => if changed.is_err() { return },
-            changed = horizon.changed() => if changed.is_err() { return },
+        let takes_over = tokio::select! {
+            changed = leader.changed() => if changed.is_err() { return } else { true },
+            changed = horizon.changed() => if changed.is_err() { return } else { true },
             _ = full_pass.tick() => {
                 view.prune();
                 writer.forget_failures(|_| true);
                 writer.forget_doubts();
+                false
             }
-        }
+        };
         if writer.leads() {
-            for session in view.sessions.state_filter(|session| writer.is_due(session)) {
+            let wanted = |session: &AgenticSession| {
+                let owed = takes_over && writer.owe_recent(session);
+                writer.is_due(session) || owed
+            };
+            for session in view.sessions.state_filter(wanted) {
                 // Nobody listens any more only while the process ends.
                 let _ = news.send(ObjectRef::from_obj(&*session));
             }

@@ -7,21 +7,61 @@
 use std::borrow::Cow;
 
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Resource;
 use kube::core::NamespaceResourceScope;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use workflow_contract::names::STAMP_ANNOTATION;
 
 /// A pod.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct SessionPod {
-    /// As everywhere.
+    /// As everywhere, but for what nobody here looks at.
+    #[serde(deserialize_with = "lean_metadata")]
     pub metadata: ObjectMeta,
     /// What was asked for.
     pub spec: PodSpec,
     /// What became of it.
     pub status: PodStatus,
+}
+
+/// What is read of `metadata`: the managed fields alone are larger than all of this.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Metadata {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
+    owner_references: Option<Vec<OwnerReference>>,
+    annotations: Option<Annotations>,
+}
+
+/// The only annotation that is read.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Annotations {
+    #[serde(rename = "workflow.ambient-code.io/injected")]
+    stamp: Option<String>,
+}
+
+fn lean_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    let read = Metadata::deserialize(deserializer)?;
+    let stamp = read.annotations.and_then(|annotations| annotations.stamp);
+    Ok(ObjectMeta {
+        name: read.name,
+        namespace: read.namespace,
+        uid: read.uid,
+        resource_version: read.resource_version,
+        creation_timestamp: read.creation_timestamp,
+        deletion_timestamp: read.deletion_timestamp,
+        owner_references: read.owner_references,
+        annotations: stamp.map(|stamp| [(STAMP_ANNOTATION.to_owned(), stamp)].into()),
+        ..ObjectMeta::default()
+    })
 }
 
 /// `spec` of a pod.
@@ -145,5 +185,26 @@ impl Resource for SessionPod {
 
     fn meta_mut(&mut self) -> &mut ObjectMeta {
         &mut self.metadata
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_of_the_metadata_what_is_used_and_nothing_else() {
+        let pod: SessionPod = serde_json::from_value(serde_json::json!({"metadata": {
+            "name": "n", "resourceVersion": "7", "managedFields": [{"manager": "kubelet"}], "labels": {"a": "b"},
+            "annotations": {STAMP_ANNOTATION: "stamp", "other": "value"},
+        }}))
+        .unwrap();
+        let kept = ObjectMeta {
+            name: Some("n".into()),
+            resource_version: Some("7".into()),
+            annotations: Some([(STAMP_ANNOTATION.to_owned(), "stamp".to_owned())].into()),
+            ..ObjectMeta::default()
+        };
+        assert_eq!(pod.metadata, kept);
     }
 }

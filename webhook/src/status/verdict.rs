@@ -91,13 +91,20 @@ impl Verdict {
     /// The Event that tells of it.
     #[must_use]
     pub fn event(&self) -> Option<&'static str> {
-        match (self.truth, self.reason) {
-            (Truth::True, reason::NOT_CONFIGURED) | (Truth::Unknown, _) => None,
-            (Truth::True, _) => Some(event::DELIVERED),
-            (Truth::False, reason::NOT_INJECTED) => Some(event::NOT_INJECTED),
-            (Truth::False, reason::RESTART_REQUIRED) => Some(event::RESTART_REQUIRED),
-            (Truth::False, _) => Some(event::FAILED),
-        }
+        event(self.truth.as_str(), self.reason)
+    }
+}
+
+/// The Event that tells of a condition of ours with this status and reason.
+#[must_use]
+pub fn event(status: &str, reason: &str) -> Option<&'static str> {
+    match (status, reason) {
+        ("True", reason::NOT_CONFIGURED) => None,
+        ("True", _) => Some(event::DELIVERED),
+        ("False", reason::NOT_INJECTED) => Some(event::NOT_INJECTED),
+        ("False", reason::RESTART_REQUIRED) => Some(event::RESTART_REQUIRED),
+        ("False", _) => Some(event::FAILED),
+        _ => None,
     }
 }
 

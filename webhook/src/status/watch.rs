@@ -24,7 +24,7 @@ use super::pods::Pods;
 use crate::session::AgenticSession;
 
 /// Objects in one page of a list: a page is decoded as a whole, and this is what it may cost.
-const PAGE: u32 = 200;
+const PAGE: u32 = 100;
 
 /// Conditions of a session that are looked at, here or by admission.
 const CONDITIONS: [&str; 3] = [WORKFLOW_RECONCILED, "Ready", "RunnerStarted"];
@@ -251,9 +251,8 @@ fn trim(session: &mut AgenticSession) {
     metadata.owner_references = None;
     metadata.finalizers = None;
     metadata.labels = None;
-    if let Some(annotations) = &mut metadata.annotations {
-        annotations.retain(|key, _| key == INJECT_ANNOTATION);
-    }
+    let inject = metadata.annotations.take().and_then(|mut all| all.remove_entry(INJECT_ANNOTATION));
+    metadata.annotations = inject.map(|entry| [entry].into());
     for value in session.spec.environment_variables.iter_mut().flat_map(|all| all.values_mut()) {
         *value = serde_json::Value::Null;
     }

@@ -17,16 +17,17 @@ use kube::{Api, Client, ResourceExt};
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::timeout;
+use workflow_contract::condition::WORKFLOW_RECONCILED;
 use workflow_contract::condition::reason::OUTCOME_UNKNOWN;
 use workflow_contract::names::{INJECTOR, runner_pod};
 
 use super::condition::{self, Change};
-use super::outcome::{self, PodFacts, Presence};
+use super::outcome::{self, PodFacts};
 use super::pod::SessionPod;
 use super::status_json::{self, ShapeError};
 use super::watch::View;
 use super::{Observe, events};
-use crate::session::AgenticSession;
+use crate::session::{AgenticSession, Condition};
 
 /// Limit on one call to the API server.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -83,6 +84,8 @@ pub struct Writer {
     failures: Mutex<HashMap<String, u32>>,
     /// Since when nobody is known to have seen the outcome, by session uid; only while that is so.
     doubts: Mutex<HashMap<String, Instant>>,
+    /// Events that are still to be told, by session uid.
+    untold: Mutex<HashMap<String, Event>>,
 }
 
 impl Writer {
@@ -95,7 +98,16 @@ impl Writer {
         instance: String,
         observe: Arc<dyn Observe>,
     ) -> Self {
-        Self { client, view, leader, instance, observe, failures: Mutex::default(), doubts: Mutex::default() }
+        Self {
+            client,
+            view,
+            leader,
+            instance,
+            observe,
+            failures: Mutex::default(),
+            doubts: Mutex::default(),
+            untold: Mutex::default(),
+        }
     }
 
     /// Whether this replica writes.
@@ -117,6 +129,7 @@ impl Writer {
     /// [`WriteError`]; nothing is lost by it, the next call starts over.
     pub async fn settle(&self, seen: &AgenticSession) -> Result<Settled, WriteError> {
         let uid = seen.uid().unwrap_or_default();
+        self.tell(&uid).await?;
         if !self.leads() || !self.is_due(seen) {
             self.clear_doubt(&uid);
             return Ok(Settled::Done);
@@ -130,7 +143,7 @@ impl Writer {
                 return Ok(Settled::Done);
             };
             let session = typed(&live)?;
-            let pod = self.pod(&namespace, &name, &uid).await?;
+            let pod = self.pod(&session, &namespace, &name, &uid).await?;
             let Some(change) = self.decide(&session, pod.as_ref()) else { return Ok(Settled::Done) };
             if change.condition.reason.as_deref() == Some(OUTCOME_UNKNOWN) && self.is_new_doubt(&uid) {
                 return Ok(Settled::Later(DOUBT));
@@ -143,7 +156,8 @@ impl Writer {
             match call("write the status", sessions.replace_status(&name, &params, &live)).await {
                 Ok(_) => {
                     self.clear_doubt(&uid);
-                    self.wrote(&session, pod.as_ref(), &change).await;
+                    self.wrote(&session, pod.as_ref(), &change);
+                    self.tell(&uid).await?;
                     return Ok(Settled::Done);
                 }
                 Err(WriteError::Api { source, .. }) if is_status(&source, 404) => return Ok(Settled::Done),
@@ -200,20 +214,26 @@ impl Writer {
         condition::decide(session, pod, self.view.horizon().registered, now)
     }
 
-    /// The session's pod as it was seen; where none was, the API server is asked, because the
-    /// watch may be behind.
-    async fn pod(&self, namespace: &str, session: &str, uid: &str) -> Result<Option<PodFacts>, WriteError> {
+    /// The session's pod as it was seen; where that need not be the last, the API server is asked,
+    /// because the watch may be behind.
+    async fn pod(
+        &self,
+        session: &AgenticSession,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+    ) -> Result<Option<PodFacts>, WriteError> {
         let seen = self.view.pod(uid);
-        if seen.as_ref().is_some_and(|pod| pod.presence != Presence::Vanished) {
+        if seen.as_ref().is_some_and(|pod| condition::is_last_word(pod, session)) {
             return Ok(seen);
         }
         let pods: Api<SessionPod> = Api::namespaced(self.client.clone(), namespace);
-        let live = call("read the session's pod", pods.get_opt(&runner_pod(session))).await?;
+        let live = call("read the session's pod", pods.get_opt(&runner_pod(name))).await?;
         let live = live.and_then(|pod| outcome::read(&pod)).filter(|facts| facts.session_uid == uid);
         Ok(live.or(seen))
     }
 
-    async fn wrote(&self, session: &AgenticSession, pod: Option<&PodFacts>, change: &Change) {
+    fn wrote(&self, session: &AgenticSession, pod: Option<&PodFacts>, change: &Change) {
         let condition = &change.condition;
         let reason = condition.reason.as_deref().unwrap_or_default();
         self.observe.wrote(reason);
@@ -226,31 +246,64 @@ impl Writer {
             message = condition.message,
             "wrote the session's condition",
         );
-        let Some(event_reason) = change.event else { return };
-        let pod_uid = pod.map(|pod| pod.uid.as_str());
-        let event =
-            events::event(event_reason, condition, session, pod_uid, &self.instance, Timestamp::now());
-        let namespace = session.namespace().unwrap_or_default();
-        let events: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
+        if let Some(reason) = change.event {
+            self.owe(session, reason, condition);
+        }
+    }
+
+    /// Notes the Event of what the session says already, where another replica may have ended
+    /// between writing and telling. Returns whether there is one.
+    pub fn owe_recent(&self, session: &AgenticSession) -> bool {
+        let news = condition::recent_news(session, Timestamp::now());
+        let Some((reason, condition)) = news.zip(session.condition(WORKFLOW_RECONCILED)) else {
+            return false;
+        };
+        self.owe(session, reason, condition);
+        true
+    }
+
+    fn owe(&self, session: &AgenticSession, reason: &str, condition: &Condition) {
+        let event = events::event(reason, condition, session, &self.instance, Timestamp::now());
+        self.with_untold(|all| all.insert(session.uid().unwrap_or_default(), event));
+    }
+
+    /// Creates the Event that is owed to the session, if one is. What the API server refuses for good,
+    /// as it does in a namespace that is being deleted, is not tried again.
+    async fn tell(&self, uid: &str) -> Result<(), WriteError> {
+        // Whether it still leads does not matter: the next leader may not know of a write this late.
+        let Some(event) = self.with_untold(|all| all.remove(uid)) else { return Ok(()) };
+        let events: Api<Event> =
+            Api::namespaced(self.client.clone(), event.metadata.namespace.as_deref().unwrap_or_default());
         match call("create the Event", events.create(&PostParams::default(), &event)).await {
-            Ok(_) => {}
+            Ok(_) => Ok(()),
             // Told before, by this name.
-            Err(WriteError::Api { source, .. }) if is_status(&source, 409) => {}
-            Err(error) => {
+            Err(WriteError::Api { source, .. }) if is_status(&source, 409) => Ok(()),
+            Err(WriteError::Api { source, .. }) if is_refusal(&source) => {
                 self.observe.write_failed();
                 tracing::warn!(
-                    namespace,
-                    session = session.name_any(),
-                    reason = event_reason,
-                    error = crate::status::chain(&error),
-                    "could not create the Event; the condition says the same",
+                    namespace = event.metadata.namespace,
+                    event = event.metadata.name,
+                    reason = event.reason,
+                    error = %source,
+                    "the Event was refused; the condition says the same",
                 );
+                Ok(())
+            }
+            Err(error) => {
+                self.with_untold(|all| {
+                    all.entry(uid.to_owned()).or_insert(event);
+                });
+                Err(error)
             }
         }
     }
 
     fn with_doubts<T>(&self, work: impl FnOnce(&mut HashMap<String, Instant>) -> T) -> T {
         work(&mut self.doubts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn with_untold<T>(&self, work: impl FnOnce(&mut HashMap<String, Event>) -> T) -> T {
+        work(&mut self.untold.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn with_failures<T>(&self, work: impl FnOnce(&mut HashMap<String, u32>) -> T) -> T {
@@ -277,6 +330,11 @@ async fn call<T>(what: &'static str, call: impl Future<Output = kube::Result<T>>
 
 fn is_status(error: &kube::Error, code: u16) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == code)
+}
+
+/// Whether asking again would be answered the same.
+fn is_refusal(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429)
 }
 
 fn back_off(failures: u32) -> Duration {

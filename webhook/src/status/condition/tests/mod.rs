@@ -278,11 +278,54 @@ fn no_history_is_rewritten() {
         let decide = |registered| decide(&session, Some(&pod), registered, at(NOW));
         assert_eq!(decide(None), None, "not registered");
         assert_eq!(decide(Some(at(START + 1))), None, "the run began before");
-        assert!(decide(Some(at(START))).is_some(), "registered in the same second");
+        assert!(decide(Some(at(START))).is_some(), "registered in the same second, and injected");
         let old = PodFacts { created: at(REGISTERED - 1), ..pod.clone() };
         assert_eq!(decided(&session, Some(&old)), None, "the pod was there before");
     }
-    assert_eq!(decide(&session, None, Some(at(START + 1)), at(NOW)), None, "no pod");
+    for registered in [START, START + 1] {
+        assert_eq!(decide(&session, None, Some(at(registered)), at(NOW)), None, "no pod");
+    }
+    let bare = PodFacts { stamp: None, ..pod(Outcome::NotInjected) };
+    let decide = |registered| decide(&session, Some(&bare), Some(at(registered)), at(NOW));
+    assert_eq!(decide(START), None, "in the same second, and perhaps before");
+    assert!(decide(START - 1).is_some());
+}
+
+#[test]
+fn an_earlier_runs_pod_that_is_gone_does_not_make_this_run_history() {
+    let old = PodFacts { created: at(REGISTERED - 60), ..gone(delivered(), Presence::Deleted) };
+    assert_eq!(reason_of(&session("Stopped"), Some(&old)).unwrap(), "Unknown/OutcomeUnknown");
+}
+
+#[test]
+fn only_a_pod_that_exists_or_surely_is_of_this_run_has_the_last_word() {
+    let created = |presence, created| PodFacts { created: at(created), ..gone(delivered(), presence) };
+    for (pod, expected) in [
+        (created(Presence::Exists, START - 60), true),
+        (created(Presence::Deleted, START), true),
+        (created(Presence::Deleted, START - 1), false),
+        (created(Presence::Vanished, CREATED), false),
+    ] {
+        assert_eq!(is_last_word(&pod, &session("Creating")), expected, "{pod:?}");
+    }
+}
+
+#[test]
+fn news_of_this_run_is_told_again_for_a_minute_and_no_longer() {
+    let said = |status: &str, reason: &str, applied| {
+        session("Failed").saying(condition(status, reason, DELIVERED)).recorded("Failed", applied)
+    };
+    let told = |session: &AgenticSession, now| recent_news(session, at(now));
+    assert_eq!(told(&said("True", "Reconciled", ENDED), NOW), Some("WorkflowDelivered"));
+    assert_eq!(told(&said("False", "RefNotFound", ENDED), ENDED + 60), Some("WorkflowFailed"));
+    assert_eq!(told(&said("False", "RefNotFound", ENDED), ENDED + 61), None, "long told");
+    assert_eq!(told(&said("False", "NotInjected", START - 100), NOW), Some("WorkflowNotInjected"));
+    for (status, reason) in [("Unknown", "Fetching"), ("True", "NotConfigured"), ("False", "UpdateFailed")] {
+        assert_eq!(told(&said(status, reason, ENDED), NOW), None, "{reason}");
+    }
+    let mut next = said("False", "RefNotFound", ENDED);
+    next.status.as_mut().unwrap().start_time = Some(at(ENDED + 1));
+    assert_eq!(told(&next, NOW), None, "an earlier run's");
 }
 
 #[test]

@@ -1,0 +1,186 @@
+//! Faults between a client and the API server, at the client's own wire: connections that break, watches that expire,
+//! answers that never come. What is not asked for passes unchanged.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt};
+use futures::{StreamExt, future};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, BodyStream, Full, StreamBody};
+use kube::client::{Body, ClientBuilder, DynBody};
+use kube::{Client, Config};
+use serde_json::json;
+use tokio::sync::{Notify, watch};
+use tower::{BoxError, Layer, Service};
+
+/// Faults to be turned on and off.
+#[derive(Clone)]
+pub struct Faults {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Watches are cut off, and new ones refused, while this holds.
+    blind: watch::Sender<bool>,
+    /// Resources whose next watch is to be told that it expired.
+    expired: Mutex<Vec<&'static str>>,
+    /// What happens to the next PUT of a status.
+    put: Mutex<Option<Put>>,
+    /// A PUT has come to where it was to be held.
+    held: Notify,
+    /// One that was held may go on.
+    released: Notify,
+}
+
+/// A fault of one PUT.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// It is held back before the API server sees it.
+    HoldRequest,
+    /// The API server has taken it, and its answer is held back.
+    HoldAnswer,
+}
+
+impl Faults {
+    /// A client with faults, none of which is on.
+    pub fn client(config: Config) -> anyhow::Result<(Client, Self)> {
+        let shared = Shared {
+            blind: watch::Sender::new(false),
+            expired: Mutex::default(),
+            put: Mutex::default(),
+            held: Notify::new(),
+            released: Notify::new(),
+        };
+        let faults = Self { shared: Arc::new(shared) };
+        let client = ClientBuilder::try_from(config)?.with_layer(&faults).build();
+        Ok((client, faults))
+    }
+
+    /// Cuts all watches off and refuses new ones, or lets them through again.
+    pub fn blind(&self, blind: bool) {
+        self.shared.blind.send_replace(blind);
+    }
+
+    /// Tells the next watch of each of these resources that what it asks for has expired (410), as the API server does.
+    pub fn expire(&self, resources: &[&'static str]) {
+        lock(&self.shared.expired).extend(resources);
+    }
+
+    /// Whether all that were to be told have been told.
+    pub fn all_expired(&self) -> bool {
+        lock(&self.shared.expired).is_empty()
+    }
+
+    /// Holds the next PUT of a status.
+    pub fn hold(&self, put: Put) {
+        *lock(&self.shared.put) = Some(put);
+    }
+
+    /// Waits until a PUT is held.
+    pub async fn held(&self) {
+        self.shared.held.notified().await;
+    }
+
+    /// Lets the PUT that is held go on.
+    pub fn release(&self) {
+        self.shared.released.notify_one();
+    }
+}
+
+impl Shared {
+    fn expires(&self, path: &str) -> bool {
+        let mut expired = lock(&self.expired);
+        let found = expired.iter().position(|resource| path.ends_with(&format!("/{resource}")));
+        found.map(|found| expired.swap_remove(found)).is_some()
+    }
+
+    async fn hold(&self) {
+        self.held.notify_one();
+        self.released.notified().await;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<S> Layer<S> for Faults {
+    type Service = Faulty<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Faulty { inner, shared: Arc::clone(&self.shared) }
+    }
+}
+
+/// What comes back.
+type Answer = UnsyncBoxBody<Bytes, BoxError>;
+
+/// A client's connection, with faults.
+pub struct Faulty<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+impl<S> Service<Request<Body>> for Faulty<S>
+where
+    S: Service<Request<Body>, Response = Response<Box<DynBody>>, Error = BoxError>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Answer>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let shared = Arc::clone(&self.shared);
+        let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+        if is_watch && *shared.blind.borrow() {
+            return future::ready(answer(
+                StatusCode::SERVICE_UNAVAILABLE,
+                &status(503, "ServiceUnavailable"),
+            ))
+            .boxed();
+        }
+        if is_watch && shared.expires(request.uri().path()) {
+            let event = json!({ "type": "ERROR", "object": status(410, "Expired") });
+            return future::ready(answer(StatusCode::OK, &event)).boxed();
+        }
+        let is_put = request.method() == Method::PUT && request.uri().path().ends_with("/status");
+        let put = if is_put { lock(&shared.put).take() } else { None };
+        let answer = self.inner.call(request);
+        async move {
+            if put == Some(Put::HoldRequest) {
+                shared.hold().await;
+            }
+            let answer = answer.await?;
+            if put == Some(Put::HoldAnswer) {
+                shared.hold().await;
+            }
+            Ok(answer.map(|body| if is_watch { until_blind(body, &shared) } else { body.boxed_unsync() }))
+        }
+        .boxed()
+    }
+}
+
+/// The body, up to when watches are cut off.
+fn until_blind(body: Box<DynBody>, shared: &Shared) -> Answer {
+    let mut blind = shared.blind.subscribe();
+    let cut = async move { drop(blind.wait_for(|blind| *blind).await) };
+    StreamBody::new(BodyStream::new(body).take_until(Box::pin(cut))).boxed_unsync()
+}
+
+fn status(code: u16, reason: &str) -> serde_json::Value {
+    json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": reason })
+}
+
+fn answer(code: StatusCode, body: &serde_json::Value) -> Result<Response<Answer>, BoxError> {
+    let response = Response::builder().status(code).header(http::header::CONTENT_TYPE, "application/json");
+    let body = Full::new(Bytes::from(format!("{body}\n"))).map_err(|never| match never {});
+    Ok(response.body(body.boxed_unsync())?)
+}

@@ -1,0 +1,157 @@
+//! No outcome is lost to what happens between the controller and the API server.
+
+mod controller;
+
+use controller::{Stage, message, session};
+use kube::api::{Api, DeleteParams};
+use serde_json::json;
+use workflow_contract::Exit;
+use workflow_tests::api_server;
+use workflow_tests::driver::Driver;
+use workflow_tests::faults::Put;
+use workflow_tests::namespace::TestNamespace;
+
+const NO_BRANCH: &str = "no such branch";
+
+fn no_branch() -> String {
+    message(Exit::RefNotFound, NO_BRANCH)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happened_while_the_watches_had_expired_is_still_said() -> anyhow::Result<()> {
+    let stage = Stage::set("expired").await?;
+    let (replica, faults) = stage.replica_with_faults(true).await?;
+    let driver = &stage.driver;
+    for name in ["there", "noted", "stopped"] {
+        driver.begin(session(name)).await?;
+        stage.reason(name, "Fetching").await?;
+    }
+    faults.blind(true);
+    driver.begin(session("new")).await?;
+    for name in ["there", "noted", "stopped", "new"] {
+        driver.end(name, 22, "Error", &no_branch()).await?;
+    }
+    let note = format!("Init container init-workflow failed (exit 22): {} - Error", no_branch());
+    driver.note_failure("noted", &note).await?;
+    driver.note_failure("new", &note).await?;
+    driver.delete_pod("stopped").await?;
+    driver.set_status("stopped", json!({"phase": "Stopped"})).await?;
+    faults.expire(&["pods", "agenticsessions"]);
+    faults.blind(false);
+    for name in ["there", "noted", "new"] {
+        assert_eq!(stage.reason(name, "RefNotFound").await?.message, NO_BRANCH, "{name}");
+    }
+    assert_eq!(stage.reason("stopped", "OutcomeUnknown").await?.status, "Unknown");
+    assert!(faults.all_expired());
+    assert_eq!(
+        replica.written(),
+        3 + 4,
+        "each was Fetching but the new one, and then said once what became of it"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_restarts_costs_no_outcome() -> anyhow::Result<()> {
+    let stage = Stage::set("restarted").await?;
+    let (replica, faults) = stage.replica_with_faults(true).await?;
+    let names: Vec<_> = (0..10).map(|at| format!("s-{at}")).collect();
+    for name in &names {
+        stage.driver.begin(session(name)).await?;
+        stage.reason(name, "Fetching").await?;
+    }
+    // Half of them end unseen, so that the new server's watch cache is younger than what the replica asks for.
+    faults.blind(true);
+    let (before, after) = names.split_at(5);
+    for name in before {
+        stage.driver.end(name, 22, "Error", &no_branch()).await?;
+    }
+    api_server::server()?.restart().await?;
+    for name in after {
+        stage.driver.end(name, 22, "Error", &no_branch()).await?;
+    }
+    faults.blind(false);
+    for name in &names {
+        stage.reason(name, "RefNotFound").await?;
+    }
+    assert_eq!(replica.written(), 2 * names.len());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_ends_between_put_and_event_is_made_up_for_once() -> anyhow::Result<()> {
+    let stage = Stage::set("half-way").await?;
+    let (first, faults) = stage.replica_with_faults(true).await?;
+    let second = stage.replica(false).await?;
+    stage.driver.begin(session("s")).await?;
+    stage.reason("s", "Fetching").await?;
+    faults.hold(Put::HoldAnswer);
+    stage.driver.end("s", 22, "Error", &no_branch()).await?;
+    stage.driver.delete_pod("s").await?;
+    faults.held().await;
+    first.kill().await;
+    stage.reason("s", "RefNotFound").await?;
+    assert_eq!(stage.told("s").await?, [""; 0], "its Event was not made any more");
+    second.lead(true);
+    stage.until_told("s", "WorkflowFailed").await?;
+    second.kill().await;
+
+    let third = stage.replica(true).await?;
+    stage.catch_up("marker").await?;
+    assert_eq!(stage.told("s").await?, ["WorkflowFailed"]);
+    assert_eq!(third.written(), 1, "the marker");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_moves_in_the_middle_of_a_write_costs_a_conflict_and_nothing_else() -> anyhow::Result<()>
+{
+    let stage = Stage::set("mid-write").await?;
+    let (first, faults) = stage.replica_with_faults(true).await?;
+    let second = stage.replica(false).await?;
+    stage.driver.begin(session("s")).await?;
+    stage.reason("s", "Fetching").await?;
+    faults.hold(Put::HoldRequest);
+    stage.driver.end("s", 22, "Error", &no_branch()).await?;
+    stage.driver.delete_pod("s").await?;
+    faults.held().await;
+    first.lead(false);
+    second.lead(true);
+    stage.reason("s", "RefNotFound").await?;
+    faults.release();
+    while first.conflicts() == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    stage.catch_up("marker").await?;
+    assert_eq!((first.written(), second.written()), (1, 2), "Fetching; the outcome and the marker");
+    assert_eq!(stage.until_told("s", "WorkflowFailed").await?, ["WorkflowFailed"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_or_namespace_that_goes_first_holds_nothing_up() -> anyhow::Result<()> {
+    let stage = Stage::set("going").await?;
+    let replica = stage.replica(true).await?;
+    let driver = &stage.driver;
+    for name in ["s", "t"] {
+        driver.begin(session(name)).await?;
+        stage.reason(name, "Fetching").await?;
+    }
+    driver.sessions().delete("t", &DeleteParams::default()).await?;
+    driver.end("t", 22, "Error", &no_branch()).await?;
+    // Nobody empties the namespace here, so it stays as it is while its contents go.
+    let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(stage.client.clone());
+    namespaces.delete(&driver.namespace().name, &DeleteParams::default()).await?;
+    driver.end("s", 22, "Error", &no_branch()).await?;
+    stage.reason("s", "RefNotFound").await?;
+    driver.delete_pod("s").await?;
+    driver.sessions().delete("s", &DeleteParams::default()).await?;
+
+    let next = Driver::new(TestNamespace::named(driver.cluster().clone(), "staying").await?);
+    let next = stage.on(next);
+    next.driver.begin(session("s")).await?;
+    next.reason("s", "Fetching").await?;
+    assert_eq!(replica.written(), 4, "three times Fetching and one outcome");
+    assert!(replica.failures() <= 1, "an Event was refused, and not tried again");
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! The stand-in operator and the controller write the same sessions, in each of the operator's modes.
+
+mod controller;
+
+use std::time::Duration;
+
+use controller::{Stage, message, session};
+use kube::api::{Api, PostParams};
+use serde_json::json;
+use tokio::sync::watch;
+use workflow_contract::Exit;
+use workflow_contract::names::runner_pod;
+use workflow_tests::driver;
+use workflow_tests::kubelet::{self, NO_SCHEDULER};
+use workflow_tests::operator::{Mode, Settings, StandInOperator};
+use workflow_tests::session::{Phase, Session, SessionView};
+use workflow_tests::wait::{self, PATIENCE};
+
+/// Sessions of one test; the last is written to 20 times a second all its life.
+const SESSIONS: usize = 12;
+/// What the operator says when it has made a pod, all of which a conflict at that moment would cost it.
+const ON_CREATION: [&str; 4] = ["SecretsReady", "S3Available", "ReposReconciled", "PodCreated"];
+
+/// Writes this session's status 20 times a second, as the operator does, until told to end. Gives how often it did.
+async fn storm(sessions: Api<Session>, name: String, mut end: watch::Receiver<bool>) -> anyhow::Result<u64> {
+    let mut pace = tokio::time::interval(Duration::from_millis(50));
+    let mut taken = 0;
+    while !*end.borrow_and_update() {
+        pace.tick().await;
+        let mut session = sessions.get(&name).await?;
+        session.data["status"]["beat"] = json!(taken + 1);
+        match sessions.replace_status(&name, &PostParams::default(), &session).await {
+            Ok(_) => taken += 1,
+            Err(kube::Error::Api(status)) if status.is_conflict() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(taken)
+}
+
+async fn in_phase(stage: &Stage, name: &str, phase: Phase) -> anyhow::Result<Session> {
+    let what = format!("{name} in phase {phase:?}");
+    let holds = |session: &Session| session.phase() == Some(phase);
+    wait::until_exists(&stage.driver.sessions(), name, &what, PATIENCE, holds).await
+}
+
+async fn both_get_along(mode: Mode, namespace: &str) -> anyhow::Result<()> {
+    let stage = Stage::set(namespace).await?;
+    let replica = stage.replica(true).await?;
+    let settings = Settings {
+        scheduler: Some(NO_SCHEDULER.to_owned()),
+        admission: Some(driver::inject),
+        repost_after: Duration::from_millis(200),
+        ..Settings::new("none")
+    };
+    let _operator = StandInOperator::start(stage.client.clone(), namespace, mode, settings);
+    let names: Vec<_> = (0..SESSIONS).map(|at| format!("s-{at}")).collect();
+    let (end, ended) = watch::channel(false);
+    let mut storms = None;
+    let mut starts = Vec::new();
+    for name in &names {
+        stage.driver.create(session(name)).await?;
+    }
+    for name in &names {
+        let creating = in_phase(&stage, name, Phase::Creating).await?;
+        for condition in ON_CREATION {
+            assert!(creating.condition(condition).is_some(), "{name} lost {condition} to a conflict");
+        }
+        starts.push(creating.start_time().unwrap_or_default().to_owned());
+        stage.reason(name, "Fetching").await?;
+    }
+    if let Some(last) = names.last() {
+        storms = Some(tokio::spawn(storm(stage.driver.sessions(), last.clone(), ended)));
+    }
+    for name in &names {
+        stage.driver.end(name, 0, "Completed", &message(Exit::Reconciled, "delivered")).await?;
+        kubelet::report(&stage.driver.pods(), &runner_pod(name), &kubelet::running()).await?;
+    }
+    for (name, start) in names.iter().zip(&starts) {
+        in_phase(&stage, name, Phase::Running).await?;
+        stage.reason(name, "Reconciled").await?;
+        let session = stage.driver.sessions().get(name).await?;
+        assert!(!start.is_empty());
+        assert_eq!(session.start_time(), Some(start.as_str()), "{name}");
+    }
+    stage.driver.sessions().get("s-0").await?;
+    end.send_replace(true);
+    if let Some(storm) = storms {
+        let taken = storm.await??;
+        let last = stage.driver.sessions().get(names.last().map_or("", String::as_str)).await?;
+        assert_eq!(last.data["status"]["beat"], json!(taken), "none of its writes was undone");
+    }
+    for name in &names {
+        let session = stage.driver.sessions().get(name).await?;
+        assert_eq!(session.workflow_reconciled().unwrap_or_default().status, "True", "{name}");
+        for condition in ON_CREATION {
+            assert!(session.condition(condition).is_some(), "{name} lost {condition}");
+        }
+    }
+    assert_eq!(replica.written(), 2 * SESSIONS, "Fetching and Reconciled, and no ping-pong");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gets_along_with_the_operator_that_posts_early() -> anyhow::Result<()> {
+    both_get_along(Mode::PostEarly, "post-early").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gets_along_with_the_operator_that_posts_when_running() -> anyhow::Result<()> {
+    both_get_along(Mode::PostRunning, "post-running").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gets_along_with_the_operator_that_delivers_nothing() -> anyhow::Result<()> {
+    both_get_along(Mode::Plain, "plain").await
+}

@@ -1,0 +1,112 @@
+//! The rows of the table that no exit code stands for, on a real API server, with what a person reads.
+
+mod controller;
+
+use controller::{Stage, message, session};
+use serde_json::{Value, json};
+use workflow_contract::Exit;
+use workflow_contract::names::{INIT_CONTAINER, runner_pod};
+use workflow_tests::kubelet;
+use workflow_tests::session::SessionView;
+
+fn ours(state: &Value) -> Value {
+    json!({"name": INIT_CONTAINER, "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state})
+}
+
+fn hydrate_failed() -> Value {
+    let state = json!({"terminated": {"exitCode": 3, "reason": "Error"}});
+    json!({"name": "init-hydrate", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_befalls_a_pod_is_said_in_words() -> anyhow::Result<()> {
+    let waiting =
+        |reason: &str, message: &str| ours(&json!({"waiting": {"reason": reason, "message": message}}));
+    let evicted =
+        json!({"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."});
+    let drained = json!({"phase": "Failed", "conditions": [
+        {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler", "message": "preempted"},
+    ]});
+    let node_gone = json!({"phase": "Pending", "conditions": [
+        {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager", "message": "m"},
+    ]});
+    let hydrate = json!({"phase": "Failed", "initContainerStatuses": [
+        hydrate_failed(), waiting("PodInitializing", ""),
+    ]});
+    let config = json!({"phase": "Pending", "initContainerStatuses": [
+        waiting("CreateContainerConfigError", "secret \"x\" not found"),
+    ]});
+    let rows = [
+        ("evicted", evicted, "Interrupted", "Evicted: The node was low on resource: memory."),
+        ("preempted", drained, "Interrupted", "PreemptionByScheduler: preempted"),
+        ("node-gone", node_gone, "Interrupted", "its node is gone"),
+        ("hydrate", hydrate, "Interrupted", "its init container init-hydrate failed before (exit 3)"),
+        ("config", config, "ContainerFailed", "CreateContainerConfigError: secret \"x\" not found"),
+    ];
+    let stage = Stage::set("rows").await?;
+    let replica = stage.replica(true).await?;
+    for (name, status, reason, words) in &rows {
+        stage.driver.begin(session(name)).await?;
+        stage.reason(name, "Fetching").await?;
+        kubelet::report(&stage.driver.pods(), &runner_pod(name), status).await?;
+        let condition = stage.reason(name, reason).await?;
+        assert!(condition.message.contains(words), "{name}: {}", condition.message);
+        assert_eq!((condition.status.as_str(), condition.observed_generation), ("False", Some(1)), "{name}");
+        assert_eq!(stage.until_told(name, "WorkflowFailed").await?, ["WorkflowFailed"], "{name}");
+        let since = condition.last_transition_time;
+        stage.driver.delete_pod(name).await?;
+        stage.catch_up(&format!("after-{name}")).await?;
+        let after = stage.reason(name, reason).await?;
+        assert_eq!((after.last_transition_time, after.message.contains(words)), (since, true), "{name}");
+    }
+    assert_eq!(replica.written(), 3 * rows.len(), "Fetching, the outcome, and a marker each");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_deleted_before_its_init_container_ended_was_interrupted() -> anyhow::Result<()> {
+    let stage = Stage::set("cut-short").await?;
+    let _replica = stage.replica(true).await?;
+    stage.driver.begin(session("s")).await?;
+    stage.reason("s", "Fetching").await?;
+    stage.driver.delete_pod("s").await?;
+    let condition = stage.reason("s", "Interrupted").await?;
+    assert!(condition.message.contains("it was deleted; restart the session"), "{}", condition.message);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_past_the_injector_is_said_and_reconciled_workflow_left_alone() -> anyhow::Result<()> {
+    let stage = Stage::set("past").await?;
+    let _replica = stage.replica(true).await?;
+    // A registration of this very second does not tell which of the two came first.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let made = stage.driver.create(session("s")).await?;
+    stage.driver.create_bare_pod(&made).await?;
+    let start = jiff::Timestamp::now().round(jiff::Unit::Second)?;
+    stage.driver.set_status("s", json!({"phase": "Running", "startTime": start})).await?;
+    let condition = stage.reason("s", "NotInjected").await?;
+    assert_eq!((condition.status.as_str(), condition.observed_generation), ("False", None));
+    assert!(condition.message.contains("restart the session to have it delivered"), "{}", condition.message);
+    assert_eq!(stage.driver.sessions().get("s").await?.reconciled_workflow(), None);
+    assert_eq!(stage.until_told("s", "WorkflowNotInjected").await?, ["WorkflowNotInjected"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_pod_of_a_session_has_its_own_truth() -> anyhow::Result<()> {
+    let stage = Stage::set("next-pod").await?;
+    let replica = stage.replica(true).await?;
+    let begun = stage.driver.begin(session("s")).await?;
+    stage.reason("s", "Fetching").await?;
+    stage.driver.end("s", 0, "Completed", &message(Exit::Reconciled, "delivered")).await?;
+    let first = stage.reason("s", "Reconciled").await?;
+    stage.driver.delete_pod("s").await?;
+    stage.driver.create_pod(&begun).await?;
+    stage.reason("s", "Fetching").await?;
+    stage.driver.end("s", 34, "Error", &message(Exit::Timeout, "too slow")).await?;
+    let second = stage.reason("s", "Timeout").await?;
+    assert_eq!((first.status.as_str(), second.status.as_str()), ("True", "False"));
+    assert_eq!(replica.written(), 4, "two for each pod");
+    Ok(())
+}
