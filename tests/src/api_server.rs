@@ -31,13 +31,17 @@ static TURN: Mutex<()> = Mutex::const_new(());
 /// The process's API server, for one test at a time: as long as the guard lives.
 pub async fn exclusive() -> anyhow::Result<(Cluster, MutexGuard<'static, ()>)> {
     let turn = TURN.lock().await;
-    let kubeconfig =
-        tokio::task::block_in_place(|| SERVER.get_or_init(|| start().map_err(|e| format!("{e:#}"))));
-    let kubeconfig = kubeconfig.as_ref().map_err(|error| anyhow::anyhow!("no API server: {error}"))?;
-    let kubeconfig = Kubeconfig::from_yaml(kubeconfig)?;
+    let kubeconfig = Kubeconfig::from_yaml(kubeconfig()?)?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     ready(Client::try_from(config.clone())?).await?;
     Ok((Cluster::at(config, true).await?, turn))
+}
+
+/// The kubeconfig that leads to the process's API server, for programs that a test starts.
+pub fn kubeconfig() -> anyhow::Result<&'static str> {
+    let started =
+        tokio::task::block_in_place(|| SERVER.get_or_init(|| start().map_err(|e| format!("{e:#}"))));
+    started.as_deref().map_err(|error| anyhow::anyhow!("no API server: {error}"))
 }
 
 /// Starts the server and gives the kubeconfig that leads to it.
