@@ -19,7 +19,7 @@ quietly := tests/cluster/quietly
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  CLUSTER=current  use the cluster of your own KUBECONFIG; images go to IMAGE_REGISTRY=...'
 	@echo '  K8S=1.37         the version of the local cluster'
@@ -78,6 +78,14 @@ check: ## is the installation sound? One line each, with the remedy
 .PHONY: uninstall
 uninstall: ## remove it, webhook first
 	@manifests/uninstall
+
+.PHONY: bench-admission
+bench-admission: ## what admission costs, beside a bare handler and controller-runtime; some minutes
+	@tests/bench/admission
+
+.PHONY: fuzz-admission
+fuzz-admission: ## fuzz the webhook: bodies through the handler, pods through plan and patch; a minute each
+	@webhook/fuzz/run
 
 .PHONY: lint
 lint: ## formatting and clippy, warnings denied

@@ -61,6 +61,11 @@ impl ApiServer {
         Ok(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
     }
 
+    /// The administrator's kubeconfig, for programs that a test starts.
+    pub fn admin_kubeconfig(&self) -> String {
+        self.kubeconfig(ADMIN)
+    }
+
     /// Writes the kubeconfig of the injector's own account and gives its path.
     pub fn injectors_kubeconfig(&self) -> anyhow::Result<PathBuf> {
         let path = self.state.join("injector.kubeconfig");

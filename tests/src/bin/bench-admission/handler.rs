@@ -1,0 +1,233 @@
+//! The handlers that are compared: each a process on a core of its own.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+
+use crate::reviews::Reviews;
+
+/// The handlers' core; everything else runs on others, see `main`.
+const CORE: &str = "0";
+
+/// How long a start may take.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Clock ticks a second, as the kernel tells user space on every architecture that Linux supports us on.
+const TICKS: u64 = 100;
+
+/// A handler that is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// axum and rustls by themselves, reading no more than the uid.
+    Bare,
+    /// The same, reading all of the review into a tree.
+    BareWhole,
+    /// The injector's admission, sessions at hand.
+    Fixed,
+    /// The injector itself: `serve`, sessions read live.
+    Live,
+    /// controller-runtime, no session.
+    ControllerRuntime,
+    /// controller-runtime, sessions read live.
+    ControllerRuntimeLive,
+}
+
+impl Kind {
+    /// All, in the order of the report.
+    pub const ALL: [Self; 6] = [
+        Self::Bare,
+        Self::BareWhole,
+        Self::Fixed,
+        Self::Live,
+        Self::ControllerRuntime,
+        Self::ControllerRuntimeLive,
+    ];
+
+    /// Name in the report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bare => "bare axum",
+            Self::BareWhole => "bare axum, whole review as a tree",
+            Self::Fixed => "workflow-injector, session at hand",
+            Self::Live => "workflow-injector, live look-up",
+            Self::ControllerRuntime => "controller-runtime, no look-up",
+            Self::ControllerRuntimeLive => "controller-runtime, live look-up",
+        }
+    }
+}
+
+/// What the handlers need to be started.
+pub struct Handlers {
+    programs: PathBuf,
+    state: PathBuf,
+    sessions: PathBuf,
+    review: PathBuf,
+    /// Bytes of the patch that the injector makes, and the bare handler answers with.
+    pub patch_size: usize,
+}
+
+/// A running handler; ended when dropped.
+pub struct Handler {
+    child: Child,
+    port: u16,
+    /// Where the injector says whether it has filled its caches.
+    ops: Option<u16>,
+}
+
+impl Drop for Handler {
+    fn drop(&mut self) {
+        // One that has ended already is told of elsewhere.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Handlers {
+    /// Makes certificate, kubeconfig and the bare handler's patch, which is one of the injector's.
+    pub fn prepare(
+        programs: &Path,
+        state: &Path,
+        reviews: &Reviews,
+        kubeconfig: &str,
+    ) -> anyhow::Result<Self> {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+        std::fs::write(state.join("tls.crt"), made.cert.pem())?;
+        std::fs::write(state.join("ca.crt"), made.cert.pem())?;
+        std::fs::write(state.join("tls.key"), made.signing_key.serialize_pem())?;
+        std::fs::write(state.join("kubeconfig"), kubeconfig)?;
+        let (review, sessions) = (state.join("review.json"), reviews.sessions.clone());
+        std::fs::write(&review, &reviews.first)?;
+        let mut handlers =
+            Self { programs: programs.to_owned(), state: state.to_owned(), sessions, review, patch_size: 0 };
+        let port = free_port()?;
+        let fixed = handlers.spawn(Kind::Fixed, port)?;
+        let patch = handlers.patch(&fixed).context("the injector's own patch")?;
+        handlers.patch_size = patch.len() / 4 * 3;
+        std::fs::write(state.join("patch"), patch)?;
+        Ok(handlers)
+    }
+
+    /// Starts a handler and waits until it answers a review with a patch.
+    pub fn start(&self, kind: Kind) -> anyhow::Result<Handler> {
+        let handler = self.spawn(kind, free_port()?).with_context(|| format!("start {}", kind.name()))?;
+        self.patch(&handler).with_context(|| format!("try {}", kind.name()))?;
+        if let Some(ops) = handler.ops {
+            ready(ops)?;
+        }
+        Ok(handler)
+    }
+
+    fn spawn(&self, kind: Kind, port: u16) -> anyhow::Result<Handler> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string();
+        let file = |name: &str| self.state.join(name).display().to_string();
+        let listen = |more: &[&str]| {
+            let common = ["--listen", &address, "--tls-dir"].map(str::to_owned);
+            let more = more.iter().map(|&text| text.to_owned());
+            common.into_iter().chain([self.state.display().to_string()]).chain(more).collect::<Vec<_>>()
+        };
+        let controller_runtime = ["--port", &port.to_string(), "--tls-dir", &file("")].map(str::to_owned);
+        let ops = (kind == Kind::Live).then(free_port).transpose()?;
+        let (program, arguments) = match kind {
+            Kind::Bare => ("bare-handler", listen(&["--parse", "lean", "--patch", &file("patch")])),
+            Kind::BareWhole => ("bare-handler", listen(&["--parse", "whole", "--patch", &file("patch")])),
+            Kind::Fixed => ("fixed-session", listen(&["--sessions", &self.sessions.display().to_string()])),
+            Kind::Live => {
+                let ops = SocketAddr::from((Ipv4Addr::LOCALHOST, ops.unwrap_or_default())).to_string();
+                let mut arguments = listen(&["--listen-ops", &ops]);
+                arguments.insert(0, "serve".to_owned());
+                ("workflow-injector", arguments)
+            }
+            Kind::ControllerRuntime => ("controller-runtime", controller_runtime.into()),
+            Kind::ControllerRuntimeLive => {
+                ("controller-runtime", [&controller_runtime[..], &["--look-up".to_owned()]].concat())
+            }
+        };
+        // Each logs as it does in earnest, to where nobody reads it.
+        let child = Command::new("taskset")
+            .args(["--cpu-list", CORE, "setpriv", "--pdeathsig", "KILL", "--"])
+            .arg(self.programs.join(program))
+            .args(arguments)
+            .env("KUBECONFIG", self.state.join("kubeconfig"))
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("{program} could not be started"))?;
+        let mut handler = Handler { child, port, ops };
+        handler.wait_until_it_listens()?;
+        Ok(handler)
+    }
+
+    /// The patch of a handler's answer to the first review, base64.
+    fn patch(&self, handler: &Handler) -> anyhow::Result<String> {
+        let output = Command::new("curl")
+            .args(["--silent", "--show-error", "--insecure", "--header", "Content-Type: application/json"])
+            .arg("--data-binary")
+            .arg(format!("@{}", self.review.display()))
+            .arg(handler.url())
+            .output()
+            .context("curl could not be started")?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let answer: Value = serde_json::from_slice(&output.stdout)
+            .with_context(|| String::from_utf8_lossy(&output.stdout).into_owned())?;
+        let patch = answer["response"]["patch"].as_str().with_context(|| format!("no patch: {answer}"))?;
+        Ok(patch.to_owned())
+    }
+}
+
+impl Handler {
+    /// Where it is asked.
+    pub fn url(&self) -> String {
+        format!("https://127.0.0.1:{}/mutate", self.port)
+    }
+
+    fn wait_until_it_listens(&mut self) -> anyhow::Result<()> {
+        let limit = Instant::now() + PATIENCE;
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it ended with {status}");
+            }
+            ensure!(Instant::now() < limit, "it does not listen after {} s", PATIENCE.as_secs());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Resident memory, in KiB.
+    pub fn resident(&self) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    }
+
+    /// CPU time that it has used, its own and the kernel's for it.
+    pub fn cpu(&self) -> anyhow::Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // Behind the name, which may hold anything, utime and stime are the 12th and 13th field.
+        let (_, fields) = stat.rsplit_once(')').context("no name")?;
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        let ticks = |at: usize| fields.get(at).context("too few fields")?.parse::<u64>().context("no number");
+        Ok(Duration::from_millis((ticks(11)? + ticks(12)?) * 1000 / TICKS))
+    }
+}
+
+/// Waits until an injector says that it is ready: then it has read all sessions.
+fn ready(ops: u16) -> anyhow::Result<()> {
+    let limit = PATIENCE.as_secs().to_string();
+    let retry = ["--retry", &limit, "--retry-delay", "1", "--retry-max-time", &limit];
+    let url = format!("http://127.0.0.1:{ops}/readyz");
+    let output =
+        Command::new("curl").args(["--silent", "--show-error", "--fail"]).args(retry).arg(url).output()?;
+    ensure!(output.status.success(), "it does not get ready: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+/// A port that is free at present.
+fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}

@@ -1,0 +1,48 @@
+//! The generator: wrk with our script.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use serde::Deserialize;
+
+use crate::handler::Handler;
+
+/// What wrk saw.
+#[derive(Debug, Deserialize)]
+pub struct Load {
+    /// Requests that were answered.
+    pub requests: u64,
+    /// Length of the run.
+    pub duration_us: u64,
+    /// Median of the times to an answer.
+    pub p50_us: u64,
+    /// Their 99th percentile.
+    pub p99_us: u64,
+    /// Errors of connections, and answers that were no success.
+    failed: u64,
+}
+
+/// Posts reviews for so many seconds; wrk takes no fractions.
+pub fn run(
+    handler: &Handler,
+    script: &Path,
+    reviews: &Path,
+    connections: u32,
+    seconds: u32,
+) -> anyhow::Result<Load> {
+    let output = Command::new("wrk")
+        .args(["--threads", "1", "--connections", &connections.to_string()])
+        .args(["--duration", &format!("{seconds}s"), "--timeout", "10s", "--script"])
+        .arg(script)
+        .args([&handler.url(), "--"])
+        .arg(reviews)
+        .output()
+        .context("wrk could not be started")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().last().unwrap_or_default();
+    let load: Load = serde_json::from_str(line)
+        .with_context(|| format!("wrk says\n{text}{}", String::from_utf8_lossy(&output.stderr)))?;
+    ensure!(load.failed == 0 && load.requests > 0, "{} of {} requests failed", load.failed, load.requests);
+    Ok(load)
+}

@@ -1,0 +1,79 @@
+//! What admission costs, beside a bare handler and what most people would write. `make bench-admission` starts it.
+//!
+//! ```text
+//! core 0: one handler at a time        core 1: wrk, this program, and the API server of the live look-up
+//! ```
+//!
+//! Every handler gets the same reviews, over TLS, by 1, 8 and 64 connections. The main figure is the CPU time that the
+//! handler itself used, since that hardly depends on what else the machine does. Rounds go through all handlers in
+//! turn, each started anew, and medians of the rounds are shown.
+
+mod handler;
+mod load;
+mod report;
+mod reviews;
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Parser;
+use workflow_tests::api_server;
+use workflow_tests::namespace::TestNamespace;
+
+use handler::{Handlers, Kind};
+use report::{Measured, Report};
+
+/// Connections at once.
+const CONNECTIONS: [u32; 3] = [1, 8, 64];
+
+/// Measures admission and what it is compared with.
+#[derive(Parser)]
+struct Args {
+    /// Folder with the programs bare-handler, fixed-session, workflow-injector and controller-runtime.
+    #[arg(long)]
+    programs: PathBuf,
+    /// Folder for what the run needs and for its report.
+    #[arg(long)]
+    state: PathBuf,
+    /// wrk's script.
+    #[arg(long)]
+    script: PathBuf,
+    /// Rounds; medians are shown.
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// Seconds for each handler and number of connections in a round.
+    #[arg(long, default_value_t = 2)]
+    seconds: u32,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let (cluster, _turn) = api_server::exclusive().await?;
+    let namespace = TestNamespace::named(cluster, reviews::NAMESPACE).await?;
+    let reviews = reviews::make(&namespace, &args.state).await.context("make the reviews")?;
+    let handlers = Handlers::prepare(&args.programs, &args.state, &reviews, &api_server::server()?.admin_kubeconfig())?;
+
+    let mut report = Report::new(reviews.sizes, handlers.patch_size);
+    for round in 1..=args.rounds {
+        for kind in Kind::ALL {
+            let handler = handlers.start(kind)?;
+            let idle = handler.resident()?;
+            for connections in CONNECTIONS {
+                // The first connections and pages are not what is measured.
+                load::run(&handler, &args.script, &reviews.file, connections, 1)?;
+                let before = handler.cpu()?;
+                let load = load::run(&handler, &args.script, &reviews.file, connections, args.seconds)?;
+                let cpu = handler.cpu()?.saturating_sub(before);
+                report.add(kind, connections, Measured::new(&load, cpu, idle));
+            }
+        }
+        progress(round, args.rounds);
+    }
+    report.publish(&args.state.join("admission.md"))
+}
+
+#[expect(clippy::print_stderr, reason = "a person waits for minutes")]
+fn progress(round: u32, rounds: u32) {
+    eprintln!("bench-admission: round {round} of {rounds} done");
+}

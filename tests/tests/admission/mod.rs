@@ -1,0 +1,203 @@
+//! What the tests of admission on a bare API server have in common: the injector's admission in this process, registered
+//! by URL for one namespace.
+
+// Each test binary uses its own part of it.
+#![allow(dead_code)]
+
+pub mod proxy;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use axum::Router;
+use http::Request;
+use jiff::Timestamp;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use kube::Client;
+use kube::api::{Api, PostParams};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::{MutexGuard, watch};
+use workflow_certs::{Pair, Resolver};
+use workflow_contract::Secret;
+use workflow_contract::names::{INIT_CONTAINER, INJECTOR};
+use workflow_injector::admit::Admission;
+use workflow_injector::admit::session::Sessions;
+use workflow_injector::server::{self, Phase};
+use workflow_injector::status::{self, Handle};
+use workflow_tests::api_server;
+use workflow_tests::namespace::TestNamespace;
+use workflow_tests::operator::{Settings, session_pod};
+use workflow_tests::session::{self, Session, SessionBuilder};
+use workflow_tests::wait::PATIENCE;
+
+/// Our registration, as it is installed.
+const REGISTRATION: &str = include_str!("../../../manifests/registration/mutatingwebhookconfiguration.yaml");
+
+/// An API server with a namespace in it, for one test.
+pub struct Stage {
+    pub namespace: TestNamespace,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// A server of HTTPS on loopback; it ends when this is dropped.
+pub struct Served {
+    url: String,
+    ca: String,
+    _phase: watch::Sender<Phase>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The injector: its admission, and the caches behind it.
+pub struct Injector {
+    pub served: Served,
+    pub caches: Handle,
+    _leader: watch::Sender<bool>,
+}
+
+/// Serves `router` with a certificate of its own.
+pub async fn serve(router: Router) -> anyhow::Result<Served> {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+    let ca = made.cert.pem();
+    let pair = Pair { certificate: ca.clone(), key: Secret::new(&made.signing_key.serialize_pem()) };
+    let resolver = Arc::new(Resolver::default());
+    resolver.swap(&pair, Timestamp::now())?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("https://{}/mutate", listener.local_addr()?);
+    let (phase, phases) = watch::channel(Phase::Serving);
+    let tls = server::tls_config(resolver)?;
+    let task = tokio::spawn(server::serve(listener, Some(tls), router, phases));
+    Ok(Served { url, ca, _phase: phase, task })
+}
+
+impl Served {
+    /// How a registration names it.
+    pub fn client_config(&self) -> anyhow::Result<Value> {
+        client_config(&self.url, &self.ca)
+    }
+}
+
+/// How a registration names a URL whose certificate `ca` vouches for.
+pub fn client_config(url: &str, ca: &str) -> anyhow::Result<Value> {
+    let bundle = k8s_openapi::ByteString(ca.as_bytes().to_vec());
+    Ok(json!({ "url": url, "caBundle": serde_json::to_value(bundle)? }))
+}
+
+impl Injector {
+    /// Starts it, as `serve` does, and waits until its caches are full.
+    pub async fn start(client: Client) -> anyhow::Result<Self> {
+        let (leader, leading) = watch::channel(false);
+        let caches = status::spawn(client.clone(), leading, "test".to_owned(), Arc::new(()));
+        let mut horizon = caches.horizon.clone();
+        tokio::time::timeout(PATIENCE, horizon.wait_for(|horizon| horizon.is_complete())).await??;
+        let sessions = Sessions::new(Arc::new(client), Some(caches.sessions.clone()));
+        let served = serve(Admission::new(sessions, Arc::default(), Arc::default()).router()).await?;
+        Ok(Self { served, caches, _leader: leader })
+    }
+}
+
+impl Stage {
+    /// A namespace of this name on the process's API server.
+    pub async fn set(name: &str) -> anyhow::Result<Self> {
+        let (cluster, turn) = api_server::exclusive().await?;
+        Ok(Self { namespace: TestNamespace::named(cluster, name).await?, _turn: turn })
+    }
+
+    pub fn client(&self) -> Client {
+        self.namespace.cluster.client.clone()
+    }
+
+    /// Registers a webhook for this namespace under this name, otherwise as ours is registered.
+    pub async fn register(&self, name: &str, client_config: Value) -> anyhow::Result<()> {
+        let mut registration: Value = serde_saphyr::from_str(REGISTRATION)?;
+        registration["metadata"]["name"] = json!(format!("{name}.{}", self.namespace.name));
+        let webhook = &mut registration["webhooks"][0];
+        webhook["clientConfig"] = client_config;
+        let own = json!({
+            "key": "kubernetes.io/metadata.name", "operator": "In", "values": [self.namespace.name],
+        });
+        let selector = webhook["namespaceSelector"]["matchExpressions"].as_array_mut();
+        selector.context("the registration has a namespaceSelector")?.push(own);
+        let registration: MutatingWebhookConfiguration = serde_json::from_value(registration)?;
+        Api::all(self.client()).create(&PostParams::default(), &registration).await?;
+        Ok(())
+    }
+
+    /// Starts an injector and waits until the API server asks it.
+    pub async fn injector(&self) -> anyhow::Result<Injector> {
+        let injector = Injector::start(self.client()).await?;
+        self.register(INJECTOR, injector.served.client_config()?).await?;
+        let session =
+            self.session(SessionBuilder::new("probe").workflow("https://git.invalid/o/r.git", "main"));
+        let pod = operator_pod(&session.await?);
+        self.until("the injector to be asked", || async {
+            let stored = self.dry_run(&pod).await?;
+            Ok(init_containers(&stored).contains(&INIT_CONTAINER.to_owned()))
+        })
+        .await?;
+        Ok(injector)
+    }
+
+    /// Waits until `holds` is true; the API server learns of a registration a moment later.
+    pub async fn until<F>(&self, what: &str, holds: impl Fn() -> F) -> anyhow::Result<()>
+    where
+        F: Future<Output = anyhow::Result<bool>>,
+    {
+        let limit = Instant::now() + PATIENCE;
+        while !holds().await? {
+            if Instant::now() > limit {
+                bail!("waited in vain for {what}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// Creates a session.
+    pub async fn session(&self, session: SessionBuilder) -> anyhow::Result<Session> {
+        let sessions = session::api(self.client(), &self.namespace.name);
+        sessions.create(&PostParams::default(), &session.build()).await.context("create the session")
+    }
+
+    /// What the API server would store for this pod.
+    pub async fn dry_run(&self, pod: &Value) -> kube::Result<Value> {
+        self.create(pod, "?dryRun=All").await
+    }
+
+    /// Creates the pod, `query` being the URL's.
+    pub async fn create(&self, pod: &Value, query: &str) -> kube::Result<Value> {
+        let url = format!("/api/v1/namespaces/{}/pods{query}", self.namespace.name);
+        let request = Request::post(url)
+            .header("Content-Type", "application/json")
+            .body(pod.to_string().into_bytes())
+            .map_err(kube::Error::HttpError)?;
+        self.client().request(request).await
+    }
+}
+
+/// The pod that the operator makes of a session.
+pub fn operator_pod(session: &Session) -> Value {
+    session_pod(session, &Settings::new("local.test/none:1"))
+}
+
+/// Names of a pod's init containers.
+pub fn init_containers(pod: &Value) -> Vec<String> {
+    let containers = pod["spec"]["initContainers"].as_array().into_iter().flatten();
+    containers.map(|container| container["name"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// The message with which the API server refuses.
+pub fn refusal(answer: kube::Result<Value>) -> anyhow::Result<String> {
+    match answer {
+        Err(kube::Error::Api(status)) => Ok(status.message),
+        Err(error) => Err(error.into()),
+        Ok(pod) => bail!("it was accepted: {pod}"),
+    }
+}
