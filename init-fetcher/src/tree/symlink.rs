@@ -127,4 +127,31 @@ mod tests {
         assert_eq!(check("a", &[("a", "b"), ("b", "a")]), None);
         assert_eq!(check("a", &[("a", "a/a/a/a")]), None);
     }
+
+    proptest::proptest! {
+        /// Folders `a` and `a/b`, links anywhere in them: the kernel is asked where each accepted one leads.
+        #[test]
+        fn what_is_accepted_never_leads_the_kernel_out(
+            made in proptest::collection::hash_map("(a/|a/b/)?[xyz]", "([.]{1,2}|a|b|x|y|z)(/([.]{1,2}|a|b|x|y|z)){0,4}", 1..7)
+        ) {
+            let outer = tempfile::tempdir().unwrap();
+            let root = outer.path().join("root");
+            std::fs::create_dir_all(root.join("a/b")).unwrap();
+            let links: HashMap<Vec<u8>, Vec<u8>> =
+                made.iter().map(|(path, target)| (path.clone().into_bytes(), target.clone().into_bytes())).collect();
+            // As in a delivery, one refused link refuses all.
+            if links.iter().any(|(path, target)| refused(path, target, &links).is_some()) {
+                return Ok(());
+            }
+            for (path, target) in &made {
+                std::os::unix::fs::symlink(target, root.join(path)).unwrap();
+            }
+            let real_root = root.canonicalize().unwrap();
+            for path in made.keys() {
+                if let Ok(led_to) = root.join(path).canonicalize() {
+                    proptest::prop_assert!(led_to.starts_with(&real_root), "{path} of {made:?} leads to {led_to:?}");
+                }
+            }
+        }
+    }
 }
