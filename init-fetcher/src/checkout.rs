@@ -3,17 +3,19 @@
 //! The folder is new and nobody else knows it, and every path in the plan was judged before. Modes come
 //! from the process's umask of 0002: what the owner may, the group may too.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use git2::{Index, IndexEntry, IndexTime};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 
 use crate::run::Run;
 use crate::store::Store;
+use crate::transport::TransportError;
 use crate::tree::object::Kind;
 use crate::tree::plan::{Item, Plan};
 use crate::tree::{TreeError, shown};
@@ -28,6 +30,9 @@ pub enum CheckoutError {
     /// The volume.
     #[error(transparent)]
     Volume(#[from] VolumeError),
+    /// An object could not be read back or written.
+    #[error(transparent)]
+    Store(#[from] TransportError),
     /// git's index could not be made.
     #[error("failed to write git's index: {0}")]
     Index(#[from] git2::Error),
@@ -132,13 +137,11 @@ pub fn write(
             }
             Kind::File(executable) => {
                 let missing = || TreeError::Missing { oid: item.oid, path: shown(&item.path) };
-                let object = store.read_blob(item.oid).ok_or_else(missing)?;
-                let data = object.data();
-                written.lfs_pointers += u64::from(is_lfs_pointer(data));
+                let lfs_pointer = store.deliver(item.oid, &path)?.ok_or_else(missing)?;
+                written.lfs_pointers += u64::from(lfs_pointer);
                 let mtime = recorder.as_ref().map(|recorder| recorder.mtime);
-                write_file(&path, executable, data, mtime)
-                    .map_err(failed("write"))
-                    .map(|file| file.metadata())?
+                finish(&path, executable, mtime).map_err(failed("write"))?;
+                fs::symlink_metadata(&path)
             }
         };
         if let Some(recorder) = recorder.as_deref_mut() {
@@ -148,33 +151,26 @@ pub fn write(
     Ok(written)
 }
 
-fn write_file(path: &Path, executable: bool, data: &[u8], mtime: Option<SystemTime>) -> io::Result<File> {
-    let mode = if executable { 0o777 } else { 0o666 };
-    let mut file = File::options().write(true).create_new(true).mode(mode).open(path)?;
-    file.write_all(data)?;
-    if let Some(mtime) = mtime {
-        file.set_modified(mtime)?;
+/// Gives a file its mode and its time.
+fn finish(path: &Path, executable: bool, mtime: Option<SystemTime>) -> io::Result<()> {
+    if executable {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o775))?;
     }
-    Ok(file)
-}
-
-/// Whether a file's content is a pointer in the sense of the Git LFS specification: a short text that
-/// starts with its version line.
-fn is_lfs_pointer(data: &[u8]) -> bool {
-    data.len() < 1024 && data.starts_with(b"version https://git-lfs.github.com/spec/v1\n")
+    if let Some(mtime) = mtime {
+        let since = mtime.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let time = Timespec {
+            tv_sec: since.as_secs().try_into().unwrap_or_default(),
+            tv_nsec: since.subsec_nanos().into(),
+        };
+        let times = Timestamps { last_access: time, last_modification: time };
+        rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn knows_lfs_pointers() {
-        let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n";
-        assert!(is_lfs_pointer(pointer));
-        assert!(!is_lfs_pointer(b"version https://git-lfs.github.com/spec/v2\n"));
-        assert!(!is_lfs_pointer(&[&pointer[..], &[b' '; 1024]].concat()));
-    }
 
     #[test]
     fn files_are_never_younger_than_the_index() {

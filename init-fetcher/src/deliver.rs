@@ -14,12 +14,12 @@ use crate::failure::Failure;
 use crate::publish::{self, Staging};
 use crate::resolve::{self, RefNotFound, Target, TargetKind};
 use crate::run::Run;
-use crate::store::{Commit, Store};
+use crate::store::{Commit, Store, Use};
 use crate::transport::http::Client;
 use crate::transport::smart::SmartHttp;
 use crate::transport::{Listing, Received, Remote, TransportError, Want};
 use crate::tree::plan::{self, Plan};
-use crate::{folder, libgit2, report, repository, retry};
+use crate::{folder, report, repository, retry};
 
 /// What was delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +47,6 @@ pub struct Delivered {
 /// # Errors
 /// The [`Failure`] of the last attempt.
 pub fn deliver(config: &Config, run: &Run) -> Result<Delivered, Failure> {
-    libgit2::configure(config.limits)?;
     publish::prepare(&config.root)?;
     let client = Client::new(&config.trust, config.proxies.clone());
     let mut authenticator = Authenticator::new(&client, &config.credentials, &config.url);
@@ -136,8 +135,11 @@ impl<'c> Attempt<'_, 'c> {
         staging: &Staging,
     ) -> Result<(Commit, Plan, Written), Failure> {
         let git_dir = staging.tree().join(".git");
-        let mut store = Store::create(&git_dir.join("objects"), self.config.limits)?;
-        let received = self.everything(remote, target, &mut store)?;
+        let packs = git_dir.join("objects/pack");
+        let mut store = Store::create(&packs, &staging.scratch(), self.config.limits, self.run)?;
+        // A server that can't cut the history sends files that are long gone.
+        let used = if remote.can_cut() { Use::All } else { Use::Part };
+        let received = self.everything(remote, target, used, &mut store)?;
         let commit = self.commit(&store, target)?;
         self.run.doing("checking what was received");
         let plan = plan::plan(&store, commit.tree, self.config.limits)?;
@@ -153,6 +155,7 @@ impl<'c> Attempt<'_, 'c> {
             shallow: &received.shallow,
         };
         repository::write(&git_dir, &facts)?;
+        store.write_indexes()?;
         recorder.write()?;
         Ok((commit, plan, written))
     }
@@ -164,13 +167,14 @@ impl<'c> Attempt<'_, 'c> {
         target: &Target,
         staging: &Staging,
     ) -> Result<(Commit, Plan, Written), Failure> {
-        let mut store = Store::create(&staging.objects(), self.config.limits)?;
+        let scratch = staging.scratch();
+        let mut store = Store::create(&scratch, &scratch, self.config.limits, self.run)?;
         let found =
             if remote.can_filter() { self.on_the_way_down(remote, target, &mut store)? } else { None };
         let (commit, tree) = if let Some(found) = found {
             found
         } else {
-            self.everything(remote, target, &mut store)?;
+            self.everything(remote, target, Use::Part, &mut store)?;
             let commit = self.commit(&store, target)?;
             (commit, folder::find(&store, commit.tree, &self.config.path)?)
         };
@@ -192,14 +196,14 @@ impl<'c> Attempt<'_, 'c> {
     ) -> Result<Option<(Commit, Oid)>, Failure> {
         self.run.doing("receiving the way to the folder");
         let lean = Want { oid: target.want, shallow: true, without_blobs: true };
-        if refused(store.take(|sink| remote.fetch(lean, sink)))? {
+        if refused(store.take(Use::Part, |sink| remote.fetch(lean, sink)))? {
             return Ok(None);
         }
         let commit = self.commit(store, target)?;
         let tree = folder::find(store, commit.tree, &self.config.path)?;
         self.run.doing("receiving the folder");
         let content = Want { oid: tree, shallow: false, without_blobs: false };
-        if refused(store.take(|sink| remote.fetch(content, sink)))? {
+        if refused(store.take(Use::All, |sink| remote.fetch(content, sink)))? {
             return Ok(None);
         }
         Ok(Some((commit, tree)))
@@ -209,11 +213,12 @@ impl<'c> Attempt<'_, 'c> {
         &self,
         remote: &mut dyn Remote,
         target: &Target,
+        used: Use,
         store: &mut Store,
     ) -> Result<Received, Failure> {
         self.run.doing("receiving the pack");
         let want = Want { oid: target.want, shallow: true, without_blobs: false };
-        store.take(|sink| remote.fetch(want, sink)).map_err(|error| match (error, target.kind) {
+        store.take(used, |sink| remote.fetch(want, sink)).map_err(|error| match (error, target.kind) {
             // A commit that was asked for by its id was never listed: the server does not have it.
             (TransportError::Refused(words), TargetKind::Commit) => {
                 tracing::info!(words, "the server refuses the commit");

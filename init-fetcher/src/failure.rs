@@ -42,6 +42,7 @@ impl From<CheckoutError> for Failure {
         match error {
             CheckoutError::Tree(error) => Self::Tree(error),
             CheckoutError::Volume(error) => Self::Volume(error),
+            CheckoutError::Store(error) => Self::Transport(error),
             CheckoutError::Index(error) => Self::Internal(error.message().to_owned()),
         }
     }

@@ -3,14 +3,14 @@
 //! ```text
 //!  environment ── config ──┐
 //!                          v
-//!   deliver: transport (refs, packs) ─> store (objects by their hash) ─> tree (path policy, plan)
+//!   deliver: transport (refs, packs) ─> store, pack (objects by their hash) ─> tree (path policy, plan)
 //!            ─> checkout (files) + repository (.git) ─> publish (one step)
 //!                          │
 //!   run, watchdog: time limit, signals           report: exit code, termination message
 //! ```
 //!
-//! Nothing is written before all of it was judged, and nothing is at its place before all of it was
-//! written. Every way to end has its own exit code ([`workflow_contract::Exit`]) and a sentence.
+//! No name from a repository is written before all of them were judged, and nothing is at its place
+//! before all of it was written. Every way to end has its own exit code ([`workflow_contract::Exit`]) and a sentence.
 
 mod checkout;
 mod cli;
@@ -19,8 +19,8 @@ mod credentials;
 mod deliver;
 mod failure;
 mod folder;
-mod libgit2;
 mod oid;
+mod pack;
 mod proxy;
 mod publish;
 mod report;

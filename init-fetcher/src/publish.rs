@@ -83,9 +83,9 @@ impl Staging {
         self.folder.join("tree")
     }
 
-    /// Where objects are kept that are not delivered.
-    pub fn objects(&self) -> PathBuf {
-        self.folder.join("objects")
+    /// Where all is kept that is not delivered, or not yet.
+    pub fn scratch(&self) -> PathBuf {
+        self.folder.join("scratch")
     }
 
     /// Moves the tree to `<root>/<name>`, and a relative link to it to `<root>/<alias>`.

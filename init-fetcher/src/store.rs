@@ -1,49 +1,78 @@
-//! Objects as they arrive: packs, indexed by libgit2, which names each object by the hash of its content.
+//! What was received: packs, and the objects in them by their ids.
 
-use std::fs;
-use std::io::{self, Write as _};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use git2::{Indexer, ObjectType, Odb, Oid};
+use git2::Oid;
 use workflow_contract::text;
 
 use crate::config::Limits;
+use crate::pack::entry::ObjectKind;
+use crate::pack::intake::{self, Place};
+use crate::pack::object::spooled;
+use crate::pack::{Entry, Pack, index};
 use crate::resolve::RefNotFound;
+use crate::run::Run;
 use crate::transport::{PackSink, TransportError};
 use crate::tree::plan::Objects;
 use crate::volume::VolumeError;
 
-/// Bytes handed to the indexer at a time. It writes through a mapping and makes sure of the last page
-/// only: with more than a page at once, a full volume would be a SIGBUS instead of an error.
-const PAGE: usize = 4096;
-/// Mode of pack files, as git's own.
-const PACK_MODE: u32 = 0o444;
-/// Objects that are neither file nor folder of the delivered tree: commits, tags, folders on the way.
-const OTHER_OBJECTS: u64 = 10_000;
+/// Mode of an index of a pack, as git's own.
+const INDEX_MODE: u32 = 0o444;
 
-/// What is being done when the volume refuses.
-const DOING: &str = "write the received pack to";
-
-/// An object database that starts empty.
-pub struct Store {
-    odb: Odb<'static>,
-    packs: PathBuf,
+/// Packs that were received, none at first.
+pub struct Store<'a> {
+    packs: Vec<Pack>,
+    /// Where packs are kept.
+    folder: PathBuf,
+    /// Where all else is kept until it is delivered.
+    scratch: PathBuf,
     limits: Limits,
+    run: &'a Run,
     received: u64,
+    /// Objects that were moved out of the spool, and where to: another file of the same content is a copy.
+    moved: RefCell<HashMap<(usize, u32), PathBuf>>,
+    scratches: Cell<u64>,
 }
 
-impl Store {
-    /// An empty store in this folder, which will look like git's `objects`.
+/// What of a pack is delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// All files in it.
+    All,
+    /// Some files in it, if any.
+    Part,
+}
+
+impl<'a> Store<'a> {
+    /// An empty store, with packs in one folder and scratch files in the other; both are made. They must
+    /// be on the volume that is delivered to.
     ///
     /// # Errors
     /// [`TransportError::Volume`].
-    pub fn create(objects: &Path, limits: Limits) -> Result<Self, TransportError> {
-        let packs = objects.join("pack");
-        fs::create_dir_all(&packs).map_err(|error| VolumeError::new("create the folder", &packs, error))?;
-        let odb = Odb::new().map_err(|error| volume(&packs, &error))?;
-        let path = objects.to_string_lossy();
-        odb.add_disk_alternate(&path).map_err(|error| volume(&packs, &error))?;
-        Ok(Self { odb, packs, limits, received: 0 })
+    pub fn create(
+        packs: &Path,
+        scratch: &Path,
+        limits: Limits,
+        run: &'a Run,
+    ) -> Result<Self, TransportError> {
+        for folder in [packs, scratch] {
+            make_folder(folder)?;
+        }
+        Ok(Self {
+            packs: Vec::new(),
+            folder: packs.to_owned(),
+            scratch: scratch.to_owned(),
+            limits,
+            run,
+            received: 0,
+            moved: RefCell::default(),
+            scratches: Cell::default(),
+        })
     }
 
     /// Takes one pack: `receive` is given the sink for its bytes.
@@ -52,23 +81,98 @@ impl Store {
     /// What `receive` says, and [`TransportError::Corrupt`] for a pack that is not sound.
     pub fn take<T>(
         &mut self,
+        used: Use,
         receive: impl FnOnce(&mut dyn PackSink) -> Result<T, TransportError>,
     ) -> Result<T, TransportError> {
-        let indexer =
-            Indexer::new(None, &self.packs, PACK_MODE, false).map_err(|error| volume(&self.packs, &error))?;
-        let mut intake = Intake {
-            indexer,
-            packs: &self.packs,
-            limits: self.limits,
-            received: self.received,
-            header: Vec::new(),
+        let number = self.packs.len();
+        let spool = self.spool(number);
+        if used == Use::All {
+            make_folder(&spool)?;
+        }
+        let place = Place {
+            pack: &self.folder.join(format!("receiving-{number}")),
+            spool: (used == Use::All).then_some(&spool),
+            scratch: &self.scratch,
         };
-        let result = receive(&mut intake)?;
-        self.received = intake.received;
-        // Checks the pack's own checksum, resolves the deltas and hashes what they make.
-        intake.indexer.commit().map_err(|error| failed(&self.packs, &error))?;
-        self.odb.refresh().map_err(|error| volume(&self.packs, &error))?;
+        let taken = intake::take(&place, self.limits, &mut self.received, self.run, receive);
+        if taken.is_err() {
+            // A refusal is followed by another request, which must find the name free.
+            let _ = fs::remove_file(place.pack);
+        }
+        let (result, pack) = taken?;
+        self.packs.push(pack);
         Ok(result)
+    }
+
+    /// Gives every pack the index and the name that git wants.
+    ///
+    /// # Errors
+    /// [`VolumeError`].
+    pub fn write_indexes(&self) -> Result<(), VolumeError> {
+        for pack in &self.packs {
+            let id = Oid::from_bytes(&pack.checksum).map_or_else(|_| String::new(), |id| id.to_string());
+            let path = self.folder.join(format!("pack-{id}.idx"));
+            let failed = |error| VolumeError::new("write", &path, error);
+            fs::write(&path, index::of(pack)).map_err(failed)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(INDEX_MODE)).map_err(failed)?;
+            let place = path.with_extension("pack");
+            fs::rename(&pack.path, &place).map_err(|error| VolumeError::new("write", &place, error))?;
+        }
+        Ok(())
+    }
+
+    fn spool(&self, number: usize) -> PathBuf {
+        self.scratch.join(format!("spool-{number}"))
+    }
+
+    fn find(&self, oid: Oid) -> Option<(usize, u32, &Entry)> {
+        self.packs.iter().enumerate().find_map(|(number, pack)| {
+            let position = pack.find(oid)?;
+            Some((number, position, &pack.entries[position as usize]))
+        })
+    }
+
+    fn find_kind(&self, oid: Oid, kind: ObjectKind) -> Option<(usize, u32, &Entry)> {
+        self.find(oid).filter(|(_, _, entry)| entry.kind == Some(kind))
+    }
+
+    fn read(
+        &self,
+        number: usize,
+        position: u32,
+        file: Option<&Path>,
+    ) -> Result<Option<Vec<u8>>, TransportError> {
+        self.scratches.set(self.scratches.get() + 1);
+        let scratch = self.scratch.join(format!("read-{}", self.scratches.get()));
+        Ok(self.packs[number].read(position, file, &scratch)?.memory)
+    }
+
+    fn read_kind(&self, oid: Oid, kind: ObjectKind) -> Option<Vec<u8>> {
+        let (number, position, _) = self.find_kind(oid, kind)?;
+        self.read(number, position, None).ok()?
+    }
+
+    /// Delivers a blob as a new file at this path; gives whether it is a Git LFS pointer, `None` where
+    /// there is no such blob.
+    ///
+    /// # Errors
+    /// [`TransportError`] where it can't be read or written.
+    pub fn deliver(&self, oid: Oid, path: &Path) -> Result<Option<bool>, TransportError> {
+        let Some((number, position, entry)) = self.find_kind(oid, ObjectKind::Blob) else { return Ok(None) };
+        if !entry.spooled {
+            self.read(number, position, Some(path))?;
+            return Ok(Some(entry.lfs_pointer));
+        }
+        let failed = |error| VolumeError::new("write", path, error);
+        match self.moved.borrow_mut().entry((number, position)) {
+            std::collections::hash_map::Entry::Vacant(vacant) => {
+                let from = spooled(&self.spool(number), position as usize);
+                fs::rename(from, path).map_err(failed)?;
+                vacant.insert(path.to_owned());
+            }
+            std::collections::hash_map::Entry::Occupied(moved) => copy(moved.get(), path).map_err(failed)?,
+        }
+        Ok(Some(entry.lfs_pointer))
     }
 
     /// The commit that an object is or leads to, with its tree and the committer's time (Unix seconds).
@@ -80,28 +184,37 @@ impl Store {
         const MAX_TAGS: usize = 10;
         let mut at = oid;
         for _ in 0..MAX_TAGS {
-            let Ok(object) = self.odb.read(at) else { return Ok(None) };
-            let kind = match object.kind() {
-                ObjectType::Commit => return Ok(parse_commit(at, object.data())),
-                ObjectType::Tag => {
-                    let Some(next) = header(object.data(), b"object ").and_then(crate::oid::parse) else {
+            let Some((number, position, entry)) = self.find(at) else { return Ok(None) };
+            let kind = match entry.kind {
+                Some(ObjectKind::Tree) => "tree",
+                Some(ObjectKind::Blob) | None => "file",
+                Some(found @ (ObjectKind::Commit | ObjectKind::Tag)) => {
+                    let Ok(Some(data)) = self.read(number, position, None) else { return Ok(None) };
+                    if found == ObjectKind::Commit {
+                        return Ok(parse_commit(at, &data));
+                    }
+                    let Some(next) = header(&data, b"object ").and_then(crate::oid::parse) else {
                         return Ok(None);
                     };
                     at = next;
                     continue;
                 }
-                ObjectType::Tree => "tree",
-                _ => "file",
             };
             return Err(RefNotFound::NotACommit { name: text::foreign(name), kind });
         }
         Err(RefNotFound::NotACommit { name: text::foreign(name), kind: "tag of tags without end" })
     }
+}
 
-    /// A blob, for writing it out.
-    pub fn read_blob(&self, oid: Oid) -> Option<git2::OdbObject<'_>> {
-        self.odb.read(oid).ok().filter(|object| object.kind() == ObjectType::Blob)
-    }
+fn make_folder(folder: &Path) -> Result<(), VolumeError> {
+    fs::create_dir_all(folder).map_err(|error| VolumeError::new("create the folder", folder, error))
+}
+
+/// A copy that never follows or replaces what stands there.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let mut from = File::open(from)?;
+    io::copy(&mut from, &mut File::options().write(true).create_new(true).open(to)?)?;
+    Ok(())
 }
 
 /// What of a commit matters here.
@@ -129,101 +242,37 @@ fn header<'a>(data: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     data.split(|&b| b == b'\n').take_while(|line| !line.is_empty()).find_map(|line| line.strip_prefix(name))
 }
 
-impl Objects for Store {
+impl Objects for Store<'_> {
     fn tree(&self, oid: Oid) -> Option<Vec<u8>> {
-        let object = self.odb.read(oid).ok().filter(|object| object.kind() == ObjectType::Tree)?;
-        Some(object.data().to_vec())
+        self.read_kind(oid, ObjectKind::Tree)
     }
 
     fn blob_size(&self, oid: Oid) -> Option<u64> {
-        let (size, kind) = self.odb.read_header(oid).ok()?;
-        (kind == ObjectType::Blob).then_some(size as u64)
+        self.find_kind(oid, ObjectKind::Blob).map(|(_, _, entry)| entry.size)
     }
 
     fn blob(&self, oid: Oid) -> Option<Vec<u8>> {
-        self.read_blob(oid).map(|object| object.data().to_vec())
+        self.read_kind(oid, ObjectKind::Blob)
     }
-}
-
-/// One pack on its way in.
-struct Intake<'a> {
-    indexer: Indexer<'static>,
-    packs: &'a Path,
-    limits: Limits,
-    received: u64,
-    header: Vec<u8>,
-}
-
-impl Intake<'_> {
-    /// Looks at the number of objects that the pack's header claims: each costs memory.
-    fn check_header(&mut self, bytes: &[u8]) -> Result<(), TransportError> {
-        const HEADER: usize = 12;
-        if self.header.len() >= HEADER {
-            return Ok(());
-        }
-        let missing = HEADER - self.header.len();
-        self.header.extend(&bytes[..missing.min(bytes.len())]);
-        let Some(&[a, b, c, d]) = self.header.get(8..HEADER) else { return Ok(()) };
-        let limit = self.limits.files.saturating_mul(2).saturating_add(OTHER_OBJECTS);
-        if u64::from(u32::from_be_bytes([a, b, c, d])) > limit {
-            return Err(TransportError::TooLarge { limit, unit: "objects", setting: "WORKFLOW_MAX_FILES" });
-        }
-        Ok(())
-    }
-}
-
-impl PackSink for Intake<'_> {
-    fn append(&mut self, bytes: &[u8]) -> Result<(), TransportError> {
-        self.received += bytes.len() as u64;
-        if self.received > self.limits.bytes {
-            let limit = self.limits.bytes;
-            return Err(TransportError::TooLarge { limit, unit: "bytes", setting: "WORKFLOW_MAX_BYTES" });
-        }
-        self.check_header(bytes)?;
-        for page in bytes.chunks(PAGE) {
-            self.indexer.write_all(page).map_err(|error| {
-                let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<git2::Error>());
-                match inner {
-                    Some(error) => failed(self.packs, error),
-                    None => VolumeError::new(DOING, self.packs, error).into(),
-                }
-            })?;
-        }
-        Ok(())
-    }
-}
-
-/// What an error of the indexer means: the volume, or the pack.
-fn failed(packs: &Path, error: &git2::Error) -> TransportError {
-    if error.class() == git2::ErrorClass::Os {
-        volume(packs, error)
-    } else {
-        TransportError::Corrupt(text::foreign(error.message()))
-    }
-}
-
-/// libgit2 hides the system's error number, so the volume itself is asked: a file of a few pages shows
-/// what is wrong with it.
-fn volume(packs: &Path, error: &git2::Error) -> TransportError {
-    let probe = packs.join("probe");
-    let result = fs::write(&probe, vec![0; 16 * PAGE]);
-    // Whatever is left of it goes with the staging folder.
-    let _ = fs::remove_file(&probe);
-    let error = result.err().unwrap_or_else(|| io::Error::other(text::foreign(error.message())));
-    VolumeError::new(DOING, packs, error).into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::time::Duration;
+    use workflow_contract::Exit;
 
     const LIMITS: Limits = Limits { timeout: Duration::from_secs(1), bytes: 10_000, files: 10 };
 
+    fn run() -> Run {
+        Run::new("/dev/null".into(), workflow_contract::termination::Details::new(Exit::InternalError))
+    }
+
     fn take(limits: Limits, bytes: &[u8]) -> Result<(), TransportError> {
         let dir = tempfile::tempdir().unwrap();
-        let mut store = Store::create(&dir.path().join("objects"), limits).unwrap();
-        store.take(|sink| sink.append(bytes))
+        let run = run();
+        let mut store = Store::create(dir.path(), dir.path(), limits, &run).unwrap();
+        store.take(Use::All, |sink| sink.append(bytes))
     }
 
     fn pack_of(repo: &git2::Repository, oid: Oid) -> Vec<u8> {
@@ -240,8 +289,9 @@ mod tests {
         let repo = git2::Repository::init(dir.path().join("repo")).unwrap();
         let blob = repo.blob(b"hello").unwrap();
         let pack = pack_of(&repo, blob);
-        let mut store = Store::create(&dir.path().join("objects"), LIMITS).unwrap();
-        store.take(|sink| sink.append(&pack)).unwrap();
+        let (run, place) = (run(), dir.path().join("store"));
+        let mut store = Store::create(&place, &place, LIMITS, &run).unwrap();
+        store.take(Use::All, |sink| sink.append(&pack)).unwrap();
         assert_eq!(store.blob(blob).as_deref(), Some(&b"hello"[..]));
         assert_eq!(store.blob_size(blob), Some(5));
         assert_eq!(store.tree(blob), None);

@@ -46,7 +46,6 @@ fn forwarder(to: SocketAddr, fault: Fault) -> String {
 }
 
 fn forward(from: &mut TcpStream, to: &mut TcpStream, fault: Fault, done: &AtomicBool) {
-    let first = !done.load(Ordering::SeqCst);
     let mut seen = Vec::new();
     let mut buffer = vec![0; 1 << 16];
     loop {
@@ -56,6 +55,7 @@ fn forward(from: &mut TcpStream, to: &mut TcpStream, fault: Fault, done: &Atomic
         };
         let start = seen.len();
         seen.extend(&buffer[..read]);
+        let first = !done.load(Ordering::SeqCst);
         match fault {
             Fault::CutOnce(at) if first && at < seen.len() => {
                 done.store(true, Ordering::SeqCst);
@@ -64,7 +64,7 @@ fn forward(from: &mut TcpStream, to: &mut TcpStream, fault: Fault, done: &Atomic
             }
             Fault::CorruptOnce(behind) | Fault::CorruptAlways(behind) => {
                 let once = matches!(fault, Fault::CorruptOnce(_));
-                let pack = seen.windows(9).position(|window| window == b"packfile\n").map(|at| at + 9);
+                let pack = seen.windows(9).rposition(|window| window == b"packfile\n").map(|at| at + 9);
                 let at = pack.map(|pack| pack + behind);
                 if let Some(at) = at.filter(|at| (start..seen.len()).contains(at) && (first || !once)) {
                     done.store(true, Ordering::SeqCst);

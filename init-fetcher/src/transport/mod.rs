@@ -85,6 +85,9 @@ pub trait Remote {
     /// Whether [`Want::without_blobs`] can be asked for.
     fn can_filter(&self) -> bool;
 
+    /// Whether [`Want::shallow`] is heeded.
+    fn can_cut(&self) -> bool;
+
     /// Whether any commit can be wanted by its id, or only what is listed.
     fn can_want_any(&self) -> bool;
 

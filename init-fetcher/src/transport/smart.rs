@@ -109,6 +109,10 @@ impl Remote for SmartHttp<'_, '_> {
         self.capabilities.filter()
     }
 
+    fn can_cut(&self) -> bool {
+        self.capabilities.shallow()
+    }
+
     fn can_want_any(&self) -> bool {
         self.capabilities.want_any()
     }

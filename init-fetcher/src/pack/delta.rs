@@ -1,0 +1,197 @@
+//! A difference between two objects, applied while it is inflated: neither it nor the objects need to be
+//! held whole.
+
+use super::entry::{corrupt, shifted};
+use crate::transport::TransportError;
+
+type Taken = Result<(), TransportError>;
+
+/// Where a delta's copies come from.
+pub trait Base {
+    /// Hands out `len` bytes from `offset` on, in pieces.
+    ///
+    /// # Errors
+    /// [`TransportError::Corrupt`] where there are not as many.
+    fn copy(&self, offset: u64, len: u64, take: &mut dyn FnMut(&[u8]) -> Taken) -> Taken;
+}
+
+/// Sizes at the start of a delta: of the base, of the result, and how many bytes say so.
+///
+/// # Errors
+/// [`TransportError::Corrupt`].
+pub fn sizes(delta: &[u8]) -> Result<(u64, u64, usize), TransportError> {
+    let mut bytes = delta.iter();
+    let mut number = || {
+        let mut value = 0;
+        for shift in (0..).step_by(7) {
+            let byte = *bytes.next().ok_or_else(|| corrupt("the head of a delta"))?;
+            value |= shifted(byte, shift)?;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        Ok::<u64, TransportError>(value)
+    };
+    let (base, result) = (number()?, number()?);
+    Ok((base, result, delta.len() - bytes.len()))
+}
+
+/// A delta being applied.
+pub struct Applier<'a> {
+    base: &'a dyn Base,
+    base_size: u64,
+    state: State,
+}
+
+enum State {
+    /// The sizes are still to come; they are in the first piece.
+    Head,
+    /// An instruction starts.
+    Start,
+    /// A copy's offset and length: the bits of its instruction that are still to be served, lowest first.
+    Copy { bits: u8, next: u32, value: u64 },
+    /// As many bytes to be taken as they are.
+    Insert(usize),
+}
+
+impl<'a> Applier<'a> {
+    /// Applies to this base of this size.
+    pub fn new(base: &'a dyn Base, base_size: u64) -> Self {
+        Self { base, base_size, state: State::Head }
+    }
+
+    /// Takes the next piece of the delta, and hands out what it makes.
+    ///
+    /// # Errors
+    /// [`TransportError::Corrupt`] for instructions that make no sense, and what `take` says.
+    pub fn feed(&mut self, mut piece: &[u8], take: &mut dyn FnMut(&[u8]) -> Taken) -> Taken {
+        while !piece.is_empty() {
+            match self.state {
+                State::Head => {
+                    let (base_size, _, length) = sizes(piece)?;
+                    if base_size != self.base_size {
+                        return Err(corrupt("the size of a delta's base"));
+                    }
+                    piece = &piece[length..];
+                    self.state = State::Start;
+                }
+                State::Start => {
+                    let op = piece[0];
+                    piece = &piece[1..];
+                    self.state = match op {
+                        0 => return Err(corrupt("an instruction of a delta")),
+                        1..=0x7f => State::Insert(op.into()),
+                        _ => State::Copy { bits: op & 0x7f, next: 0, value: 0 },
+                    };
+                    self.copy_if_known(take)?;
+                }
+                State::Copy { bits, next, value } => {
+                    let next = next + (bits >> next).trailing_zeros();
+                    let value = value | u64::from(piece[0]) << (8 * next);
+                    piece = &piece[1..];
+                    self.state = State::Copy { bits: bits & !(1 << next), next, value };
+                    self.copy_if_known(take)?;
+                }
+                State::Insert(left) => {
+                    let (now, rest) = piece.split_at(left.min(piece.len()));
+                    take(now)?;
+                    piece = rest;
+                    self.state =
+                        if now.len() == left { State::Start } else { State::Insert(left - now.len()) };
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies once all that describes the copy was read: four bytes of offset, three of length, those
+    /// that are zero left out.
+    fn copy_if_known(&mut self, take: &mut dyn FnMut(&[u8]) -> Taken) -> Taken {
+        const DEFAULT: u64 = 0x10000;
+        let State::Copy { bits: 0, value, .. } = self.state else { return Ok(()) };
+        let (offset, len) = (value & 0xffff_ffff, value >> 32);
+        let len = if len == 0 { DEFAULT } else { len };
+        if offset + len > self.base_size {
+            return Err(corrupt("a copy of a delta"));
+        }
+        self.state = State::Start;
+        self.base.copy(offset, len, take)
+    }
+
+    /// Checks that the delta ended where an instruction does.
+    ///
+    /// # Errors
+    /// [`TransportError::Corrupt`].
+    pub fn finish(self) -> Taken {
+        if matches!(self.state, State::Start) { Ok(()) } else { Err(corrupt("the end of a delta")) }
+    }
+}
+
+impl Base for [u8] {
+    fn copy(&self, offset: u64, len: u64, take: &mut dyn FnMut(&[u8]) -> Taken) -> Taken {
+        let range = usize::try_from(offset).ok().zip(usize::try_from(offset + len).ok());
+        let bytes = range.and_then(|(start, end)| self.get(start..end));
+        take(bytes.ok_or_else(|| corrupt("a copy of a delta"))?)
+    }
+}
+
+impl Base for Vec<u8> {
+    fn copy(&self, offset: u64, len: u64, take: &mut dyn FnMut(&[u8]) -> Taken) -> Taken {
+        self.as_slice().copy(offset, len, take)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn apply(base: &[u8], delta: &[u8], piece: usize) -> Result<Vec<u8>, TransportError> {
+        let mut out = Vec::new();
+        let base = base.to_vec();
+        let mut applier = Applier::new(&base, base.len() as u64);
+        // The head comes in one piece, as it does from the inflater.
+        let head = sizes(delta)?.2;
+        let mut take = |bytes: &[u8]| {
+            out.extend(bytes);
+            Ok(())
+        };
+        applier.feed(&delta[..head], &mut take)?;
+        for piece in delta[head..].chunks(piece) {
+            applier.feed(piece, &mut take)?;
+        }
+        applier.finish()?;
+        Ok(out)
+    }
+
+    #[test]
+    fn copies_and_inserts_whatever_the_pieces() {
+        let base = b"0123456789";
+        // Copy 3 from 2; insert "ab"; copy 1 from 0 with no offset byte.
+        let delta = [10, 6, 0b1001_0001, 2, 3, 2, b'a', b'b', 0b1001_0000, 1];
+        for piece in 1..delta.len() {
+            assert_eq!(apply(base, &delta, piece).unwrap(), b"234ab0", "{piece}");
+        }
+    }
+
+    #[test]
+    fn a_copy_without_a_length_is_64_kib() {
+        let base = vec![7; 0x10000];
+        let delta = [0x80, 0x80, 0x04, 0x80, 0x80, 0x04, 0x80];
+        assert_eq!(apply(&base, &delta, 1).unwrap(), base);
+    }
+
+    #[test]
+    fn rejects_what_makes_no_sense() {
+        for delta in [
+            &[10, 1, 0][..],             // reserved
+            &[9, 1, 1, b'x'],            // another base
+            &[10, 9, 0b1001_0001, 2, 9], // beyond the base
+            &[10, 4, 4, b'a'],           // ends within an insert
+            &[10, 1, 0b1001_0001, 2],    // ends within a copy
+            &[10, 1, 0b1000_1000, 1],    // far beyond the base
+        ] {
+            assert!(apply(b"0123456789", delta, 1).is_err(), "{delta:?}");
+        }
+        assert!(sizes(&[]).is_err() && sizes(&[0x80]).is_err() && sizes(&[0xff; 12]).is_err());
+    }
+}

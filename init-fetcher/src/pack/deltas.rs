@@ -1,0 +1,189 @@
+//! Makes every object that was sent as a difference, each base once, bases before what differs from them.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
+
+use git2::Oid;
+
+use super::Entry;
+use super::entry::{ObjectKind, corrupt};
+use super::object::{Content, LFS_POINTER, Making, is_lfs_pointer, spooled};
+use super::read::{Reader, Target};
+use super::scan::{Scanned, check_size};
+use crate::config::Limits;
+use crate::run::Run;
+use crate::transport::TransportError;
+
+/// Names every delta by the hash of what it makes, and spools those that are contents of files.
+/// `scratch` is a folder for what does not fit into memory.
+///
+/// # Errors
+/// [`TransportError`] for a broken pack, a limit or the volume.
+pub fn make(
+    file: &File,
+    scanned: Scanned,
+    spool: Option<&Path>,
+    scratch: &Path,
+    limits: Limits,
+    run: &Run,
+) -> Result<Vec<Entry>, TransportError> {
+    let mut making = Deltas::new(file, scanned, spool, scratch, limits);
+    for root in 0..making.entries.len() {
+        if making.entries[root].kind.is_some() && making.entries[root].base.is_none() {
+            making.family(root, run)?;
+        }
+    }
+    if making.entries.iter().any(|entry| entry.kind.is_none()) {
+        return Err(TransportError::Corrupt("it has a delta without its base".into()));
+    }
+    Ok(making.entries)
+}
+
+struct Deltas<'a> {
+    reader: Reader<'a>,
+    entries: Vec<Entry>,
+    /// Base and delta, by their positions; sorted.
+    by_position: Vec<(u32, u32)>,
+    /// Deltas by the id of their base.
+    by_id: HashMap<Oid, Vec<u32>>,
+    spool: Option<&'a Path>,
+    scratch: &'a Path,
+    limits: Limits,
+    /// Bytes of bases in memory.
+    held: u64,
+}
+
+/// A base, and what is still to be made from it.
+struct Family {
+    content: Content,
+    size: u64,
+    kind: ObjectKind,
+    base: u32,
+    deltas: Vec<u32>,
+}
+
+impl<'a> Deltas<'a> {
+    fn new(
+        file: &'a File,
+        scanned: Scanned,
+        spool: Option<&'a Path>,
+        scratch: &'a Path,
+        limits: Limits,
+    ) -> Self {
+        let mut by_position: Vec<(u32, u32)> = (0..)
+            .zip(&scanned.entries)
+            .filter_map(|(position, entry)| entry.base.map(|base| (base, position)))
+            .collect();
+        by_position.sort_unstable();
+        let mut by_id: HashMap<Oid, Vec<u32>> = HashMap::new();
+        for (id, position) in scanned.by_id {
+            by_id.entry(id).or_default().push(position);
+        }
+        let reader = Reader::new(file);
+        Self { reader, entries: scanned.entries, by_position, by_id, spool, scratch, limits, held: 0 }
+    }
+
+    /// Makes all that differs from this object, and from that, and so on.
+    fn family(&mut self, root: usize, run: &Run) -> Result<(), TransportError> {
+        let deltas = self.deltas_of(root);
+        if deltas.is_empty() {
+            return Ok(());
+        }
+        let entry = self.entries[root];
+        let kind = entry.kind.ok_or_else(|| corrupt("a delta's base"))?;
+        let content = if entry.spooled && !Content::fits(entry.size, self.held) {
+            Content::File(self.spooled(root))
+        } else {
+            let target = self.target(root, false);
+            let made = self.reader.whole(&entry, target.making(kind, entry.size)?)?;
+            target.content(made)?
+        };
+        let mut families = vec![self.start(content, root, kind, deltas)?];
+        while let Some(mut family) = families.pop() {
+            let Some(delta) = family.deltas.pop() else {
+                self.held -= family.content.held();
+                continue;
+            };
+            run.checkpoint();
+            let made = self.delta(delta as usize, &family)?;
+            if family.deltas.is_empty() {
+                // Dropped before what differs from its last delta is made: a long chain costs no memory.
+                self.held -= family.content.held();
+            } else {
+                families.push(family);
+            }
+            families.extend(made);
+        }
+        Ok(())
+    }
+
+    fn start(
+        &mut self,
+        content: Content,
+        position: usize,
+        kind: ObjectKind,
+        deltas: Vec<u32>,
+    ) -> Result<Family, TransportError> {
+        self.held += content.held();
+        let base = u32::try_from(position).map_err(|_| corrupt("the number of objects"))?;
+        Ok(Family { content, size: self.entries[position].size, kind, base, deltas })
+    }
+
+    /// Makes one delta; gives what differs from it, if anything does.
+    fn delta(&mut self, position: usize, family: &Family) -> Result<Option<Family>, TransportError> {
+        let (entry, kind) = (self.entries[position], family.kind);
+        check_size(kind, entry.size, self.limits)?;
+        let spool = self.spool.is_some() && kind == ObjectKind::Blob;
+        let may_be_base = self.is_base(position) || !self.by_id.is_empty();
+        let short = kind == ObjectKind::Blob && entry.size < LFS_POINTER;
+        let target = self.target(position, spool);
+        let keep = short || (may_be_base && Content::fits(entry.size, self.held));
+        let file = target.file().filter(|_| spool || may_be_base);
+        let making = Making::new(kind, entry.size, keep, file)?;
+        let made = self.reader.delta(&entry, &family.content, family.size, making)?;
+        let entry = &mut self.entries[position];
+        (entry.oid, entry.kind, entry.base, entry.spooled) = (made.oid, Some(kind), Some(family.base), spool);
+        entry.lfs_pointer = short && made.memory.as_deref().is_some_and(is_lfs_pointer);
+        let deltas = self.deltas_of(position);
+        if deltas.is_empty() {
+            return Ok(None);
+        }
+        let content = match made.memory {
+            Some(memory) => Content::Memory(memory),
+            None => target.content(made)?,
+        };
+        self.start(content, position, kind, deltas).map(Some)
+    }
+
+    /// Where an object goes that others differ from.
+    fn target(&self, position: usize, spool: bool) -> Target {
+        if spool {
+            Target::File(self.spooled(position))
+        } else if Content::fits(self.entries[position].size, self.held) {
+            Target::Memory
+        } else {
+            Target::Scratch(self.scratch.join(format!("base-{position}")))
+        }
+    }
+
+    fn spooled(&self, position: usize) -> std::path::PathBuf {
+        spooled(self.spool.unwrap_or(self.scratch), position)
+    }
+
+    fn is_base(&self, position: usize) -> bool {
+        self.range(position).next().is_some()
+    }
+
+    fn deltas_of(&mut self, position: usize) -> Vec<u32> {
+        let mut deltas: Vec<u32> = self.range(position).collect();
+        deltas.extend(self.by_id.remove(&self.entries[position].oid).unwrap_or_default());
+        deltas
+    }
+
+    fn range(&self, position: usize) -> impl Iterator<Item = u32> {
+        let position = u32::try_from(position).unwrap_or(u32::MAX);
+        let start = self.by_position.partition_point(|&(base, _)| base < position);
+        self.by_position[start..].iter().take_while(move |&&(base, _)| base == position).map(|&(_, at)| at)
+    }
+}

@@ -1,0 +1,126 @@
+//! The head of a pack's entry: what it is and how large. Pure.
+
+use git2::Oid;
+
+use crate::transport::TransportError;
+
+/// What an object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObjectKind {
+    /// A commit.
+    Commit,
+    /// A folder.
+    Tree,
+    /// The content of a file, or a link's target.
+    Blob,
+    /// An annotated tag.
+    Tag,
+}
+
+impl ObjectKind {
+    /// The word that git hashes before the content.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Commit => "commit",
+            Self::Tree => "tree",
+            Self::Blob => "blob",
+            Self::Tag => "tag",
+        }
+    }
+}
+
+/// The head of an entry; `size` is that of what follows, inflated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head {
+    /// A whole object.
+    Object(ObjectKind, u64),
+    /// A difference to an object that starts this many bytes before it.
+    OffsetDelta(u64, u64),
+    /// A difference to an object of this id.
+    IdDelta(Oid, u64),
+}
+
+/// Reads a head, byte by byte.
+///
+/// # Errors
+/// [`TransportError::Corrupt`] for what is none, and what `next` says.
+pub fn read(next: &mut dyn FnMut() -> Result<u8, TransportError>) -> Result<Head, TransportError> {
+    let mut byte = next()?;
+    let kind = (byte >> 4) & 7;
+    let mut size = u64::from(byte & 15);
+    let mut shift = 4;
+    while byte & 0x80 != 0 {
+        byte = next()?;
+        size |= shifted(byte, shift)?;
+        shift += 7;
+    }
+    Ok(match kind {
+        1 => Head::Object(ObjectKind::Commit, size),
+        2 => Head::Object(ObjectKind::Tree, size),
+        3 => Head::Object(ObjectKind::Blob, size),
+        4 => Head::Object(ObjectKind::Tag, size),
+        6 => Head::OffsetDelta(distance(next)?, size),
+        7 => {
+            let mut id = [0; 20];
+            for byte in &mut id {
+                *byte = next()?;
+            }
+            Head::IdDelta(Oid::from_bytes(&id).map_err(|_| corrupt("an id"))?, size)
+        }
+        _ => return Err(corrupt("an entry's kind")),
+    })
+}
+
+/// Seven bits of a number, at their place.
+pub fn shifted(byte: u8, shift: u32) -> Result<u64, TransportError> {
+    let bits = u64::from(byte & 0x7f);
+    if shift > 63 || (bits << shift) >> shift != bits {
+        return Err(corrupt("a number that is too large"));
+    }
+    Ok(bits << shift)
+}
+
+fn distance(next: &mut dyn FnMut() -> Result<u8, TransportError>) -> Result<u64, TransportError> {
+    let mut byte = next()?;
+    let mut distance = u64::from(byte & 0x7f);
+    while byte & 0x80 != 0 {
+        byte = next()?;
+        let more = distance.checked_add(1).filter(|distance| distance >> 57 == 0);
+        distance = more.ok_or_else(|| corrupt("a distance"))? << 7 | u64::from(byte & 0x7f);
+    }
+    Ok(distance)
+}
+
+/// A pack that can't be as it is.
+pub fn corrupt(what: &str) -> TransportError {
+    TransportError::Corrupt(format!("{what} in it makes no sense"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(bytes: &[u8]) -> Option<Head> {
+        let mut bytes = bytes.iter();
+        read(&mut || bytes.next().copied().ok_or(TransportError::Truncated("x"))).ok()
+    }
+
+    #[test]
+    fn reads_kinds_and_sizes() {
+        assert_eq!(of(&[0x15]), Some(Head::Object(ObjectKind::Commit, 5)));
+        assert_eq!(of(&[0xb5, 0x02]), Some(Head::Object(ObjectKind::Blob, 37)));
+        assert_eq!(of(&[0x61, 0x7f]), Some(Head::OffsetDelta(127, 1)));
+        assert_eq!(of(&[0x61, 0x80, 0x00]), Some(Head::OffsetDelta(128, 1)));
+        let id = Oid::from_bytes(&[7; 20]).unwrap();
+        assert_eq!(of(&[&[0x71][..], &[7; 20]].concat()), Some(Head::IdDelta(id, 1)));
+    }
+
+    #[test]
+    fn rejects_what_no_server_means() {
+        for bytes in [&[0x05][..], &[0x55], &[], &[0x95], &[0x61], &[0x71, 1]] {
+            assert_eq!(of(bytes), None, "{bytes:?}");
+        }
+        assert_eq!(of(&[[0xff; 12].as_slice(), &[0]].concat()), None);
+        assert_eq!(of(&[[0xe1].as_slice(), &[0xff; 12], &[0]].concat()), None);
+    }
+}

@@ -1,0 +1,172 @@
+//! Takes a pack in: this thread receives, keeps the pack and its checksum; another reads the entries.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+
+use sha1::{Digest as _, Sha1};
+
+use super::scan::{self, Chunks};
+use super::{DOING, Pack, deltas};
+use crate::config::Limits;
+use crate::run::Run;
+use crate::transport::{PackSink, TransportError};
+use crate::volume::VolumeError;
+
+/// Bytes that are written, hashed and handed on at a time.
+const CHUNK: usize = 64 << 10;
+/// Chunks that may wait for the other thread. More would cost memory where that is the slower one.
+const WAITING: usize = 16;
+/// Mode of pack files, as git's own.
+const MODE: u32 = 0o444;
+
+/// Where a pack goes.
+pub struct Place<'a> {
+    /// The pack's file, which does not exist yet.
+    pub pack: &'a Path,
+    /// A folder for the contents of files, each to be moved to where it belongs; `None` where most of
+    /// what comes is not delivered.
+    pub spool: Option<&'a Path>,
+    /// A folder for what does not fit into memory.
+    pub scratch: &'a Path,
+}
+
+/// Takes one pack: `receive` is given the sink for its bytes, of which `received` have come before.
+///
+/// # Errors
+/// What `receive` says, and [`TransportError`] for a broken pack, a limit or the volume.
+pub fn take<T>(
+    place: &Place,
+    limits: Limits,
+    received: &mut u64,
+    run: &Run,
+    receive: impl FnOnce(&mut dyn PackSink) -> Result<T, TransportError>,
+) -> Result<(T, Pack), TransportError> {
+    let (sender, chunks) = sync_channel(WAITING);
+    let mut intake = Intake::new(place.pack, limits, *received, sender)?;
+    let (result, scanned) = thread::scope(|scope| {
+        let scan = thread::Builder::new()
+            .name("pack".into())
+            .spawn_scoped(scope, || scan::scan(Chunks::new(chunks), limits, place.spool, run));
+        let result = receive(&mut intake).and_then(|result| intake.finish().map(|()| result));
+        intake.sender = None;
+        let scanned = scan.map_or_else(
+            |error| Err(TransportError::Corrupt(format!("no thread to read it: {error}"))),
+            |scan| scan.join().unwrap_or_else(|_| Err(TransportError::Corrupt("its reader ended".into()))),
+        );
+        (result, scanned)
+    });
+    *received = intake.received;
+    // Where the reader gave up, that is why the rest could not be received.
+    let (result, scanned) = match (result, scanned) {
+        (Ok(result), Ok(scanned)) => (result, scanned),
+        (Err(error), Err(_)) if !intake.abandoned => return Err(error),
+        (Err(error), Ok(_)) | (_, Err(error)) => return Err(error),
+    };
+    let checksum = intake.checksum()?;
+    let Intake { file, .. } = intake;
+    let entries = deltas::make(&file, scanned, place.spool, place.scratch, limits, run)?;
+    let mut by_id: Vec<u32> = (0..).take(entries.len()).collect();
+    by_id.sort_unstable_by_key(|&at| entries[at as usize].oid);
+    Ok((result, Pack { file, path: place.pack.to_owned(), checksum, entries, by_id }))
+}
+
+struct Intake {
+    file: File,
+    path: PathBuf,
+    limits: Limits,
+    received: u64,
+    chunk: Vec<u8>,
+    hasher: Sha1,
+    /// The last bytes, which are not hashed: they may be the checksum.
+    tail: Vec<u8>,
+    sender: Option<SyncSender<Vec<u8>>>,
+    /// Whether the other thread gave up.
+    abandoned: bool,
+}
+
+impl Intake {
+    fn new(
+        path: &Path,
+        limits: Limits,
+        received: u64,
+        sender: SyncSender<Vec<u8>>,
+    ) -> Result<Self, TransportError> {
+        let file = File::options().read(true).write(true).create_new(true).mode(MODE).open(path);
+        Ok(Self {
+            file: file.map_err(|error| VolumeError::new(DOING, path, error))?,
+            path: path.to_owned(),
+            limits,
+            received,
+            chunk: Vec::with_capacity(CHUNK),
+            hasher: Sha1::new(),
+            tail: Vec::new(),
+            sender: Some(sender),
+            abandoned: false,
+        })
+    }
+
+    fn hand_on(&mut self) -> Result<(), TransportError> {
+        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
+        self.file.write_all(&chunk).map_err(|error| VolumeError::new(DOING, &self.path, error))?;
+        self.hash(&chunk);
+        if self.sender.as_ref().is_none_or(|sender| sender.send(chunk).is_err()) {
+            self.abandoned = true;
+            return Err(TransportError::Corrupt("it was given up".into()));
+        }
+        Ok(())
+    }
+
+    fn hash(&mut self, chunk: &[u8]) {
+        const CHECKSUM: usize = 20;
+        let (sure, last) = chunk.split_at(chunk.len().saturating_sub(CHECKSUM));
+        self.tail.extend_from_slice(last);
+        let surplus = self.tail.len().saturating_sub(CHECKSUM);
+        let (early, late) = self.tail.split_at(surplus);
+        if sure.is_empty() {
+            self.hasher.update(early);
+            self.tail = late.to_vec();
+        } else {
+            // The new tail is the chunk's own end; all before it is content.
+            self.hasher.update(early);
+            self.hasher.update(sure);
+            self.tail = last.to_vec();
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), TransportError> {
+        if self.chunk.is_empty() { Ok(()) } else { self.hand_on() }
+    }
+
+    /// The pack's checksum, which must be the one that it ends with.
+    fn checksum(&mut self) -> Result<[u8; 20], TransportError> {
+        let checksum: [u8; 20] = std::mem::take(&mut self.hasher).finalize().into();
+        if self.tail == checksum {
+            Ok(checksum)
+        } else {
+            Err(TransportError::Corrupt("its checksum is wrong".into()))
+        }
+    }
+}
+
+impl PackSink for Intake {
+    fn append(&mut self, mut bytes: &[u8]) -> Result<(), TransportError> {
+        self.received += bytes.len() as u64;
+        if self.received > self.limits.bytes {
+            let limit = self.limits.bytes;
+            return Err(TransportError::TooLarge { limit, unit: "bytes", setting: "WORKFLOW_MAX_BYTES" });
+        }
+        while !bytes.is_empty() {
+            let (now, rest) = bytes.split_at(bytes.len().min(CHUNK - self.chunk.len()));
+            self.chunk.extend_from_slice(now);
+            bytes = rest;
+            if self.chunk.len() == CHUNK {
+                self.hand_on()?;
+            }
+        }
+        Ok(())
+    }
+}
