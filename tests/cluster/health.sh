@@ -17,6 +17,8 @@ unhealthy() {
   local ready
   node_pid >/dev/null || { echo "its first process has ended"; return; }
   [ -e "/sys/class/net/$host_link" ] || { echo "its link to the machine is gone"; return; }
+  [ ! -s "$state/way-out" ] || "$cluster_src/node-exec" test -e /sys/class/net/tap0 ||
+    { echo "its way out of this machine is gone"; return; }
   "$cluster_src/node-exec" ctr version >/dev/null 2>&1 || { echo "containerd does not answer"; return; }
   admin get --raw /readyz >/dev/null || { echo "kube-apiserver is not ready"; return; }
   answers "https://$node_ip:10257/healthz" || { echo "kube-controller-manager does not answer"; return; }
