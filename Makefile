@@ -43,6 +43,13 @@ e2e: images install ## end-to-end tests of what is in the checkout
 	@$(quietly) e2e 'building the end-to-end tests' target/log/e2e-build.log cargo test -p workflow-tests --no-run
 	@cargo test --quiet -p workflow-tests
 
+.PHONY: bench-status
+bench-status: setup build ## the status controller with 10,000 sessions and pods; BENCH: flags, such as '--sessions 2000'
+	@tests/cluster/build-tools
+	@$(quietly) bench 'building the benchmark' target/log/bench-status-build.log cargo build -p workflow-tests --bin bench-status
+	@cargo run --quiet -p workflow-tests --bin bench-status -- \
+	  --injector "$$(tests/cluster/programs --print | grep -x '.*/workflow-injector')" $(BENCH)
+
 .PHONY: setup
 setup: ## install missing system packages (Debian, root), check toolchains and kernel
 	@tests/cluster/setup

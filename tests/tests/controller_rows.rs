@@ -80,7 +80,7 @@ async fn a_pod_past_the_injector_is_said_and_reconciled_workflow_left_alone() ->
     let stage = Stage::set("past").await?;
     let _replica = stage.replica(true).await?;
     // A registration of this very second does not tell which of the two came first.
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    stage.until_a_later_second_than_the_registration().await?;
     let made = stage.driver.create(session("s")).await?;
     stage.driver.create_bare_pod(&made).await?;
     let start = jiff::Timestamp::now().round(jiff::Unit::Second)?;

@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use anyhow::bail;
 use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ListParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{Config, watcher};
 use kube::{Client, ResourceExt};
 use tokio::sync::{MutexGuard, watch};
+use workflow_contract::names::INJECTOR;
 use workflow_contract::termination::Details;
 use workflow_contract::{Exit, Source, Termination};
 use workflow_injector::status::{self, Handle, Observe};
@@ -94,6 +96,17 @@ impl Stage {
         config.default_retry = false;
         let (client, faults) = Faults::client(config)?;
         Ok((Replica::start(client, leads).await?, faults))
+    }
+
+    /// Waits until what is made is younger than the registration, to the second.
+    pub async fn until_a_later_second_than_the_registration(&self) -> anyhow::Result<()> {
+        let registrations: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
+        let registered =
+            registrations.get(INJECTOR).await?.creation_timestamp().map(|time| time.0.as_second());
+        while Some(jiff::Timestamp::now().as_second()) <= registered {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
     }
 
     /// Reasons of all Events on this session.

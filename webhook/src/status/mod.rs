@@ -3,7 +3,7 @@
 //! ```text
 //! pods ────────> outcome ──> pods ─┐
 //!                (pure)            ├─> condition ──change──> write ──PUT status──> AgenticSession
-//! sessions ────────────────────────┤   (verdict: pure)         └────> events
+//! sessions ────────────────────────┤   (verdict: pure)         └──> tell ──events (pure)──> Event
 //! registration ────────────────────┘
 //!      watch: every replica                      the one that leads
 //! ```
@@ -21,9 +21,11 @@
 pub mod condition;
 pub mod events;
 pub mod outcome;
+pub mod patience;
 pub mod pod;
 pub mod pods;
 pub mod status_json;
+pub mod tell;
 pub mod verdict;
 pub mod watch;
 pub mod write;
@@ -131,7 +133,7 @@ async fn write_all(
     let settle = |session: Arc<AgenticSession>, writer: Arc<Writer>| {
         Box::pin(async move {
             let settled = writer.settle(&session).await?;
-            writer.forget_failures(|uid| Some(uid) == session.metadata.uid.as_deref());
+            writer.forget_failures(session.metadata.uid.as_deref().unwrap_or_default());
             Ok(match settled {
                 Settled::Done => Action::await_change(),
                 Settled::Later(pause) => Action::requeue(pause),
@@ -169,8 +171,7 @@ async fn look_again(
             changed = horizon.changed() => if changed.is_err() { return } else { true },
             _ = full_pass.tick() => {
                 view.prune();
-                writer.forget_failures(|_| true);
-                writer.forget_doubts();
+                writer.prune();
                 false
             }
         };

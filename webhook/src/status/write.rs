@@ -4,12 +4,10 @@
 //! What has been seen is only a reason to look. What is written is decided on the object that the
 //! PUT is bound to, so a stale copy costs a GET and never a wrong word.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::{Timestamp, Unit};
-use k8s_openapi::api::events::v1::Event;
 use kube::api::{DynamicObject, PostParams};
 use kube::core::ApiResource;
 use kube::runtime::controller::Action;
@@ -17,28 +15,23 @@ use kube::{Api, Client, ResourceExt};
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use workflow_contract::condition::WORKFLOW_RECONCILED;
 use workflow_contract::condition::reason::OUTCOME_UNKNOWN;
 use workflow_contract::names::{INJECTOR, runner_pod};
 
+use super::Observe;
 use super::condition::{self, Change};
 use super::outcome::{self, PodFacts};
+use super::patience::{DOUBT, Doubts, Failures};
 use super::pod::SessionPod;
 use super::status_json::{self, ShapeError};
+use super::tell::Teller;
 use super::watch::View;
-use super::{Observe, events};
-use crate::session::{AgenticSession, Condition};
+use crate::session::AgenticSession;
 
 /// Limit on one call to the API server.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Conflicts in a row before others get their turn. The operator's own writes come in bursts.
 const ATTEMPTS: u32 = 8;
-/// First and longest pause after a failure.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
-
-/// How long "nobody saw it" must last before it is said: the pods' watch may be behind, and knows.
-const DOUBT: Duration = Duration::from_secs(3);
-
 /// Whether a session's status is as it is to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
@@ -78,14 +71,10 @@ pub struct Writer {
     client: Client,
     view: Arc<View>,
     leader: watch::Receiver<bool>,
-    instance: String,
     observe: Arc<dyn Observe>,
-    /// Failures in a row, by session uid; only of sessions that fail at present.
-    failures: Mutex<HashMap<String, u32>>,
-    /// Since when nobody is known to have seen the outcome, by session uid; only while that is so.
-    doubts: Mutex<HashMap<String, Instant>>,
-    /// Events that are still to be told, by session uid.
-    untold: Mutex<HashMap<String, Event>>,
+    teller: Teller,
+    failures: Failures,
+    doubts: Doubts,
 }
 
 impl Writer {
@@ -98,15 +87,15 @@ impl Writer {
         instance: String,
         observe: Arc<dyn Observe>,
     ) -> Self {
+        let teller = Teller::new(client.clone(), instance, Arc::clone(&observe));
         Self {
             client,
             view,
             leader,
-            instance,
             observe,
-            failures: Mutex::default(),
-            doubts: Mutex::default(),
-            untold: Mutex::default(),
+            teller,
+            failures: Failures::default(),
+            doubts: Doubts::default(),
         }
     }
 
@@ -129,9 +118,9 @@ impl Writer {
     /// [`WriteError`]; nothing is lost by it, the next call starts over.
     pub async fn settle(&self, seen: &AgenticSession) -> Result<Settled, WriteError> {
         let uid = seen.uid().unwrap_or_default();
-        self.tell(&uid).await?;
+        self.teller.tell(&uid).await?;
         if !self.leads() || !self.is_due(seen) {
-            self.clear_doubt(&uid);
+            self.doubts.clear(&uid);
             return Ok(Settled::Done);
         }
         let (namespace, name) = (seen.namespace().unwrap_or_default(), seen.name_any());
@@ -145,7 +134,9 @@ impl Writer {
             let session = typed(&live)?;
             let pod = self.pod(&session, &namespace, &name, &uid).await?;
             let Some(change) = self.decide(&session, pod.as_ref()) else { return Ok(Settled::Done) };
-            if change.condition.reason.as_deref() == Some(OUTCOME_UNKNOWN) && self.is_new_doubt(&uid) {
+            if change.condition.reason.as_deref() == Some(OUTCOME_UNKNOWN)
+                && self.doubts.is_new(&uid, Instant::now())
+            {
                 return Ok(Settled::Later(DOUBT));
             }
             status_json::apply(&mut live.data, &change)?;
@@ -155,9 +146,9 @@ impl Writer {
             let params = PostParams { field_manager: Some(INJECTOR.to_owned()), ..PostParams::default() };
             match call("write the status", sessions.replace_status(&name, &params, &live)).await {
                 Ok(_) => {
-                    self.clear_doubt(&uid);
+                    self.doubts.clear(&uid);
                     self.wrote(&session, pod.as_ref(), &change);
-                    self.tell(&uid).await?;
+                    self.teller.tell(&uid).await?;
                     return Ok(Settled::Done);
                 }
                 Err(WriteError::Api { source, .. }) if is_status(&source, 404) => return Ok(Settled::Done),
@@ -174,13 +165,7 @@ impl Writer {
     /// When to try again after a failure.
     pub fn retry(&self, session: &AgenticSession, error: &WriteError) -> Action {
         self.observe.write_failed();
-        let uid = session.uid().unwrap_or_default();
-        let failures = self.with_failures(|all| {
-            let failures = all.entry(uid).or_default();
-            *failures = failures.saturating_add(1);
-            *failures
-        });
-        let pause = back_off(failures);
+        let pause = self.failures.count(&session.uid().unwrap_or_default());
         tracing::warn!(
             namespace = session.namespace(),
             session = session.name_any(),
@@ -191,22 +176,21 @@ impl Writer {
         Action::requeue(pause)
     }
 
-    /// Forgets the failures of sessions, by their uid: their next pause is the shortest again.
-    pub fn forget_failures(&self, which: impl Fn(&str) -> bool) {
-        self.with_failures(|all| all.retain(|uid, _| !which(uid)));
+    /// The session is as it is to be: its next pause is the shortest again.
+    pub fn forget_failures(&self, uid: &str) {
+        self.failures.forget(|failing| failing == uid);
     }
 
-    /// Forgets since when outcomes are unknown: sessions that are no more are never cleared.
-    pub fn forget_doubts(&self) {
-        self.with_doubts(HashMap::clear);
+    /// Forgets what sessions that are no more have left.
+    pub fn prune(&self) {
+        self.failures.forget(|_| true);
+        self.doubts.forget();
+        self.teller.prune(|session| self.view.sessions.get(session).is_some());
     }
 
-    fn is_new_doubt(&self, uid: &str) -> bool {
-        self.with_doubts(|all| all.entry(uid.to_owned()).or_insert_with(Instant::now).elapsed() < DOUBT)
-    }
-
-    fn clear_doubt(&self, uid: &str) {
-        self.with_doubts(|all| all.remove(uid));
+    /// Notes the Event of what the session says already, where it may be untold. Returns whether it may.
+    pub fn owe_recent(&self, session: &AgenticSession) -> bool {
+        self.teller.owe_recent(session)
     }
 
     fn decide(&self, session: &AgenticSession, pod: Option<&PodFacts>) -> Option<Change> {
@@ -247,67 +231,8 @@ impl Writer {
             "wrote the session's condition",
         );
         if let Some(reason) = change.event {
-            self.owe(session, reason, condition);
+            self.teller.owe(session, reason, condition);
         }
-    }
-
-    /// Notes the Event of what the session says already, where another replica may have ended
-    /// between writing and telling. Returns whether there is one.
-    pub fn owe_recent(&self, session: &AgenticSession) -> bool {
-        let news = condition::recent_news(session, Timestamp::now());
-        let Some((reason, condition)) = news.zip(session.condition(WORKFLOW_RECONCILED)) else {
-            return false;
-        };
-        self.owe(session, reason, condition);
-        true
-    }
-
-    fn owe(&self, session: &AgenticSession, reason: &str, condition: &Condition) {
-        let event = events::event(reason, condition, session, &self.instance, Timestamp::now());
-        self.with_untold(|all| all.insert(session.uid().unwrap_or_default(), event));
-    }
-
-    /// Creates the Event that is owed to the session, if one is. What the API server refuses for good,
-    /// as it does in a namespace that is being deleted, is not tried again.
-    async fn tell(&self, uid: &str) -> Result<(), WriteError> {
-        // Whether it still leads does not matter: the next leader may not know of a write this late.
-        let Some(event) = self.with_untold(|all| all.remove(uid)) else { return Ok(()) };
-        let events: Api<Event> =
-            Api::namespaced(self.client.clone(), event.metadata.namespace.as_deref().unwrap_or_default());
-        match call("create the Event", events.create(&PostParams::default(), &event)).await {
-            Ok(_) => Ok(()),
-            // Told before, by this name.
-            Err(WriteError::Api { source, .. }) if is_status(&source, 409) => Ok(()),
-            Err(WriteError::Api { source, .. }) if is_refusal(&source) => {
-                self.observe.write_failed();
-                tracing::warn!(
-                    namespace = event.metadata.namespace,
-                    event = event.metadata.name,
-                    reason = event.reason,
-                    error = %source,
-                    "the Event was refused; the condition says the same",
-                );
-                Ok(())
-            }
-            Err(error) => {
-                self.with_untold(|all| {
-                    all.entry(uid.to_owned()).or_insert(event);
-                });
-                Err(error)
-            }
-        }
-    }
-
-    fn with_doubts<T>(&self, work: impl FnOnce(&mut HashMap<String, Instant>) -> T) -> T {
-        work(&mut self.doubts.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn with_untold<T>(&self, work: impl FnOnce(&mut HashMap<String, Event>) -> T) -> T {
-        work(&mut self.untold.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn with_failures<T>(&self, work: impl FnOnce(&mut HashMap<String, u32>) -> T) -> T {
-        work(&mut self.failures.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -320,7 +245,10 @@ fn typed(live: &DynamicObject) -> Result<AgenticSession, WriteError> {
     })
 }
 
-async fn call<T>(what: &'static str, call: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
+pub(super) async fn call<T>(
+    what: &'static str,
+    call: impl Future<Output = kube::Result<T>>,
+) -> Result<T, WriteError> {
     match timeout(CALL_TIMEOUT, call).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(source)) => Err(WriteError::Api { what, source: Box::new(source) }),
@@ -328,28 +256,6 @@ async fn call<T>(what: &'static str, call: impl Future<Output = kube::Result<T>>
     }
 }
 
-fn is_status(error: &kube::Error, code: u16) -> bool {
+pub(super) fn is_status(error: &kube::Error, code: u16) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == code)
-}
-
-/// Whether asking again would be answered the same.
-fn is_refusal(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429)
-}
-
-fn back_off(failures: u32) -> Duration {
-    let (first, longest) = BACK_OFF;
-    first.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(longest)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_up_to_a_limit() {
-        let pauses: Vec<u128> =
-            [1, 2, 3, 20, u32::MAX].map(back_off).iter().map(Duration::as_millis).collect();
-        assert_eq!(pauses, [250, 500, 1000, 30_000, 30_000]);
-    }
 }
