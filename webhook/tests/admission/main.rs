@@ -3,6 +3,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a fixture that fails is a test that fails")]
 
 mod any;
+mod claims;
 mod container;
 mod environment;
 mod fixtures;

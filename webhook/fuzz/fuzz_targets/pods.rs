@@ -1,0 +1,28 @@
+//! Random session pods and sessions through `plan` and `patch`: bytes choose what the strategies of the tests make, and
+//! the claims are those of the tests.
+
+#![no_main]
+
+use libfuzzer_sys::{Corpus, fuzz_target};
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+#[path = "../../tests/admission/any.rs"]
+mod any;
+#[path = "../../tests/admission/claims.rs"]
+mod claims;
+#[allow(dead_code, reason = "the tests use more of it")]
+#[path = "../../tests/admission/fixtures.rs"]
+mod fixtures;
+
+fuzz_target!(|bytes: &[u8]| -> Corpus {
+    let random = TestRng::from_seed(RngAlgorithm::PassThrough, bytes);
+    let mut runner = TestRunner::new_with_rng(Config { failure_persistence: None, ..Config::default() }, random);
+    // Bytes that make nothing are of no use.
+    let Ok(made) = (any::any_pod(), any::any_session()).new_tree(&mut runner) else { return Corpus::Reject };
+    let (pod, session) = made.current();
+    claims::applies_once_and_leaves_all_else_as_it_was(&pod, &session);
+    claims::no_value_of_ours_is_expanded_by_the_kubelet(&pod, &session);
+    claims::every_operation_is_in_a_place_that_the_contract_names(&pod, &session);
+    Corpus::Keep
+});

@@ -1,0 +1,70 @@
+//! Any bytes as the body of a request: the handler answers with a review or with a sentence, and its patch applies.
+
+#![no_main]
+
+use std::sync::{Arc, LazyLock};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode};
+use futures::future::{BoxFuture, ready};
+use json_patch::Patch;
+use k8s_openapi::ByteString;
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+use tower::ServiceExt;
+use workflow_injector::admit::{Admission, review};
+use workflow_injector::admit::session::{Live, LiveError, Sessions};
+use workflow_injector::session::AgenticSession;
+
+/// Knows a session of any name.
+struct Any(AgenticSession);
+
+impl Live for Any {
+    fn read<'a>(
+        &'a self,
+        _namespace: &'a str,
+        _name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<AgenticSession>, LiveError>> {
+        Box::pin(ready(Ok(Some(self.0.clone()))))
+    }
+}
+
+static ROUTER: LazyLock<Router> = LazyLock::new(|| {
+    let session = serde_json::from_str(include_str!("../../tests/data/session.json")).unwrap();
+    let sessions = Sessions::new(Arc::new(Any(session)), None);
+    Admission::new(sessions, Arc::default(), Arc::default()).router()
+});
+
+async fn answer(body: &[u8]) -> (StatusCode, Vec<u8>) {
+    let request = Request::post("/mutate").body(Body::from(body.to_vec())).unwrap();
+    let response = ROUTER.clone().oneshot(request).await.unwrap();
+    (response.status(), to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec())
+}
+
+fn check(asked: &[u8], status: StatusCode, answered: &[u8]) {
+    if status != StatusCode::OK {
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert!(!answered.is_empty(), "a refusal has a sentence");
+        return;
+    }
+    let answered: Value = serde_json::from_slice(answered).unwrap();
+    let response = &answered["response"];
+    assert!(response["allowed"] == true || response["status"]["message"].is_string());
+    let patch = &response["patch"];
+    if patch.is_null() {
+        return;
+    }
+    assert_eq!(response["allowed"], true);
+    let ByteString(patch) = serde_json::from_value(patch.clone()).unwrap();
+    let patch: Patch = serde_json::from_slice(&patch).unwrap();
+    let review = review::parse(asked).unwrap();
+    let mut pod = Value::from(&review.object);
+    json_patch::patch(&mut pod, &patch).unwrap();
+}
+
+fuzz_target!(|body: &[u8]| {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let (status, answered) = runtime.block_on(answer(body));
+    check(body, status, &answered);
+});
