@@ -97,7 +97,11 @@ async fn both_get_along(mode: Mode, namespace: &str) -> anyhow::Result<()> {
             assert!(session.condition(condition).is_some(), "{name} lost {condition}");
         }
     }
-    assert_eq!(replica.written(), 2 * SESSIONS, "Fetching and Reconciled, and no ping-pong");
+    assert_eq!(
+        replica.written_by_now(2 * SESSIONS).await,
+        2 * SESSIONS,
+        "Fetching and Reconciled, and no ping-pong"
+    );
     Ok(())
 }
 
