@@ -42,6 +42,8 @@ pub enum Put {
     HoldRequest,
     /// The API server has taken it, and its answer is held back.
     HoldAnswer,
+    /// The API server has taken it, and its answer is lost.
+    LoseAnswer,
 }
 
 impl Faults {
@@ -74,8 +76,8 @@ impl Faults {
         lock(&self.shared.expired).is_empty()
     }
 
-    /// Holds the next PUT of a status.
-    pub fn hold(&self, put: Put) {
+    /// Lets this happen to the next PUT of a status.
+    pub fn next_put(&self, put: Put) {
         *lock(&self.shared.put) = Some(put);
     }
 
@@ -159,8 +161,10 @@ where
                 shared.hold().await;
             }
             let answer = answer.await?;
-            if put == Some(Put::HoldAnswer) {
-                shared.hold().await;
+            match put {
+                Some(Put::HoldAnswer) => shared.hold().await,
+                Some(Put::LoseAnswer) => return Err("the connection broke".into()),
+                Some(Put::HoldRequest) | None => {}
             }
             Ok(answer.map(|body| if is_watch { until_blind(body, &shared) } else { body.boxed_unsync() }))
         }

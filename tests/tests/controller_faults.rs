@@ -42,11 +42,12 @@ async fn what_happened_while_the_watches_had_expired_is_still_said() -> anyhow::
         assert_eq!(stage.reason(name, "RefNotFound").await?.message, NO_BRANCH, "{name}");
     }
     assert_eq!(stage.reason("stopped", "OutcomeUnknown").await?.status, "Unknown");
+    stage.catch_up("marker").await?;
     assert!(faults.all_expired());
     assert_eq!(
-        replica.written(),
-        3 + 4,
-        "each was Fetching but the new one, and then said once what became of it"
+        replica.written_by_now(3 + 4 + 1).await,
+        3 + 4 + 1,
+        "each was Fetching but the new one, and then said once what became of it; and the marker"
     );
     Ok(())
 }
@@ -74,7 +75,7 @@ async fn an_api_server_that_restarts_costs_no_outcome() -> anyhow::Result<()> {
     for name in &names {
         stage.reason(name, "RefNotFound").await?;
     }
-    assert_eq!(replica.written(), 2 * names.len());
+    assert_eq!(replica.written_by_now(2 * names.len()).await, 2 * names.len());
     Ok(())
 }
 
@@ -85,7 +86,7 @@ async fn a_leader_that_ends_between_put_and_event_is_made_up_for_once() -> anyho
     let second = stage.replica(false).await?;
     stage.driver.begin(session("s")).await?;
     stage.reason("s", "Fetching").await?;
-    faults.hold(Put::HoldAnswer);
+    faults.next_put(Put::HoldAnswer);
     stage.driver.end("s", 22, "Error", &no_branch()).await?;
     stage.driver.delete_pod("s").await?;
     faults.held().await;
@@ -99,7 +100,25 @@ async fn a_leader_that_ends_between_put_and_event_is_made_up_for_once() -> anyho
     let third = stage.replica(true).await?;
     stage.catch_up("marker").await?;
     assert_eq!(stage.told("s").await?, ["WorkflowFailed"]);
-    assert_eq!(third.written(), 1, "the marker");
+    assert_eq!(third.written_by_now(1).await, 1, "the marker");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_answer_is_lost_is_told_all_the_same() -> anyhow::Result<()> {
+    let stage = Stage::set("answer-lost").await?;
+    let (replica, faults) = stage.replica_with_faults(true).await?;
+    stage.driver.begin(session("s")).await?;
+    stage.reason("s", "Fetching").await?;
+    faults.next_put(Put::LoseAnswer);
+    stage.driver.end("s", 22, "Error", &no_branch()).await?;
+    stage.reason("s", "RefNotFound").await?;
+    assert_eq!(stage.until_told("s", "WorkflowFailed").await?, ["WorkflowFailed"]);
+    assert_eq!(
+        (replica.written(), replica.failures()),
+        (1, 1),
+        "Fetching; what was written was not written again"
+    );
     Ok(())
 }
 
@@ -111,7 +130,7 @@ async fn a_lease_that_moves_in_the_middle_of_a_write_costs_a_conflict_and_nothin
     let second = stage.replica(false).await?;
     stage.driver.begin(session("s")).await?;
     stage.reason("s", "Fetching").await?;
-    faults.hold(Put::HoldRequest);
+    faults.next_put(Put::HoldRequest);
     stage.driver.end("s", 22, "Error", &no_branch()).await?;
     stage.driver.delete_pod("s").await?;
     faults.held().await;
@@ -123,7 +142,11 @@ async fn a_lease_that_moves_in_the_middle_of_a_write_costs_a_conflict_and_nothin
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     stage.catch_up("marker").await?;
-    assert_eq!((first.written(), second.written()), (1, 2), "Fetching; the outcome and the marker");
+    assert_eq!(
+        (first.written(), second.written_by_now(2).await),
+        (1, 2),
+        "Fetching; the outcome and the marker"
+    );
     assert_eq!(stage.until_told("s", "WorkflowFailed").await?, ["WorkflowFailed"]);
     Ok(())
 }
@@ -151,7 +174,7 @@ async fn a_session_or_namespace_that_goes_first_holds_nothing_up() -> anyhow::Re
     let next = stage.on(next);
     next.driver.begin(session("s")).await?;
     next.reason("s", "Fetching").await?;
-    assert_eq!(replica.written(), 4, "three times Fetching and one outcome");
+    assert_eq!(replica.written_by_now(4).await, 4, "three times Fetching and one outcome");
     assert!(replica.failures() <= 1, "an Event was refused, and not tried again");
     Ok(())
 }

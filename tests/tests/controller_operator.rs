@@ -83,7 +83,6 @@ async fn both_get_along(mode: Mode, namespace: &str) -> anyhow::Result<()> {
         assert!(!start.is_empty());
         assert_eq!(session.start_time(), Some(start.as_str()), "{name}");
     }
-    stage.driver.sessions().get("s-0").await?;
     end.send_replace(true);
     if let Some(storm) = storms {
         let taken = storm.await??;
@@ -97,7 +96,11 @@ async fn both_get_along(mode: Mode, namespace: &str) -> anyhow::Result<()> {
             assert!(session.condition(condition).is_some(), "{name} lost {condition}");
         }
     }
-    assert_eq!(replica.written(), 2 * SESSIONS, "Fetching and Reconciled, and no ping-pong");
+    assert_eq!(
+        replica.written_by_now(2 * SESSIONS).await,
+        2 * SESSIONS,
+        "Fetching and Reconciled, and no ping-pong"
+    );
     Ok(())
 }
 

@@ -59,7 +59,11 @@ async fn what_befalls_a_pod_is_said_in_words() -> anyhow::Result<()> {
         let after = stage.reason(name, reason).await?;
         assert_eq!((after.last_transition_time, after.message.contains(words)), (since, true), "{name}");
     }
-    assert_eq!(replica.written(), 3 * rows.len(), "Fetching, the outcome, and a marker each");
+    assert_eq!(
+        replica.written_by_now(3 * rows.len()).await,
+        3 * rows.len(),
+        "Fetching, the outcome, and a marker each"
+    );
     Ok(())
 }
 
@@ -107,6 +111,6 @@ async fn each_pod_of_a_session_has_its_own_truth() -> anyhow::Result<()> {
     stage.driver.end("s", 34, "Error", &message(Exit::Timeout, "too slow")).await?;
     let second = stage.reason("s", "Timeout").await?;
     assert_eq!((first.status.as_str(), second.status.as_str()), ("True", "False"));
-    assert_eq!(replica.written(), 4, "two for each pod");
+    assert_eq!(replica.written_by_now(4).await, 4, "two for each pod");
     Ok(())
 }

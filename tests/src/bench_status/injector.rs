@@ -43,13 +43,13 @@ impl Injector {
         for document in serde_saphyr::from_multiple::<Value>(RIGHTS)? {
             match document["kind"].as_str() {
                 Some("ClusterRole") => {
-                    create(Api::all(client.clone()), &typed::<ClusterRole>(document)?).await?
+                    create(Api::all(client.clone()), &typed::<ClusterRole>(document)?).await?;
                 }
                 Some("ClusterRoleBinding") => {
                     create(Api::all(client.clone()), &typed::<ClusterRoleBinding>(document)?).await?;
                 }
                 Some("Role") => {
-                    create(Api::namespaced(client.clone(), INJECTOR), &typed::<Role>(document)?).await?
+                    create(Api::namespaced(client.clone(), INJECTOR), &typed::<Role>(document)?).await?;
                 }
                 Some("RoleBinding") => {
                     create(Api::namespaced(client.clone(), INJECTOR), &typed::<RoleBinding>(document)?)

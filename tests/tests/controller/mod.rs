@@ -203,6 +203,18 @@ impl Replica {
         self.counted.written.load(Ordering::SeqCst)
     }
 
+    /// How often it wrote, once that is at least so often: a write is seen on the session before it is counted.
+    pub async fn written_by_now(&self, at_least: usize) -> usize {
+        let counted = async {
+            while self.written() < at_least {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        // What is missing then is for the caller to say.
+        let _ = tokio::time::timeout(PATIENCE, counted).await;
+        self.written()
+    }
+
     pub fn conflicts(&self) -> usize {
         self.counted.conflicts.load(Ordering::SeqCst)
     }

@@ -66,6 +66,13 @@ pub enum WriteError {
     Contended,
 }
 
+impl WriteError {
+    /// Whether the API server answered, and with no.
+    fn is_refusal(&self) -> bool {
+        matches!(self, Self::Api { source, .. } if matches!(**source, kube::Error::Api(_)))
+    }
+}
+
 /// Writes what there is to be written.
 pub struct Writer {
     client: Client,
@@ -118,9 +125,14 @@ impl Writer {
     /// [`WriteError`]; nothing is lost by it, the next call starts over.
     pub async fn settle(&self, seen: &AgenticSession) -> Result<Settled, WriteError> {
         let uid = seen.uid().unwrap_or_default();
+        let settled = self.settle_status(seen, &uid).await?;
         self.teller.tell(&uid).await?;
+        Ok(settled)
+    }
+
+    async fn settle_status(&self, seen: &AgenticSession, uid: &str) -> Result<Settled, WriteError> {
         if !self.leads() || !self.is_due(seen) {
-            self.doubts.clear(&uid);
+            self.doubts.clear(uid);
             return Ok(Settled::Done);
         }
         let (namespace, name) = (seen.namespace().unwrap_or_default(), seen.name_any());
@@ -128,14 +140,14 @@ impl Writer {
         let sessions: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &namespace, &resource);
         for attempt in 0..ATTEMPTS {
             let live = call("read the session", sessions.get_opt(&name)).await?;
-            let Some(mut live) = live.filter(|live| live.metadata.uid.as_ref() == Some(&uid)) else {
+            let Some(mut live) = live.filter(|live| live.metadata.uid.as_deref() == Some(uid)) else {
                 return Ok(Settled::Done);
             };
             let session = typed(&live)?;
-            let pod = self.pod(&session, &namespace, &name, &uid).await?;
+            let pod = self.pod(&session, &namespace, &name, uid).await?;
             let Some(change) = self.decide(&session, pod.as_ref()) else { return Ok(Settled::Done) };
             if change.condition.reason.as_deref() == Some(OUTCOME_UNKNOWN)
-                && self.doubts.is_new(&uid, Instant::now())
+                && self.doubts.is_new(uid, Instant::now())
             {
                 return Ok(Settled::Later(DOUBT));
             }
@@ -146,9 +158,8 @@ impl Writer {
             let params = PostParams { field_manager: Some(INJECTOR.to_owned()), ..PostParams::default() };
             match call("write the status", sessions.replace_status(&name, &params, &live)).await {
                 Ok(_) => {
-                    self.doubts.clear(&uid);
+                    self.doubts.clear(uid);
                     self.wrote(&session, pod.as_ref(), &change);
-                    self.teller.tell(&uid).await?;
                     return Ok(Settled::Done);
                 }
                 Err(WriteError::Api { source, .. }) if is_status(&source, 404) => return Ok(Settled::Done),
@@ -156,7 +167,13 @@ impl Writer {
                     self.observe.conflict();
                     tokio::time::sleep(Duration::from_millis(5) * attempt).await;
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    if !error.is_refusal() {
+                        // It may have been written all the same, and then nothing is left to write.
+                        self.owe(&session, &change);
+                    }
+                    return Err(error);
+                }
             }
         }
         Err(WriteError::Contended)
@@ -230,8 +247,12 @@ impl Writer {
             message = condition.message,
             "wrote the session's condition",
         );
+        self.owe(session, change);
+    }
+
+    fn owe(&self, session: &AgenticSession, change: &Change) {
         if let Some(reason) = change.event {
-            self.teller.owe(session, reason, condition);
+            self.teller.owe(session, reason, &change.condition);
         }
     }
 }
