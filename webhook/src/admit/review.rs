@@ -96,8 +96,10 @@ fn tree<'de: 'b, 'b, D: serde::Deserializer<'de>>(input: D) -> Result<Json<'b>, 
 /// # Errors
 /// [`ReviewError`] with a sentence for the answer.
 pub fn parse(body: &[u8]) -> Result<Request<'_>, ReviewError> {
-    let envelope: Envelope<'_> = serde_json::from_slice(body)
-        .map_err(|error| ReviewError::Malformed(text::foreign(&error.to_string())))?;
+    let malformed = |error: &dyn std::error::Error| ReviewError::Malformed(text::foreign(&error.to_string()));
+    // Checked once as a whole, and not again for each string in it.
+    let body = std::str::from_utf8(body).map_err(|error| malformed(&error))?;
+    let envelope: Envelope<'_> = serde_json::from_str(body).map_err(|error| malformed(&error))?;
     if envelope.api_version != API_VERSION || envelope.kind != KIND {
         return Err(ReviewError::Kind {
             kind: text::foreign(&envelope.kind),

@@ -18,6 +18,7 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use kube::api::{ListParams, PostParams};
+use kube::core::DynamicObject;
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use workflow_contract::env::ACTIVE_WORKFLOW_GIT_URL;
@@ -26,6 +27,7 @@ use workflow_contract::names::{
     SESSION_VERSION, TLS_SECRET, runner_pod,
 };
 
+use super::untyped;
 use judge::{DryRun, Evidence, Finding};
 
 /// Name of the session that the dry-run pod claims; it must not exist.
@@ -58,11 +60,11 @@ pub async fn run(client: Client, options: &Options, out: &mut impl Write) -> any
 async fn gather(client: &Client, options: &Options) -> anyhow::Result<Evidence> {
     let all = || client.clone();
     let registrations: Api<MutatingWebhookConfiguration> = Api::all(all());
-    let deployments: Api<Deployment> = Api::namespaced(all(), INJECTOR);
+    let deployments = untyped::<Deployment>(client, INJECTOR);
     let secrets: Api<Secret> = Api::namespaced(all(), INJECTOR);
     let namespace = Api::<Namespace>::all(all()).get_opt(INJECTOR).await;
     let pods = ListParams::default().labels(&format!("app.kubernetes.io/name={INJECTOR}"));
-    let pods = Api::<Pod>::namespaced(all(), INJECTOR).list(&pods).await;
+    let pods = untyped::<Pod>(client, INJECTOR).list(&pods).await;
     let (registration, dry_run) = if options.before_registration {
         (None, None)
     } else {
@@ -85,8 +87,8 @@ async fn gather(client: &Client, options: &Options) -> anyhow::Result<Evidence> 
 /// Creates a session-like pod with `dryRun`, which leaves nothing behind.
 async fn dry_run(client: &Client, namespace: &str) -> anyhow::Result<DryRun> {
     let params = PostParams { dry_run: true, ..PostParams::default() };
-    let pod: Pod = serde_json::from_value(session_pod()).context("failed to make a pod")?;
-    match Api::<Pod>::namespaced(client.clone(), namespace).create(&params, &pod).await {
+    let pod: DynamicObject = serde_json::from_value(session_pod()).context("failed to make a pod")?;
+    match untyped::<Pod>(client, namespace).create(&params, &pod).await {
         Ok(_) => Ok(DryRun::Accepted),
         Err(kube::Error::Api(status)) => {
             Ok(DryRun::Refused { code: status.code, message: status.message.clone() })

@@ -18,6 +18,8 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use workflow_contract::names::{INJECTOR, TLS_SECRET};
 
+use super::untyped;
+
 /// How long replicas may take to end: their drain period and some more.
 const PODS_GONE: Duration = Duration::from_mins(2);
 /// Time between two looks at the pods.
@@ -57,14 +59,14 @@ where
 
 /// Scales the Deployment to nothing and waits for its pods to go; false where there is none.
 async fn stop(client: &Client) -> anyhow::Result<bool> {
-    let deployments: Api<Deployment> = Api::namespaced(client.clone(), INJECTOR);
+    let deployments = untyped::<Deployment>(client, INJECTOR);
     let none = Patch::Merge(json!({"spec": {"replicas": 0}}));
     match deployments.patch(INJECTOR, &PatchParams::default(), &none).await {
         Ok(_) => {}
         Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(false),
         Err(error) => return Err(error).context("failed to scale the Deployment to nothing"),
     }
-    let pods: Api<Pod> = Api::namespaced(client.clone(), INJECTOR);
+    let pods = untyped::<Pod>(client, INJECTOR);
     let ours = ListParams::default().labels(&format!("app.kubernetes.io/name={INJECTOR}"));
     let gone = async {
         while !pods.list(&ours).await?.items.is_empty() {

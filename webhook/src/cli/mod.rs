@@ -4,7 +4,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use kube::Client;
+use k8s_openapi::NamespaceResourceScope;
+use kube::core::{ApiResource, DynamicObject};
+use kube::{Api, Client, Resource};
 
 use crate::args::Check;
 use crate::client;
@@ -25,6 +27,15 @@ pub(crate) fn check(args: Check) -> ExitCode {
 /// Runs `cleanup`.
 pub(crate) fn cleanup() -> ExitCode {
     on_cluster(async |client, out| cleanup::run(client, out).await.map(|()| ExitCode::SUCCESS))
+}
+
+/// Objects whose types are large and of which little is looked at, as JSON: decoding pods in full is half a megabyte of
+/// program.
+fn untyped<K>(client: &Client, namespace: &str) -> Api<DynamicObject>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<K>(&()))
 }
 
 /// Runs a command with the cluster of KUBECONFIG; what it could not do is said on stderr.

@@ -15,7 +15,7 @@ mod reviews;
 
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Parser;
 use workflow_tests::api_server;
 use workflow_tests::namespace::TestNamespace;
@@ -65,6 +65,7 @@ async fn main() -> anyhow::Result<()> {
                 let before = handler.cpu()?;
                 let load = load::run(&handler, &args.script, &reviews.file, connections, args.seconds)?;
                 let cpu = handler.cpu()?.saturating_sub(before);
+                ensure!(load.requests > 0, "{} answered nothing in {} s", kind.name(), args.seconds);
                 report.add(kind, connections, Measured::new(&load, cpu, idle));
             }
         }

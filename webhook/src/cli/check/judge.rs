@@ -5,9 +5,10 @@ use std::fmt;
 
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
+use kube::core::DynamicObject;
+use serde_json::Value;
 use workflow_certs::{store, trust};
 use workflow_contract::names::{INJECTOR, REFUSAL_PREFIX, TLS_SECRET};
 
@@ -35,9 +36,9 @@ pub struct Evidence {
     /// The uid of our namespace.
     pub namespace_uid: Option<String>,
     /// Our Deployment.
-    pub deployment: Option<Deployment>,
+    pub deployment: Option<DynamicObject>,
     /// Our pods.
-    pub pods: Vec<Pod>,
+    pub pods: Vec<DynamicObject>,
     /// The Secret of self-managed certificates.
     pub secret: Option<Secret>,
 }
@@ -161,11 +162,15 @@ fn registered(
 }
 
 /// Whether the Deployment serves a folder that another issuer keeps.
-fn other_issuer(deployment: Option<&Deployment>) -> bool {
-    let spec = deployment.and_then(|deployment| deployment.spec.as_ref());
-    let containers = spec.and_then(|spec| spec.template.spec.as_ref()).map(|pod| &pod.containers);
-    let mut args = containers.into_iter().flatten().flat_map(|container| container.args.iter().flatten());
-    args.any(|arg| arg.starts_with("--tls-dir"))
+fn other_issuer(deployment: Option<&DynamicObject>) -> bool {
+    let containers =
+        deployment.map(|deployment| list(&deployment.data["spec"]["template"]["spec"]["containers"]));
+    let mut args = containers.into_iter().flatten().flat_map(|container| list(&container["args"]));
+    args.any(|arg| arg.as_str().is_some_and(|arg| arg.starts_with("--tls-dir")))
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 fn certificate(
@@ -194,12 +199,12 @@ fn certificate(
     Ok(format!("valid until {until}"))
 }
 
-fn replicas(deployment: Option<&Deployment>, pods: &[Pod]) -> Result<String, String> {
+fn replicas(deployment: Option<&DynamicObject>, pods: &[DynamicObject]) -> Result<String, String> {
     let Some(deployment) = deployment else {
         return Err(format!("there is no Deployment {INJECTOR}; kubectl apply -k the overlay"));
     };
-    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    let ready = deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
+    let wanted = deployment.data["spec"]["replicas"].as_i64().unwrap_or(1);
+    let ready = deployment.data["status"]["readyReplicas"].as_i64().unwrap_or(0);
     if wanted > 0 && ready >= wanted {
         return Ok(format!("{ready} of {wanted} are ready"));
     }
@@ -208,18 +213,17 @@ fn replicas(deployment: Option<&Deployment>, pods: &[Pod]) -> Result<String, Str
 }
 
 /// Why a pod's container does not run, in the kubelet's words.
-fn waiting(pod: &Pod) -> Option<String> {
-    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
-    let reason =
-        statuses.iter().find_map(|status| status.state.as_ref()?.waiting.as_ref()?.reason.clone())?;
+fn waiting(pod: &DynamicObject) -> Option<String> {
+    let statuses = list(&pod.data["status"]["containerStatuses"]);
+    let reason = statuses.iter().find_map(|status| status["state"]["waiting"]["reason"].as_str())?;
     Some(format!("{} waits with {reason}", pod.name_any()))
 }
 
-fn versions(pods: &[Pod]) -> Result<String, String> {
+fn versions(pods: &[DynamicObject]) -> Result<String, String> {
     let mut images: BTreeMap<&str, usize> = BTreeMap::new();
     let specs = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-    for container in specs.filter_map(|pod| pod.spec.as_ref()).flat_map(|spec| &spec.containers) {
-        *images.entry(container.image.as_deref().unwrap_or_default()).or_default() += 1;
+    for container in specs.flat_map(|pod| list(&pod.data["spec"]["containers"])) {
+        *images.entry(container["image"].as_str().unwrap_or_default()).or_default() += 1;
     }
     let list: Vec<String> = images.iter().map(|(image, count)| format!("{count} of {image}")).collect();
     match images.len() {

@@ -2,7 +2,7 @@
 
 use super::*;
 use k8s_openapi::ByteString;
-use serde_json::{Value, json};
+use serde_json::json;
 use workflow_certs::rotate::{Action, apply};
 use workflow_certs::{Lifetimes, State};
 
@@ -30,7 +30,7 @@ fn registration(bundle: &str) -> MutatingWebhookConfiguration {
     }))
 }
 
-fn pod(image: &str, waiting: Option<&str>) -> Pod {
+fn pod(image: &str, waiting: Option<&str>) -> DynamicObject {
     let state = waiting.map_or(json!({}), |reason| json!({"waiting": {"reason": reason}}));
     typed(json!({
         "metadata": {"name": "p"},
@@ -41,7 +41,7 @@ fn pod(image: &str, waiting: Option<&str>) -> Pod {
     }))
 }
 
-fn deployment(ready: i32, args: &[&str]) -> Deployment {
+fn deployment(ready: i32, args: &[&str]) -> DynamicObject {
     let labels = json!({"a": "b"});
     typed(json!({
         "spec": {
