@@ -52,7 +52,8 @@ async fn main() -> anyhow::Result<()> {
     let (cluster, _turn) = api_server::exclusive().await?;
     let namespace = TestNamespace::named(cluster, reviews::NAMESPACE).await?;
     let reviews = reviews::make(&namespace, &args.state).await.context("make the reviews")?;
-    let handlers = Handlers::prepare(&args.programs, &args.state, &reviews, &api_server::server()?.admin_kubeconfig())?;
+    let handlers =
+        Handlers::prepare(&args.programs, &args.state, &reviews, &api_server::server()?.admin_kubeconfig())?;
 
     let mut report = Report::new(reviews.sizes, handlers.patch_size);
     for round in 1..=args.rounds {
