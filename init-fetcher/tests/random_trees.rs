@@ -59,7 +59,7 @@ fn tree() -> impl Strategy<Value = BTreeMap<String, Thing>> {
         things
             .into_iter()
             .map(|((folders, name), thing)| {
-                let folders: String = folders.iter().map(|folder| format!("{folder}.d/")).collect();
+                let folders: String = folders.iter().flat_map(|folder| [folder.as_str(), ".d/"]).collect();
                 (format!("top/{folders}{name}"), thing)
             })
             .collect()
