@@ -84,8 +84,8 @@ pub fn no_value_of_ours_is_expanded_by_the_kubelet(pod: &Value, session: &Value)
 
 /// Operations are few and all below the places that the contract names.
 pub fn every_operation_is_in_a_place_that_the_contract_names(pod: &Value, session: &Value) {
-    let patch = serde_json::to_value(patch_for(pod, session, &Config::default())).unwrap();
-    for operation in patch.as_array().unwrap() {
+    let operations = serde_json::to_value(patch_for(pod, session, &Config::default())).unwrap();
+    for operation in operations.as_array().unwrap() {
         let path = operation["path"].as_str().unwrap();
         let named = path.starts_with("/metadata/annotations")
             || path.starts_with("/spec/initContainers")

@@ -12,7 +12,7 @@ use workflow_injector::config::Config;
 
 use crate::any::{any_pod, any_session};
 use crate::claims;
-use crate::fixtures::{injected, pod, session};
+use crate::fixtures::{pod, session};
 
 /// What the handler does between a body and its answer, the session being found.
 fn answer(body: &[u8]) {

@@ -114,10 +114,10 @@ impl Handlers {
     /// Starts a handler and waits until it answers a review with a patch.
     pub fn start(&self, kind: Kind) -> anyhow::Result<Handler> {
         let handler = self.spawn(kind, free_port()?).with_context(|| format!("start {}", kind.name()))?;
-        self.patch(&handler).with_context(|| format!("try {}", kind.name()))?;
         if let Some(ops) = handler.ops {
             ready(ops)?;
         }
+        self.patch(&handler).with_context(|| format!("try {}", kind.name()))?;
         Ok(handler)
     }
 
