@@ -109,7 +109,7 @@ async fn a_delivery_is_said_with_its_record_and_one_event() -> anyhow::Result<()
     let replica = stage.replica(true).await?;
     stage.reason("s", "Reconciled").await?;
     stage.catch_up("marker").await?;
-    assert_eq!(replica.written(), 2, "the correction and the marker");
+    assert_eq!(replica.written_by_now(2).await, 2, "the correction and the marker");
     let events: Api<k8s_openapi::api::events::v1::Event> =
         Api::namespaced(stage.client.clone(), &session.namespace().unwrap_or_default());
     let told: Vec<_> = events.list(&kube::api::ListParams::default()).await?.items;
@@ -133,7 +133,7 @@ async fn an_image_that_cannot_be_pulled_is_said_once_though_the_kubelet_alternat
         }
     }
     stage.catch_up("marker").await?;
-    assert_eq!(replica.written(), 3, "Fetching, ImagePullFailed and the marker");
+    assert_eq!(replica.written_by_now(3).await, 3, "Fetching, ImagePullFailed and the marker");
     Ok(())
 }
 
