@@ -95,9 +95,8 @@ fuzz-admission: ## fuzz the webhook: bodies through the handler, pods through pl
 	@webhook/fuzz/run
 
 .PHONY: bench-fetch
-bench-fetch: setup ## init-fetcher beside git: the table of docs/benchmarks.md; ROUNDS=5; some minutes
-	@$(quietly) bench-fetch 'building init-fetcher (release)' target/log/bench-fetch-build.log env RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --target $(shell uname -m)-unknown-linux-gnu -p init-fetcher --bin init-fetcher
-	@TMPDIR=/dev/shm INIT_FETCHER=$${CARGO_TARGET_DIR:-$(CURDIR)/target}/$(shell uname -m)-unknown-linux-gnu/release/init-fetcher \
+bench-fetch: setup build ## init-fetcher beside git: the table of docs/benchmarks.md; ROUNDS=5; some minutes
+	@TMPDIR=/dev/shm INIT_FETCHER="$$(realpath "$$(tests/cluster/programs --print | grep -x '.*/init-fetcher')")" \
 		cargo bench --quiet --profile dev -p init-fetcher --bench fetch
 
 .PHONY: lint
