@@ -22,6 +22,7 @@ pub mod driver;
 mod dump;
 pub mod faults;
 pub mod images;
+pub mod installed;
 pub mod kubelet;
 pub mod namespace;
 pub mod operator;

@@ -1,0 +1,95 @@
+//! The injector as `make install` left it in the cluster, and how a test gives it another configuration for a while.
+//!
+//! A new configuration comes by a rollout: the kubelet brings a changed ConfigMap into running pods within a minute or
+//! two, a new replica starts with it.
+
+use std::panic::AssertUnwindSafe;
+
+use anyhow::Context;
+use futures::FutureExt;
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::runtime::wait::{Condition, await_condition, conditions};
+use kube::{Client, ResourceExt};
+use serde_json::json;
+use workflow_contract::names::INJECTOR;
+
+use crate::wait::PATIENCE;
+
+/// Key of the ConfigMap.
+const CONFIG: &str = "config.yaml";
+/// Selects the replicas.
+const REPLICAS: &str = "app.kubernetes.io/name=workflow-injector";
+
+/// The installed injector.
+pub struct Installed {
+    config_maps: Api<ConfigMap>,
+    deployments: Api<Deployment>,
+    pods: Api<Pod>,
+}
+
+impl Installed {
+    /// The one of this cluster.
+    pub fn in_cluster(client: &Client) -> Self {
+        Self {
+            config_maps: Api::namespaced(client.clone(), INJECTOR),
+            deployments: Api::namespaced(client.clone(), INJECTOR),
+            pods: Api::namespaced(client.clone(), INJECTOR),
+        }
+    }
+
+    /// Runs `work`, given the configuration as it is, and puts that back afterwards, whatever came of it. No other test
+    /// may use the injector meanwhile: a test of this kind has a file of its own.
+    pub async fn put_back_after(
+        &self,
+        work: impl AsyncFnOnce(&str) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let before = self.config_maps.get(INJECTOR).await.context("read the configuration")?;
+        let before = before.data.unwrap_or_default().remove(CONFIG).unwrap_or_default();
+        let done = AssertUnwindSafe(work(&before)).catch_unwind().await;
+        self.configure(&before).await?;
+        done.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked))
+    }
+
+    /// Puts this configuration in force: when this ends, no replica has another.
+    pub async fn configure(&self, config: &str) -> anyhow::Result<()> {
+        let before = self.pods.list(&ListParams::default().labels(REPLICAS)).await?;
+        let (params, data) = (PatchParams::default(), json!({ "data": { CONFIG: config } }));
+        self.config_maps
+            .patch(INJECTOR, &params, &Patch::Merge(data))
+            .await
+            .context("write the configuration")?;
+        let annotations = json!({ "workflow-tests/configured": Timestamp::now() });
+        let template = json!({ "spec": { "template": { "metadata": { "annotations": annotations } } } });
+        self.deployments
+            .patch(INJECTOR, &params, &Patch::Merge(template))
+            .await
+            .context("start a rollout")?;
+        let rollout = async {
+            await_condition(self.deployments.clone(), INJECTOR, is_rolled_out()).await?;
+            // Until it has drained, a replica that was told to end answers on the connections that it has.
+            for pod in before {
+                let uid = pod.uid().unwrap_or_default();
+                await_condition(self.pods.clone(), &pod.name_any(), conditions::is_deleted(&uid)).await?;
+            }
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(PATIENCE, rollout).await.context("the rollout takes too long")?
+    }
+}
+
+/// Whether every replica is of the present template, and no other is left.
+fn is_rolled_out() -> impl Condition<Deployment> {
+    |deployment: Option<&Deployment>| {
+        let Some(deployment) = deployment else { return false };
+        let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas);
+        deployment.status.as_ref().is_some_and(|status| {
+            status.observed_generation == deployment.metadata.generation
+                && status.updated_replicas == wanted
+                && status.available_replicas == wanted
+                && status.replicas == wanted
+        })
+    }
+}
