@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use crate::Bundle;
 use crate::rotate::{self, Action, Lifetimes, RotateError};
 use crate::secret::{Found, SecretError, TlsSecret, Version};
 use crate::state::State;
@@ -47,13 +48,19 @@ pub struct Keeper {
     /// The last whole state that this replica saw.
     pub last: watch::Receiver<Option<Arc<State>>>,
     /// The bundle that the caBundle of every webhook entry holds; `None` while nobody has looked.
-    pub in_place: watch::Receiver<Option<Arc<str>>>,
+    pub in_place: watch::Receiver<Bundle>,
+    /// Told what every caBundle is to hold, as the Secret says it when it is read live: a watch that
+    /// is behind would take an authority back that is in use. `None` while this replica does not lead.
+    pub bundle: watch::Sender<Bundle>,
 }
 
 impl Keeper {
     /// Keeps the Secret while this replica leads; ends when the sender of `leading` is gone.
     pub async fn run(mut self) {
         loop {
+            if !*self.leading.borrow_and_update() {
+                self.bundle.send_replace(None);
+            }
             if self.leading.wait_for(|leading| *leading).await.is_err() {
                 return;
             }
@@ -89,7 +96,17 @@ impl Keeper {
             }
             info!(actions = ?actions, expires = %state.leaf.facts.not_after, "the certificates were changed");
         }
+        self.tell(&state);
         Ok(pause(&state, now, &self.lifetimes))
+    }
+
+    fn tell(&self, state: &State) {
+        let bundle = state.bundle();
+        self.bundle.send_if_modified(|known| {
+            let changed = known.as_deref() != Some(bundle.as_str());
+            *known = Some(bundle.into());
+            changed
+        });
     }
 
     async fn seen(&self, remembered: Option<Arc<State>>) -> Result<(Option<Version>, Seen), SecretError> {

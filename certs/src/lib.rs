@@ -42,7 +42,7 @@ pub type Bundle = Option<Arc<str>>;
 pub struct SelfManaged {
     /// Serves the current leaf.
     pub resolver: Arc<Resolver>,
-    /// The authorities that every caBundle is to hold.
+    /// The authorities that every caBundle is to hold; `None` while this replica has no say in it.
     pub bundle: watch::Receiver<Bundle>,
     /// The tasks that follow and keep the Secret; dropping them ends both.
     pub tasks: JoinSet<()>,
@@ -62,8 +62,9 @@ pub fn self_managed(
     let secret = secret::TlsSecret::new(client, namespace);
     let resolver = Arc::new(Resolver::default());
     let ((last, seen), (bundle, bundled)) = (watch::channel(None), watch::channel(None));
-    let replica = secret::Replica { resolver: Arc::clone(&resolver), last, bundle };
-    let keeper = keeper::Keeper { secret: secret.clone(), names, lifetimes, leading, last: seen, in_place };
+    let replica = secret::Replica { resolver: Arc::clone(&resolver), last };
+    let keeper =
+        keeper::Keeper { secret: secret.clone(), names, lifetimes, leading, last: seen, in_place, bundle };
     let mut tasks = JoinSet::new();
     tasks.spawn(secret.follow(replica));
     tasks.spawn(keeper.run());

@@ -123,8 +123,6 @@ pub struct Replica {
     pub resolver: Arc<Resolver>,
     /// Told the last whole state.
     pub last: watch::Sender<Option<Arc<State>>>,
-    /// Told the bundle that clients are to know.
-    pub bundle: watch::Sender<Option<Arc<str>>>,
 }
 
 impl Replica {
@@ -149,13 +147,7 @@ impl Replica {
                 error!(error = %error, "the new certificate is refused; the last good one stays");
             }
         }
-        let bundle = state.bundle();
         self.last.send_replace(Some(Arc::new(state)));
-        self.bundle.send_if_modified(|known| {
-            let changed = known.as_deref() != Some(bundle.as_str());
-            *known = Some(bundle.into());
-            changed
-        });
     }
 
     /// Lets the keeper look at once, not at its next regular look: what it remembers is unchanged,
@@ -191,19 +183,17 @@ mod tests {
     fn a_secret_that_is_gone_or_broken_takes_nothing_away() {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let (first, second) = (state(now), state(now));
-        let ((last, seen), (bundle, mut bundled)) = (watch::channel(None), watch::channel(None));
-        let replica = Replica { resolver: Arc::default(), last, bundle };
+        let (last, seen) = watch::channel(None);
+        let replica = Replica { resolver: Arc::default(), last };
 
         replica.take(Found::Whole(Box::new(first.clone()), None), now);
-        assert_eq!(bundled.borrow_and_update().as_deref(), Some(first.bundle().as_str()));
         replica.take(Found::Absent, now);
         replica.take(Found::Broken(StoreError::Missing("tls.crt"), None), now);
         assert_eq!(seen.borrow().as_deref(), Some(&first));
         assert_eq!(replica.resolver.facts(), Some(first.leaf.facts.clone()));
-        assert!(!bundled.has_changed().unwrap());
 
         replica.take(Found::Whole(Box::new(second.clone()), None), now);
         assert_eq!(replica.resolver.facts(), Some(second.leaf.facts.clone()));
-        assert_eq!(bundled.borrow_and_update().as_deref(), Some(second.bundle().as_str()));
+        assert_eq!(seen.borrow().as_deref(), Some(&second));
     }
 }

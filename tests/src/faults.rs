@@ -23,8 +23,8 @@ pub struct Faults {
 }
 
 struct Shared {
-    /// Watches are cut off, and new ones refused, while this holds.
-    blind: watch::Sender<bool>,
+    /// Which watches are cut off, and refused when they are begun.
+    blind: watch::Sender<Blind>,
     /// Resources whose next watch is to be told that it expired.
     expired: Mutex<Vec<&'static str>>,
     /// What happens to the next PUT of a status.
@@ -33,6 +33,14 @@ struct Shared {
     held: Notify,
     /// One that was held may go on.
     released: Notify,
+}
+
+/// What a client has no watch of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Blind {
+    ToNothing,
+    To(&'static str),
+    ToAll,
 }
 
 /// A fault of one PUT.
@@ -50,7 +58,7 @@ impl Faults {
     /// A client with faults, none of which is on.
     pub fn client(config: Config) -> anyhow::Result<(Client, Self)> {
         let shared = Shared {
-            blind: watch::Sender::new(false),
+            blind: watch::Sender::new(Blind::ToNothing),
             expired: Mutex::default(),
             put: Mutex::default(),
             held: Notify::new(),
@@ -63,7 +71,12 @@ impl Faults {
 
     /// Cuts all watches off and refuses new ones, or lets them through again.
     pub fn blind(&self, blind: bool) {
-        self.shared.blind.send_replace(blind);
+        self.shared.blind.send_replace(if blind { Blind::ToAll } else { Blind::ToNothing });
+    }
+
+    /// Cuts all watches of this resource off and refuses new ones.
+    pub fn blind_to(&self, resource: &'static str) {
+        self.shared.blind.send_replace(Blind::To(resource));
     }
 
     /// Tells the next watch of each of these resources that what it asks for has expired (410), as the API server does.
@@ -105,6 +118,16 @@ impl Shared {
     }
 }
 
+impl Blind {
+    fn hides(self, path: &str) -> bool {
+        match self {
+            Self::ToNothing => false,
+            Self::To(resource) => path.ends_with(&format!("/{resource}")),
+            Self::ToAll => true,
+        }
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -142,18 +165,19 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let shared = Arc::clone(&self.shared);
         let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
-        if is_watch && *shared.blind.borrow() {
+        let path = request.uri().path().to_owned();
+        if is_watch && shared.blind.borrow().hides(&path) {
             return future::ready(answer(
                 StatusCode::SERVICE_UNAVAILABLE,
                 &status(503, "ServiceUnavailable"),
             ))
             .boxed();
         }
-        if is_watch && shared.expires(request.uri().path()) {
+        if is_watch && shared.expires(&path) {
             let event = json!({ "type": "ERROR", "object": status(410, "Expired") });
             return future::ready(answer(StatusCode::OK, &event)).boxed();
         }
-        let is_put = request.method() == Method::PUT && request.uri().path().ends_with("/status");
+        let is_put = request.method() == Method::PUT && path.ends_with("/status");
         let put = if is_put { lock(&shared.put).take() } else { None };
         let answer = self.inner.call(request);
         async move {
@@ -166,16 +190,17 @@ where
                 Some(Put::LoseAnswer) => return Err("the connection broke".into()),
                 Some(Put::HoldRequest) | None => {}
             }
-            Ok(answer.map(|body| if is_watch { until_blind(body, &shared) } else { body.boxed_unsync() }))
+            Ok(answer
+                .map(|body| if is_watch { until_blind(body, &shared, path) } else { body.boxed_unsync() }))
         }
         .boxed()
     }
 }
 
 /// The body, up to when watches are cut off.
-fn until_blind(body: Box<DynBody>, shared: &Shared) -> Answer {
+fn until_blind(body: Box<DynBody>, shared: &Shared, path: String) -> Answer {
     let mut blind = shared.blind.subscribe();
-    let cut = async move { drop(blind.wait_for(|blind| *blind).await) };
+    let cut = async move { drop(blind.wait_for(|blind| blind.hides(&path)).await) };
     StreamBody::new(BodyStream::new(body).take_until(Box::pin(cut))).boxed_unsync()
 }
 

@@ -5,6 +5,7 @@
 //! goes on top of the version that was read, so that nothing that an admin changes is undone. What
 //! is in place is told back: a new authority signs only once every entry holds it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -106,7 +107,7 @@ fn holds(registration: Option<&MutatingWebhookConfiguration>, bundle: &str) -> b
 }
 
 /// Keeps the registration called `name` complete while this replica leads; `namespace` is to own it.
-/// `bundle` is what every entry is to hold (`None`: another issuer fills it); `in_place` is told what
+/// `bundle` is what every entry is to hold (`None`: another issuer fills it, or it is not known yet); `in_place` is told what
 /// every entry holds. Ends when the sender of `leading` is gone.
 pub async fn run(
     client: Client,
@@ -146,13 +147,13 @@ pub async fn run(
             warn!(error, "the registration could not be completed; trying again");
             pause = RETRY;
         }
-        tell(&in_place, wanted.filter(|wanted| holds(seen.as_ref(), wanted)));
+        // An empty bundle, not `None`: it was looked at, and not everything is in place.
+        let held = |wanted: Arc<str>| if holds(seen.as_ref(), &wanted) { wanted } else { "".into() };
+        tell(&in_place, wanted.map(held));
     }
 }
 
 fn tell(in_place: &watch::Sender<Bundle>, now: Bundle) {
-    // An empty bundle, not `None`: it was looked at, and not everything is in place.
-    let now = now.or_else(|| Some("".into()));
     in_place.send_if_modified(|known| {
         let changed = *known != now;
         *known = now;

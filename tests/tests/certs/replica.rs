@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use axum::http::header::CONNECTION;
 use axum::{Json, Router, routing};
+use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use kube::Client;
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -34,9 +36,18 @@ pub struct Replica {
 impl Replica {
     /// Starts a replica for the registration that is called like the namespace.
     pub async fn start(namespace: &TestNamespace, name: &str, lifetimes: Lifetimes) -> anyhow::Result<Self> {
+        Self::start_by(namespace.cluster.client.clone(), namespace, name, lifetimes).await
+    }
+
+    /// As [`start`](Self::start), with a client of its own.
+    pub async fn start_by(
+        client: Client,
+        namespace: &TestNamespace,
+        name: &str,
+        lifetimes: Lifetimes,
+    ) -> anyhow::Result<Self> {
         // kube and the server take the process-wide provider; a second call changes nothing.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let client = namespace.cluster.client.clone();
         let address: IpAddr = namespace.cluster.git_server_address()?;
         let listener = TcpListener::bind((address, 0)).await?;
         let (stop, stopped) = oneshot::channel();
@@ -124,4 +135,12 @@ pub async fn unregister(namespace: &TestNamespace) -> anyhow::Result<()> {
 /// The registrations of the cluster.
 pub fn registrations(namespace: &TestNamespace) -> Api<MutatingWebhookConfiguration> {
     Api::all(namespace.cluster.client.clone())
+}
+
+/// The caBundle of each entry.
+pub async fn bundles(namespace: &TestNamespace) -> anyhow::Result<Vec<String>> {
+    let found = registrations(namespace).get(&namespace.name).await?;
+    let bundle = |held: Option<ByteString>| String::from_utf8(held.unwrap_or_default().0);
+    let entries = found.webhooks.into_iter().flatten();
+    Ok(entries.map(|entry| bundle(entry.client_config.ca_bundle)).collect::<Result<_, _>>()?)
 }

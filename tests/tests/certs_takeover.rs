@@ -1,0 +1,68 @@
+//! Self-managed certificates where a replica comes to lead that has not seen what the one before it did.
+
+#[path = "certs/replica.rs"]
+mod replica;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::Api;
+use workflow_certs::{Lifetimes, State, store};
+use workflow_contract::names::TLS_SECRET;
+use workflow_tests::api_server;
+use workflow_tests::faults::Faults;
+use workflow_tests::namespace::TestNamespace;
+use workflow_tests::wait::PATIENCE;
+
+use replica::{Replica, bundles, register, unregister};
+
+/// As short as a rotation can be.
+const LIFETIMES: Lifetimes = Lifetimes {
+    authority: jiff::SignedDuration::from_secs(20),
+    leaf: jiff::SignedDuration::from_secs(4),
+    settle: jiff::SignedDuration::from_secs(3),
+};
+
+async fn stored(secrets: &Api<Secret>) -> anyhow::Result<State> {
+    Ok(store::decode(&secrets.get(TLS_SECRET).await?.data.unwrap_or_default())?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_sees_the_secret_late_takes_no_authority_back() -> anyhow::Result<()> {
+    let (cluster, _turn) = api_server::exclusive().await?;
+    let namespace = TestNamespace::named(cluster, "takeover").await?;
+    let secrets = namespace.api::<Secret>();
+    let mut first = Replica::start(&namespace, "first", LIFETIMES).await?;
+    tokio::time::timeout(PATIENCE, first.leading.wait_for(|leads| *leads)).await??;
+    let (client, faults) = Faults::client(api_server::server()?.config().await?)?;
+    let mut second = Replica::start_by(client, &namespace, "second", LIFETIMES).await?;
+    register(&namespace, &[&first, &second]).await?;
+
+    let story = async {
+        let known = loop {
+            match second.resolver.facts() {
+                Some(facts) => break facts.issuer_key_id,
+                None => tokio::task::yield_now().await,
+            }
+        };
+        faults.blind_to("secrets");
+        // Until the authority that the second knows has retired.
+        while stored(&secrets).await?.current.facts.key_id == known {}
+        first.stop().await?;
+        second.leading.wait_for(|leads| *leads).await?;
+
+        let before = stored(&secrets).await?.leaf.facts.serial;
+        loop {
+            let state = stored(&secrets).await?;
+            for bundle in bundles(&namespace).await? {
+                let authority = state.current.pair.certificate.trim();
+                anyhow::ensure!(bundle.contains(authority), "the authority of what is served is not trusted");
+            }
+            // The second has led long enough to renew the leaf.
+            if state.leaf.facts.serial != before {
+                return anyhow::Ok(());
+            }
+        }
+    };
+    let told = tokio::time::timeout(PATIENCE, story).await;
+    unregister(&namespace).await?;
+    told?
+}
