@@ -7,11 +7,12 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use git2::{Index, IndexEntry, IndexTime};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
+use rustix::io::Errno;
 
 use crate::run::Run;
 use crate::store::Store;
@@ -48,6 +49,7 @@ pub struct Written {
 /// git's index, filled while files are written.
 pub struct Recorder {
     index: Index,
+    file: PathBuf,
     /// Files get this time: an index entry counts as clean only if its file is older than the index.
     pub mtime: SystemTime,
 }
@@ -62,15 +64,18 @@ impl Recorder {
         let latest = now.checked_sub(Duration::from_secs(2)).unwrap_or(SystemTime::UNIX_EPOCH);
         let seconds = Duration::from_secs(u64::try_from(commit_time).unwrap_or(0));
         let commit = SystemTime::UNIX_EPOCH.checked_add(seconds).unwrap_or(latest);
-        Ok(Self { index: Index::open(file)?, mtime: commit.min(latest) })
+        Ok(Self { index: Index::open(file)?, file: file.to_owned(), mtime: commit.min(latest) })
     }
 
     /// Writes the index.
     ///
     /// # Errors
-    /// What libgit2 says.
-    pub fn write(mut self) -> Result<(), git2::Error> {
-        self.index.write()
+    /// [`CheckoutError::Volume`], or what else libgit2 says.
+    pub fn write(mut self) -> Result<(), CheckoutError> {
+        self.index.write().map_err(|error| match errno_in(error.message()) {
+            Some(errno) => VolumeError::new("write", &self.file, errno.into()).into(),
+            None => error.into(),
+        })
     }
 
     fn add(&mut self, item: &Item, metadata: &fs::Metadata) -> Result<(), git2::Error> {
@@ -99,6 +104,15 @@ impl Recorder {
         };
         self.index.add(&entry)
     }
+}
+
+/// Why the system refused, out of libgit2's words: they end as the system's own do, and the number is lost.
+fn errno_in(words: &str) -> Option<Errno> {
+    [Errno::NOSPC, Errno::DQUOT, Errno::ACCESS, Errno::PERM, Errno::ROFS].into_iter().find(|errno| {
+        let system = io::Error::from(*errno).to_string();
+        let system = system.split(" (os error").next().unwrap_or_default();
+        words.ends_with(system)
+    })
 }
 
 /// Writes everything in the plan below `folder`, which must be there and empty.
@@ -171,6 +185,13 @@ fn finish(path: &Path, executable: bool, mtime: Option<SystemTime>) -> io::Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_systems_reason_is_found_in_other_words() {
+        assert_eq!(errno_in("failed to write out file: No space left on device"), Some(Errno::NOSPC));
+        assert_eq!(errno_in("failed to open 'x': Permission denied"), Some(Errno::ACCESS));
+        assert_eq!(errno_in("the index is locked"), None);
+    }
 
     #[test]
     fn files_are_never_younger_than_the_index() {

@@ -94,9 +94,12 @@ fn of_transport(error: &TransportError) -> Exit {
         TransportError::NotFound { .. } => Exit::RepositoryNotFound,
         TransportError::Unresolved { .. }
         | TransportError::Unreachable { .. }
+        | TransportError::Proxy { .. }
         | TransportError::Broken { .. } => Exit::ServerUnreachable,
         TransportError::Tls { .. } => Exit::TlsFailed,
+        TransportError::Platform { source, .. } => of_transport(source),
         TransportError::BadRedirect { .. }
+        | TransportError::NotTls { .. }
         | TransportError::Status { .. }
         | TransportError::NotGit { .. }
         | TransportError::Protocol(_)

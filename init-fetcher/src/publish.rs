@@ -26,7 +26,8 @@ const PREFIX: &str = ".init-workflow-";
 /// [`VolumeError`] where the root can't be made. Leftovers that can't be removed are only logged.
 pub fn prepare(root: &Path) -> Result<(), VolumeError> {
     fs::create_dir_all(root).map_err(|error| VolumeError::new("create the folder", root, error))?;
-    let entries = fs::read_dir(root).map_err(|error| VolumeError::new("read the folder", root, error))?;
+    let entries =
+        fs::read_dir(root).map_err(|error| VolumeError::of_folder("read the folder", root, error))?;
     for entry in entries.flatten() {
         if entry.file_name().to_string_lossy().starts_with(PREFIX) {
             tracing::info!(leftover = %entry.path().display(), "removing what an earlier run has left");

@@ -4,7 +4,7 @@
 //! Most trouble that passes does so within seconds (a restarted proxy, a name that is not yet known
 //! to the resolver); 30 s of waiting fit into the default limit of 120 s beside the fetch itself.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Attempts at most.
 pub const MAX_ATTEMPTS: u32 = 5;
@@ -44,10 +44,13 @@ pub fn next_wait(retryable: Retryable, attempts: u32, waited: Duration, random: 
     }
 }
 
-/// Reads `Retry-After`: seconds, or an HTTP date, of which only the seconds form is honoured. A date
-/// would need a clock here, and git hosts send seconds.
-pub fn parse_retry_after(value: &str) -> Option<Duration> {
-    value.trim().parse().ok().map(Duration::from_secs)
+/// Reads `Retry-After`: seconds, or an HTTP date, which counts from `now`.
+pub fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+    let value = value.trim();
+    match value.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => Some(httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default()),
+    }
 }
 
 #[cfg(test)]
@@ -93,10 +96,19 @@ mod tests {
     }
 
     #[test]
-    fn reads_retry_after_in_seconds() {
-        assert_eq!(parse_retry_after(" 5 "), Some(Duration::from_secs(5)));
-        for value in ["", "-1", "soon", "Wed, 21 Oct 2026 07:28:00 GMT"] {
-            assert_eq!(parse_retry_after(value), None, "{value}");
+    fn reads_retry_after_in_seconds_and_as_a_date() {
+        let now = httpdate::parse_http_date("Wed, 21 Oct 2015 07:28:00 GMT").unwrap();
+        let read = |value| parse_retry_after(value, now).map(|after| after.as_secs());
+        for (value, after) in [
+            (" 5 ", Some(5)),
+            ("Wed, 21 Oct 2015 07:28:07 GMT", Some(7)),
+            ("Wed, 21 Oct 2015 07:27:59 GMT", Some(0)),
+            ("", None),
+            ("-1", None),
+            ("soon", None),
+            ("99999999999999999999", None),
+        ] {
+            assert_eq!(read(value), after, "{value}");
         }
     }
 }

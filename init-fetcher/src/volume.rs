@@ -42,18 +42,27 @@ impl VolumeError {
         if matches!(errno, Some(Errno::NOSPC | Errno::DQUOT)) {
             return Self::Full { doing, path, source };
         }
-        let state = state(&path);
+        let state = state(path.parent().unwrap_or(&path));
         Self::NotWritable { doing, path, state, source }
+    }
+
+    /// The same for an error that is about a folder itself, and not about an entry in it.
+    pub fn of_folder(doing: &'static str, folder: &Path, source: io::Error) -> Self {
+        match Self::new(doing, folder, source) {
+            Self::NotWritable { doing, path, source, .. } => {
+                let state = state(&path);
+                Self::NotWritable { doing, path, state, source }
+            }
+            full @ Self::Full { .. } => full,
+        }
     }
 }
 
-/// Owner and mode of the nearest folder that exists, and who asks.
-fn state(path: &Path) -> String {
+/// Owner and mode of a folder, or of the nearest above it that exists, and who asks.
+fn state(folder: &Path) -> String {
     let ids = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    let nearest = path
-        .ancestors()
-        .skip(1)
-        .find_map(|folder| fs::metadata(folder).ok().map(|metadata| (folder, metadata)));
+    let nearest =
+        folder.ancestors().find_map(|folder| fs::metadata(folder).ok().map(|metadata| (folder, metadata)));
     match nearest {
         Some((folder, metadata)) => format!(
             "{} belongs to {}:{} with mode {:04o}, and this runs as {}:{}",

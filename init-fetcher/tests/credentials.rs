@@ -10,9 +10,10 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use common::fronts::behind_fronts;
 use common::{Fetch, of_disk, of_git};
 use workflow_contract::Exit;
-use workflow_git_server::{GitServer, Settings};
+use workflow_git_server::{Certificate, Fault, Front, GitServer, Phase, Repository, Settings, When};
 
 fn private() -> GitServer {
     GitServer::start(&Settings::default().password("private", "user", "w0rds3cret")).unwrap()
@@ -105,24 +106,40 @@ fn a_token_is_for_its_hosts_and_nowhere_else() {
     assert!(ended.expect(Exit::AuthenticationFailed).contains("no credential is set for this host"));
 }
 
-/// A plain HTTP server that records every request and answers all of them alike.
-fn recorder(answer: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
+/// A plain HTTP server that records every request and gives these answers in turn, the last for all that follow.
+fn recorder(answers: &'static [&'static str]) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let record = Arc::clone(&seen);
     thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
+        for (number, mut stream) in listener.incoming().flatten().enumerate() {
             let mut head = Vec::new();
             let mut byte = [0];
             while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) == 1 {
                 head.push(byte[0]);
             }
             record.lock().unwrap().push(String::from_utf8_lossy(&head).into_owned());
-            let _ = stream.write_all(answer.as_bytes());
+            let _ = stream.write_all(answers[number.min(answers.len() - 1)].as_bytes());
         }
     });
     (address, seen)
+}
+
+/// The platform's answer with a token.
+const TOKEN: &str =
+    "HTTP/1.1 200 OK\r\nContent-Length: 23\r\nConnection: close\r\n\r\n{\"token\":\"t0kens3cret\"}";
+const UNAVAILABLE: &str =
+    "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// A run that may ask the platform at this address.
+fn with_platform(server: &GitServer, repository: &Repository, address: &str) -> Fetch {
+    Fetch::new(server, repository.url())
+        .var("WORKFLOW_GITLAB_HOSTS", "127.0.0.1")
+        .var("BACKEND_API_URL", &format!("http://{address}/api"))
+        .var("PROJECT_NAME", "proj")
+        .var("SESSION_NAME", "sess")
+        .var("BOT_TOKEN", "b0ts3cret")
 }
 
 #[test]
@@ -130,20 +147,10 @@ fn the_platform_is_asked_where_a_host_wants_a_token_and_none_is_set() {
     let server = GitServer::start(&Settings::default().password("private", "oauth2", "t0kens3cret")).unwrap();
     let repository = server.repository("private/flow").file("a", "1").create().unwrap();
     let open = server.repository("open/flow").file("a", "1").create().unwrap();
-    let (address, seen) = recorder(
-        "HTTP/1.1 200 OK\r\nContent-Length: 23\r\nConnection: close\r\n\r\n{\"token\":\"t0kens3cret\"}",
-    );
-    let with_platform = |url: &str| {
-        Fetch::new(&server, url)
-            .var("WORKFLOW_GITLAB_HOSTS", "127.0.0.1")
-            .var("BACKEND_API_URL", &format!("http://{address}/api"))
-            .var("PROJECT_NAME", "proj")
-            .var("SESSION_NAME", "sess")
-            .var("BOT_TOKEN", "b0ts3cret")
-    };
-    with_platform(open.url()).run().expect(Exit::Reconciled);
+    let (address, seen) = recorder(&[TOKEN]);
+    with_platform(&server, &open, &address).run().expect(Exit::Reconciled);
     assert!(seen.lock().unwrap().is_empty(), "not asked where the host wants none");
-    let ended = with_platform(repository.url()).run();
+    let ended = with_platform(&server, &repository, &address).run();
     ended.expect(Exit::Reconciled);
     assert_hidden(&ended);
     let requests = seen.lock().unwrap();
@@ -156,30 +163,82 @@ fn the_platform_is_asked_where_a_host_wants_a_token_and_none_is_set() {
 }
 
 #[test]
-fn a_platform_without_token_leaves_the_run_without() {
+fn a_platform_that_has_or_gives_no_token_leaves_the_run_without() {
     let server = private();
     let repository = server.repository("private/flow").file("a", "1").create().unwrap();
-    for (answer, said) in [
-        ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "which has no token"),
-        ("HTTP/1.1 500 Oops\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "it answered 500"),
-    ] {
-        let (address, _) = recorder(answer);
-        let ended = Fetch::new(&server, repository.url())
-            .var("WORKFLOW_GITHUB_HOSTS", "127.0.0.1")
-            .var("BACKEND_API_URL", &format!("http://{address}"))
-            .var("PROJECT_NAME", "p")
-            .var("SESSION_NAME", "s")
-            .var("BOT_TOKEN", "b0ts3cret")
-            .run();
+    let cases: [(&[&str], &str); 3] = [
+        (&["HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"], "which has no token"),
+        (
+            &["HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"],
+            "could not be asked for a token (it answered 401)",
+        ),
+        (
+            &["HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"],
+            "could not be asked for a token (it answered 403)",
+        ),
+    ];
+    for (answers, said) in cases {
+        let (address, seen) = recorder(answers);
+        let ended = with_platform(&server, &repository, &address).run();
         assert!(ended.expect(Exit::AuthenticationFailed).contains(said), "{}", ended.message);
+        assert_eq!((ended.details().attempts, seen.lock().unwrap().len()), (Some(1), 1), "asked once");
         assert_hidden(&ended);
     }
 }
 
 #[test]
+fn a_platform_that_is_not_available_for_now_is_asked_again() {
+    let server = GitServer::start(&Settings::default().password("private", "oauth2", "t0kens3cret")).unwrap();
+    let repository = server.repository("private/flow").file("a", "1").create().unwrap();
+    let (address, seen) = recorder(&[UNAVAILABLE, TOKEN]);
+    let ended = with_platform(&server, &repository, &address).run();
+    ended.expect(Exit::Reconciled);
+    assert_eq!((ended.details().attempts, seen.lock().unwrap().len()), (Some(2), 2));
+    assert_hidden(&ended);
+}
+
+#[test]
+fn a_server_that_says_403_is_given_what_credentials_there_are_each_once() {
+    let (server, repository) = behind_fronts();
+    let with_token = |front: &Front, url: &str| {
+        Fetch::trusting(front.ca_file(), url)
+            .var("WORKFLOW_GITHUB_HOSTS", "127.0.0.1")
+            .var("GITHUB_TOKEN", "t0kens3cret")
+    };
+    let credentials = |front: &Front| {
+        front
+            .requests()
+            .iter()
+            .map(|head| head.to_lowercase().contains("authorization: "))
+            .collect::<Vec<_>>()
+    };
+    for (phase, sent) in
+        [(Phase::Listing, [false, true, true, true]), (Phase::Pack, [false, false, false, true])]
+    {
+        let faults = vec![(phase, When::WithoutCredential, Fault::status(403))];
+        let front = Front::start(&server, Certificate::Good, faults).unwrap();
+        let ended = with_token(&front, &front.url(repository.url())).run();
+        ended.expect(Exit::Reconciled);
+        assert_eq!(ended.details().attempts, Some(1));
+        assert_eq!(credentials(&front), sent);
+        assert_eq!(front.faults(), 1);
+        assert_hidden(&ended);
+    }
+    let never = vec![(Phase::Listing, When::Always, Fault::status(403))];
+    let front = Front::start(&server, Certificate::Good, never).unwrap();
+    let url = front.url(repository.url()).replace("://", "://me:pws3cret@");
+    let ended = with_token(&front, &url).run();
+    let sentence = ended.expect(Exit::AuthenticationFailed);
+    let tried = "it answered 403; tried: the URL's own user name and password, GITHUB_TOKEN";
+    assert!(sentence.contains(tried), "{sentence}");
+    assert_eq!(credentials(&front), [true, true]);
+    assert_hidden(&ended);
+}
+
+#[test]
 fn nothing_secret_goes_over_plain_http() {
     let (address, seen) =
-        recorder("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        recorder(&["HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"]);
     let fetch = Fetch::untrusting(&format!("http://me:pws3cret@{address}/o/r"))
         .var("WORKFLOW_ALLOWED_SCHEMES", "http")
         .var("WORKFLOW_GITHUB_HOSTS", "127.0.0.1")

@@ -1,181 +1,283 @@
-//! Servers and networks that fail, and being told to end: each in its exit code, in time.
+//! Servers and networks that fail: each fault in each phase ends in its code, with a sentence that says what to do,
+//! and leaves nothing.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 mod common;
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::net::TcpListener;
 
-use common::{Fetch, repository, server};
-use workflow_contract::Exit;
-use workflow_git_server::{GitServer, Settings};
+use common::Fetch;
+use common::fronts::{behind_fronts, for_all};
+use workflow_contract::Exit::{
+    self, AuthenticationFailed, HostNotAllowed, RepositoryNotFound, ServerError, ServerUnreachable,
+};
+use workflow_git_server::At::{Percent, Start};
+use workflow_git_server::Phase::{Connect, Listing, Pack, Refs, WayDown};
+use workflow_git_server::{Certificate, Fault, Front, GitServer, Phase, Repository, When};
 
-/// A server that answers each connection by what `answer` does with it, for as long as the test runs.
-fn listener(answer: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let answer = std::sync::Arc::new(answer);
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let answer = std::sync::Arc::clone(&answer);
-            thread::spawn(move || answer(stream));
-        }
-    });
-    address.to_string()
+/// Runs at a time: nearly all of their time is waiting between attempts.
+const AT_A_TIME: usize = 32;
+/// What the schedule allows.
+const ALL: u32 = 5;
+
+const ASKS_FOR_PATIENCE: &str = "try again later";
+const NAMES_THE_NETWORK: &str = "network policy and proxy";
+const DOUBTS_THE_URL: &str = "check the URL";
+const DOUBTS_THE_WAY: &str = "on the way";
+
+/// A fault that never passes, what it ends in, after how many attempts, and what is said.
+#[derive(Clone)]
+struct Case {
+    phase: Phase,
+    fault: Fault,
+    exit: Exit,
+    attempts: u32,
+    said: [&'static str; 2],
+    /// A folder is asked for where only that passes the phase.
+    path: &'static str,
 }
 
-/// Reads a request's head.
-fn head(stream: &mut TcpStream) -> String {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) == 1 {
-        head.push(byte[0]);
-    }
-    String::from_utf8_lossy(&head).into_owned()
+fn case(phase: Phase, fault: Fault, exit: Exit, attempts: u32, said: [&'static str; 2]) -> Case {
+    Case { phase, fault, exit, attempts, said, path: path_for(phase) }
 }
 
-fn plain(fetch: Fetch) -> Fetch {
-    fetch.var("WORKFLOW_ALLOWED_SCHEMES", "https,http")
+fn path_for(phase: Phase) -> &'static str {
+    if phase == WayDown { "flows" } else { "" }
 }
 
-#[test]
-fn a_redirect_to_where_the_policy_forbids_is_11() {
-    let settings = Settings::default().answer("gone", 302, &[("Location", "https://localhost:1/x")], "");
-    let server = GitServer::start(&settings).unwrap();
-    let fetch = Fetch::new(&server, &server.url("gone/r")).var("WORKFLOW_ALLOWED_HOSTS", "127.0.0.1");
-    assert!(fetch.run().expect(Exit::HostNotAllowed).contains("redirects to https://localhost:1/x"));
-    let down = Settings::default().answer("down", 301, &[("Location", "http://127.0.0.1/x")], "");
-    let server = GitServer::start(&down).unwrap();
-    Fetch::new(&server, &server.url("down/r")).run().expect(Exit::HostNotAllowed);
-}
-
-#[test]
-fn redirects_in_a_loop_are_33() {
-    let settings = Settings::default().answer("loop", 302, &[("Location", "?service=git-upload-pack")], "");
-    let server = GitServer::start(&settings).unwrap();
-    Fetch::new(&server, &server.url("loop/r")).run().expect(Exit::ServerError);
-}
-
-#[test]
-fn a_server_that_is_not_there_is_30_after_retries() {
-    // A port that was free a moment ago, and a name that never resolves (RFC 6761).
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let refused =
-        Fetch::untrusting(&format!("https://127.0.0.1:{port}/r")).var("WORKFLOW_TIMEOUT", "60s").run();
-    let sentence = refused.expect(Exit::ServerUnreachable);
-    assert!(sentence.contains("connection refused (after 5 attempts)"), "{sentence}");
-    let unresolved = Fetch::untrusting("https://no-such-host.invalid/r").run();
-    let sentence = unresolved.expect(Exit::ServerUnreachable);
-    assert!(sentence.contains("does not resolve") && sentence.contains("2 attempts"), "{sentence}");
-}
-
-#[test]
-fn between_attempts_the_time_limit_ends_in_the_last_failure() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let fetch = Fetch::untrusting(&format!("https://127.0.0.1:{port}/r")).var("WORKFLOW_TIMEOUT", "1500ms");
+fn check(repository: &Repository, server: &GitServer, case: &Case) {
+    let Case { phase, fault, exit, attempts, said, path } = case;
+    let what = format!("{fault:?} in {phase:?}");
+    let front = Front::start(server, Certificate::Good, vec![(*phase, When::Always, fault.clone())]).unwrap();
+    let fetch = Fetch::through(&front, repository).path(path);
     let ended = fetch.run();
-    ended.expect(Exit::ServerUnreachable);
-    assert_eq!(fetch.residue(&[]), Vec::<String>::new());
+    let sentence = ended.expect(*exit);
+    for words in said {
+        assert!(sentence.contains(words), "{what}: `{words}` is not in: {sentence}");
+    }
+    assert_eq!(ended.details().attempts, Some(*attempts), "{what}: {}", ended.stderr);
+    if *attempts > 1 {
+        assert!(sentence.ends_with(&format!(" (after {attempts} attempts)")), "{what}: {sentence}");
+    }
+    assert_eq!(fetch.residue(&[]), Vec::<String>::new(), "{what}");
+}
+
+fn html() -> Fault {
+    Fault::Answer(200, vec![("Content-Type", "text/html".into())], "<html>Please sign in</html>".into())
+}
+
+/// 429 with this `Retry-After`.
+fn busy(after: &str) -> Fault {
+    Fault::Answer(429, vec![("Retry-After", after.into())], String::new())
+}
+
+/// Answers that are no help.
+fn answers() -> Vec<Case> {
+    let words = Fault::Answer(503, vec![("Content-Type", "text/plain".into())], "come back\nlater\n".into());
+    let mut cases = Vec::new();
+    for phase in [Listing, Refs, WayDown, Pack] {
+        cases.extend([
+            case(phase, Fault::status(401), AuthenticationFailed, 1, ["needs credentials", "GITHUB_TOKEN"]),
+            case(phase, Fault::status(403), AuthenticationFailed, 1, ["answered 403", "GITHUB_TOKEN"]),
+            case(phase, Fault::status(404), RepositoryNotFound, 1, ["no such repository", DOUBTS_THE_URL]),
+            case(phase, busy("3600"), ServerError, 1, ["answered 429", "in 3600 s"]),
+            case(phase, html(), ServerError, 1, ["it sent text/html", DOUBTS_THE_URL]),
+        ]);
+    }
+    for phase in [Listing, Pack] {
+        cases.extend([
+            case(phase, Fault::status(400), ServerError, 1, ["answered 400", DOUBTS_THE_URL]),
+            case(phase, Fault::status(408), ServerError, ALL, ["answered 408", ASKS_FOR_PATIENCE]),
+            case(phase, busy("1"), ServerError, ALL, ["answered 429", ASKS_FOR_PATIENCE]),
+            case(phase, Fault::status(500), ServerError, ALL, ["answered 500", ASKS_FOR_PATIENCE]),
+            case(phase, words.clone(), ServerError, ALL, [r"503: come back\nlater", ASKS_FOR_PATIENCE]),
+        ]);
+    }
+    cases.extend([
+        case(Refs, Fault::status(503), ServerError, ALL, ["answered 503", ASKS_FOR_PATIENCE]),
+        case(WayDown, Fault::status(503), ServerError, ALL, ["answered 503", ASKS_FOR_PATIENCE]),
+    ]);
+    cases
+}
+
+/// Redirects that are not followed.
+fn redirects() -> Vec<Case> {
+    let round = Fault::redirect("?service=git-upload-pack");
+    let plain = || Fault::redirect("http://127.0.0.1/x");
+    let elsewhere = || Fault::redirect("https://localhost:1/x");
+    let mut cases = vec![
+        case(Listing, round, ServerError, 1, ["more than 5 times", DOUBTS_THE_URL]),
+        case(Listing, plain(), HostNotAllowed, 1, ["http://127.0.0.1/x", "use the URL"]),
+        case(Listing, Fault::redirect("ftp://h/x"), HostNotAllowed, 1, ["ftp://h/x", "use the URL"]),
+        case(Listing, Fault::status(302), ServerError, 1, ["without saying where to", DOUBTS_THE_URL]),
+    ];
+    for phase in [Refs, WayDown, Pack] {
+        for fault in [plain(), elsewhere()] {
+            cases.push(case(phase, fault, ServerError, 1, ["never redirected", DOUBTS_THE_URL]));
+        }
+    }
+    cases
+}
+
+/// Connections that break.
+fn connections() -> Vec<Case> {
+    let reset = ["connection reset", NAMES_THE_NETWORK];
+    let closed = ["it closed the connection", NAMES_THE_NETWORK];
+    // Within an answer the HTTP library tells both alike.
+    let early = ["ended early", DOUBTS_THE_WAY];
+    let mut cases = vec![
+        case(Refs, Fault::Reset(Start), ServerUnreachable, ALL, reset),
+        case(WayDown, Fault::Close(Percent(50)), ServerError, ALL, early),
+        case(Connect, Fault::Reset(Start), ServerUnreachable, ALL, reset),
+        case(Connect, Fault::Close(Start), ServerUnreachable, ALL, closed),
+    ];
+    for phase in [Listing, Pack] {
+        cases.extend([
+            case(phase, Fault::Reset(Start), ServerUnreachable, ALL, reset),
+            case(phase, Fault::Reset(Percent(50)), ServerError, ALL, early),
+            case(phase, Fault::Close(Start), ServerUnreachable, ALL, closed),
+            case(phase, Fault::Close(Percent(50)), ServerError, ALL, early),
+            case(phase, Fault::Short(Percent(50)), ServerError, ALL, early),
+        ]);
+    }
+    cases
+}
+
+/// Packs that are not what was asked for.
+fn packs(repository: &Repository) -> Vec<Case> {
+    let other = repository.extend("main").branch("other").file("x", "y").create().unwrap();
+    let other = || Fault::WantInstead(other.commit("other").unwrap());
+    let review = repository.git(&["rev-parse", "main:flows/review"]).unwrap().trim().to_owned();
+    let corrupt = ["sent a corrupt pack", "git fsck"];
+    let missing = ["does not hold", "git fsck"];
+    vec![
+        case(Pack, Fault::Corrupt(Percent(50)), ServerError, ALL, corrupt),
+        case(WayDown, Fault::Corrupt(Percent(50)), ServerError, ALL, corrupt),
+        case(Pack, other(), ServerError, ALL, missing),
+        case(WayDown, other(), ServerError, ALL, missing),
+        // A folder's tree that is sound, but another's.
+        Case {
+            path: "flows",
+            ..case(Pack, Fault::WantInstead(review), ServerError, ALL, ["did not send object", "`"])
+        },
+    ]
 }
 
 #[test]
-fn a_certificate_that_is_not_trusted_is_31() {
-    let server = server();
-    let repository = repository(&server);
-    let ended = Fetch::untrusting(repository.url()).run();
-    let sentence = ended.expect(Exit::TlsFailed);
-    assert!(sentence.contains("not trusted") && sentence.contains("ca.crt"), "{sentence}");
+fn each_fault_in_each_phase_ends_in_its_code_and_says_what_to_do() {
+    let (server, repository) = behind_fronts();
+    let cases = [answers(), redirects(), connections(), packs(&repository)].concat();
+    for_all(&cases, AT_A_TIME, |case| check(&repository, &server, case));
+}
+
+#[test]
+fn a_redirect_to_a_host_that_the_policy_forbids_is_11() {
+    let (server, repository) = behind_fronts();
+    let away = Fault::redirect("https://localhost:1/x");
+    let front = Front::start(&server, Certificate::Good, vec![(Listing, When::Always, away)]).unwrap();
+    let fetch = Fetch::through(&front, &repository).var("WORKFLOW_ALLOWED_HOSTS", "127.0.0.1");
+    assert!(fetch.run().expect(HostNotAllowed).contains("redirects to https://localhost:1/x"));
+}
+
+#[test]
+fn each_bad_certificate_is_31_at_once() {
+    let (server, repository) = behind_fronts();
+    let cases = [
+        (Certificate::Expired, "has expired; it must be renewed"),
+        (Certificate::OtherName, "is not for 127.0.0.1"),
+        (Certificate::Good, "not trusted here; add the authority as ca.crt"),
+    ];
+    for_all(&cases, AT_A_TIME, |(certificate, said)| {
+        let front = Front::start(&server, *certificate, Vec::new()).unwrap();
+        let mut fetch = Fetch::through(&front, &repository);
+        if *certificate == Certificate::Good {
+            fetch = Fetch::untrusting(&front.url(repository.url()));
+        }
+        let ended = fetch.run();
+        let sentence = ended.expect(Exit::TlsFailed);
+        assert!(sentence.contains(said), "{sentence}");
+        assert_eq!(ended.details().attempts, Some(1));
+        assert!(front.requests().is_empty());
+    });
+}
+
+#[test]
+fn a_port_that_does_not_speak_tls_is_33_and_no_matter_of_certificates() {
+    let (server, repository) = behind_fronts();
+    let faults = vec![(Connect, When::Always, Fault::status(400))];
+    let front = Front::start(&server, Certificate::Good, faults).unwrap();
+    let ended = Fetch::through(&front, &repository).run();
+    let sentence = ended.expect(ServerError);
+    assert!(sentence.contains("does not speak TLS; check scheme and port of the URL"), "{sentence}");
     assert_eq!(ended.details().attempts, Some(1));
 }
 
+/// A run that ends in `exit` because of somebody on the way, and what is said.
+struct Absence {
+    url: String,
+    vars: Vec<(&'static str, String)>,
+    exit: Exit,
+    said: String,
+    advice: &'static str,
+}
+
 #[test]
-fn a_certificate_for_another_name_is_31() {
-    let server = GitServer::start(&Settings::on("127.0.0.2".parse().unwrap())).unwrap();
-    let repository = repository(&server);
-    // The same server under an address that its certificate does not name.
-    let address = server.address();
-    let forward = listener(move |mut from| {
-        let mut to = TcpStream::connect(address).unwrap();
-        let (mut back, mut forth) = (to.try_clone().unwrap(), from.try_clone().unwrap());
-        thread::spawn(move || std::io::copy(&mut back, &mut forth));
-        let _ = std::io::copy(&mut from, &mut to);
+fn whoever_is_not_there_is_named_after_retries() {
+    let (server, repository) = behind_fronts();
+    let wants_a_token = vec![(Listing, When::Always, Fault::status(401))];
+    let wants_a_token = Front::start(&server, Certificate::Good, wants_a_token).unwrap();
+    let fails = Front::start(&server, Certificate::None, vec![(Connect, When::Always, Fault::status(503))]);
+    let fails = fails.unwrap();
+    // A port that was free a moment ago, and a name that never resolves (RFC 6761).
+    let gone = &TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let no_name = "no-such-host.invalid:3128";
+    let git = |at: &str, said: &str, advice| Absence {
+        url: format!("https://{at}/r"),
+        vars: Vec::new(),
+        exit: ServerUnreachable,
+        said: format!("{at} {said}"),
+        advice,
+    };
+    let proxy = |scheme: &str, variable, at: &str, said: &str| Absence {
+        url: format!("{scheme}://h/r"),
+        vars: vec![(variable, format!("http://me:pr0xys3cret@{at}"))],
+        exit: ServerUnreachable,
+        said: format!("the proxy {at} {said}"),
+        advice: "check HTTPS_PROXY and HTTP_PROXY",
+    };
+    let platform = |at: &str, exit, said: &str, advice| Absence {
+        url: wants_a_token.url(repository.url()),
+        vars: vec![
+            ("SSL_CERT_FILE", wants_a_token.ca_file().to_string_lossy().into_owned()),
+            ("WORKFLOW_GITLAB_HOSTS", "127.0.0.1".into()),
+            ("BACKEND_API_URL", format!("http://{at}/api")),
+            ("PROJECT_NAME", "proj".into()),
+            ("SESSION_NAME", "sess".into()),
+            ("BOT_TOKEN", "b0ts3cret".into()),
+        ],
+        exit,
+        said: format!("the platform could not be asked for one (gitlab): {at} {said}"),
+        advice,
+    };
+    let (refused, unknown) =
+        ("can't be reached: connection refused", "can't be reached: its name does not resolve");
+    let cases = [
+        git(gone, refused, NAMES_THE_NETWORK),
+        git(no_name, "does not resolve", DOUBTS_THE_URL),
+        proxy("https", "HTTPS_PROXY", gone, refused),
+        proxy("http", "HTTP_PROXY", gone, refused),
+        proxy("https", "HTTPS_PROXY", no_name, unknown),
+        platform(gone, ServerUnreachable, refused, NAMES_THE_NETWORK),
+        platform(&fails.address().to_string(), ServerError, "answered 503", ASKS_FOR_PATIENCE),
+    ];
+    for_all(&cases, AT_A_TIME, |Absence { url, vars, exit, said, advice }| {
+        let fetch = Fetch::untrusting(url).var("WORKFLOW_ALLOWED_SCHEMES", "https,http");
+        let ended = vars.iter().fold(fetch, |fetch, (name, value)| fetch.var(name, value)).run();
+        let sentence = ended.expect(*exit);
+        assert!(sentence.contains(said) && sentence.contains(advice), "`{said}` is not in: {sentence}");
+        let attempts = if said.contains("not resolve") { 2 } else { ALL };
+        assert_eq!(ended.details().attempts, Some(attempts), "{sentence}");
+        assert!(!ended.message.contains("s3cret") && !ended.stderr.contains("s3cret"));
     });
-    Fetch::new(&server, repository.url()).run().expect(Exit::Reconciled);
-    let url = repository.url().replace(&address.to_string(), &forward);
-    let ended = Fetch::new(&server, &url).run();
-    let sentence = ended.expect(Exit::TlsFailed);
-    assert!(sentence.contains(&format!("its certificate is not for {forward}")), "{sentence}");
-}
-
-#[test]
-fn a_server_that_fails_is_33_after_retries() {
-    let settings = Settings::default()
-        .answer("busy", 503, &[("Retry-After", "0"), ("Content-Type", "text/plain")], "come back\nlater\n")
-        .answer("late", 429, &[("Retry-After", "3600")], "")
-        .answer("html", 200, &[("Content-Type", "text/html")], "<html>")
-        .answer(
-            "broken",
-            200,
-            &[("Content-Type", "application/x-git-upload-pack-advertisement")],
-            "<html>not git</html>",
-        );
-    let server = GitServer::start(&settings).unwrap();
-    for (folder, attempts, said) in [
-        ("busy", 5, r"answered 503: come back\nlater"),
-        ("late", 1, "answered 429"),
-        ("html", 1, "does not answer as a git server: it sent text/html"),
-        ("broken", 5, "can't be understood"),
-    ] {
-        let ended = Fetch::new(&server, &server.url(&format!("{folder}/r"))).run();
-        let sentence = ended.expect(Exit::ServerError);
-        assert!(sentence.contains(said), "{sentence}");
-        assert_eq!(ended.details().attempts, Some(attempts), "{folder}");
-    }
-}
-
-#[test]
-fn a_server_that_says_nothing_is_34_at_the_time_limit() {
-    for bytes in [
-        &b""[..],
-        b"HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-advertisement\r\n\r\n001e#",
-    ] {
-        let address = listener(move |mut stream| {
-            head(&mut stream);
-            let _ = stream.write_all(bytes);
-            // Until the client goes away.
-            let _ = stream.read(&mut [0]);
-        });
-        let fetch = plain(Fetch::untrusting(&format!("http://{address}/r"))).var("WORKFLOW_TIMEOUT", "1s");
-        let ended = fetch.run();
-        let sentence = ended.expect(Exit::Timeout);
-        assert!(sentence.contains("the time limit of 1 s"), "{sentence}");
-        assert_eq!(fetch.residue(&[]), Vec::<String>::new());
-    }
-}
-
-#[test]
-fn sigterm_ends_it_within_a_second_and_leaves_nothing() {
-    let server = server();
-    let repository = repository(&server);
-    let first = Fetch::new(&server, repository.url());
-    let address = listener(|mut stream| {
-        head(&mut stream);
-        let _ = stream.read(&mut [0]);
-    });
-    let fetch = plain(first).var("WORKFLOW_GIT_URL", &format!("http://{address}/acme/flow"));
-    let mut child = fetch.spawn();
-    let staged = Instant::now();
-    while fetch.residue(&[]).is_empty() {
-        assert!(staged.elapsed() < Duration::from_secs(20), "it never began");
-        thread::sleep(Duration::from_millis(5));
-    }
-    let pid = rustix::process::Pid::from_child(&child);
-    let told = Instant::now();
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(143));
-    assert!(told.elapsed() < Duration::from_secs(5));
-    assert_eq!(fetch.residue(&[]), Vec::<String>::new());
 }

@@ -72,11 +72,19 @@ fn hosts_in_no_proxy_are_reached_directly() {
 fn a_proxy_that_refuses_is_30_and_is_named_as_such() {
     let server = server();
     let repository = repository(&server);
-    let (address, _) = proxy("407 Proxy Authentication Required");
-    let ended = Fetch::new(&server, repository.url())
-        .var("HTTPS_PROXY", &format!("http://me:pr0xys3cret@{address}"))
-        .run();
-    let sentence = ended.expect(Exit::ServerUnreachable);
-    assert!(sentence.contains("the proxy refuses") && sentence.contains("407"), "{sentence}");
-    assert!(!ended.message.contains("s3cret") && !ended.stderr.contains("s3cret"));
+    let cases = [
+        ("407 Proxy Authentication Required", "without another user name and password (407)"),
+        ("403 Forbidden", "refuses to connect to 127.0.0.1"),
+    ];
+    for (status, said) in cases {
+        let (address, _) = proxy(status);
+        let ended = Fetch::new(&server, repository.url())
+            .var("HTTPS_PROXY", &format!("http://me:pr0xys3cret@{address}"))
+            .run();
+        let sentence = ended.expect(Exit::ServerUnreachable);
+        assert!(sentence.contains(&format!("the proxy {address} refuses")), "{sentence}");
+        assert!(sentence.contains(said) && sentence.contains("check HTTPS_PROXY"), "{sentence}");
+        assert_eq!(ended.details().attempts, Some(1), "{sentence}");
+        assert!(!ended.message.contains("s3cret") && !ended.stderr.contains("s3cret"));
+    }
 }

@@ -1,145 +1,136 @@
-//! Connections that break or corrupt what they carry, at any byte: the next attempt makes it good.
+//! What passes: the next attempt delivers, and the message counts it.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 mod common;
 
-use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
-use common::{Fetch, of_disk, of_git};
+use common::fronts::{behind_fronts, for_all};
+use common::{Ended, Fetch, of_disk, of_git};
 use workflow_contract::Exit;
-use workflow_git_server::{GitServer, Repository, Settings};
+use workflow_git_server::At::{Percent, Start};
+use workflow_git_server::Phase::{Connect, Listing, Pack, Refs, WayDown};
+use workflow_git_server::{Certificate, Fault, Front, GitServer, Phase, Repository, When};
 
-/// What a forwarder does to the answers on its connections.
-#[derive(Clone, Copy, Debug)]
-enum Fault {
-    /// Cut the first connection after this many bytes.
-    CutOnce(usize),
-    /// Change the byte that stands this far behind the line that announces the pack, on the first connection.
-    CorruptOnce(usize),
-    /// The same on every connection.
-    CorruptAlways(usize),
-}
+/// Runs at a time: much of their time is waiting between attempts.
+const AT_A_TIME: usize = 24;
 
-/// Forwards to `to` with a fault; gives its own address.
-fn forwarder(to: SocketAddr, fault: Fault) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let done = Arc::new(AtomicBool::new(false));
-    thread::spawn(move || {
-        for mut client in listener.incoming().flatten() {
-            let mut server = TcpStream::connect(to).unwrap();
-            let (mut requests, mut onward) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-            thread::spawn(move || std::io::copy(&mut requests, &mut onward));
-            let done = Arc::clone(&done);
-            thread::spawn(move || {
-                forward(&mut server, &mut client, fault, &done);
-                let _ = (client.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both));
-            });
-        }
-    });
-    address
-}
-
-fn forward(from: &mut TcpStream, to: &mut TcpStream, fault: Fault, done: &AtomicBool) {
-    let mut seen = Vec::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let read = match from.read(&mut buffer) {
-            Ok(0) | Err(_) => return,
-            Ok(read) => read,
-        };
-        let start = seen.len();
-        seen.extend(&buffer[..read]);
-        let first = !done.load(Ordering::SeqCst);
-        match fault {
-            Fault::CutOnce(at) if first && at < seen.len() => {
-                done.store(true, Ordering::SeqCst);
-                let _ = to.write_all(&seen[start..at.max(start)]);
-                return;
-            }
-            Fault::CorruptOnce(behind) | Fault::CorruptAlways(behind) => {
-                let once = matches!(fault, Fault::CorruptOnce(_));
-                let pack = seen.windows(9).rposition(|window| window == b"packfile\n").map(|at| at + 9);
-                let at = pack.map(|pack| pack + behind);
-                if let Some(at) = at.filter(|at| (start..seen.len()).contains(at) && (first || !once)) {
-                    done.store(true, Ordering::SeqCst);
-                    seen[at] ^= 0x20;
-                }
-            }
-            Fault::CutOnce(_) => {}
-        }
-        if to.write_all(&seen[start..]).is_err() {
-            return;
-        }
-    }
-}
-
-fn serve() -> (GitServer, Repository) {
-    let server = GitServer::start(&Settings::default().plain_http()).unwrap();
-    let text = |n: u32| {
-        (0..400)
-            .flat_map(|line: u32| {
-                [
-                    (line * n).to_string(),
-                    "
-"
-                    .into(),
-                ]
-            })
-            .collect::<String>()
-    };
-    let repository = server.repository("flow").file("d/a", text(7)).file("d/b", text(11)).create().unwrap();
-    (server, repository)
-}
-
-fn through(server: &GitServer, repository: &Repository, fault: Fault, path: &str) -> Fetch {
-    let url = repository.url().replace(&server.address().to_string(), &forwarder(server.address(), fault));
-    Fetch::untrusting(&url).var("WORKFLOW_ALLOWED_SCHEMES", "http").path(path)
-}
-
-#[test]
-fn a_connection_that_breaks_anywhere_is_made_good() {
-    let (server, repository) = serve();
-    let mut noticed = 0;
-    for cut in (0..6000).step_by(487) {
-        for path in ["", "d"] {
-            let fetch = through(&server, &repository, Fault::CutOnce(cut), path);
-            let ended = fetch.run();
-            ended.expect(Exit::Reconciled);
-            let attempts = ended.details().attempts.unwrap();
-            assert!(attempts <= 2, "cut after {cut}: {}", ended.stderr);
-            noticed += attempts - 1;
-            assert_eq!(of_disk(&fetch.root().join("flow")), of_git(&repository, "main", path));
-            assert_eq!(fetch.residue(&["flow"]), Vec::<String>::new());
-        }
-    }
-    // Not every cut breaks an attempt: one between two answers only costs a new connection.
-    assert!(noticed >= 4, "{noticed} of the cuts broke an attempt");
-}
-
-#[test]
-fn a_pack_that_arrives_corrupt_is_fetched_again() {
-    let (server, repository) = serve();
-    for behind in [40, 80, 160, 320, 640, 1000] {
-        let fetch = through(&server, &repository, Fault::CorruptOnce(behind), "");
-        let ended = fetch.run();
-        ended.expect(Exit::Reconciled);
-        assert_eq!(ended.details().attempts, Some(2), "{behind}: {}", ended.stderr);
-        assert_eq!(of_disk(&fetch.root().join("flow")), of_git(&repository, "main", ""));
-    }
-}
-
-#[test]
-fn a_pack_that_always_arrives_corrupt_is_33() {
-    let (server, repository) = serve();
-    let fetch = through(&server, &repository, Fault::CorruptAlways(320), "");
+/// Runs by way of a front with this fault and checks what is delivered.
+fn deliver(
+    server: &GitServer,
+    repository: &Repository,
+    certificate: Certificate,
+    faults: Vec<(Phase, When, Fault)>,
+    path: &str,
+) -> Ended {
+    let what = format!("{faults:?} on the way to `{path}`");
+    let front = Front::start(server, certificate, faults).unwrap();
+    let fetch = Fetch::through(&front, repository).path(path);
     let ended = fetch.run();
-    let sentence = ended.expect(Exit::ServerError);
-    assert!(sentence.contains("corrupt pack") && sentence.contains("5 attempts"), "{sentence}");
-    assert_eq!(fetch.residue(&[]), Vec::<String>::new());
+    ended.expect(Exit::Reconciled);
+    assert_eq!(of_disk(&fetch.root().join("flow")), of_git(repository, "main", path), "{what}");
+    assert_eq!(fetch.residue(&["acme", "flow"]), Vec::<String>::new(), "{what}");
+    ended
+}
+
+#[test]
+fn a_fault_that_passes_costs_one_attempt_in_each_phase() {
+    let (server, repository) = behind_fronts();
+    let other =
+        repository.extend("main").branch("other").file("x", "y").create().unwrap().commit("other").unwrap();
+    let mut cases = vec![(Connect, Fault::Reset(Start)), (Connect, Fault::Close(Start))];
+    for phase in [Listing, Refs, WayDown, Pack] {
+        cases.extend([
+            (phase, Fault::status(429)),
+            (phase, Fault::status(503)),
+            (phase, Fault::Reset(Start)),
+            (phase, Fault::Reset(Percent(50))),
+            (phase, Fault::Close(Start)),
+            (phase, Fault::Close(Percent(50))),
+            (phase, Fault::Short(Percent(90))),
+        ]);
+    }
+    for phase in [WayDown, Pack] {
+        cases.extend([(phase, Fault::Corrupt(Percent(50))), (phase, Fault::WantInstead(other.clone()))]);
+    }
+    for_all(&cases, AT_A_TIME, |(phase, fault)| {
+        let path = if *phase == WayDown { "flows" } else { "" };
+        let faults = vec![(*phase, When::First(1), fault.clone())];
+        let ended = deliver(&server, &repository, Certificate::Good, faults, path);
+        assert_eq!(ended.details().attempts, Some(2), "{fault:?} in {phase:?}: {}", ended.stderr);
+    });
+}
+
+#[test]
+fn faults_that_pass_one_after_the_other_cost_an_attempt_each() {
+    let (server, repository) = behind_fronts();
+    let faults = vec![
+        (Connect, When::First(1), Fault::Reset(Start)),
+        (Pack, When::First(1), Fault::Close(Percent(50))),
+    ];
+    let ended = deliver(&server, &repository, Certificate::Good, faults, "");
+    assert_eq!(ended.details().attempts, Some(3), "{}", ended.stderr);
+}
+
+#[test]
+fn an_answer_that_breaks_or_is_corrupt_anywhere_is_made_good() {
+    let (server, repository) = behind_fronts();
+    let mut cases = Vec::new();
+    for percent in [0, 99, 100] {
+        for phase in [Listing, Refs, Pack] {
+            cases.push((phase, Fault::Close(Percent(percent))));
+        }
+        // The very last byte is git's framing behind the pack.
+        cases.push((Pack, Fault::Short(Percent(percent))));
+    }
+    cases.extend([0, 1, 2, 20, 80, 98].map(|percent| (Pack, Fault::Corrupt(Percent(percent)))));
+    for_all(&cases, AT_A_TIME, |(phase, fault)| {
+        let faults = vec![(*phase, When::First(1), fault.clone())];
+        let ended = deliver(&server, &repository, Certificate::None, faults, "");
+        let attempts = ended.details().attempts;
+        assert_eq!(attempts, Some(2), "{fault:?} in {phase:?}: {}", ended.stderr);
+    });
+}
+
+#[test]
+fn a_wait_that_the_server_asks_for_is_kept_to() {
+    let (server, repository) = behind_fronts();
+    // By the server's own clock, whatever it shows.
+    let date = |time: &str| format!("Wed, 21 Oct 2015 07:28:{time} GMT");
+    let by_date = vec![("Date", date("00")), ("Retry-After", date("02"))];
+    let cases = [by_date, vec![("Retry-After", "2".to_owned())]];
+    for_all(&cases, AT_A_TIME, |headers| {
+        let faults = vec![(Listing, When::First(1), Fault::Answer(429, headers.clone(), String::new()))];
+        let ended = deliver(&server, &repository, Certificate::Good, faults, "");
+        assert_eq!(ended.details().attempts, Some(2));
+        assert!(ended.stderr.contains("wait_ms=2000"), "{}", ended.stderr);
+    });
+}
+
+/// A repository whose branch `forced` shares only the past with `main`.
+fn with_two_futures(server: &GitServer) -> Repository {
+    let past = server.repository("flow").file("flows/a", "past\n").commit("past");
+    let repository = past.branch("forced").file("flows/a", "forced\n").create().unwrap();
+    repository.extend("main").file("flows/a", "first\n").create().unwrap()
+}
+
+#[test]
+fn a_branch_that_is_forced_elsewhere_between_listing_and_fetching_is_listed_again() {
+    let (server, _) = behind_fronts();
+    for (path, phase) in [("", Pack), ("flows", WayDown), ("flows", Pack)] {
+        let repository = with_two_futures(&server);
+        let old = repository.commit("main").unwrap();
+        let pushed = repository.clone();
+        let force_push = move || {
+            pushed.git(&["update-ref", "refs/heads/main", "refs/heads/forced"]).unwrap();
+            pushed.git(&["gc", "--quiet", "--prune=now"]).unwrap();
+            assert!(pushed.git(&["cat-file", "-e", &old]).is_err(), "the old tip is gone");
+        };
+        let faults = vec![(phase, When::First(1), Fault::Before(Arc::new(force_push)))];
+        let ended = deliver(&server, &repository, Certificate::Good, faults, path);
+        assert_eq!(ended.details().commit, repository.commit("forced").ok(), "{}", ended.stderr);
+        assert_eq!(ended.details().attempts, Some(2), "{}", ended.stderr);
+        std::fs::remove_dir_all(repository.path()).unwrap();
+    }
 }

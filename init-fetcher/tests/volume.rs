@@ -1,4 +1,4 @@
-//! Volumes that are full, refuse, or are interrupted.
+//! Volumes that are full or refuse: 50 and 51, nothing left, and what stood there before stands there still.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
@@ -6,27 +6,70 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Mutex;
 
+use common::fronts::{behind_fronts, for_all};
 use common::{Fetch, of_disk, of_git, repository, server};
 use workflow_contract::Exit;
+use workflow_git_server::{GitServer, Repository};
+
+const AT_A_TIME: usize = 6;
+
+fn plain(repository: &Repository) -> Fetch {
+    Fetch::untrusting(repository.url()).var("WORKFLOW_ALLOWED_SCHEMES", "http")
+}
+
+fn chmod(folder: &Path, mode: u32) {
+    fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
+}
 
 #[test]
-fn a_volume_that_refuses_is_51_and_names_owner_and_mode() {
-    let server = server();
-    let repository = repository(&server);
-    let fetch = Fetch::new(&server, repository.url()).var("WORKFLOW_ROOT", "/proc/nothing/here");
-    let ended = fetch.run();
+fn a_folder_that_refuses_is_51_and_is_named_with_owner_and_mode() {
+    let (_server, repository) = behind_fronts();
+    // Below the root's parent: what refuses, by which mode, at what.
+    for (refuses, mode, doing) in [
+        ("root", 0o555, "create the folder"),
+        ("root", 0o300, "read the folder"),
+        ("root", 0o600, "create the folder"),
+        ("", 0o555, "create the folder"),
+        ("", 0o600, "create the folder"),
+    ] {
+        let fetch = plain(&repository);
+        let parent = fetch.dir.path().join("parent");
+        fs::create_dir_all(parent.join(refuses)).unwrap();
+        let folder = if refuses.is_empty() { parent.clone() } else { parent.join(refuses) };
+        chmod(&folder, mode);
+        let fetch = fetch.var("WORKFLOW_ROOT", &parent.join("root").to_string_lossy());
+        let ended = fetch.run_without_privileges();
+        chmod(&folder, 0o700);
+        let sentence = ended.expect(Exit::VolumeNotWritable);
+        let said =
+            format!("; {} belongs to 0:0 with mode {mode:04o}, and this runs as 0:0", folder.display());
+        assert!(sentence.contains(&said) && sentence.contains(doing), "{mode:o}: {sentence}");
+        assert!(sentence.contains("Permission denied"), "{sentence}");
+    }
+    let ended = plain(&repository).var("WORKFLOW_ROOT", "/proc/nothing/here").run();
     let sentence = ended.expect(Exit::VolumeNotWritable);
     assert!(sentence.contains("/proc belongs to 0:0 with mode 0555"), "{sentence}");
 }
 
 #[test]
+fn a_volume_that_can_only_be_read_is_51() {
+    let (_server, repository) = behind_fronts();
+    let (ended, left) = plain(&repository).run_on_volume("ro");
+    assert!(ended.expect(Exit::VolumeNotWritable).contains("Read-only file system"), "{}", ended.message);
+    assert_eq!(left, "");
+}
+
+#[test]
 fn a_message_that_cannot_be_written_changes_nothing() {
-    let server = server();
-    let repository = repository(&server);
-    let ended = Fetch::new(&server, repository.url()).var("WORKFLOW_TERMINATION_LOG", "/proc/x").run();
-    assert_eq!(ended.code, 0, "{}", ended.stderr);
-    assert!(ended.stderr.contains("the termination message could not be written"));
+    let (_server, repository) = behind_fronts();
+    for place in ["/proc/x", "/dev/full"] {
+        let ended = plain(&repository).var("WORKFLOW_TERMINATION_LOG", place).run();
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        assert!(ended.stderr.contains("the termination message could not be written"));
+    }
 }
 
 #[test]
@@ -39,47 +82,87 @@ fn permissions_of_what_is_delivered_ignore_the_umask_of_the_caller() {
     assert_eq!(mode & 0o777, 0o664);
 }
 
-#[test]
-fn a_full_volume_is_50_at_whatever_write_it_fills_up() {
-    let server = server();
-    let content = |n: u32| format!("{n}\n").repeat(2000);
+/// Folders, small files and larger ones, in this order of names.
+fn many_files(server: &GitServer) -> Repository {
     let mut builder = server.repository("flow");
-    for n in 0..20 {
-        builder = builder.file(&format!("d{n}/file"), content(n * 7919));
+    for n in 0..8_u32 {
+        builder = builder
+            .file(&format!("d{n}/large"), format!("{}\n", n * 7919).repeat(2000))
+            .file(&format!("d{n}/small"), n.to_string());
     }
-    let repository = builder.create().unwrap();
-    let mut codes = Vec::new();
-    for pages in (1..200).step_by(9) {
-        let fetch = Fetch::new(&server, repository.url());
-        let (ended, left) = fetch.run_on_volume(pages * 4096);
-        if ended.code == 0 {
-            assert_eq!(left, "flow\n");
-        } else {
-            ended.expect(Exit::VolumeFull);
-            assert_eq!(left, "", "{pages} pages");
-        }
-        codes.push(ended.code);
-    }
-    assert!(codes.is_sorted_by(|a, b| a >= b), "more space never makes it worse: {codes:?}");
-    assert_eq!((codes[0], codes[codes.len() - 1]), (50, 0), "{codes:?}");
+    builder.create().unwrap()
 }
 
 #[test]
-fn a_run_that_was_killed_at_any_moment_is_made_good_by_the_next() {
-    let server = server();
-    let repository = repository(&server);
-    let fetch = Fetch::new(&server, repository.url());
-    for delay_ms in (0..40).step_by(4) {
-        let mut child = fetch.spawn();
-        std::thread::sleep(std::time::Duration::from_millis(delay_ms));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let place = fetch.root().join("flow");
-        if place.exists() {
-            assert_eq!(of_disk(&place), of_git(&repository, "main", ""), "killed after {delay_ms} ms");
+fn a_volume_without_space_for_bytes_or_for_files_is_50_at_whatever_write_it_fills_up() {
+    let (server, _) = behind_fronts();
+    let repository = many_files(&server);
+    let pages: Vec<u32> = (1..=110).step_by(12).collect();
+    let files: Vec<u32> = (1..=90).step_by(8).collect();
+    for (unit, numbers) in [("size", pages), ("nr_inodes", files)] {
+        for path in ["", "d0"] {
+            let codes = Mutex::new(Vec::new());
+            for_all(&numbers, AT_A_TIME, |number| {
+                let options = if unit == "size" {
+                    format!("size={}", number * 4096)
+                } else {
+                    format!("{unit}={number}")
+                };
+                let (ended, left) = plain(&repository).path(path).run_on_volume(&options);
+                if ended.code == 0 {
+                    assert_eq!(left, "flow\n");
+                } else {
+                    let sentence = ended.expect(Exit::VolumeFull);
+                    assert!(sentence.contains("give the workspace volume more space"), "{sentence}");
+                    assert_eq!(left, "", "{options}");
+                }
+                codes.lock().unwrap().push((*number, ended.code));
+            });
+            let mut codes = codes.into_inner().unwrap();
+            codes.sort_unstable();
+            let codes: Vec<i32> = codes.into_iter().map(|(_, code)| code).collect();
+            assert!(codes.is_sorted_by(|a, b| a >= b), "more is never worse: {unit} {codes:?}");
+            assert_eq!((codes[0], codes[codes.len() - 1]), (50, 0), "{unit} {codes:?}");
         }
     }
-    fetch.run().expect(Exit::Reconciled);
-    assert_eq!(of_disk(&fetch.root().join("flow")), of_git(&repository, "main", ""));
-    assert_eq!(fetch.residue(&["flow"]), Vec::<String>::new());
+}
+
+#[test]
+fn each_write_that_fails_ends_in_its_code_and_leaves_what_stood_there() {
+    let (_server, repository) = behind_fronts();
+    let old = repository.extend("main").branch("old").file("README.md", "old\n").create().unwrap();
+    let (new_content, old_content) = (of_git(&repository, "main", ""), of_git(&old, "old", ""));
+    let mut cases = Vec::new();
+    for (call, step, last, error, exit) in [
+        ("write", 1, 20, "ENOSPC", Exit::VolumeFull),
+        ("?mkdir,?mkdirat", 4, 24, "EDQUOT", Exit::VolumeFull),
+        ("?rename,?renameat", 2, 5, "ENOSPC", Exit::VolumeFull),
+        ("renameat2", 1, 2, "EROFS", Exit::VolumeNotWritable),
+        ("?symlink,?symlinkat", 1, 1, "EACCES", Exit::VolumeNotWritable),
+        ("utimensat", 3, 3, "EPERM", Exit::VolumeNotWritable),
+    ] {
+        cases.extend((1..=last).step_by(step).map(|number| (call, number, error, exit)));
+    }
+    let refused = Mutex::new(Vec::new());
+    for_all(&cases, AT_A_TIME, |(call, number, error, exit)| {
+        let fetch = plain(&repository);
+        fetch.clone().branch("old").run().expect(Exit::Reconciled);
+        let traced = fetch.run_with(call, *number, &format!("error={error}"));
+        let what = format!("{error} from {call} number {number}: {}", traced.ended.stderr);
+        let on_disk = of_disk(&fetch.root().join("flow"));
+        assert_eq!(fetch.residue(&["flow"]), Vec::<String>::new(), "{what}");
+        // A write of the log, or the message: nothing of the workflow is lost.
+        if traced.ended.code == 0 {
+            assert_eq!(on_disk, new_content, "{what}");
+            return;
+        }
+        assert_eq!(on_disk, old_content, "{what}");
+        // The message may be what could not be written: threads are counted each by itself.
+        assert_eq!(traced.ended.code, i32::from(exit.code()), "{what}");
+        refused.lock().unwrap().push(*call);
+    });
+    let refused = refused.into_inner().unwrap();
+    for call in ["write", "?mkdir,?mkdirat", "?rename,?renameat", "renameat2", "?symlink,?symlinkat"] {
+        assert!(refused.contains(&call), "no {call} was refused, only {refused:?}");
+    }
 }

@@ -4,15 +4,35 @@ use std::io::Read as _;
 
 use serde::Deserialize;
 use url::Url;
-use workflow_contract::{Secret, text};
+use workflow_contract::Secret;
 
 use crate::config::TokenEndpoint;
-use crate::transport::http::Client;
+use crate::transport::TransportError;
+use crate::transport::http::{Client, broken};
+use crate::transport::redirect::host_of;
 
 /// The endpoint's answer; other fields are of no interest.
 #[derive(Deserialize)]
 struct TokenAnswer {
     token: String,
+}
+
+/// Why the platform gave no token.
+pub enum NoToken {
+    /// Something that may pass.
+    Now(TransportError),
+    /// Something that will not, fit for a message.
+    Never(String),
+}
+
+impl NoToken {
+    fn of(error: TransportError) -> Self {
+        match error {
+            error if error.retryable().is_some() => Self::Now(error),
+            TransportError::Status { status, .. } => Self::Never(format!("it answered {status}")),
+            error => Self::Never(error.to_string()),
+        }
+    }
 }
 
 /// Asks for a token for `github` or `gitlab`; `None` where the platform has none.
@@ -21,26 +41,29 @@ struct TokenAnswer {
 /// for it, and goes nowhere else: no redirect is followed.
 ///
 /// # Errors
-/// Why there is no answer, fit for a message.
-pub fn ask(client: &Client, endpoint: &TokenEndpoint, provider: &str) -> Result<Option<Secret>, String> {
+/// Why there is no token, fit for a message: for now, or for good.
+pub fn ask(client: &Client, endpoint: &TokenEndpoint, provider: &str) -> Result<Option<Secret>, NoToken> {
     const MAX_ANSWER: u64 = 64 << 10;
     let url = Url::parse(&format!("{}/{provider}", endpoint.base))
-        .map_err(|_| "BACKEND_API_URL is not a URL".to_owned())?;
+        .map_err(|_| NoToken::Never("BACKEND_API_URL is not a URL".to_owned()))?;
     let bearer = Secret::new(&format!("Bearer {}", endpoint.token.expose()));
     let answer = client
         .get(&url, &[("Authorization", bearer.expose()), ("Accept", "application/json")])
-        .map_err(|error| error.to_string())?;
+        .map_err(NoToken::of)?;
     match answer.status().as_u16() {
         200 => {}
         404 => return Ok(None),
-        status => return Err(format!("it answered {status}")),
+        status => {
+            let (host, words) = (host_of(&url), String::new());
+            return Err(NoToken::of(TransportError::Status { host, status, words, after: None }));
+        }
     }
     let mut body = String::new();
     let read = answer.into_body().into_reader().take(MAX_ANSWER).read_to_string(&mut body);
-    read.map_err(|error| text::foreign(&error.to_string()))?;
+    read.map_err(|error| NoToken::of(broken(&error, "in the platform's answer")))?;
     // What serde says could quote the answer, and with it the token.
-    let answer: TokenAnswer =
-        serde_json::from_str(&body).map_err(|_| "its answer is not the expected JSON".to_owned())?;
+    let answer: TokenAnswer = serde_json::from_str(&body)
+        .map_err(|_| NoToken::Never("its answer is not the expected JSON".to_owned()))?;
     let token = Secret::new(&answer.token);
     Ok((!token.is_empty()).then_some(token))
 }

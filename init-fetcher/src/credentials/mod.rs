@@ -14,7 +14,9 @@ use base64::prelude::BASE64_STANDARD;
 use workflow_contract::{RepoUrl, Scheme, Secret};
 
 use crate::config::{CredentialSettings, TokenEndpoint};
+use crate::transport::TransportError;
 use crate::transport::http::Client;
+use endpoint::NoToken;
 use secret::MountedSecret;
 
 /// A user name and a password for one request header.
@@ -66,8 +68,10 @@ impl<'a> Authenticator<'a> {
             note,
         };
         // The URL's own credential is meant for exactly this request, so it need not wait to be asked for.
-        if url.userinfo().is_some() {
-            authenticator.advance();
+        if url.userinfo().is_some()
+            && let Some(Candidate::Ready(basic)) = authenticator.queue.pop_front()
+        {
+            authenticator.try_next(basic);
         }
         authenticator
     }
@@ -83,21 +87,28 @@ impl<'a> Authenticator<'a> {
     }
 
     /// Goes on to the next credential; false where there is none left.
-    pub fn advance(&mut self) -> bool {
+    ///
+    /// # Errors
+    /// [`TransportError::Platform`] where the platform can't be asked now: the next attempt asks again.
+    pub fn advance(&mut self) -> Result<bool, TransportError> {
         self.current = None;
         while let Some(candidate) = self.queue.pop_front() {
             let basic = match candidate {
                 Candidate::Ready(basic) => Some(basic),
-                Candidate::Endpoint(provider) => self.ask(provider),
+                Candidate::Endpoint(provider) => self.ask(provider)?,
             };
             if let Some(basic) = basic {
-                tracing::info!(credential = basic.origin, "trying a credential");
-                self.tried.push(basic.origin.to_owned());
-                self.current = Some(basic);
-                return true;
+                self.try_next(basic);
+                return Ok(true);
             }
         }
-        false
+        Ok(false)
+    }
+
+    fn try_next(&mut self, basic: Basic) {
+        tracing::info!(credential = basic.origin, "trying a credential");
+        self.tried.push(basic.origin.to_owned());
+        self.current = Some(basic);
     }
 
     /// What was tried and what else may be done, as the end of a sentence.
@@ -118,21 +129,22 @@ impl<'a> Authenticator<'a> {
         parts.join("; ")
     }
 
-    /// Asks the platform for a token. That it has none, or can't be asked, leaves this run without.
-    fn ask(&mut self, provider: &'static str) -> Option<Basic> {
-        let endpoint = self.endpoint?;
+    /// Asks the platform for a token. That it has none, or refuses, leaves this run without.
+    fn ask(&mut self, provider: &'static str) -> Result<Option<Basic>, TransportError> {
+        let Some(endpoint) = self.endpoint else { return Ok(None) };
         match endpoint::ask(self.client, endpoint, provider) {
-            Ok(Some(token)) => Some(of_token("a token from the platform", provider, token)),
-            Ok(None) => {
-                self.tried.push("the platform, which has no token".to_owned());
-                None
-            }
-            Err(why) => {
+            Ok(Some(token)) => return Ok(Some(of_token("a token from the platform", provider, token))),
+            Ok(None) => self.tried.push("the platform, which has no token".to_owned()),
+            Err(NoToken::Never(why)) => {
                 tracing::warn!(%why, "the platform could not be asked for a token");
                 self.tried.push(format!("the platform, which could not be asked for a token ({why})"));
-                None
+            }
+            Err(NoToken::Now(error)) => {
+                self.queue.push_front(Candidate::Endpoint(provider));
+                return Err(TransportError::Platform { provider, source: Box::new(error) });
             }
         }
+        Ok(None)
     }
 }
 

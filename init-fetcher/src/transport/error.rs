@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use workflow_contract::policy::NotAllowed;
 
-use crate::retry::{MAX_ATTEMPTS, MAX_ATTEMPTS_UNRESOLVED, Retryable};
+use crate::retry::{MAX_ATTEMPTS, MAX_ATTEMPTS_UNRESOLVED, MAX_WAITING, Retryable};
 use crate::volume::VolumeError;
 
 /// Why a repository could not be listed or fetched.
@@ -27,7 +27,7 @@ pub enum TransportError {
         to: String,
     },
     /// A redirect that leads nowhere.
-    #[error("the server of {host} redirects {why}")]
+    #[error("the server of {host} redirects {why}; check the URL")]
     BadRedirect {
         /// The host asked.
         host: String,
@@ -57,15 +57,29 @@ pub enum TransportError {
         host: String,
     },
     /// No connection, or one that broke.
-    #[error("{host} can't be reached: {why}")]
+    #[error(
+        "{host} can't be reached: {why}; check that it is up, and that network policy and proxy let this pod reach it"
+    )]
     Unreachable {
-        /// The host asked, or the proxy.
+        /// The host asked.
         host: String,
         /// What the system said.
         why: String,
     },
+    /// The proxy, before it came to the server.
+    #[error(
+        "the proxy {proxy} {why}; check HTTPS_PROXY and HTTP_PROXY, or except the server's host (NO_PROXY)"
+    )]
+    Proxy {
+        /// Its host and port.
+        proxy: String,
+        /// What is wrong with it.
+        why: String,
+        /// Whether that may pass.
+        retry: Option<Retryable>,
+    },
     /// The connection broke while an answer was read.
-    #[error("the connection broke {doing}: {why}")]
+    #[error("the connection broke {doing}: {why}; look at the server, and at the network on the way")]
     Broken {
         /// What was being read.
         doing: &'static str,
@@ -80,8 +94,24 @@ pub enum TransportError {
         /// What is wrong, and what may be done.
         why: String,
     },
+    /// A port where something else than TLS is spoken.
+    #[error("{host} does not speak TLS; check scheme and port of the URL")]
+    NotTls {
+        /// The host asked.
+        host: String,
+    },
+    /// The platform could not say whether it has a token.
+    #[error(
+        "the git server wants a token, and the platform could not be asked for one ({provider}): {source}"
+    )]
+    Platform {
+        /// For which kind of git server it was asked.
+        provider: &'static str,
+        /// What it answered, or why it did not.
+        source: Box<Self>,
+    },
     /// A status that says neither yes nor no.
-    #[error("{host} answered {status}{words}")]
+    #[error("{host} answered {status}{words}; {}", advice(*status, *after))]
     Status {
         /// The host asked.
         host: String,
@@ -101,16 +131,16 @@ pub enum TransportError {
         why: String,
     },
     /// The answer can't be understood.
-    #[error("the server's answer can't be understood: {0}")]
+    #[error("the server's answer can't be understood: {0}; look at the server, and at proxies on the way")]
     Protocol(String),
     /// The answer ended early.
-    #[error("the server's answer ended early, {0}")]
+    #[error("the server's answer ended early, {0}; look at the server, and at proxies on the way")]
     Truncated(&'static str),
     /// A pack that does not hold what it says.
-    #[error("the server sent a corrupt pack: {0}")]
+    #[error("the server sent a corrupt pack: {0}; have the repository checked there (git fsck)")]
     Corrupt(String),
     /// The server understood the request and says no.
-    #[error("the server refuses the request: {0}")]
+    #[error("the server refuses the request: {0}; try again later, or ask who runs it")]
     Refused(String),
     /// More bytes or objects than allowed.
     #[error("the server sent more than {limit} {unit}; deliver a smaller folder (path), or raise {setting}")]
@@ -141,19 +171,35 @@ impl TransportError {
             | Self::Protocol(_)
             | Self::Refused(_) => Some(plain),
             Self::Status { status, after, .. } => {
-                let passes = matches!(status, 408 | 429 | 500..=599);
-                passes.then_some(Retryable { after: *after, ..plain })
+                passes(*status).then_some(Retryable { after: *after, ..plain })
             }
+            Self::Proxy { retry, .. } => *retry,
+            Self::Platform { source, .. } => source.retryable(),
             Self::RedirectNotAllowed { .. }
             | Self::RedirectToScheme { .. }
             | Self::BadRedirect { .. }
             | Self::Unauthorized { .. }
             | Self::NotFound { .. }
             | Self::Tls { .. }
+            | Self::NotTls { .. }
             | Self::NotGit { .. }
             | Self::TooLarge { .. }
             | Self::Volume(_) => None,
         }
+    }
+}
+
+/// Whether a status is one that passes.
+fn passes(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500..=599)
+}
+
+/// What to do about a status.
+fn advice(status: u16, after: Option<Duration>) -> String {
+    match after.filter(|after| *after > MAX_WAITING) {
+        Some(after) if passes(status) => format!("try again in {} s, as it asks", after.as_secs()),
+        _ if passes(status) => "try again later, or ask who runs it".to_owned(),
+        _ => "check the URL".to_owned(),
     }
 }
 

@@ -8,7 +8,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::CertificateError;
 use ureq::config::Config;
 use ureq::http::{Response, Uri};
 use ureq::tls::TlsConfig;
@@ -19,7 +18,7 @@ use url::Url;
 use workflow_contract::{Scheme, text};
 
 use super::redirect::host_of;
-use super::{TransportError, trust};
+use super::{TransportError, proxy, tls, trust};
 use crate::config::TrustSettings;
 use crate::proxy::Proxies;
 
@@ -55,11 +54,12 @@ impl Client {
     /// # Errors
     /// [`TransportError`] where no answer came; every status is an answer.
     pub fn get(&self, url: &Url, headers: &[(&str, &str)]) -> Result<Answer, TransportError> {
-        let mut request = self.agent(url).get(url.as_str());
+        let (agent, proxy) = self.agent(url);
+        let mut request = agent.get(url.as_str());
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        request.call().map_err(|error| failed(url, &error))
+        request.call().map_err(|error| failed(url, proxy.as_ref(), &error))
     }
 
     /// `POST`.
@@ -67,21 +67,23 @@ impl Client {
     /// # Errors
     /// [`TransportError`] where no answer came; every status is an answer.
     pub fn post(&self, url: &Url, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, TransportError> {
-        let mut request = self.agent(url).post(url.as_str());
+        let (agent, proxy) = self.agent(url);
+        let mut request = agent.post(url.as_str());
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        request.send(body).map_err(|error| failed(url, &error))
+        request.send(body).map_err(|error| failed(url, proxy.as_ref(), &error))
     }
 
-    fn agent(&self, url: &Url) -> Agent {
+    /// The agent for this URL, and the proxy that it goes through.
+    fn agent(&self, url: &Url) -> (Agent, Option<ureq::Proxy>) {
         let proxy = Scheme::from_name(url.scheme()).and_then(|scheme| {
             let port = url.port_or_known_default().unwrap_or_default();
             self.proxies.of(scheme, url.host_str().unwrap_or_default(), port)
         });
         let mut agents = self.agents.borrow_mut();
         if let Some((_, agent)) = agents.iter().find(|(of, _)| *of == proxy) {
-            return agent.clone();
+            return (agent.clone(), proxy);
         }
         let config = Config::builder()
             .tls_config(self.tls.clone())
@@ -97,8 +99,8 @@ impl Client {
             .timeout_per_write(Some(IDLE_TIMEOUT))
             .build();
         let agent = Agent::with_parts(config, DefaultConnector::default(), Names::default());
-        agents.push((proxy, agent.clone()));
-        agent
+        agents.push((proxy.clone(), agent.clone()));
+        (agent, proxy)
     }
 }
 
@@ -121,24 +123,25 @@ impl Resolver for Names {
 }
 
 /// What a failed request means.
-fn failed(url: &Url, error: &Error) -> TransportError {
+fn failed(url: &Url, proxy: Option<&ureq::Proxy>, error: &Error) -> TransportError {
     let host = host_of(url);
-    if let Some(tls) = tls_error(error) {
-        return TransportError::Tls { why: tls_words(tls, &host), host };
+    if let Some(error) = proxy.and_then(|proxy| proxy::failed(proxy, &host, error)) {
+        return error;
     }
+    if let Some(error) = tls::error(error) {
+        return tls::failed(error, host);
+    }
+    // What breaks behind a proxy can be either's fault.
+    let by_way =
+        proxy.map(|proxy| format!(", by way of the proxy {}", proxy::shown(proxy))).unwrap_or_default();
+    let unreachable =
+        |why: &str| TransportError::Unreachable { host: host.clone(), why: format!("{why}{by_way}") };
     match error {
         Error::HostNotFound => TransportError::Unresolved { host },
-        Error::Timeout(ureq::Timeout::Resolve) => {
-            TransportError::Unreachable { host, why: "its name could not be looked up in time".into() }
-        }
-        Error::Timeout(ureq::Timeout::Connect) => {
-            TransportError::Unreachable { host, why: "no connection in time".into() }
-        }
-        Error::Timeout(_) => TransportError::Unreachable { host, why: "it stopped answering".into() },
-        Error::ConnectProxyFailed(why) => {
-            TransportError::Unreachable { host, why: format!("the proxy refuses: {}", text::foreign(why)) }
-        }
-        Error::Io(error) => TransportError::Unreachable { host, why: io_words(error) },
+        Error::Timeout(ureq::Timeout::Resolve) => unreachable("its name could not be looked up in time"),
+        Error::Timeout(ureq::Timeout::Connect) => unreachable("no connection in time"),
+        Error::Timeout(_) => unreachable("it stopped answering"),
+        Error::Io(error) => unreachable(&io_words(error)),
         Error::Tls(why) => TransportError::Tls { host, why: (*why).to_owned() },
         Error::Protocol(why) => TransportError::NotGit {
             host,
@@ -147,7 +150,7 @@ fn failed(url: &Url, error: &Error) -> TransportError {
         Error::LargeResponseHeader(..) => {
             TransportError::NotGit { host, why: "the headers of its answer are too large".into() }
         }
-        other => TransportError::Unreachable { host, why: text::foreign(&other.to_string()) },
+        other => unreachable(&text::foreign(&other.to_string())),
     }
 }
 
@@ -158,44 +161,14 @@ pub fn broken(error: &io::Error, doing: &'static str) -> TransportError {
         Some(Error::Timeout(_)) => TransportError::Broken { doing, why: "the server stopped sending".into() },
         Some(Error::Protocol(why)) => TransportError::Protocol(text::foreign(&why.to_string())),
         Some(Error::Io(inner)) => broken(inner, doing),
+        _ if tls::of_io(error).is_some() => TransportError::Protocol(format!("TLS broke {doing}")),
         _ if error.kind() == io::ErrorKind::UnexpectedEof => TransportError::Truncated(doing),
         _ => TransportError::Broken { doing, why: io_words(error) },
     }
 }
 
-fn tls_error(error: &Error) -> Option<&rustls::Error> {
-    match error {
-        Error::Rustls(error) => Some(error),
-        Error::Io(error) => error.get_ref()?.downcast_ref(),
-        _ => None,
-    }
-}
-
-/// What is wrong with TLS, and what may be done about it.
-fn tls_words(error: &rustls::Error, host: &str) -> String {
-    let rustls::Error::InvalidCertificate(error) = error else {
-        return text::foreign(&error.to_string());
-    };
-    match error {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "its certificate has expired; it must be renewed on the server".into()
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "its certificate is not valid yet; check the clocks".into()
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            format!("its certificate is not for {host}; check the URL")
-        }
-        CertificateError::UnknownIssuer => {
-            "its certificate is signed by an authority that is not trusted here; add the authority as ca.crt \
-             to the Secret workflow-credentials, or to the file that SSL_CERT_FILE names"
-                .into()
-        }
-        other => format!("its certificate is not accepted ({})", text::foreign(&other.to_string())),
-    }
-}
-
-fn io_words(error: &io::Error) -> String {
+/// What the system says, in the words of a person.
+pub(super) fn io_words(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".into(),
         io::ErrorKind::ConnectionReset => "connection reset".into(),
@@ -212,18 +185,15 @@ fn io_words(error: &io::Error) -> String {
 mod tests {
     use super::*;
 
-    fn url() -> Url {
-        Url::parse("https://h:8443/r").unwrap()
-    }
-
     #[test]
     fn tells_the_kinds_of_failure_apart() {
+        let url = Url::parse("https://h:8443/r").unwrap();
         let io = |kind| Error::Io(io::Error::from(kind));
-        let of = |error| failed(&url(), &error);
+        let of = |error| failed(&url, None, &error);
         assert!(matches!(of(Error::HostNotFound), TransportError::Unresolved { .. }));
         assert!(matches!(of(io(io::ErrorKind::ConnectionRefused)), TransportError::Unreachable { .. }));
         assert!(matches!(of(Error::Timeout(ureq::Timeout::PerRead)), TransportError::Unreachable { .. }));
-        let expired = rustls::Error::InvalidCertificate(CertificateError::Expired);
+        let expired = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
         let wrapped = Error::Io(io::Error::new(io::ErrorKind::InvalidData, expired));
         let error = of(wrapped);
         assert!(matches!(error, TransportError::Tls { .. }));
@@ -236,7 +206,12 @@ mod tests {
         assert!(matches!(broken(&eof, "x"), TransportError::Truncated("x")));
         let wrapped = io::Error::other(Error::Io(io::Error::from(io::ErrorKind::ConnectionReset)));
         let error = broken(&wrapped, "in the pack");
-        assert_eq!(error.to_string(), "the connection broke in the pack: connection reset");
+        assert!(
+            error.to_string().starts_with("the connection broke in the pack: connection reset; "),
+            "{error}"
+        );
+        let garbled = io::Error::new(io::ErrorKind::InvalidData, rustls::Error::DecryptError);
+        assert!(matches!(broken(&garbled, "x"), TransportError::Protocol(_)));
         let stalled = io::Error::other(Error::Timeout(ureq::Timeout::PerRead));
         assert!(matches!(broken(&stalled, "x"), TransportError::Broken { .. }));
     }

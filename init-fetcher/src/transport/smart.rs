@@ -1,6 +1,7 @@
 //! One repository over smart HTTP: who is asked, with which credential, and what a status means.
 
 use std::io::Read as _;
+use std::time::SystemTime;
 
 use url::Url;
 use workflow_contract::{Policy, RepoUrl};
@@ -144,25 +145,26 @@ fn send(
             Some(header) => request(&[("Authorization", header.expose())])?,
             None => request(&[])?,
         };
-        let refused = match answer.status().as_u16() {
-            401 => true,
-            403 => header.is_some(),
-            _ => false,
-        };
-        if !refused {
+        // Some servers say 403 where a credential would help.
+        if !matches!(answer.status().as_u16(), 401 | 403) {
             return Ok(answer);
         }
-        if !may_authenticate || !authenticator.advance() {
-            return Err(unauthorized(authenticator, origin, at));
+        if !may_authenticate || !authenticator.advance()? {
+            return Err(unauthorized(answer, authenticator, origin, at));
         }
     }
 }
 
-fn unauthorized(authenticator: &Authenticator, origin: &Url, at: &Url) -> TransportError {
+fn unauthorized(answer: Answer, authenticator: &Authenticator, origin: &Url, at: &Url) -> TransportError {
     let tried = if same_origin(origin, at) {
         authenticator.tried(at.scheme())
     } else {
         format!("no credential is sent there, as {} redirected to it; use its own URL", host_of(origin))
+    };
+    let tried = match answer.status().as_u16() {
+        // Who is asked for a credential says so by 401. What a 403 is about only the server's words can tell.
+        403 => format!("it answered 403{}; {tried}", words(answer)),
+        _ => tried,
     };
     TransportError::Unauthorized { host: host_of(at), tried }
 }
@@ -179,17 +181,23 @@ fn expect(answer: Answer, at: &Url, content_type: &str) -> Result<Answer, Transp
         }
         return Err(TransportError::NotGit { host, why: format!("it sent {}", words_of(kind.as_bytes())) });
     }
-    let after = header("retry-after").and_then(parse_retry_after);
-    let words = if kind.starts_with("text/plain") { words(answer) } else { String::new() };
+    // A date is by the server's clock.
+    let now =
+        header("date").and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or_else(SystemTime::now);
+    let after = header("retry-after").and_then(|after| parse_retry_after(after, now));
+    let words = words(answer);
     Err(match status {
-        403 => TransportError::Unauthorized { host, tried: format!("it answered 403{words}") },
         404 | 410 => TransportError::NotFound { host, words },
         _ => TransportError::Status { host, status, words, after },
     })
 }
 
-/// The beginning of a plain text answer, as the end of a sentence.
+/// The beginning of an answer if it is plain text, as the end of a sentence.
 fn words(answer: Answer) -> String {
+    let kind = answer.headers().get("content-type").and_then(|value| value.to_str().ok());
+    if !kind.is_some_and(|kind| kind.starts_with("text/plain")) {
+        return String::new();
+    }
     let mut bytes = Vec::new();
     // What can't be read is not quoted.
     let _ = answer.into_body().into_reader().take(1024).read_to_end(&mut bytes);

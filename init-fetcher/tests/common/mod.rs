@@ -2,20 +2,27 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, dead_code, reason = "helpers of tests, not all used by each")]
 
+pub mod fronts;
+pub mod places;
+pub mod traced;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 
 use workflow_contract::{Exit, Termination};
-use workflow_git_server::{GitServer, Repository};
+use workflow_git_server::{GitServer, Repository, Settings};
 
 /// One run of init-fetcher, described by its environment; nothing else is in that environment.
+#[derive(Clone)]
 pub struct Fetch {
-    /// Where it publishes and writes its message.
-    pub dir: tempfile::TempDir,
+    /// Where it publishes and writes its message; clones share it.
+    pub dir: Arc<tempfile::TempDir>,
     vars: BTreeMap<String, String>,
 }
 
@@ -32,12 +39,17 @@ pub struct Ended {
 impl Fetch {
     /// A run for this URL that trusts this server.
     pub fn new(server: &GitServer, url: &str) -> Self {
-        Self::untrusting(url).var("SSL_CERT_FILE", &server.ca_file().to_string_lossy())
+        Self::trusting(&server.ca_file(), url)
+    }
+
+    /// A run for this URL that trusts this certificate authority.
+    pub fn trusting(ca: &Path, url: &str) -> Self {
+        Self::untrusting(url).var("SSL_CERT_FILE", &ca.to_string_lossy())
     }
 
     /// A run for this URL that trusts the built-in roots only.
     pub fn untrusting(url: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = Arc::new(tempfile::tempdir().unwrap());
         let root = dir.path().join("root").to_string_lossy().into_owned();
         let log = dir.path().join("message").to_string_lossy().into_owned();
         Self { dir, vars: BTreeMap::new() }
@@ -63,7 +75,8 @@ impl Fetch {
         PathBuf::from(&self.vars["WORKFLOW_ROOT"])
     }
 
-    fn command(&self) -> Command {
+    /// The program with its environment.
+    pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_init-fetcher"));
         command.env_clear().envs(&self.vars).current_dir("/").stdin(Stdio::null());
         command
@@ -76,42 +89,42 @@ impl Fetch {
 
     /// Runs it to its end.
     pub fn run(&self) -> Ended {
-        let _ = fs::remove_file(&self.vars["WORKFLOW_TERMINATION_LOG"]);
-        let output = self.command().output().unwrap();
-        assert!(output.stdout.is_empty(), "stdout is not for logs");
-        Ended {
-            code: output.status.code().unwrap(),
-            message: self.message(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        let (ended, stdout) = self.run_by(Vec::new());
+        assert_eq!(stdout, "", "stdout is not for logs");
+        ended
     }
 
-    /// Runs it with a volume of this size (bytes) of its own below the root; also gives what is left there.
-    pub fn run_on_volume(&self, size: u32) -> (Ended, String) {
-        const SCRIPT: &str =
-            r#"mount -t tmpfs -o size="$2" tmpfs "$1" && { "$0"; code=$?; ls -A "$1"; exit $code; }"#;
-        fs::create_dir_all(self.root()).unwrap();
-        let output = Command::new("unshare")
-            .args(["--map-root-user", "--mount", "sh", "-c", SCRIPT, env!("CARGO_BIN_EXE_init-fetcher")])
-            .arg(self.root())
-            .arg(size.to_string())
+    /// Runs it by way of this command, to which the program is added; also gives what that printed.
+    pub fn run_by(&self, command: Vec<String>) -> (Ended, String) {
+        if let Some(log) = self.own_message() {
+            let _ = fs::remove_file(log);
+        }
+        let program = std::iter::once(env!("CARGO_BIN_EXE_init-fetcher").to_owned());
+        let mut words = command.into_iter().chain(program);
+        let output = Command::new(words.next().unwrap())
+            .args(words)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
             .envs(&self.vars)
+            .current_dir("/")
+            .stdin(Stdio::null())
             .output()
             .unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let ended = Ended {
-            code: output.status.code().unwrap(),
-            message: self.message(),
-            stderr: text(&output.stderr),
-        };
+        let ended =
+            Ended { code: code_of(output.status), message: self.message(), stderr: text(&output.stderr) };
         (ended, text(&output.stdout))
     }
 
-    /// The termination message, empty where none was written.
+    /// The termination message, empty where none was written or it is not in a file of the test's own.
     pub fn message(&self) -> String {
-        fs::read_to_string(&self.vars["WORKFLOW_TERMINATION_LOG"]).unwrap_or_default()
+        self.own_message().and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default()
+    }
+
+    /// Where the message goes, if that is a file of the test's own: devices are neither removed nor read.
+    fn own_message(&self) -> Option<&Path> {
+        let file = Path::new(&self.vars["WORKFLOW_TERMINATION_LOG"]);
+        file.starts_with(self.dir.path()).then_some(file)
     }
 
     /// Everything below the root but what was published under `name`.
@@ -122,6 +135,11 @@ impl Fetch {
             .filter(|name| !names.contains(&name.as_str()))
             .collect()
     }
+}
+
+/// An exit code, as shells count where a signal ended it.
+pub fn code_of(status: ExitStatus) -> i32 {
+    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap()
 }
 
 impl Ended {
@@ -237,7 +255,7 @@ pub fn git_says(folder: &Path, args: &[&str]) -> String {
 
 /// A server for the tests of one file.
 pub fn server() -> GitServer {
-    GitServer::start(&workflow_git_server::Settings::default()).unwrap()
+    GitServer::start(&Settings::default()).unwrap()
 }
 
 /// A small repository with a branch besides `main`.

@@ -1,10 +1,8 @@
 //! The server's certificate and the authority that signed it, both made for one server and thrown away with it.
 
-use std::net::IpAddr;
-
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, date_time_ymd,
 };
 
 /// PEM texts of one server's trust chain.
@@ -17,8 +15,15 @@ pub(crate) struct Authority {
     pub(crate) key: String,
 }
 
-/// Issues a CA and, from it, a certificate for `address` and `localhost`. Keys are ECDSA P-256.
-pub(crate) fn issue(address: IpAddr) -> Result<Authority, rcgen::Error> {
+/// When a certificate is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Validity {
+    Now,
+    Past,
+}
+
+/// Issues a CA and, from it, a certificate for these names and addresses. Keys are ECDSA P-256.
+pub(crate) fn issue(names: Vec<String>, validity: Validity) -> Result<Authority, rcgen::Error> {
     let ca_key = KeyPair::generate()?;
     let mut ca = CertificateParams::new(Vec::new())?;
     ca.distinguished_name.push(DnType::CommonName, "workflow-git-server CA");
@@ -28,7 +33,10 @@ pub(crate) fn issue(address: IpAddr) -> Result<Authority, rcgen::Error> {
     let issuer = Issuer::new(ca, ca_key);
 
     let key = KeyPair::generate()?;
-    let mut leaf = CertificateParams::new(vec![address.to_string(), "localhost".to_owned()])?;
+    let mut leaf = CertificateParams::new(names)?;
+    if validity == Validity::Past {
+        (leaf.not_before, leaf.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2001, 12, 31));
+    }
     leaf.distinguished_name.push(DnType::CommonName, "workflow-git-server");
     leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     leaf.use_authority_key_identifier_extension = true;

@@ -26,6 +26,12 @@ pub enum GitServerError {
     /// The CA or the server's certificate can't be made.
     #[error("failed to issue the server's certificate")]
     Issue(#[from] rcgen::Error),
+    /// A front can't serve TLS.
+    #[error("failed to set up TLS for a front")]
+    Tls(#[from] rustls::Error),
+    /// A front was to be put before a server that speaks TLS itself.
+    #[error("a front needs a server that speaks plain http, as TLS ends at the front")]
+    FrontNeedsPlainHttp,
     /// A program can't be started.
     #[error(
         "failed to run {program}: are the Debian packages git, lighttpd, lighttpd-mod-openssl and util-linux installed?"

@@ -19,12 +19,15 @@
 //! # Ok(()) }
 //! ```
 //!
+//! A [`Front`] before it adds faults: connections that break or stall, wrong answers, bad certificates.
+//!
 //! The server ends with the [`GitServer`] that started it, and with the process even when that is killed.
 //! It must not read the user's git configuration, and must not need an entry in `/etc/hosts`.
 
 mod address;
 mod authority;
 mod error;
+mod front;
 mod git;
 mod import;
 mod lighttpd;
@@ -35,6 +38,7 @@ mod settings;
 
 pub use address::address_facing;
 pub use error::GitServerError;
+pub use front::{At, Certificate, Fault, Front, Phase, When};
 pub use profile::Profile;
 pub use repository::{Repository, RepositoryBuilder};
 pub use server::GitServer;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
-use crate::authority;
+use crate::authority::{self, Validity};
 use crate::error::GitServerError;
 use crate::git;
 use crate::lighttpd::{Layout, configuration, rule_text};
@@ -97,7 +97,8 @@ fn write_files(settings: &Settings, port: u16, root: &Path) -> Result<String, Gi
         let path = root.join(name);
         std::fs::create_dir(&path).map_err(|source| GitServerError::Write { path, source })?;
     }
-    let authority = authority::issue(settings.address)?;
+    let names = vec![settings.address.to_string(), "localhost".to_owned()];
+    let authority = authority::issue(names, Validity::Now)?;
     write("ca.crt", &authority.ca)?;
     write(Layout::CERTIFICATE, &authority.certificate)?;
     write(Layout::KEY, &authority.key)?;

@@ -1,0 +1,115 @@
+//! The faults there are, and when each happens: pure.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// What a connection or a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// A connection was accepted, and nothing was said yet.
+    Connect,
+    /// `info/refs`: what the server can do; with protocol v0 also its refs.
+    Listing,
+    /// `ls-refs` of protocol v2.
+    Refs,
+    /// A fetch with a filter: what leads to a folder.
+    WayDown,
+    /// Any other fetch: the pack that is delivered.
+    Pack,
+}
+
+/// How often a fault happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Each time.
+    Always,
+    /// As often as this, then no more.
+    First(u32),
+    /// Where a request comes without an `Authorization` header.
+    WithoutCredential,
+}
+
+/// Where in an answer a fault happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// Before the first byte.
+    Start,
+    /// After this share of the body, or of the pack where there is one; never at its very end.
+    Percent(u8),
+}
+
+/// What happens instead of a sound answer.
+#[derive(Clone)]
+pub enum Fault {
+    /// The connection is reset (RST).
+    Reset(At),
+    /// The connection is closed (FIN), whatever was announced.
+    Close(At),
+    /// Nothing more comes, until the client goes away.
+    Stall(At),
+    /// One byte a second.
+    Drip,
+    /// The body ends early, in sound framing: only git can notice.
+    Short(At),
+    /// One bit is another.
+    Corrupt(At),
+    /// Another answer: status, headers, body. On [`Phase::Connect`] it comes without TLS.
+    Answer(u16, Vec<(&'static str, String)>, String),
+    /// This object is asked of the server instead of the one that was wanted.
+    WantInstead(String),
+    /// This happens before the request goes on to the server.
+    Before(Arc<dyn Fn() + Send + Sync>),
+}
+
+impl Fault {
+    /// An answer of this status without a body.
+    pub fn status(status: u16) -> Self {
+        Self::Answer(status, Vec::new(), String::new())
+    }
+
+    /// A redirect to there.
+    pub fn redirect(location: &str) -> Self {
+        Self::Answer(302, vec![("Location", location.to_owned())], String::new())
+    }
+}
+
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reset(at) => write!(f, "Reset({at:?})"),
+            Self::Close(at) => write!(f, "Close({at:?})"),
+            Self::Stall(at) => write!(f, "Stall({at:?})"),
+            Self::Drip => write!(f, "Drip"),
+            Self::Short(at) => write!(f, "Short({at:?})"),
+            Self::Corrupt(at) => write!(f, "Corrupt({at:?})"),
+            Self::Answer(status, headers, _) => write!(f, "Answer({status}, {headers:?})"),
+            Self::WantInstead(id) => write!(f, "WantInstead({id})"),
+            Self::Before(_) => write!(f, "Before(..)"),
+        }
+    }
+}
+
+impl At {
+    /// The position in this body; `None` for before the answer as a whole.
+    pub(super) fn position(self, body: &[u8]) -> Option<usize> {
+        let Self::Percent(percent) = self else { return None };
+        let find = |mark: &[u8]| body.windows(mark.len()).position(|window| window == mark);
+        let start = find(b"PACK").unwrap_or(0);
+        let at = start + (body.len() - start) * usize::from(percent) / 100;
+        Some(at.min(body.len().saturating_sub(1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_of_the_pack_where_there_is_one() {
+        assert_eq!(At::Start.position(b"0123456789"), None);
+        assert_eq!(At::Percent(50).position(b"0123456789"), Some(5));
+        assert_eq!(At::Percent(100).position(b"0123456789"), Some(9));
+        assert_eq!(At::Percent(50).position(b"123456PACK"), Some(8));
+        assert_eq!(At::Percent(50).position(b""), Some(0));
+    }
+}

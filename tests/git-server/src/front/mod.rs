@@ -1,0 +1,211 @@
+//! A front before a git server, with faults: what reaches the client breaks, stalls, lies or comes under a bad
+//! certificate, at a phase that is named. Behind it everything is real.
+//!
+//! TLS ends here, so the server behind must speak plain HTTP ([`Settings::plain_http`](crate::Settings::plain_http)).
+
+mod connection;
+mod fault;
+mod http;
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::authority::{self, Validity};
+use crate::error::GitServerError;
+use crate::server::GitServer;
+use crate::settings::Settings;
+
+pub use fault::{At, Fault, Phase, When};
+
+/// How a [`Front`] presents itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certificate {
+    /// No TLS.
+    None,
+    /// A sound certificate.
+    Good,
+    /// One that has expired.
+    Expired,
+    /// One that is for another name.
+    OtherName,
+}
+
+/// A fault and when it happens.
+pub(crate) struct Rule {
+    phase: Phase,
+    when: When,
+    fault: Fault,
+    met: AtomicU32,
+}
+
+/// What all connections share.
+struct Shared {
+    server: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
+    rules: Vec<Rule>,
+    requests: Mutex<Vec<String>>,
+    faults: Mutex<u32>,
+    fault_happened: Condvar,
+    ended: AtomicBool,
+}
+
+/// A running front. Dropping it ends it; connections that are open end with their clients.
+pub struct Front {
+    address: SocketAddr,
+    ca: PathBuf,
+    shared: Arc<Shared>,
+    _folder: tempfile::TempDir,
+}
+
+impl Front {
+    /// Starts a front before `server`, with these faults; of those that fit, the first happens.
+    pub fn start(
+        server: &GitServer,
+        certificate: Certificate,
+        faults: Vec<(Phase, When, Fault)>,
+    ) -> Result<Self, GitServerError> {
+        if server.url("").starts_with("https") {
+            return Err(GitServerError::FrontNeedsPlainHttp);
+        }
+        let ip = server.address().ip();
+        let listen_failed = |source| GitServerError::Listen { address: ip, source };
+        let listener = TcpListener::bind((ip, 0)).map_err(listen_failed)?;
+        let address = listener.local_addr().map_err(listen_failed)?;
+        let folder = tempfile::Builder::new()
+            .prefix("workflow-git-front-")
+            .tempdir()
+            .map_err(|source| GitServerError::Write { path: std::env::temp_dir(), source })?;
+        let ca = folder.path().join("ca.crt");
+        let tls = tls(certificate, address, &ca)?;
+        let rules = faults
+            .into_iter()
+            .map(|(phase, when, fault)| Rule { phase, when, fault, met: AtomicU32::new(0) })
+            .collect();
+        let shared = Arc::new(Shared {
+            server: server.address(),
+            tls,
+            rules,
+            requests: Mutex::default(),
+            faults: Mutex::default(),
+            fault_happened: Condvar::new(),
+            ended: AtomicBool::new(false),
+        });
+        let accepting = Arc::clone(&shared);
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                if accepting.ended.load(Ordering::SeqCst) {
+                    break;
+                }
+                let shared = Arc::clone(&accepting);
+                thread::spawn(move || connection::serve(&shared, &client));
+            }
+        });
+        Ok(Self { address, ca, shared, _folder: folder })
+    }
+
+    /// Starts a front before a server of its own.
+    pub fn before_a_server_of_its_own(
+        certificate: Certificate,
+        faults: Vec<(Phase, When, Fault)>,
+    ) -> Result<(GitServer, Self), GitServerError> {
+        let server = GitServer::start(&Settings::default().plain_http())?;
+        let front = Self::start(&server, certificate, faults)?;
+        Ok((server, front))
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL of something of the server's by way of this front.
+    pub fn url(&self, of_server: &str) -> String {
+        let scheme = if self.shared.tls.is_some() { "https" } else { "http" };
+        let path = of_server.splitn(4, '/').nth(3).unwrap_or_default();
+        format!("{scheme}://{}/{path}", self.address)
+    }
+
+    /// The certificate authority that clients must trust.
+    pub fn ca_file(&self) -> &PathBuf {
+        &self.ca
+    }
+
+    /// The heads of all requests so far.
+    pub fn requests(&self) -> Vec<String> {
+        self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many faults have happened.
+    pub fn faults(&self) -> u32 {
+        *self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until this many faults have happened: with [`Fault::Stall`] a client is then held at that point. False
+    /// where that takes more than a minute.
+    #[must_use]
+    pub fn wait_for_faults(&self, number: u32) -> bool {
+        const LIMIT: Duration = Duration::from_mins(1);
+        let faults = self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.shared.fault_happened.wait_timeout_while(faults, LIMIT, |faults| *faults < number);
+        waited.is_ok_and(|(_, waited)| !waited.timed_out())
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.shared.ended.store(true, Ordering::SeqCst);
+        // Wakes the thread that accepts; where that fails it has ended already.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+impl Shared {
+    /// The fault that happens now, if any.
+    fn fault(&self, phase: Phase, with_credential: bool) -> Option<&Fault> {
+        let rule = self.rules.iter().find(|rule| {
+            rule.phase == phase
+                && match rule.when {
+                    When::Always => true,
+                    When::First(times) => rule.met.fetch_add(1, Ordering::SeqCst) < times,
+                    When::WithoutCredential => !with_credential,
+                }
+        })?;
+        Some(&rule.fault)
+    }
+
+    fn happened(&self) {
+        *self.faults.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.fault_happened.notify_all();
+    }
+}
+
+fn tls(
+    certificate: Certificate,
+    address: SocketAddr,
+    ca: &PathBuf,
+) -> Result<Option<Arc<ServerConfig>>, GitServerError> {
+    let (names, validity) = match certificate {
+        Certificate::None => return Ok(None),
+        Certificate::Good => (vec![address.ip().to_string(), "localhost".into()], Validity::Now),
+        Certificate::Expired => (vec![address.ip().to_string(), "localhost".into()], Validity::Past),
+        Certificate::OtherName => (vec!["elsewhere.example".into()], Validity::Now),
+    };
+    let issued = authority::issue(names, validity)?;
+    std::fs::write(ca, &issued.ca).map_err(|source| GitServerError::Write { path: ca.clone(), source })?;
+    let chain = CertificateDer::pem_slice_iter(issued.certificate.as_bytes()).flatten().collect();
+    let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes())
+        .map_err(|_| rcgen::Error::CouldNotParseKeyPair)?;
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    Ok(Some(Arc::new(config)))
+}
