@@ -76,11 +76,27 @@ impl Fetch {
 
     /// Runs it to its end.
     pub fn run(&self) -> Ended {
+        self.ended(self.command())
+    }
+
+    /// Runs it to its end with no more memory than this: it is killed if it asks for more.
+    pub fn run_within(&self, mib: u32) -> Ended {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -d {} && exec \"$0\"", mib * 1024);
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_init-fetcher")]);
+        command.env_clear().envs(&self.vars).current_dir("/").stdin(Stdio::null());
+        self.ended(command)
+    }
+
+    fn ended(&self, mut command: Command) -> Ended {
         let _ = fs::remove_file(&self.vars["WORKFLOW_TERMINATION_LOG"]);
-        let output = self.command().output().unwrap();
+        let output = command.output().unwrap();
         assert!(output.stdout.is_empty(), "stdout is not for logs");
         Ended {
-            code: output.status.code().unwrap(),
+            code: output
+                .status
+                .code()
+                .unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr))),
             message: self.message(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
@@ -253,8 +269,13 @@ pub fn repository(server: &GitServer) -> Repository {
 }
 
 /// Runs a command with this on its stdin and gives its stdout.
-pub fn input(mut command: Command, text: &str) -> String {
+pub fn input(command: Command, text: &str) -> String {
+    input_bytes(command, text.as_bytes())
+}
+
+/// The same with any bytes.
+pub fn input_bytes(mut command: Command, bytes: &[u8]) -> String {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    child.stdin.take().unwrap().write_all(bytes).unwrap();
     String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
 }
