@@ -90,9 +90,9 @@ uninstall: ## remove it, webhook first
 bench-admission: ## what admission costs, beside a bare handler and controller-runtime; some minutes
 	@tests/bench/admission
 
-.PHONY: fuzz-admission
-fuzz-admission: ## fuzz the webhook: bodies through the handler, pods through plan and patch; a minute each
-	@webhook/fuzz/run
+.PHONY: fuzz
+fuzz: ## fuzz what the network sends: git's answers, trees, reviews, pods; FUZZ: some of them, SECONDS_EACH=60
+	@tests/fuzz/run $(FUZZ)
 
 .PHONY: bench-fetch
 bench-fetch: setup build ## init-fetcher beside git: the table of docs/benchmarks.md; ROUNDS=5; some minutes

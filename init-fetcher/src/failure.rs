@@ -7,6 +7,7 @@ use crate::config::ConfigError;
 use crate::folder::FolderError;
 use crate::resolve::RefNotFound;
 use crate::retry::{MAX_ATTEMPTS, Retryable};
+use crate::store::CommitError;
 use crate::transport::TransportError;
 use crate::tree::TreeError;
 use crate::volume::VolumeError;
@@ -48,6 +49,15 @@ impl From<CheckoutError> for Failure {
     }
 }
 
+impl From<CommitError> for Failure {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Reference(error) => Self::Reference(error),
+            CommitError::Unreadable(error) => Self::Transport(error),
+        }
+    }
+}
+
 impl From<git2::Error> for Failure {
     fn from(error: git2::Error) -> Self {
         Self::Internal(error.message().to_owned())
@@ -76,10 +86,11 @@ impl Failure {
         match self {
             Self::Transport(error) => error.retryable(),
             // The pack was sound but did not hold what was asked for.
-            Self::Folder(FolderError::Tree(error)) | Self::Tree(error) => {
-                matches!(error, TreeError::Missing { .. })
-                    .then_some(Retryable { max_attempts: MAX_ATTEMPTS, after: None })
-            }
+            Self::Folder(FolderError::Tree(error)) | Self::Tree(error) => match error {
+                TreeError::Missing { .. } => Some(Retryable { max_attempts: MAX_ATTEMPTS, after: None }),
+                TreeError::Unreadable(error) => error.retryable(),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -106,7 +117,7 @@ fn of_transport(error: &TransportError) -> Exit {
         | TransportError::Truncated(_)
         | TransportError::Corrupt(_)
         | TransportError::Refused(_) => Exit::ServerError,
-        TransportError::TooLarge { .. } => Exit::TooLarge,
+        TransportError::TooLarge { .. } | TransportError::Excessive { .. } => Exit::TooLarge,
         TransportError::Volume(error) => of_volume(error),
     }
 }
@@ -116,6 +127,7 @@ fn of_tree(error: &TreeError) -> Exit {
         TreeError::Unsafe { .. } => Exit::UnsafeContent,
         TreeError::TooLarge { .. } | TreeError::TooDeep { .. } => Exit::TooLarge,
         TreeError::Malformed { .. } | TreeError::Missing { .. } => Exit::ServerError,
+        TreeError::Unreadable(error) => of_transport(error),
     }
 }
 

@@ -45,15 +45,16 @@ pub fn find(objects: &dyn Objects, root: Oid, path: &RepoPath) -> Result<Oid, Fo
     let mut reached = String::new();
     for segment in path.segments() {
         let missing = || TreeError::Missing { oid: at, path: text::foreign(&reached) };
-        let data = objects.tree(at).ok_or_else(missing)?;
-        let entries = object::parse(&data).ok_or(TreeError::Malformed { oid: at })?;
-        let Some(entry) = entries.iter().find(|entry| entry.name == segment.as_bytes()) else {
-            let names: Vec<_> = entries.iter().map(|entry| String::from_utf8_lossy(entry.name)).collect();
+        let data = objects.tree(at).map_err(TreeError::from)?.ok_or_else(missing)?;
+        let tree = object::parse(&data).ok_or(TreeError::Malformed { oid: at })?;
+        let Some(entry) = tree.entries().find(|entry| entry.name == segment.as_bytes()) else {
+            // What is not UTF-8 can't be asked for.
+            let names = tree.entries().filter_map(|entry| std::str::from_utf8(entry.name).ok());
             return Err(FolderError::NotFound {
                 path: text::foreign(path.as_str()),
                 parent: parent(&reached),
                 name: text::foreign(segment),
-                hint: did_you_mean(segment, names.iter().map(AsRef::as_ref)),
+                hint: did_you_mean(segment, names),
             });
         };
         if !reached.is_empty() {
@@ -81,18 +82,19 @@ fn parent(reached: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::TransportError;
     use std::collections::HashMap;
 
     struct Trees(HashMap<Oid, Vec<u8>>);
     impl Objects for Trees {
-        fn tree(&self, oid: Oid) -> Option<Vec<u8>> {
-            self.0.get(&oid).cloned()
+        fn tree(&self, oid: Oid) -> Result<Option<Vec<u8>>, TransportError> {
+            Ok(self.0.get(&oid).cloned())
         }
         fn blob_size(&self, _: Oid) -> Option<u64> {
             None
         }
-        fn blob(&self, _: Oid) -> Option<Vec<u8>> {
-            None
+        fn blob(&self, _: Oid) -> Result<Option<Vec<u8>>, TransportError> {
+            Ok(None)
         }
     }
 

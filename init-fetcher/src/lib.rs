@@ -19,6 +19,8 @@ mod credentials;
 mod deliver;
 mod failure;
 mod folder;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod oid;
 mod pack;
 mod proxy;

@@ -8,6 +8,8 @@ use crate::transport::Ref;
 
 /// How similar a name must be to be suggested (Jaro-Winkler, 0..1).
 const SIMILAR: f64 = 0.75;
+/// Comparisons of characters at most: the list of names is the server's, as long as it likes.
+const MAX_COMPARED: usize = 100_000_000;
 /// Suggestions at most.
 const SUGGESTIONS: usize = 3;
 
@@ -112,7 +114,12 @@ pub fn did_you_mean<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> S
     let wanted_folded = wanted.to_lowercase();
     // People leave out what stands before the last slash, or write it where it does not belong.
     let last = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
+    let mut compared = 0_usize;
     let mut close: Vec<(f64, &str)> = names
+        .take_while(|name| {
+            compared = compared.saturating_add(wanted.len().max(1).saturating_mul(name.len().max(1)));
+            compared <= MAX_COMPARED
+        })
         .map(|name| {
             let folded = name.to_lowercase();
             let whole = strsim::jaro_winkler(&wanted_folded, &folded);

@@ -24,6 +24,12 @@ use crate::volume::VolumeError;
 /// Mode of an index of a pack, as git's own.
 const INDEX_MODE: u32 = 0o444;
 
+/// How many times the limit on bytes may be read back: git makes chains of 50 deltas, and to read the
+/// last of them takes all. A chain as long as the pack would take for ever.
+const READ_BACK: u64 = 64;
+/// Bytes that may be read back in any case.
+const READ_BACK_ANYWAY: u64 = 64 << 20;
+
 /// Packs that were received, none at first.
 pub struct Store<'a> {
     packs: Vec<Pack>,
@@ -37,6 +43,8 @@ pub struct Store<'a> {
     /// Objects that were moved out of the spool, and where to: another file of the same content is a copy.
     moved: RefCell<HashMap<(usize, u32), PathBuf>>,
     scratches: Cell<u64>,
+    /// Bytes that objects cost which were read back so far.
+    read_back: Cell<u64>,
 }
 
 /// What of a pack is delivered.
@@ -72,6 +80,7 @@ impl<'a> Store<'a> {
             received: 0,
             moved: RefCell::default(),
             scratches: Cell::default(),
+            read_back: Cell::default(),
         })
     }
 
@@ -126,7 +135,8 @@ impl<'a> Store<'a> {
     }
 
     fn find(&self, oid: Oid) -> Option<(usize, u32, &Entry)> {
-        self.packs.iter().enumerate().find_map(|(number, pack)| {
+        // The last one first: what is in it is spooled, even where an earlier one held more than was asked for.
+        self.packs.iter().enumerate().rev().find_map(|(number, pack)| {
             let position = pack.find(oid)?;
             Some((number, position, &pack.entries[position as usize]))
         })
@@ -142,14 +152,24 @@ impl<'a> Store<'a> {
         position: u32,
         file: Option<&Path>,
     ) -> Result<Option<Vec<u8>>, TransportError> {
+        self.read_back.set(self.read_back.get().saturating_add(self.packs[number].cost(position)));
+        let limit = self.limits.bytes.saturating_mul(READ_BACK).saturating_add(READ_BACK_ANYWAY);
+        if self.read_back.get() > limit {
+            return Err(TransportError::Excessive {
+                limit,
+                unit: "bytes in files that are made from others",
+            });
+        }
         self.scratches.set(self.scratches.get() + 1);
         let scratch = self.scratch.join(format!("read-{}", self.scratches.get()));
         Ok(self.packs[number].read(position, file, &scratch)?.memory)
     }
 
-    fn read_kind(&self, oid: Oid, kind: ObjectKind) -> Option<Vec<u8>> {
-        let (number, position, _) = self.find_kind(oid, kind)?;
-        self.read(number, position, None).ok()?
+    fn read_kind(&self, oid: Oid, kind: ObjectKind) -> Result<Option<Vec<u8>>, TransportError> {
+        match self.find_kind(oid, kind) {
+            Some((number, position, _)) => self.read(number, position, None),
+            None => Ok(None),
+        }
     }
 
     /// Delivers a blob as a new file at this path; gives whether it is a Git LFS pointer, `None` where
@@ -178,8 +198,9 @@ impl<'a> Store<'a> {
     /// The commit that an object is or leads to, with its tree and the committer's time (Unix seconds).
     ///
     /// # Errors
-    /// [`RefNotFound::NotACommit`] where it leads elsewhere; `Ok(None)` where the object is not there.
-    pub fn commit(&self, oid: Oid, name: &str) -> Result<Option<Commit>, RefNotFound> {
+    /// [`RefNotFound::NotACommit`] where it leads elsewhere, and what reading says; `Ok(None)` where the
+    /// object is not there.
+    pub fn commit(&self, oid: Oid, name: &str) -> Result<Option<Commit>, CommitError> {
         /// Tags of tags; nobody makes more than two.
         const MAX_TAGS: usize = 10;
         let mut at = oid;
@@ -189,7 +210,7 @@ impl<'a> Store<'a> {
                 Some(ObjectKind::Tree) => "tree",
                 Some(ObjectKind::Blob) | None => "file",
                 Some(found @ (ObjectKind::Commit | ObjectKind::Tag)) => {
-                    let Ok(Some(data)) = self.read(number, position, None) else { return Ok(None) };
+                    let Some(data) = self.read(number, position, None)? else { return Ok(None) };
                     if found == ObjectKind::Commit {
                         return Ok(parse_commit(at, &data));
                     }
@@ -200,9 +221,9 @@ impl<'a> Store<'a> {
                     continue;
                 }
             };
-            return Err(RefNotFound::NotACommit { name: text::foreign(name), kind });
+            return Err(RefNotFound::NotACommit { name: text::foreign(name), kind }.into());
         }
-        Err(RefNotFound::NotACommit { name: text::foreign(name), kind: "tag of tags without end" })
+        Err(RefNotFound::NotACommit { name: text::foreign(name), kind: "tag of tags without end" }.into())
     }
 }
 
@@ -215,6 +236,17 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let mut from = File::open(from)?;
     io::copy(&mut from, &mut File::options().write(true).create_new(true).open(to)?)?;
     Ok(())
+}
+
+/// Why a commit could not be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// There is none where the name leads.
+    #[error(transparent)]
+    Reference(#[from] RefNotFound),
+    /// It can't be read back.
+    #[error(transparent)]
+    Unreadable(#[from] TransportError),
 }
 
 /// What of a commit matters here.
@@ -243,7 +275,7 @@ fn header<'a>(data: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 }
 
 impl Objects for Store<'_> {
-    fn tree(&self, oid: Oid) -> Option<Vec<u8>> {
+    fn tree(&self, oid: Oid) -> Result<Option<Vec<u8>>, TransportError> {
         self.read_kind(oid, ObjectKind::Tree)
     }
 
@@ -251,7 +283,7 @@ impl Objects for Store<'_> {
         self.find_kind(oid, ObjectKind::Blob).map(|(_, _, entry)| entry.size)
     }
 
-    fn blob(&self, oid: Oid) -> Option<Vec<u8>> {
+    fn blob(&self, oid: Oid) -> Result<Option<Vec<u8>>, TransportError> {
         self.read_kind(oid, ObjectKind::Blob)
     }
 }
@@ -292,9 +324,9 @@ mod tests {
         let (run, place) = (run(), dir.path().join("store"));
         let mut store = Store::create(&place, &place, LIMITS, &run).unwrap();
         store.take(Use::All, |sink| sink.append(&pack)).unwrap();
-        assert_eq!(store.blob(blob).as_deref(), Some(&b"hello"[..]));
+        assert_eq!(store.blob(blob).unwrap().as_deref(), Some(&b"hello"[..]));
         assert_eq!(store.blob_size(blob), Some(5));
-        assert_eq!(store.tree(blob), None);
+        assert_eq!(store.tree(blob).unwrap(), None);
     }
 
     #[test]

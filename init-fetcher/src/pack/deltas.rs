@@ -146,13 +146,17 @@ impl<'a> Deltas<'a> {
         (entry.oid, entry.kind, entry.base, entry.spooled) = (made.oid, Some(kind), Some(family.base), spool);
         entry.lfs_pointer = short && made.memory.as_deref().is_some_and(is_lfs_pointer);
         let deltas = self.deltas_of(position);
-        if deltas.is_empty() {
+        if deltas.is_empty() && !may_be_base {
             return Ok(None);
         }
         let content = match made.memory {
             Some(memory) => Content::Memory(memory),
             None => target.content(made)?,
         };
+        if deltas.is_empty() {
+            // A file that was made in case it is a base goes with this.
+            return Ok(None);
+        }
         self.start(content, position, kind, deltas).map(Some)
     }
 

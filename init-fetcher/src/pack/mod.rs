@@ -28,6 +28,8 @@ pub mod intake;
 pub mod object;
 pub mod read;
 pub mod scan;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::path::PathBuf;

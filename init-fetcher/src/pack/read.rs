@@ -58,6 +58,19 @@ impl<'a> Reader<'a> {
 }
 
 impl Pack {
+    /// What it costs to read an object back, in bytes: those of all that it is made from.
+    pub fn cost(&self, position: u32) -> u64 {
+        /// What even the smallest costs.
+        const LEAST: u64 = 4 << 10;
+        let mut cost = 0_u64;
+        let mut at = Some(position);
+        while let Some(entry) = at.map(|at| &self.entries[at as usize]) {
+            cost = cost.saturating_add(entry.size.saturating_add(entry.inflated).max(LEAST));
+            at = entry.base;
+        }
+        cost
+    }
+
     /// Makes an object as it was when it was named: in memory, or in a new file.
     ///
     /// `scratch` is a file that does not exist, for bases that are too large for memory.

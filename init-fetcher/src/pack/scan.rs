@@ -18,8 +18,8 @@ use crate::transport::TransportError;
 
 /// Objects that are neither file nor folder of the delivered tree: commits, tags, folders on the way.
 const OTHER_OBJECTS: u64 = 10_000;
-/// How many times the limit on bytes all objects together may have, inflated. Deltas of a few bytes can
-/// each make an object of any size.
+/// How many times the limit on bytes all objects and deltas together may have, inflated. Deltas of a few
+/// bytes can each make an object of any size, and those of any size an object of a few bytes.
 const INFLATED: u64 = 4;
 /// Bytes of an entry of a folder, at most: mode, name, hash.
 const TREE_ENTRY: u64 = 300;
@@ -113,12 +113,14 @@ impl Scan<'_> {
             Head::OffsetDelta(distance, size) => {
                 entry.inflated = size;
                 entry.base = Some(self.at(offset, distance)?);
+                self.count(size)?;
                 self.delta(chunks, &mut entry)?;
             }
             Head::IdDelta(id, size) => {
                 entry.inflated = size;
                 let position = u32::try_from(position).map_err(|_| corrupt("the number of objects"))?;
                 self.out.by_id.push((id, position));
+                self.count(size)?;
                 self.delta(chunks, &mut entry)?;
             }
         }
@@ -177,19 +179,18 @@ impl Scan<'_> {
 /// Refuses what would have to be held in memory and is larger than it can usefully be.
 ///
 /// # Errors
-/// [`TransportError::TooLarge`].
+/// [`TransportError::TooLarge`], [`TransportError::Excessive`].
 pub fn check_size(kind: ObjectKind, size: u64, limits: Limits) -> Result<(), TransportError> {
-    let (largest, limit, unit, setting) = match kind {
-        ObjectKind::Blob => return Ok(()),
-        ObjectKind::Tree => {
-            let largest = limits.files.saturating_mul(TREE_ENTRY).max(TREE_ENTRY);
-            (largest, limits.files, "entries in one folder", "WORKFLOW_MAX_FILES")
+    match kind {
+        ObjectKind::Tree if size > limits.files.saturating_mul(TREE_ENTRY).max(TREE_ENTRY) => {
+            let (limit, unit) = (limits.files, "entries in one folder");
+            Err(TransportError::TooLarge { limit, unit, setting: "WORKFLOW_MAX_FILES" })
         }
-        ObjectKind::Commit | ObjectKind::Tag => {
-            (MESSAGE, MESSAGE, "bytes of a commit's message", "nothing: no setting allows it")
+        ObjectKind::Commit | ObjectKind::Tag if size > MESSAGE => {
+            Err(TransportError::Excessive { limit: MESSAGE, unit: "bytes in one commit's message" })
         }
-    };
-    if size <= largest { Ok(()) } else { Err(TransportError::TooLarge { limit, unit, setting }) }
+        _ => Ok(()),
+    }
 }
 
 /// A pack's bytes as they come from the other thread, with where they are and their checksum.

@@ -152,6 +152,16 @@ pub enum TransportError {
         /// What to change.
         setting: &'static str,
     },
+    /// More of something than any repository has, so that no setting allows it.
+    #[error(
+        "the server sent more than {limit} {unit}, more than any repository needs; it can't be delivered"
+    )]
+    Excessive {
+        /// The limit.
+        limit: u64,
+        /// Of what.
+        unit: &'static str,
+    },
     /// The pack could not be written.
     #[error(transparent)]
     Volume(#[from] VolumeError),
@@ -184,6 +194,7 @@ impl TransportError {
             | Self::NotTls { .. }
             | Self::NotGit { .. }
             | Self::TooLarge { .. }
+            | Self::Excessive { .. }
             | Self::Volume(_) => None,
         }
     }
@@ -232,6 +243,7 @@ mod tests {
             TransportError::Unauthorized { host: host(), tried: String::new() },
             TransportError::Tls { host: host(), why: String::new() },
             TransportError::TooLarge { limit: 1, unit: "bytes", setting: "X" },
+            TransportError::Excessive { limit: 1, unit: "bytes" },
             VolumeError::new("write", std::path::Path::new("/x"), std::io::Error::other("x")).into(),
         ] {
             assert!(error.retryable().is_none(), "{error}");

@@ -4,7 +4,7 @@
 //!  trust, proxy ──> http (one client for all HTTP) ──> smart (authentication, redirects, one repository)
 //!                                                        ├── v2 (requests and answers of protocol v2)
 //!                                                        └── v0 (the same for servers of old)
-//!  pktline (framing), pack (side-band to pack bytes) serve both
+//!  pktline (framing), refs (a listing of bounded size), pack (side-band to pack bytes) serve both
 //! ```
 //!
 //! What is asked for and how answers are read is pure; only `http` touches the network. libgit2's own
@@ -17,6 +17,7 @@ pub mod pack;
 pub mod pktline;
 pub mod proxy;
 pub mod redirect;
+pub mod refs;
 pub mod smart;
 pub mod tls;
 pub mod trust;

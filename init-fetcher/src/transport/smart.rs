@@ -1,6 +1,6 @@
 //! One repository over smart HTTP: who is asked, with which credential, and what a status means.
 
-use std::io::Read as _;
+use std::io::Read;
 use std::time::SystemTime;
 
 use url::Url;
@@ -68,7 +68,8 @@ impl<'a, 'c> SmartHttp<'a, 'c> {
             host: host_of(&origin),
             why: "to something that is no git repository; it may ask for signing in".into(),
         })?;
-        let (capabilities, listed) = read_advertisement(answer).map_err(|error| not_there(&base, error))?;
+        let (capabilities, listed) =
+            read_advertisement(answer.into_body().into_reader()).map_err(|error| not_there(&base, error))?;
         if !capabilities.is_sha1() {
             let why = "it names objects by another hash than SHA-1, which is not supported".into();
             return Err(TransportError::NotGit { host: host_of(&base), why });
@@ -207,9 +208,13 @@ fn words(answer: Answer) -> String {
     }
 }
 
-fn read_advertisement(answer: Answer) -> Result<(Capabilities, Vec<Ref>), TransportError> {
+/// What the server can do, and all refs where it speaks v0.
+///
+/// # Errors
+/// Any [`TransportError`] of reading.
+pub fn read_advertisement<R: Read>(read: R) -> Result<(Capabilities, Vec<Ref>), TransportError> {
     const DOING: &str = "in the list of refs";
-    let mut lines = Lines::new(answer.into_body().into_reader());
+    let mut lines = Lines::new(read);
     let mut first = owned(&lines.next(DOING)?);
     if first.as_deref().is_some_and(|line| line.starts_with(b"# service=")) {
         // The service line is followed by a flush, then comes what a server without it sends at once.

@@ -4,7 +4,8 @@ use std::io::Read;
 
 use super::capabilities::Capabilities;
 use super::pktline::{FLUSH, Line, Lines, put};
-use super::v2::{AGENT, read_shallow};
+use super::refs::Refs;
+use super::v2::{AGENT, put_shallow};
 use super::{PackSink, Received, Ref, TransportError, Want, pack};
 use crate::oid;
 
@@ -19,7 +20,7 @@ pub fn read_refs<R: Read>(
     let nul = first.iter().position(|&b| b == 0).ok_or_else(|| bad(first))?;
     let words: Vec<String> =
         String::from_utf8_lossy(&first[nul + 1..]).split_ascii_whitespace().map(str::to_owned).collect();
-    let mut refs = Vec::new();
+    let mut refs = Refs::default();
     put_ref(&first[..nul], &mut refs)?;
     loop {
         match lines.next("in the list of refs")? {
@@ -28,6 +29,7 @@ pub fn read_refs<R: Read>(
         }
     }
     lines.drain();
+    let mut refs = refs.into_vec();
     let head = words.iter().find_map(|word| word.strip_prefix("symref=HEAD:"));
     if let (Some(target), Some(head_ref)) = (head, refs.iter_mut().find(|r: &&mut Ref| r.name == "HEAD")) {
         head_ref.target = Some(target.to_owned());
@@ -37,7 +39,7 @@ pub fn read_refs<R: Read>(
 
 /// `OID NAME`, or `OID NAME^{}` for what the annotated tag before it leads to. An empty repository says
 /// `0…0 capabilities^{}`.
-fn put_ref(line: &[u8], refs: &mut Vec<Ref>) -> Result<(), TransportError> {
+fn put_ref(line: &[u8], refs: &mut Refs) -> Result<(), TransportError> {
     if line.starts_with(b"shallow ") {
         return Ok(());
     }
@@ -51,7 +53,7 @@ fn put_ref(line: &[u8], refs: &mut Vec<Ref>) -> Result<(), TransportError> {
                 last.peeled = Some(oid);
             }
         }
-        None => refs.push(Ref { name: name.to_owned(), oid, peeled: None, target: None }),
+        None => refs.put(Ref { name: name.to_owned(), oid, peeled: None, target: None })?,
     }
     Ok(())
 }
@@ -86,7 +88,7 @@ pub fn read_pack<R: Read>(
         loop {
             match lines.next("before the pack")? {
                 Line::Flush => break,
-                Line::Data(data) => received.shallow.extend(read_shallow(data)),
+                Line::Data(data) => put_shallow(data, &mut received)?,
                 _ => return Err(TransportError::Protocol("an unexpected mark before the pack".into())),
             }
         }

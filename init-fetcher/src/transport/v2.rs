@@ -2,19 +2,21 @@
 
 use std::io::Read;
 
-use git2::Oid;
 use workflow_contract::text;
 
 use super::capabilities::Capabilities;
 use super::pktline::{DELIMITER, FLUSH, Line, Lines, put};
+use super::refs::Refs;
 use super::{Listing, PackSink, Received, Ref, TransportError, Want, pack};
 use crate::oid;
 
 /// The agent that requests name.
 pub const AGENT: &str = concat!("workflow-init-fetcher/", env!("CARGO_PKG_VERSION"));
 
-/// Refs listed at most: a listing is kept in memory, and no repository that people work with has more.
-const MAX_REFS: usize = 1_000_000;
+/// Bytes of all capabilities, at most.
+const MAX_CAPABILITIES: usize = 64 << 10;
+/// Places where the history is cut, at most: one for each commit that is asked for would do.
+const MAX_SHALLOW: usize = 1000;
 
 /// Capabilities, after the line `version 2`.
 ///
@@ -22,15 +24,17 @@ const MAX_REFS: usize = 1_000_000;
 /// Any [`TransportError`] of reading.
 pub fn read_capabilities<R: Read>(lines: &mut Lines<R>) -> Result<Capabilities, TransportError> {
     let mut all = Vec::new();
+    let mut bytes = 0;
     loop {
         match lines.next("in the list of capabilities")? {
             Line::Flush => return Ok(Capabilities::V2(all)),
             line => {
                 let Some(text) = line.text() else { return Err(unexpected("in the list of capabilities")) };
-                all.push(String::from_utf8_lossy(text).into_owned());
-                if all.len() > 1000 {
-                    return Err(TransportError::Protocol("more than 1000 capabilities".into()));
+                bytes += size_of::<String>() + text.len();
+                if bytes > MAX_CAPABILITIES {
+                    return Err(TransportError::Protocol("its list of capabilities does not end".into()));
                 }
+                all.push(String::from_utf8_lossy(text).into_owned());
             }
         }
     }
@@ -64,21 +68,20 @@ pub fn ls_refs(listing: Listing) -> Vec<u8> {
 /// # Errors
 /// Any [`TransportError`] of reading.
 pub fn read_refs<R: Read>(mut lines: Lines<R>) -> Result<Vec<Ref>, TransportError> {
-    let mut refs = Vec::new();
+    let mut refs = Refs::default();
     loop {
         match lines.next("in the list of refs")? {
             Line::Flush => break,
             line => {
                 let Some(text) = line.text() else { return Err(unexpected("in the list of refs")) };
-                refs.extend(read_ref(text)?);
-                if refs.len() > MAX_REFS {
-                    return Err(TransportError::Protocol(format!("more than {MAX_REFS} refs")));
+                if let Some(found) = read_ref(text)? {
+                    refs.put(found)?;
                 }
             }
         }
     }
     lines.drain();
-    Ok(refs)
+    Ok(refs.into_vec())
 }
 
 /// `OID NAME [symref-target:NAME] [peeled:OID]`. Names that are not UTF-8 can't be asked for, so they
@@ -147,7 +150,7 @@ pub fn read_pack<R: Read>(mut lines: Lines<R>, sink: &mut dyn PackSink) -> Resul
         loop {
             match lines.next("before the pack")? {
                 Line::Delimiter => break,
-                Line::Data(data) if header == b"shallow-info" => received.shallow.extend(read_shallow(data)),
+                Line::Data(data) if header == b"shallow-info" => put_shallow(data, &mut received)?,
                 Line::Data(_) => {}
                 Line::Flush | Line::ResponseEnd => return Err(TransportError::Truncated("before the pack")),
             }
@@ -156,9 +159,16 @@ pub fn read_pack<R: Read>(mut lines: Lines<R>, sink: &mut dyn PackSink) -> Resul
 }
 
 /// `shallow OID`; `unshallow` can't come to one who has nothing.
-pub fn read_shallow(line: &[u8]) -> Option<Oid> {
+///
+/// # Errors
+/// [`TransportError::Protocol`] where there is no end of them.
+pub fn put_shallow(line: &[u8], received: &mut Received) -> Result<(), TransportError> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
-    oid::parse(line.strip_prefix(b"shallow ")?)
+    received.shallow.extend(line.strip_prefix(b"shallow ").and_then(oid::parse));
+    if received.shallow.len() > MAX_SHALLOW {
+        return Err(TransportError::Protocol("it cuts the history in too many places".into()));
+    }
+    Ok(())
 }
 
 fn unexpected(place: &str) -> TransportError {
@@ -235,6 +245,20 @@ mod tests {
         }
         let bytes = answer(&[&format!("{OID} refs/heads/x\n")]);
         assert!(matches!(read_refs(Lines::new(&bytes[..])), Err(TransportError::Truncated(_))));
+    }
+
+    #[test]
+    fn lists_without_end_are_refused() {
+        let many = |line: &str, count: usize| answer(&vec![line; count]);
+        let capabilities = many("x", 10_000);
+        let error = read_capabilities(&mut Lines::new(&capabilities[..])).unwrap_err();
+        assert!(matches!(error, TransportError::Protocol(_)), "{error}");
+        let shallow = [answer(&["shallow-info\n"]), many(&format!("shallow {OID}\n"), 2000)].concat();
+        let error = read_pack(Lines::new(&shallow[..]), &mut Sink::default()).unwrap_err();
+        assert!(matches!(error, TransportError::Protocol(_)), "{error}");
+        let refs = many(&format!("{OID} refs/heads/{}\n", "x".repeat(65_000)), 1100);
+        let error = read_refs(Lines::new(&refs[..])).unwrap_err();
+        assert!(matches!(error, TransportError::Excessive { .. }), "{error}");
     }
 
     #[test]

@@ -10,6 +10,8 @@ pub mod symlink;
 
 use workflow_contract::text;
 
+use crate::transport::TransportError;
+
 /// Why a tree is not written to disk.
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
@@ -51,6 +53,9 @@ pub enum TreeError {
         /// Where it is needed, fit for a message.
         path: String,
     },
+    /// An object is there but can't be had.
+    #[error(transparent)]
+    Unreadable(#[from] TransportError),
 }
 
 /// A path within a repository, fit for a message.

@@ -26,23 +26,45 @@ const MAX_NAME: usize = 255;
 /// Whether a name is `.git` on some file system. Windows takes a backslash for a separator, so each
 /// part between backslashes counts.
 pub fn is_dot_git(name: &[u8]) -> bool {
-    name.split(|&b| b == b'\\').any(|part| is_ntfs_dot_git(part) || is_hfs_dot_git(part))
+    name.split(|&b| b == b'\\').any(|part| is_ntfs_dot_git(part) || is_hfs(part, ".git"))
+}
+
+/// Whether a name is `.gitmodules` on some file system: as a link it would lead git to read its list of
+/// submodules elsewhere.
+pub fn is_dot_gitmodules(name: &[u8]) -> bool {
+    is_hfs(name, ".gitmodules") || {
+        let name = ntfs_name(name);
+        name.eq_ignore_ascii_case(b".gitmodules")
+            || short_of(name, b"gitmod~").is_some_and(|n| matches!(n, b"1" | b"2" | b"3" | b"4"))
+            || short_of(name, b"gi7eba~").is_some_and(|n| !n.is_empty() && n.iter().all(u8::is_ascii_digit))
+    }
+}
+
+/// What follows in a short name that starts like this.
+fn short_of<'a>(name: &'a [u8], start: &[u8]) -> Option<&'a [u8]> {
+    let (head, rest) = name.split_at_checked(start.len())?;
+    head.eq_ignore_ascii_case(start).then_some(rest)
 }
 
 /// NTFS ignores case, trailing dots and spaces, and what follows a colon; `git~1` is the short name
 /// that it gives to `.git`.
 fn is_ntfs_dot_git(name: &[u8]) -> bool {
-    let name = name.split(|&b| b == b':').next().unwrap_or_default();
-    let end = name.iter().rposition(|&b| b != b' ' && b != b'.').map_or(0, |at| at + 1);
-    let name = &name[..end];
+    let name = ntfs_name(name);
     name.eq_ignore_ascii_case(b".git") || name.eq_ignore_ascii_case(b"git~1")
 }
 
+/// What NTFS heeds of a name.
+fn ntfs_name(name: &[u8]) -> &[u8] {
+    let name = name.split(|&b| b == b':').next().unwrap_or_default();
+    let end = name.iter().rposition(|&b| b != b' ' && b != b'.').map_or(0, |at| at + 1);
+    &name[..end]
+}
+
 /// HFS+ ignores case and a list of invisible code points.
-fn is_hfs_dot_git(name: &[u8]) -> bool {
+fn is_hfs(name: &[u8], expected: &str) -> bool {
     let Ok(name) = std::str::from_utf8(name) else { return false };
     let mut visible = name.chars().filter(|&c| !is_ignored_by_hfs(c)).map(|c| c.to_ascii_lowercase());
-    let mut expected = ".git".chars();
+    let mut expected = expected.chars();
     loop {
         match (visible.next(), expected.next()) {
             (None, None) => return true,
@@ -87,6 +109,18 @@ mod tests {
             "x\\GIT~1\\y",
         ] {
             assert!(refused(name.as_bytes()).is_some(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn knows_the_list_of_submodules_in_every_spelling() {
+        for name in
+            [".gitmodules", ".GitModules. ", "GITMOD~1", "gitmod~4", "gi7eba~12", ".git\u{200d}modules"]
+        {
+            assert!(is_dot_gitmodules(name.as_bytes()), "{name:?}");
+        }
+        for name in [".gitmodule", "gitmodules", "gitmod~5", "gitmod~", "gi7eba~", "gi7eba~x", ".gitignore"] {
+            assert!(!is_dot_gitmodules(name.as_bytes()), "{name:?}");
         }
     }
 

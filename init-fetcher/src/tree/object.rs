@@ -26,23 +26,46 @@ pub struct Entry<'a> {
     pub oid: Oid,
 }
 
-/// Reads a tree object's content; `None` where it is malformed.
-pub fn parse(data: &[u8]) -> Option<Vec<Entry<'_>>> {
-    const ID: usize = 20;
-    let mut entries = Vec::new();
-    let mut rest = data;
-    while !rest.is_empty() {
-        let space = rest.iter().take(8).position(|&b| b == b' ')?;
-        let kind = kind(&rest[..space])?;
-        rest = &rest[space + 1..];
-        let nul = rest.iter().position(|&b| b == 0)?;
-        let name = &rest[..nul];
-        rest = &rest[nul + 1..];
-        let oid = Oid::from_bytes(rest.get(..ID)?).ok()?;
-        rest = &rest[ID..];
-        entries.push(Entry { kind, name, oid });
+/// A tree object that is well-formed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tree<'a> {
+    data: &'a [u8],
+    len: usize,
+}
+
+impl<'a> Tree<'a> {
+    /// How many entries there are.
+    pub fn len(self) -> usize {
+        self.len
     }
-    Some(entries)
+
+    /// The entries, read one by one: a list of them would cost more than the tree itself.
+    pub fn entries(self) -> impl Iterator<Item = Entry<'a>> {
+        let mut rest = self.data;
+        std::iter::from_fn(move || next(&mut rest))
+    }
+}
+
+/// Reads a tree object's content; `None` where it is malformed.
+pub fn parse(data: &[u8]) -> Option<Tree<'_>> {
+    let (mut rest, mut len) = (data, 0);
+    while !rest.is_empty() {
+        next(&mut rest)?;
+        len += 1;
+    }
+    Some(Tree { data, len })
+}
+
+fn next<'a>(rest: &mut &'a [u8]) -> Option<Entry<'a>> {
+    const ID: usize = 20;
+    let space = rest.iter().take(8).position(|&b| b == b' ')?;
+    let kind = kind(&rest[..space])?;
+    let after = &rest[space + 1..];
+    let nul = after.iter().position(|&b| b == 0)?;
+    let (name, after) = (&after[..nul], &after[nul + 1..]);
+    let oid = Oid::from_bytes(after.get(..ID)?).ok()?;
+    *rest = &after[ID..];
+    Some(Entry { kind, name, oid })
 }
 
 fn kind(mode: &[u8]) -> Option<Kind> {
@@ -76,11 +99,13 @@ mod tests {
             ("160000", Kind::Submodule),
         ] {
             let data = [raw(mode, b"a"), raw(mode, b"b c")].concat();
-            let entries = parse(&data).unwrap();
+            let tree = parse(&data).unwrap();
+            let entries: Vec<_> = tree.entries().collect();
+            assert_eq!(tree.len(), 2);
             assert_eq!(entries.iter().map(|e| e.kind).collect::<Vec<_>>(), [expected, expected], "{mode}");
             assert_eq!(entries[1].name, b"b c");
         }
-        assert_eq!(parse(b""), Some(Vec::new()));
+        assert_eq!(parse(b"").unwrap().len(), 0);
     }
 
     #[test]

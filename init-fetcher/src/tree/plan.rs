@@ -1,12 +1,14 @@
 //! From a tree to the list of what will be written, within limits and by the path policy.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use git2::Oid;
 
 use super::object::{self, Kind};
-use super::{TreeError, name, shown, symlink};
+use super::symlink::{self, Follower, Links};
+use super::{TreeError, name, shown};
 use crate::config::Limits;
+use crate::transport::TransportError;
 
 /// Folders within folders at most. Real repositories stay below 40.
 const MAX_DEPTH: usize = 256;
@@ -14,14 +16,26 @@ const MAX_DEPTH: usize = 256;
 /// kernel's 4096.
 const MAX_PATH: usize = 3500;
 
+/// Bytes of paths and of links' targets for each file that is allowed, at most: all of them are in memory
+/// at once.
+const PATH_SHARE: u64 = 300;
+/// Bytes of them that are allowed in any case.
+const PATHS: u64 = 1 << 20;
+
 /// The objects that a plan is made from.
 pub trait Objects {
     /// A tree's content; `None` where there is no such tree.
-    fn tree(&self, oid: Oid) -> Option<Vec<u8>>;
+    ///
+    /// # Errors
+    /// [`TransportError`] where it can't be read back.
+    fn tree(&self, oid: Oid) -> Result<Option<Vec<u8>>, TransportError>;
     /// A blob's size in bytes; `None` where there is no such blob.
     fn blob_size(&self, oid: Oid) -> Option<u64>;
     /// A blob's content; `None` where there is no such blob.
-    fn blob(&self, oid: Oid) -> Option<Vec<u8>>;
+    ///
+    /// # Errors
+    /// [`TransportError`] where it can't be read back.
+    fn blob(&self, oid: Oid) -> Result<Option<Vec<u8>>, TransportError>;
 }
 
 /// Something to write.
@@ -43,7 +57,7 @@ pub struct Plan {
     /// In the order of git's trees.
     pub items: Vec<Item>,
     /// Targets of the symlinks, by path.
-    pub links: HashMap<Vec<u8>, Vec<u8>>,
+    pub links: Links,
     /// Files and symlinks.
     pub files: u64,
     /// Bytes in them.
@@ -57,12 +71,14 @@ pub struct Plan {
 /// # Errors
 /// [`TreeError`] for the first thing that must not be written, is too large, malformed or missing.
 pub fn plan(objects: &dyn Objects, root: Oid, limits: Limits) -> Result<Plan, TreeError> {
-    let mut walk = Walk { objects, limits, folders: 0, plan: Plan::default() };
+    let mut walk = Walk { objects, limits, folders: 0, ahead: 0, paths: 0, plan: Plan::default() };
     walk.tree(root, &[], 0)?;
     let plan = walk.plan;
-    for (path, target) in &plan.links {
-        if let Some(what) = symlink::refused(path, target, &plan.links) {
-            return Err(TreeError::Unsafe { what, path: shown(path) });
+    let mut follower = Follower::new(&plan.links);
+    for item in plan.items.iter().filter(|item| item.kind == Kind::Symlink) {
+        let target = plan.links.get(&item.path).map_or(&[][..], Vec::as_slice);
+        if let Some(what) = follower.refused(&item.path, target) {
+            return Err(TreeError::Unsafe { what, path: shown(&item.path) });
         }
     }
     Ok(plan)
@@ -72,6 +88,10 @@ struct Walk<'a> {
     objects: &'a dyn Objects,
     limits: Limits,
     folders: u64,
+    /// Entries of the folders being walked that were not reached yet. Each of these folders is in memory.
+    ahead: u64,
+    /// Bytes of paths and targets.
+    paths: u64,
     plan: Plan,
 }
 
@@ -81,24 +101,29 @@ impl Walk<'_> {
             return Err(TreeError::TooDeep { path: shown(path) });
         }
         let missing = || TreeError::Missing { oid, path: shown(path) };
-        let data = self.objects.tree(oid).ok_or_else(missing)?;
-        let entries = object::parse(&data).ok_or(TreeError::Malformed { oid })?;
-        let mut names = HashSet::with_capacity(entries.len());
-        for entry in entries {
-            let path = joined(path, entry.name);
-            if let Some(what) = name::refused(entry.name) {
-                return Err(TreeError::Unsafe { what, path: shown(&path) });
-            }
-            if !names.insert(entry.name) {
-                return Err(TreeError::Unsafe { what: "two entries of the same name", path: shown(&path) });
-            }
-            self.entry(&entry, path, depth)?;
+        let data = self.objects.tree(oid)?.ok_or_else(missing)?;
+        let tree = object::parse(&data).ok_or(TreeError::Malformed { oid })?;
+        self.look_ahead(tree.len() as u64)?;
+        judge(tree, path)?;
+        for entry in tree.entries() {
+            self.ahead -= 1;
+            self.entry(&entry, joined(path, entry.name), depth)?;
+        }
+        Ok(())
+    }
+
+    /// Counts a folder's entries before the first of them is followed: together they are files and folders.
+    fn look_ahead(&mut self, entries: u64) -> Result<(), TreeError> {
+        self.ahead += entries;
+        if self.plan.items.len() as u64 + self.ahead > self.limits.files.saturating_mul(2) {
+            return Err(too_large(self.limits.files, "files", "WORKFLOW_MAX_FILES"));
         }
         Ok(())
     }
 
     fn entry(&mut self, entry: &object::Entry, path: Vec<u8>, depth: usize) -> Result<(), TreeError> {
         let (kind, oid) = (entry.kind, entry.oid);
+        self.count_path(path.len() as u64)?;
         let size = match kind {
             Kind::Tree | Kind::Submodule => {
                 self.count_folder()?;
@@ -127,7 +152,8 @@ impl Walk<'_> {
             let what = "a symlink with a target of more than 4095 bytes";
             return Err(TreeError::Unsafe { what, path: shown(path) });
         }
-        let target = self.objects.blob(oid).ok_or_else(missing)?;
+        let target = self.objects.blob(oid)?.ok_or_else(missing)?;
+        self.count_path(size + path.len() as u64)?;
         self.plan.links.insert(path.to_vec(), target);
         Ok(size)
     }
@@ -144,6 +170,15 @@ impl Walk<'_> {
         Ok(())
     }
 
+    fn count_path(&mut self, bytes: u64) -> Result<(), TreeError> {
+        let limit = self.limits.files.saturating_mul(PATH_SHARE).saturating_add(PATHS);
+        self.paths += bytes;
+        if self.paths > limit {
+            return Err(too_large(limit, "bytes of paths and symlinks", "WORKFLOW_MAX_FILES"));
+        }
+        Ok(())
+    }
+
     fn count_folder(&mut self) -> Result<(), TreeError> {
         self.folders += 1;
         if self.folders > self.limits.files {
@@ -151,6 +186,20 @@ impl Walk<'_> {
         }
         Ok(())
     }
+}
+
+/// Refuses a folder for a name in it, before anything in it is looked at.
+fn judge(tree: object::Tree, path: &[u8]) -> Result<(), TreeError> {
+    let mut names = HashSet::with_capacity(tree.len());
+    for entry in tree.entries() {
+        let twice = || (!names.insert(entry.name)).then_some("two entries of the same name");
+        let link = entry.kind == Kind::Symlink && name::is_dot_gitmodules(entry.name);
+        let link = link.then_some("a symlink that git takes for its list of submodules");
+        if let Some(what) = name::refused(entry.name).or(link).or_else(twice) {
+            return Err(TreeError::Unsafe { what, path: shown(&joined(path, entry.name)) });
+        }
+    }
+    Ok(())
 }
 
 fn too_large(limit: u64, unit: &'static str, setting: &'static str) -> TreeError {
@@ -164,6 +213,7 @@ fn joined(folder: &[u8], name: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashMap;
     use std::time::Duration;
 
     /// Objects by id, made on the spot.
@@ -193,14 +243,14 @@ mod tests {
     }
 
     impl Objects for Made {
-        fn tree(&self, oid: Oid) -> Option<Vec<u8>> {
-            self.trees.get(&oid).cloned()
+        fn tree(&self, oid: Oid) -> Result<Option<Vec<u8>>, TransportError> {
+            Ok(self.trees.get(&oid).cloned())
         }
         fn blob_size(&self, oid: Oid) -> Option<u64> {
             self.blobs.get(&oid).map(|data| data.len() as u64)
         }
-        fn blob(&self, oid: Oid) -> Option<Vec<u8>> {
-            self.blobs.get(&oid).cloned()
+        fn blob(&self, oid: Oid) -> Result<Option<Vec<u8>>, TransportError> {
+            Ok(self.blobs.get(&oid).cloned())
         }
     }
 
@@ -237,6 +287,46 @@ mod tests {
         let sub = made.put_tree(&[]);
         let root = made.put_tree(&[("120000", b"a", blob), ("40000", b"a", sub)]);
         assert!(matches!(plan(&made, root, LIMITS), Err(TreeError::Unsafe { .. })));
+    }
+
+    #[test]
+    fn refuses_a_link_for_a_list_of_submodules() {
+        let mut made = Made::default();
+        let target = made.put_blob(b"a");
+        let root = made.put_tree(&[("120000", b".gitmodules", target)]);
+        assert!(matches!(plan(&made, root, LIMITS), Err(TreeError::Unsafe { .. })));
+        let root = made.put_tree(&[("100644", b".gitmodules", target)]);
+        assert!(plan(&made, root, LIMITS).is_ok());
+    }
+
+    /// Each folder on the way down is in memory for as long as there is more in it.
+    #[test]
+    fn folders_are_counted_with_all_that_is_in_them_before_they_are_entered() {
+        let mut made = Made::default();
+        let blob = made.put_blob(b"x");
+        let names: Vec<String> = (0..15).map(|n| format!("z{n}")).collect();
+        let mut tree = made.put_tree(&[]);
+        for _ in 0..5 {
+            let mut entries = vec![("40000", &b"a"[..], tree)];
+            entries.extend(names.iter().map(|name| ("100644", name.as_bytes(), blob)));
+            tree = made.put_tree(&entries);
+        }
+        // What is at the bottom must not be asked for.
+        let empty = made.put_tree(&[]);
+        made.trees.remove(&empty);
+        assert!(matches!(plan(&made, tree, LIMITS), Err(TreeError::TooLarge { unit: "files", .. })));
+    }
+
+    #[test]
+    fn paths_and_targets_are_held_within_limits_too() {
+        let mut made = Made::default();
+        let target = made.put_blob(&[b'x'; 4000]);
+        let names: Vec<String> = (0..1000).map(|n| format!("{n}")).collect();
+        let links: Vec<(&str, &[u8], Oid)> = names.iter().map(|n| ("120000", n.as_bytes(), target)).collect();
+        let root = made.put_tree(&links);
+        let limits = Limits { files: 1000, bytes: 1 << 30, ..LIMITS };
+        let error = plan(&made, root, limits).unwrap_err();
+        assert!(matches!(error, TreeError::TooLarge { unit: "bytes of paths and symlinks", .. }), "{error}");
     }
 
     #[test]

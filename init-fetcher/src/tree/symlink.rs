@@ -9,49 +9,71 @@ use super::name;
 
 /// Links that may be followed for one link; the kernel's own limit.
 const MAX_HOPS: usize = 40;
+/// Bytes of paths that may be looked up for all links together. A target has room for 2000 steps, each
+/// of which may be a link with as many.
+const MAX_LOOKED_UP: usize = 64 << 20;
 /// Longest target that Linux takes, in bytes.
 pub const MAX_TARGET: u64 = 4095;
 
-/// Why the link at `path` with this `target` must not be written; `None` for a good one.
-///
-/// `links` holds the target of every link, by path. What a path leads through and does not exist, is
-/// taken for a folder: a link may dangle.
-pub fn refused(path: &[u8], target: &[u8], links: &HashMap<Vec<u8>, Vec<u8>>) -> Option<&'static str> {
-    if target.is_empty() || target.contains(&0) {
-        return Some("a symlink without a proper target");
+/// Targets of links, by path.
+pub type Links = HashMap<Vec<u8>, Vec<u8>>;
+
+/// Follows links within a list of all that there will be. What a path leads through and does not exist,
+/// is taken for a folder: a link may dangle.
+pub struct Follower<'a> {
+    links: &'a Links,
+    looked_up: usize,
+}
+
+impl<'a> Follower<'a> {
+    /// Follows within these.
+    pub fn new(links: &'a Links) -> Self {
+        Self { links, looked_up: 0 }
     }
-    let mut at: Vec<Vec<u8>> = path.split(|&b| b == b'/').map(<[u8]>::to_vec).collect();
-    at.pop();
-    let mut todo: Vec<Vec<u8>> = Vec::new();
-    let mut hops = 0;
-    if let Some(why) = push_target(target, &mut todo) {
-        return Some(why);
-    }
-    while let Some(step) = todo.pop() {
-        match step.as_slice() {
-            b"" | b"." => continue,
-            b".." => {
-                if at.pop().is_none() {
-                    return Some("a symlink that leads out of what is delivered");
+
+    /// Why the link at `path` with this `target` must not be written; `None` for a good one.
+    pub fn refused(&mut self, path: &[u8], target: &[u8]) -> Option<&'static str> {
+        if target.is_empty() || target.contains(&0) {
+            return Some("a symlink without a proper target");
+        }
+        let mut at: Vec<Vec<u8>> = path.split(|&b| b == b'/').map(<[u8]>::to_vec).collect();
+        at.pop();
+        let mut todo: Vec<Vec<u8>> = Vec::new();
+        let mut hops = 0;
+        if let Some(why) = push_target(target, &mut todo) {
+            return Some(why);
+        }
+        while let Some(step) = todo.pop() {
+            match step.as_slice() {
+                b"" | b"." => continue,
+                b".." => {
+                    if at.pop().is_none() {
+                        return Some("a symlink that leads out of what is delivered");
+                    }
+                    continue;
                 }
-                continue;
+                other if name::is_dot_git(other) => return Some("a symlink into `.git`"),
+                _ => at.push(step),
             }
-            other if name::is_dot_git(other) => return Some("a symlink into `.git`"),
-            _ => at.push(step),
+            let here = at.join(&b'/');
+            self.looked_up += here.len();
+            if self.looked_up > MAX_LOOKED_UP {
+                return Some("a symlink that leads through too many others");
+            }
+            if let Some(target) = self.links.get(&here) {
+                hops += 1;
+                if hops > MAX_HOPS {
+                    // A loop leads nowhere, so it can't lead out.
+                    return None;
+                }
+                at.pop();
+                if let Some(why) = push_target(target, &mut todo) {
+                    return Some(why);
+                }
+            }
         }
-        if let Some(target) = links.get(&at.join(&b'/')) {
-            hops += 1;
-            if hops > MAX_HOPS {
-                // A loop leads nowhere, so it can't lead out.
-                return None;
-            }
-            at.pop();
-            if let Some(why) = push_target(target, &mut todo) {
-                return Some(why);
-            }
-        }
+        None
     }
-    None
 }
 
 /// Puts a target's steps on top of what is still to be walked.
@@ -68,11 +90,11 @@ mod tests {
     use super::*;
 
     fn check(path: &str, links: &[(&str, &str)]) -> Option<&'static str> {
-        let links: HashMap<Vec<u8>, Vec<u8>> = links
+        let links: Links = links
             .iter()
             .map(|(path, target)| (path.as_bytes().to_vec(), target.as_bytes().to_vec()))
             .collect();
-        refused(path.as_bytes(), &links[path.as_bytes()], &links)
+        Follower::new(&links).refused(path.as_bytes(), &links[path.as_bytes()])
     }
 
     #[test]
@@ -128,6 +150,18 @@ mod tests {
         assert_eq!(check("a", &[("a", "a/a/a/a")]), None);
     }
 
+    #[test]
+    fn links_through_links_through_links_come_to_an_end() {
+        let name = "n".repeat(200);
+        let steps = format!("{name}/../").repeat(19) + "x";
+        let links: Links =
+            (0..20_000).map(|n| (format!("{n}").into_bytes(), steps.clone().into_bytes())).collect();
+        let mut follower = Follower::new(&links);
+        assert_eq!(follower.refused(b"0", steps.as_bytes()), None);
+        follower.looked_up = MAX_LOOKED_UP - 1000;
+        assert!(follower.refused(b"0", steps.as_bytes()).is_some());
+    }
+
     proptest::proptest! {
         /// Folders `a` and `a/b`, links anywhere in them: the kernel is asked where each accepted one leads.
         #[test]
@@ -137,10 +171,11 @@ mod tests {
             let outer = tempfile::tempdir().unwrap();
             let root = outer.path().join("root");
             std::fs::create_dir_all(root.join("a/b")).unwrap();
-            let links: HashMap<Vec<u8>, Vec<u8>> =
+            let links: Links =
                 made.iter().map(|(path, target)| (path.clone().into_bytes(), target.clone().into_bytes())).collect();
             // As in a delivery, one refused link refuses all.
-            if links.iter().any(|(path, target)| refused(path, target, &links).is_some()) {
+            let mut follower = Follower::new(&links);
+            if links.iter().any(|(path, target)| follower.refused(path, target).is_some()) {
                 return Ok(());
             }
             for (path, target) in &made {

@@ -94,6 +94,12 @@ impl Fetch {
         ended
     }
 
+    /// Runs it to its end with no more memory than this: it is killed if it asks for more.
+    pub fn run_within(&self, mib: u32) -> Ended {
+        let script = format!("ulimit -d {} && exec \"$0\"", mib * 1024);
+        self.run_by(["sh", "-c", &script].map(str::to_owned).to_vec()).0
+    }
+
     /// Runs it by way of this command, to which the program is added; also gives what that printed.
     pub fn run_by(&self, command: Vec<String>) -> (Ended, String) {
         if let Some(log) = self.own_message() {
@@ -271,8 +277,13 @@ pub fn repository(server: &GitServer) -> Repository {
 }
 
 /// Runs a command with this on its stdin and gives its stdout.
-pub fn input(mut command: Command, text: &str) -> String {
+pub fn input(command: Command, text: &str) -> String {
+    input_bytes(command, text.as_bytes())
+}
+
+/// The same with any bytes.
+pub fn input_bytes(mut command: Command, bytes: &[u8]) -> String {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    child.stdin.take().unwrap().write_all(bytes).unwrap();
     String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
 }

@@ -1,0 +1,163 @@
+//! Bytes as trees: what a plan accepts can be written, and stays inside the folder that it is written to.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use git2::{Index, IndexEntry, IndexTime, Oid};
+use workflow_contract::RepoPath;
+
+use crate::config::Limits;
+use crate::folder;
+use crate::transport::TransportError;
+use crate::tree::object::Kind;
+use crate::tree::plan::{self, Item, Objects, Plan};
+
+const LIMITS: Limits = Limits { timeout: Duration::from_secs(1), bytes: 1 << 20, files: 50 };
+
+/// Objects, each of them tree and blob; an id's first byte says which one it is.
+struct Any<'a>(Vec<&'a [u8]>);
+
+impl<'a> Any<'a> {
+    /// Each has its length, two bytes, before it.
+    fn read(mut bytes: &'a [u8]) -> Self {
+        let mut objects = Vec::new();
+        while let [low, high, rest @ ..] = bytes {
+            let (object, after) =
+                rest.split_at(usize::from(u16::from_le_bytes([*low, *high])).min(rest.len()));
+            objects.push(object);
+            bytes = after;
+        }
+        Self(objects)
+    }
+
+    fn at(&self, oid: Oid) -> Option<&'a [u8]> {
+        self.0.get(usize::from(oid.as_bytes()[0])).copied()
+    }
+}
+
+impl Objects for Any<'_> {
+    fn tree(&self, oid: Oid) -> Result<Option<Vec<u8>>, TransportError> {
+        Ok(self.at(oid).map(<[u8]>::to_vec))
+    }
+    fn blob_size(&self, oid: Oid) -> Option<u64> {
+        self.at(oid).map(|data| data.len() as u64)
+    }
+    fn blob(&self, oid: Oid) -> Result<Option<Vec<u8>>, TransportError> {
+        Ok(self.at(oid).map(<[u8]>::to_vec))
+    }
+}
+
+/// `dir` must be empty, and is again afterwards.
+///
+/// # Panics
+/// If a claim does not hold.
+pub fn trees(bytes: &[u8], dir: &Path) {
+    let objects = Any::read(bytes);
+    let root = Oid::from_bytes(&[0; 20]).unwrap();
+    if let Err(error) = folder::find(&objects, root, &RepoPath::parse("a/b").unwrap()) {
+        one_line(&error.to_string());
+    }
+    let plan = match plan::plan(&objects, root, LIMITS) {
+        Ok(plan) => plan,
+        Err(error) => return one_line(&error.to_string()),
+    };
+    assert!(plan.files <= LIMITS.files && plan.bytes <= LIMITS.bytes);
+    let mut paths = HashSet::new();
+    for item in &plan.items {
+        assert!(paths.insert(&item.path), "twice: {:?}", shown(&item.path));
+        assert!(item.path.split(|&b| b == b'/').all(is_name), "{:?}", shown(&item.path));
+    }
+    let folder = dir.join("delivered");
+    fs::create_dir(&folder).unwrap();
+    write(&plan, &folder);
+    check_links(&plan, &folder);
+    index(&plan);
+    fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(fs::read_dir(dir).unwrap().count(), 0, "something was written beside the folder");
+}
+
+fn one_line(sentence: &str) {
+    assert!(!sentence.contains(['\n', '\r', '\0']) && sentence.len() < 3000, "{sentence:?}");
+}
+
+/// No name that leads up, none that any file system takes for `.git`.
+fn is_name(name: &[u8]) -> bool {
+    let plain: String = String::from_utf8_lossy(name)
+        .to_lowercase()
+        .chars()
+        .filter(|c| !matches!(*c as u32, 0x200c..=0x200f | 0x202a..=0x202e | 0x206a..=0x206f | 0xfeff))
+        .collect();
+    let dot_git = |part: &str| {
+        let part = part.split(':').next().unwrap().trim_end_matches([' ', '.']);
+        part == ".git" || part == "git~1"
+    };
+    !matches!(name, b"" | b"." | b"..") && !name.contains(&0) && !plain.split('\\').any(dot_git)
+}
+
+fn at(folder: &Path, item: &Item) -> std::path::PathBuf {
+    folder.join(std::ffi::OsStr::from_bytes(&item.path))
+}
+
+/// As a checkout does: nothing is ever replaced.
+fn write(plan: &Plan, folder: &Path) {
+    for item in &plan.items {
+        let path = at(folder, item);
+        let written = match item.kind {
+            Kind::Tree | Kind::Submodule => fs::create_dir(&path),
+            Kind::File(_) => fs::File::create_new(&path).map(drop),
+            Kind::Symlink => {
+                let target = &plan.links[&item.path];
+                std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(target), &path)
+            }
+        };
+        written.unwrap_or_else(|error| panic!("{:?}: {error}", shown(&item.path)));
+    }
+}
+
+/// The kernel is asked where each link leads.
+fn check_links(plan: &Plan, folder: &Path) {
+    let folder = folder.canonicalize().unwrap();
+    for item in plan.items.iter().filter(|item| item.kind == Kind::Symlink) {
+        if let Ok(led_to) = at(&folder, item).canonicalize() {
+            assert!(led_to.starts_with(&folder), "{:?} leads to {}", shown(&item.path), led_to.display());
+        }
+    }
+}
+
+/// git's index takes all of it.
+fn index(plan: &Plan) {
+    let mut index = Index::new().unwrap();
+    for item in &plan.items {
+        let mode = match item.kind {
+            Kind::Tree => continue,
+            Kind::File(_) => 0o100_644,
+            Kind::Symlink => 0o120_000,
+            Kind::Submodule => 0o160_000,
+        };
+        let time = IndexTime::new(0, 0);
+        let entry = IndexEntry {
+            ctime: time,
+            mtime: time,
+            dev: 0,
+            ino: 0,
+            mode,
+            uid: 0,
+            gid: 0,
+            file_size: 0,
+            id: Oid::from_bytes(&[7; 20]).unwrap(),
+            flags: 0,
+            flags_extended: 0,
+            path: item.path.clone(),
+        };
+        index.add(&entry).unwrap_or_else(|error| panic!("{:?}: {error}", shown(&item.path)));
+    }
+    let entries = plan.items.iter().filter(|item| item.kind != Kind::Tree).count();
+    assert_eq!(index.len(), entries);
+}
+
+fn shown(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
+}

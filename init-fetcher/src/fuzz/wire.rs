@@ -1,0 +1,77 @@
+//! Bytes as a server's answer: it is understood or refused, never a panic, and an object that is taken in
+//! has the id of its bytes.
+
+use std::path::Path;
+use std::time::Duration;
+
+use git2::Oid;
+use workflow_contract::RefName;
+
+use super::made;
+use super::taken;
+use crate::config::Limits;
+use crate::resolve;
+use crate::transport::pktline::Lines;
+use crate::transport::{PackSink, Ref, TransportError, Want, smart, v0, v2};
+
+const LIMITS: Limits = Limits { timeout: Duration::from_secs(1), bytes: 1 << 20, files: 100 };
+
+/// The first byte says what the rest is. `dir` must be empty, and is again afterwards.
+///
+/// # Panics
+/// If a claim does not hold.
+pub fn wire(bytes: &[u8], dir: &Path) {
+    let Some((kind, rest)) = bytes.split_first() else { return };
+    let want = Want { oid: Oid::from_bytes(&[7; 20]).unwrap(), shallow: true, without_blobs: false };
+    match kind {
+        b'a' => listed(smart::read_advertisement(rest).map(|(_, refs)| refs)),
+        b'l' => listed(v2::read_refs(Lines::new(rest))),
+        b'2' => drop(take(dir, |sink| v2::read_pack(Lines::new(rest), sink).map(drop))),
+        b'0' => drop(take(dir, |sink| v0::read_pack(want, Lines::new(rest), sink).map(drop))),
+        b'p' => drop(take(dir, |sink| sink.append(&made::with_checksum(rest.to_vec())))),
+        b'm' => pack_as_described(rest, dir),
+        _ => {}
+    }
+}
+
+fn listed(refs: Result<Vec<Ref>, TransportError>) {
+    let refs = match refs {
+        Ok(refs) => refs,
+        Err(error) => return one_line(&error.to_string()),
+    };
+    for name in ["main", "refs", "7777777777777777777777777777777777777777"] {
+        let name = RefName::parse(name).unwrap();
+        if resolve::resolve(&name, &refs, false).is_none() {
+            one_line(&resolve::not_found(&name, &refs).to_string());
+        }
+    }
+}
+
+/// Whatever a server says, what is said of it stays one line of bounded length.
+fn one_line(sentence: &str) {
+    assert!(!sentence.contains(['\n', '\r', '\0']) && sentence.len() < 2000, "{sentence:?}");
+}
+
+/// Takes a pack in, and checks what was taken.
+fn take(
+    dir: &Path,
+    receive: impl FnOnce(&mut dyn PackSink) -> Result<(), TransportError>,
+) -> Result<Vec<Oid>, TransportError> {
+    let taken = taken::take(dir, LIMITS, true, receive);
+    if let Err(error) = &taken {
+        one_line(&error.to_string());
+    }
+    taken
+}
+
+/// A pack whose entries are described by the bytes: what is sound must be taken in, as what it is.
+fn pack_as_described(bytes: &[u8], dir: &Path) {
+    let described = made::read(bytes);
+    let taken = take(dir, |sink| sink.append(&described.pack()));
+    let Some(objects) = described.objects() else { return };
+    match taken {
+        Err(TransportError::TooLarge { .. }) => {}
+        Err(error) => panic!("a sound pack is refused: {error}"),
+        Ok(ids) => assert_eq!(ids, objects, "other objects than were sent"),
+    }
+}

@@ -1,0 +1,138 @@
+//! Whole packs through the whole of it: deltas by name and by distance, small and large.
+
+use std::path::Path;
+use std::time::Duration;
+
+use git2::{ObjectType, Oid};
+
+use crate::config::Limits;
+use crate::fuzz::made::{Described, Entry, What};
+use crate::fuzz::taken::take;
+use crate::transport::TransportError;
+
+const LIMITS: Limits = Limits { timeout: Duration::from_secs(1), bytes: 64 << 20, files: 100 };
+
+fn whole(content: Vec<u8>) -> Entry {
+    Entry { what: What::Whole(ObjectType::Blob), content, raw: false }
+}
+
+fn delta(what: What, instructions: &[Vec<u8>]) -> Entry {
+    Entry { what, content: instructions.concat(), raw: false }
+}
+
+fn insert(bytes: &[u8]) -> Vec<u8> {
+    [&[u8::try_from(bytes.len()).unwrap()], bytes].concat()
+}
+
+fn copy(offset: u32, length: u32) -> Vec<u8> {
+    [&[0xff][..], &offset.to_le_bytes(), &length.to_le_bytes()[..3]].concat()
+}
+
+/// Bytes that are nowhere the same for long.
+fn bytes(length: u32) -> Vec<u8> {
+    (0..length / 4).flat_map(|n| n.wrapping_mul(0x9e37_79b1).to_le_bytes()).collect()
+}
+
+/// Takes it both ways; all that it describes must be taken in as what it is.
+fn sound(entries: Vec<Entry>) {
+    let described = Described { entries };
+    let (objects, pack) = (described.objects().unwrap(), described.pack());
+    for spooled in [true, false] {
+        assert_eq!(taken(&pack, spooled).unwrap(), objects, "spooled: {spooled}");
+    }
+}
+
+fn taken(pack: &[u8], spooled: bool) -> Result<Vec<Oid>, TransportError> {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = take(dir.path(), LIMITS, spooled, |sink| sink.append(pack));
+    assert!(is_empty(dir.path()));
+    taken
+}
+
+fn is_empty(dir: &Path) -> bool {
+    std::fs::read_dir(dir).unwrap().next().is_none()
+}
+
+#[test]
+fn a_base_is_found_by_its_name_wherever_it_is() {
+    sound(vec![
+        delta(What::Named(1), &[copy(0, 4), insert(b"before it")]),
+        whole(b"0123456789".to_vec()),
+        delta(What::Named(1), &[insert(b"after it"), copy(5, 5)]),
+        // Of what is itself made, from what comes before and after.
+        delta(What::Named(0), &[copy(2, 8)]),
+        delta(What::Named(5), &[copy(0, 2)]),
+        delta(What::Named(2), &[copy(0, 3), insert(b"!")]),
+        delta(What::Before(1), &[copy(0, 1), copy(0, 1)]),
+    ]);
+}
+
+#[test]
+fn two_objects_of_one_content_are_one_base() {
+    sound(vec![
+        whole(b"same".to_vec()),
+        whole(b"same".to_vec()),
+        delta(What::Named(1), &[copy(0, 4), insert(b"1")]),
+        delta(What::Before(2), &[copy(0, 4), insert(b"2")]),
+    ]);
+}
+
+#[test]
+fn a_delta_whose_base_is_not_in_the_pack_is_refused() {
+    for entries in [
+        vec![delta(What::Named(0), &[insert(b"of itself")])],
+        vec![delta(What::Named(1), &[insert(b"a")]), delta(What::Named(0), &[insert(b"b")])],
+    ] {
+        let pack = Described { entries }.pack();
+        let error = taken(&pack, true).unwrap_err();
+        assert!(error.to_string().contains("a delta without its base"), "{error}");
+    }
+}
+
+#[test]
+fn bases_that_are_larger_than_any_piece_are_copied_from_anywhere() {
+    let large = bytes(3 << 20);
+    let end = u32::try_from(large.len()).unwrap();
+    for base in [What::Named(0), What::Before(1)] {
+        sound(vec![
+            whole(large.clone()),
+            delta(
+                base,
+                &[
+                    copy(end - 1, 1),
+                    copy(0, 1),
+                    copy((64 << 10) - 1, 3),
+                    copy(1 << 20, 1 << 20),
+                    copy(end - 9, 9),
+                ],
+            ),
+            // From what was made, which is itself too large for memory, back and forth.
+            delta(What::Named(1), &[copy(1 << 19, 5), insert(b"between"), copy(3, (1 << 20) + 1)]),
+            delta(What::Before(1), &[copy((1 << 20) - 1, 9), copy(0, 7)]),
+        ]);
+    }
+}
+
+#[test]
+fn bases_that_do_not_fit_into_memory_together_are_held_in_files() {
+    let mut entries = vec![whole(bytes(900_000))];
+    for n in 0..6_u8 {
+        // A base of its own each, and two that differ from it: all of them are open at once.
+        entries.push(delta(What::Named(entries.len() - 1), &[copy(0, 900_000), insert(&[n])]));
+        entries.push(delta(What::Before(1), &[copy(899_990, 10), insert(b"leaf"), insert(&[n])]));
+        let last = entries.len() - 2;
+        entries.push(delta(What::Named(last), &[copy(0, 900_000), insert(b"next"), insert(&[n])]));
+    }
+    sound(entries);
+}
+
+#[test]
+fn what_might_be_a_base_and_is_none_leaves_nothing() {
+    let large = bytes(2 << 20);
+    sound(vec![
+        delta(What::Named(2), &[copy(0, 10)]),
+        whole(large),
+        delta(What::Before(1), &[copy(2, (2 << 20) - 2)]),
+        delta(What::Before(2), &[copy(1, (2 << 20) - 1)]),
+    ]);
+}
