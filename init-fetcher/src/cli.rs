@@ -40,9 +40,8 @@ Usage: WORKFLOW_GIT_URL=https://host/owner/repository.git init-fetcher
 
 It takes no arguments. Environment variables (empty counts as unset):
 
-  WORKFLOW_GIT_URL          repository: https://, or http:// where allowed; ssh:// and user@host:path
-                            are not supported by this release yet. Userinfo in it is used for its
-                            host only and shown nowhere. Required
+  WORKFLOW_GIT_URL          repository: https://, ssh:// or user@host:path, http:// where allowed.
+                            Userinfo in it is used for its host only and shown nowhere. Required
   WORKFLOW_BRANCH           a branch; else a tag; else a full commit id [main]
   WORKFLOW_PATH             folder inside the repository [the whole repository]
   WORKFLOW_ROOT             published to <root>/<last part of the URL without .git>
@@ -53,7 +52,8 @@ It takes no arguments. Environment variables (empty counts as unset):
   WORKFLOW_ALLOWED_HOSTS    exact names or *.suffix, comma-separated [all]
   WORKFLOW_ALLOWED_SCHEMES  comma-separated [https,ssh]
   WORKFLOW_CREDENTIALS_DIR  a mounted Secret: username and password, used only for the exact hosts
-                            in its key hosts (comma-separated); ca.crt
+                            in its key hosts (comma-separated); ssh-privatekey and known_hosts;
+                            ca.crt
   GITHUB_TOKEN              for WORKFLOW_GITHUB_HOSTS [github.com] and nowhere else
   GITLAB_TOKEN              for WORKFLOW_GITLAB_HOSTS [gitlab.com] and nowhere else
   WORKFLOW_GITHUB_HOSTS, WORKFLOW_GITLAB_HOSTS

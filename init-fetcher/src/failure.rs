@@ -96,6 +96,7 @@ fn of_transport(error: &TransportError) -> Exit {
         | TransportError::Unreachable { .. }
         | TransportError::Broken { .. } => Exit::ServerUnreachable,
         TransportError::Tls { .. } => Exit::TlsFailed,
+        TransportError::HostKey { .. } => Exit::HostKeyMismatch,
         TransportError::BadRedirect { .. }
         | TransportError::Status { .. }
         | TransportError::NotGit { .. }

@@ -80,6 +80,14 @@ pub enum TransportError {
         /// What is wrong, and what may be done.
         why: String,
     },
+    /// The server's ssh key is unknown or another than before.
+    #[error("{host} can't be trusted: {why}")]
+    HostKey {
+        /// The host asked.
+        host: String,
+        /// What is wrong, and what may be done.
+        why: String,
+    },
     /// A status that says neither yes nor no.
     #[error("{host} answered {status}{words}")]
     Status {
@@ -150,6 +158,7 @@ impl TransportError {
             | Self::Unauthorized { .. }
             | Self::NotFound { .. }
             | Self::Tls { .. }
+            | Self::HostKey { .. }
             | Self::NotGit { .. }
             | Self::TooLarge { .. }
             | Self::Volume(_) => None,

@@ -4,12 +4,14 @@
 //!  trust, proxy ──> http (one client for all HTTP) ──> smart (authentication, redirects, one repository)
 //!                                                        ├── v2 (requests and answers of protocol v2)
 //!                                                        └── v0 (the same for servers of old)
-//!  pktline (framing), pack (side-band to pack bytes) serve both
+//!  ssh (connection, host key, one command) ───────────────┘
+//!  advertisement, pktline (framing), pack (side-band to pack bytes) serve all
 //! ```
 //!
-//! What is asked for and how answers are read is pure; only `http` touches the network. libgit2's own
-//! transports are not compiled in.
+//! What is asked for and how answers are read is pure; only `http` and
+//! `ssh` touch the network. libgit2's own transports are not compiled in.
 
+pub mod advertisement;
 pub mod capabilities;
 pub mod error;
 pub mod http;
@@ -17,6 +19,7 @@ pub mod pack;
 pub mod pktline;
 pub mod redirect;
 pub mod smart;
+pub mod ssh;
 pub mod trust;
 pub mod v0;
 pub mod v2;
@@ -74,7 +77,7 @@ pub trait PackSink {
     fn append(&mut self, bytes: &[u8]) -> Result<(), TransportError>;
 }
 
-/// A repository on some server. There is one kind today; ssh will be the second.
+/// A repository on some server.
 pub trait Remote {
     /// Refs, as asked for.
     ///

@@ -19,6 +19,8 @@
 //! # Ok(()) }
 //! ```
 //!
+//! [`SshServer`] serves the same repositories over ssh.
+//!
 //! The server ends with the [`GitServer`] that started it, and with the process even when that is killed.
 //! It must not read the user's git configuration, and must not need an entry in `/etc/hosts`.
 
@@ -32,6 +34,7 @@ mod profile;
 mod repository;
 mod server;
 mod settings;
+mod sshd;
 
 pub use address::address_facing;
 pub use error::GitServerError;
@@ -39,3 +42,4 @@ pub use profile::Profile;
 pub use repository::{Repository, RepositoryBuilder};
 pub use server::GitServer;
 pub use settings::Settings;
+pub use sshd::SshServer;
