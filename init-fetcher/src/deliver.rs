@@ -91,9 +91,9 @@ impl<'c> Attempt<'_, 'c> {
         let staging = Staging::create(&config.root)?;
         run.lock().staging = Some(staging.folder().to_owned());
         run.doing("connecting to the server");
-        let key = SshKey::read(config.credentials.dir.as_deref());
         let mut remote: Box<dyn Remote> = if config.url.scheme() == Scheme::Ssh {
-            Box::new(Ssh::connect(&config.url, &key)?)
+            let key = SshKey::read(config.credentials.dir.as_deref());
+            Box::new(Ssh::connect(&config.url, key)?)
         } else {
             Box::new(SmartHttp::connect(client, &config.policy, authenticator, &config.url)?)
         };

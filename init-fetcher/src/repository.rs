@@ -8,14 +8,14 @@ use std::io;
 use std::path::Path;
 
 use git2::Oid;
-use workflow_contract::{RefName, RepoUrl, Scheme};
+use workflow_contract::{RefName, RepoUrl};
 
 use crate::resolve::TargetKind;
 use crate::volume::VolumeError;
 
 /// What `.git` says.
 pub struct Facts<'a> {
-    /// The remote; written without userinfo.
+    /// The remote; written without credentials.
     pub url: &'a RepoUrl,
     /// What was asked for.
     pub reference: &'a RefName,
@@ -55,7 +55,7 @@ fn put(path: &Path, content: &str) -> io::Result<()> {
 /// The files, by their path below `.git`. Pure.
 fn files(facts: &Facts) -> Vec<(String, String)> {
     let Facts { url, reference, kind, want, commit, shallow } = facts;
-    let remote = address(url);
+    let remote = url.address();
     let head = match kind {
         TargetKind::Branch => format!("ref: refs/heads/{reference}\n"),
         TargetKind::Tag | TargetKind::Commit => format!("{commit}\n"),
@@ -95,18 +95,6 @@ fn files(facts: &Facts) -> Vec<(String, String)> {
         all.push(("shallow".to_owned(), lines(shallow)));
     }
     all
-}
-
-/// The remote's URL without credentials. With ssh the user's name is no credential but part of the address.
-fn address(url: &RepoUrl) -> String {
-    let user = url.userinfo().map(|info| info.username.expose()).filter(|user| !user.is_empty());
-    match user.filter(|_| url.scheme() == Scheme::Ssh) {
-        Some(user) if url.path().starts_with('/') => {
-            url.without_userinfo().replacen("://", &format!("://{user}@"), 1)
-        }
-        Some(user) => format!("{user}@{}:{}", url.host(), url.path()),
-        None => url.without_userinfo(),
-    }
 }
 
 /// One item a line.

@@ -43,6 +43,26 @@ pub fn not_sha1(host: String) -> TransportError {
     TransportError::NotGit { host, why }
 }
 
+/// What servers say, in lower case, where others answer 404.
+pub const NO_SUCH: [&str; 5] = [
+    "not found",
+    "does not exist",
+    "not exported",
+    "could not be found",
+    "not appear to be a git repository",
+];
+
+/// A refusal before anything was asked for in particular is about the repository: some servers say in
+/// words what others say by 404. Whatever else they say stays as it is.
+pub fn not_there(host: String, error: TransportError) -> TransportError {
+    match error {
+        TransportError::Refused(words) if NO_SUCH.iter().any(|w| words.to_lowercase().contains(w)) => {
+            TransportError::NotFound { host, words: format!(": {words}") }
+        }
+        other => other,
+    }
+}
+
 fn owned(line: &Line) -> Option<Vec<u8>> {
     line.text().map(<[u8]>::to_vec)
 }

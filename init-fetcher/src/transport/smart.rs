@@ -69,7 +69,7 @@ impl<'a, 'c> SmartHttp<'a, 'c> {
             why: "to something that is no git repository; it may ask for signing in".into(),
         })?;
         let (capabilities, listed) = advertisement::read(Lines::new(answer.into_body().into_reader()))
-            .map_err(|error| not_there(&base, error))?;
+            .map_err(|error| advertisement::not_there(host_of(&base), error))?;
         if !capabilities.is_sha1() {
             return Err(advertisement::not_sha1(host_of(&base)));
         }
@@ -101,7 +101,7 @@ impl Remote for SmartHttp<'_, '_> {
             Capabilities::V2(_) => {
                 let answer = self.post(&v2::ls_refs(listing))?;
                 v2::read_refs(Lines::new(answer.into_body().into_reader()))
-                    .map_err(|error| not_there(&self.base, error))
+                    .map_err(|error| advertisement::not_there(host_of(&self.base), error))
             }
         }
     }
@@ -197,18 +197,6 @@ fn words(answer: Answer) -> String {
     match words_of(&bytes) {
         words if words.is_empty() => words,
         words => format!(": {}", words.trim_end_matches('.')),
-    }
-}
-
-/// A refusal before anything was asked for in particular is about the repository: some servers say in
-/// words what others say by 404. Whatever else they say stays as it is.
-fn not_there(base: &Url, error: TransportError) -> TransportError {
-    const WORDS: [&str; 4] = ["not found", "does not exist", "not exported", "could not be found"];
-    match error {
-        TransportError::Refused(words) if WORDS.iter().any(|w| words.to_lowercase().contains(w)) => {
-            TransportError::NotFound { host: host_of(base), words: format!(": {words}") }
-        }
-        other => other,
     }
 }
 

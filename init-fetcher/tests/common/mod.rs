@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, dead_code, reason = "helpers of tests, not all used by each")]
 
+pub mod ssh;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;

@@ -13,6 +13,9 @@ use crate::repository::Repository;
 /// Debian's and Fedora's place; sshd insists on being called by its absolute path.
 const SSHD: &str = "/usr/sbin/sshd";
 
+/// The kinds of keys that server and client have.
+const KINDS: [&str; 3] = ["ed25519", "ecdsa", "rsa"];
+
 /// A running ssh server that lets one key in and runs git on the repositories of this machine. It needs
 /// the Debian packages `openssh-server` and `openssh-client`.
 pub struct SshServer {
@@ -33,13 +36,14 @@ impl SshServer {
         let listen_failed = |source| GitServerError::Listen { address: address.ip(), source };
         let listener = TcpListener::bind(address).map_err(listen_failed)?;
         let address = listener.local_addr().map_err(listen_failed)?;
-        for (name, kind) in
-            [("host", "ed25519"), ("host-rsa", "rsa"), ("client", "ed25519"), ("client-rsa", "rsa")]
-        {
-            make_key(&folder.path().join(name), kind)?;
-        }
         let server = Self { address, user: output("id", &["-un"])?, folder };
-        server.write("authorized", &(server.read("client.pub")? + &server.read("client-rsa.pub")?))?;
+        let mut authorized = String::new();
+        for kind in KINDS {
+            make_key(&server.file(&host_key(kind)), kind)?;
+            make_key(&server.client_key(kind), kind)?;
+            authorized += &server.read(&format!("client-{kind}.pub"))?;
+        }
+        server.write("authorized", &authorized)?;
         let configuration = server.file("sshd_config");
         server.write("sshd_config", &server.configuration(protocol_v2))?;
         // As root, sshd wants a folder that is only made where it runs as a service.
@@ -58,26 +62,29 @@ impl SshServer {
         format!("ssh://{}@{}{}", self.user, self.address, repository.path().display())
     }
 
-    /// The file of the private key that is let in: `ed25519` or `rsa`.
+    /// The file of the private key that is let in: `ed25519`, `ecdsa` or `rsa`.
     pub fn client_key(&self, kind: &str) -> PathBuf {
-        self.file(if kind == "rsa" { "client-rsa" } else { "client" })
+        self.file(&format!("client-{kind}"))
     }
 
-    /// The line of `known_hosts` for the server's key: `ed25519` or `rsa`.
+    /// What `known_hosts` calls it.
+    pub fn host(&self) -> String {
+        format!("[{}]:{}", self.address.ip(), self.address.port())
+    }
+
+    /// The line of `known_hosts` for the server's key: `ed25519`, `ecdsa` or `rsa`.
     pub fn known_hosts(&self, kind: &str) -> Result<String, GitServerError> {
-        let key = self.read(if kind == "rsa" { "host-rsa.pub" } else { "host.pub" })?;
-        Ok(format!("[{}]:{} {key}", self.address.ip(), self.address.port()))
+        Ok(format!("{} {}", self.host(), self.read(&format!("{}.pub", host_key(kind)))?))
     }
 
     fn configuration(&self, protocol_v2: bool) -> String {
-        let file = |name| self.file(name).display().to_string();
+        let keys = KINDS.map(|kind| format!("HostKey {}\n", self.file(&host_key(kind)).display())).concat();
         let accept = if protocol_v2 { "AcceptEnv GIT_PROTOCOL\n" } else { "" };
         format!(
-            "HostKey {}\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n\
-             PasswordAuthentication no\nKbdInteractiveAuthentication no\nPidFile none\nLogLevel QUIET\n{accept}",
-            file("host"),
-            file("host-rsa"),
-            file("authorized"),
+            "{keys}AuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n\
+             PasswordAuthentication no\nKbdInteractiveAuthentication no\nPidFile none\nLogLevel QUIET\n\
+             SetEnv GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null\n{accept}",
+            self.file("authorized").display(),
         )
     }
 
@@ -113,9 +120,15 @@ fn serve(listener: &TcpListener, configuration: &Path) {
     }
 }
 
+fn host_key(kind: &str) -> String {
+    format!("host-{kind}")
+}
+
 fn make_key(path: &Path, kind: &str) -> Result<(), GitServerError> {
     let path = path.to_string_lossy();
-    output("ssh-keygen", &["-q", "-t", kind, "-N", "", "-C", "", "-f", &path]).map(drop)
+    // As small as servers take them: they are made in each test.
+    let bits = if kind == "rsa" { "2048" } else { "256" };
+    output("ssh-keygen", &["-q", "-t", kind, "-b", bits, "-N", "", "-C", "", "-f", &path]).map(drop)
 }
 
 fn output(program: &'static str, args: &[&str]) -> Result<String, GitServerError> {

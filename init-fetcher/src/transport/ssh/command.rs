@@ -2,10 +2,12 @@
 
 use std::io::Read as _;
 
+use ssh2::ErrorCode;
 use workflow_contract::RepoUrl;
 
 use super::connect::{failed, host_of};
 use crate::transport::TransportError;
+use crate::transport::advertisement::NO_SUCH;
 use crate::transport::pktline::words_of;
 
 /// Starts `git-upload-pack`.
@@ -13,19 +15,24 @@ use crate::transport::pktline::words_of;
 /// # Errors
 /// Any [`TransportError`].
 pub fn upload_pack(session: &ssh2::Session, url: &RepoUrl) -> Result<ssh2::Channel, TransportError> {
+    // libssh2's number for a request that the server denies.
+    const DENIED: i32 = -22;
     let host = host_of(url);
     let mut channel = session.channel_session().map_err(|error| failed(&host, &error))?;
-    // Most servers take this variable and no other; one that does not speaks v0.
+    // Most hosts take this variable and no other; one that does not speaks v0.
     let _ = channel.setenv("GIT_PROTOCOL", "version=2");
-    channel.exec(&line(url.path())).map_err(|error| failed(&host, &error))?;
-    Ok(channel)
+    match channel.exec(&line(url.remote_path())) {
+        Ok(()) => Ok(channel),
+        Err(error) if error.code() == ErrorCode::Session(DENIED) => {
+            Err(TransportError::NotGit { host, why: "it refuses to run git-upload-pack".into() })
+        }
+        Err(error) => Err(failed(&host, &error)),
+    }
 }
 
-/// The command line, quoted for the shell that servers hand it to. `/~user/…` is a folder of that user,
-/// as with git.
+/// The command line, quoted for the shell that servers hand it to. `!` is quoted too, for csh.
 fn line(path: &str) -> String {
-    let path = if path.starts_with("/~") { &path[1..] } else { path };
-    format!("git-upload-pack '{}'", path.replace('\'', r"'\''"))
+    format!("git-upload-pack '{}'", path.replace('\'', r"'\''").replace('!', r"'\!'"))
 }
 
 /// Why a command ended before it said what it can do.
@@ -38,30 +45,28 @@ pub fn ended(mut channel: ssh2::Channel, host: String) -> TransportError {
 }
 
 fn of_words(said: &[u8], status: Option<i32>, host: String) -> TransportError {
-    const NO_SUCH: [&str; 6] = [
-        "not found",
-        "does not exist",
-        "not appear to be a git repository",
-        "could not be found",
-        "no such file",
-        "not exported",
-    ];
     const REFUSED: [&str; 3] = ["permission", "denied", "not allowed"];
     const NO_COMMAND: i32 = 127;
-    let words = words_of(said);
-    let lower = words.to_lowercase();
-    let has = |all: &[&str]| all.iter().any(|part| lower.contains(part));
+    let said = String::from_utf8_lossy(said);
+    // Hosts frame what they say to people in lines of their own; the last one is the message, as a rule.
+    let with = |parts: &[&str]| {
+        let has = |line: &&str| parts.iter().any(|part| line.to_lowercase().contains(part));
+        said.lines().find(has).map(|line| words_of(line.as_bytes()))
+    };
+    let last = said.lines().rfind(|line| line.contains(char::is_alphanumeric));
     if status == Some(NO_COMMAND) {
         TransportError::NotGit { host, why: "it has no git-upload-pack".into() }
-    } else if has(&NO_SUCH) {
+    } else if let Some(words) = with(&NO_SUCH) {
         TransportError::NotFound { host, words: format!(": {}", words.trim_end_matches('.')) }
-    } else if has(&REFUSED) {
+    } else if let Some(words) = with(&REFUSED) {
         TransportError::Unauthorized { host, tried: format!("it says: {words}") }
-    } else if status.is_none() && words.is_empty() {
+    } else if let Some(last) = last {
+        let why = format!("its command ended and said {}", words_of(last.as_bytes()));
+        TransportError::NotGit { host, why }
+    } else if status.is_none() {
         TransportError::Truncated("before the list of refs")
     } else {
-        let words = if words.is_empty() { "nothing".into() } else { words };
-        TransportError::NotGit { host, why: format!("its command ended and said {words}") }
+        TransportError::NotGit { host, why: "its command ended and said nothing".into() }
     }
 }
 
@@ -74,25 +79,44 @@ mod tests {
         for (path, expected) in [
             ("/srv/flow.git", "git-upload-pack '/srv/flow.git'"),
             ("owner/flow", "git-upload-pack 'owner/flow'"),
-            ("/~me/flow", "git-upload-pack '~me/flow'"),
+            ("~me/flow", "git-upload-pack '~me/flow'"),
             ("/a'; reboot;'", r"git-upload-pack '/a'\''; reboot;'\'''"),
+            ("/a$(b)`c`\\\"d!", r#"git-upload-pack '/a$(b)`c`\"d'\!''"#),
         ] {
             assert_eq!(line(path), expected);
         }
     }
 
     #[test]
+    fn a_shell_reads_back_the_path_that_was_quoted() {
+        for path in ["/a'; touch x;'", "'", "''''", "\\'", "/a$(b)`c`\\\"d!", "-x", "a b\tc*?[]{}~#&|;<>"] {
+            let script = line(path).replace("git-upload-pack", "printf %s");
+            let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&output.stdout), path);
+        }
+    }
+
+    #[test]
     fn tells_the_ways_to_end_apart() {
         let of = |said: &str, status| of_words(said.as_bytes(), status, "h".into());
-        let missing = of("fatal: '/x' does not appear to be a git repository", Some(128));
-        assert!(matches!(missing, TransportError::NotFound { .. }));
-        assert!(matches!(of("ERROR: Repository not found.", Some(1)), TransportError::NotFound { .. }));
+        for missing in [
+            "fatal: '/x' does not appear to be a git repository",
+            "ERROR: Repository not found.\n",
+            "remote: \nremote: ====\nremote: \nremote: ERROR: The project you were looking for could not be \
+             found or you don't have permission to view it.\nremote: \n",
+        ] {
+            let error = of(missing, Some(1));
+            assert!(matches!(error, TransportError::NotFound { .. }), "{error}");
+            assert!(!error.to_string().contains("===="));
+        }
         assert!(matches!(
             of("bash: git-upload-pack: command not found", Some(127)),
             TransportError::NotGit { .. }
         ));
         assert!(matches!(of("ERROR: Permission denied", Some(1)), TransportError::Unauthorized { .. }));
         assert!(matches!(of("", None), TransportError::Truncated(_)));
-        assert!(matches!(of("This account is for nothing.", Some(1)), TransportError::NotGit { .. }));
+        assert!(matches!(of("\n", Some(0)), TransportError::NotGit { .. }));
+        let other = of("Hello!\nThis account is for nothing.\n---\n", Some(1)).to_string();
+        assert!(other.contains("said This account"), "{other}");
     }
 }

@@ -2,16 +2,18 @@
 //! asked for, else v0.
 //!
 //! ```text
-//!  connect (TCP, host key, authentication) ─> command (`git-upload-pack` on a channel) ─> v2 or v0
+//!  connect (TCP) ─> hostkey (by known_hosts) ─> authenticate ─> command (`git-upload-pack`) ─> v2 or v0
 //! ```
 //!
 //! libssh2 does the cryptography, without libgit2's transport around it: that one knows neither filters
 //! nor our limits, and reads known hosts from $HOME only. No agent, no configuration of ssh and no file
 //! of a user is read.
 
+mod authenticate;
 mod command;
 mod connect;
 mod hostkey;
+mod known_hosts;
 
 use std::io::{BufReader, Write as _};
 
@@ -26,7 +28,7 @@ use crate::credentials::ssh::SshKey;
 /// A repository whose server was asked what it can do.
 pub struct Ssh<'a> {
     url: &'a RepoUrl,
-    key: &'a SshKey,
+    key: SshKey,
     capabilities: Capabilities,
     /// All refs, where the server speaks v0 and has listed them unasked.
     listed: Vec<Ref>,
@@ -39,8 +41,8 @@ impl<'a> Ssh<'a> {
     ///
     /// # Errors
     /// Any [`TransportError`].
-    pub fn connect(url: &'a RepoUrl, key: &'a SshKey) -> Result<Self, TransportError> {
-        let (running, capabilities, listed) = start(url, key)?;
+    pub fn connect(url: &'a RepoUrl, key: SshKey) -> Result<Self, TransportError> {
+        let (running, capabilities, listed) = start(url, &key)?;
         Ok(Self { url, key, capabilities, listed, running: Some(running) })
     }
 
@@ -53,7 +55,7 @@ impl<'a> Ssh<'a> {
     ) -> Result<T, TransportError> {
         let mut running = match self.running.take() {
             Some(running) => running,
-            None => start(self.url, self.key)?.0,
+            None => start(self.url, &self.key)?.0,
         };
         let host = connect::host_of(self.url);
         let sent = running.get_mut().write_all(request).and_then(|()| running.get_mut().flush());
@@ -70,7 +72,9 @@ impl Remote for Ssh<'_> {
     fn list(&mut self, listing: Listing) -> Result<Vec<Ref>, TransportError> {
         match self.capabilities {
             Capabilities::V0(_) => Ok(self.listed.clone()),
-            Capabilities::V2(_) => self.ask(&v2::ls_refs(listing), |lines| v2::read_refs(lines)),
+            Capabilities::V2(_) => self
+                .ask(&v2::ls_refs(listing), |lines| v2::read_refs(lines))
+                .map_err(|error| advertisement::not_there(connect::host_of(self.url), error)),
         }
     }
 
@@ -112,6 +116,6 @@ fn start(url: &RepoUrl, key: &SshKey) -> Result<Started, TransportError> {
         Err(TransportError::Truncated(_) | TransportError::Broken { .. }) => {
             Err(command::ended(running.into_inner(), host))
         }
-        Err(error) => Err(error),
+        Err(error) => Err(advertisement::not_there(host, error)),
     }
 }
