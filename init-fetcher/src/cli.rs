@@ -65,14 +65,14 @@ It takes no arguments. Environment variables (empty counts as unset):
                             certificate authorities, added to the built-in ones, as are ca.crt
                             above and /etc/pki/tls/certs/ca-bundle.crt
   HTTPS_PROXY, HTTP_PROXY, NO_PROXY
-                            as everywhere, lower case too
+                            as everywhere, lower case too; not for ssh
   WORKFLOW_TERMINATION_LOG  where the termination message goes [/dev/termination-log]
   LOG_FORMAT                text or json; logs go to stderr [text]
 
 Exit codes: 0 delivered; 10 a setting is malformed; 11 host or scheme not allowed; 20 access refused;
 21 no such repository; 22 no such branch, tag or commit; 23 no such folder; 30 server unreachable;
-31 TLS failed; 32 ssh host key unknown; 33 server error; 34 time limit; 40 too large; 41 unsafe content;
-50 volume full; 51 volume not writable; 70 internal error; 143 ended by SIGTERM.
+31 TLS failed; 32 ssh host key unknown or changed; 33 server error; 34 time limit; 40 too large;
+41 unsafe content; 50 volume full; 51 volume not writable; 70 internal error; 143 ended by SIGTERM.
 ";
 
 #[cfg(test)]

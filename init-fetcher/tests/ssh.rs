@@ -164,7 +164,7 @@ fn a_key_that_is_missing_refused_or_of_no_use_is_20() {
     let read = |kind| fs::read_to_string(other.client_key(kind)).unwrap();
     for (key, said) in [
         (String::new(), "no ssh key is set: add the keys ssh-privatekey and known_hosts to the Secret"),
-        (read("ed25519"), "tried: the Secret's ssh-privatekey"),
+        (read("ed25519"), "tried: the Secret's ssh-privatekey (is its public half registered there?)"),
         (read("rsa"), "is protected by a passphrase"),
         ("s3cret nonsense".to_owned(), "not a private key"),
         (

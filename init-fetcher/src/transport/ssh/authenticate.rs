@@ -45,6 +45,7 @@ pub fn authenticate(session: &Session, url: &RepoUrl, key: &SshKey) -> Result<()
     }
     if let Some(private) = &key.private {
         const KEY: &str = "the Secret's ssh-privatekey";
+        const REGISTERED: &str = "is its public half registered there?";
         if let Some(why) = unusable(private) {
             tried.push(format!("{KEY}, {why}"));
         } else {
@@ -52,7 +53,7 @@ pub fn authenticate(session: &Session, url: &RepoUrl, key: &SshKey) -> Result<()
             let pem = format!("{}\n", private.expose());
             match session.userauth_pubkey_memory(user, None, &pem, None) {
                 Ok(()) => return Ok(()),
-                Err(error) => tried.push(refused(&host, &error, KEY)?),
+                Err(error) => tried.push(refused(&host, &error, &format!("{KEY} ({REGISTERED})"))?),
             }
         }
     }
