@@ -63,7 +63,7 @@ fn a_server_that_says_nothing_is_34_at_the_limit() {
     let trickling = listener(|mut stream, _| {
         thread::spawn(move || {
             while stream.write_all(b"not yet\r\n").is_ok() {
-                thread::park_timeout(TICK)
+                thread::park_timeout(TICK);
             }
         });
     });

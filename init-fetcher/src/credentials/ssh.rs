@@ -52,14 +52,14 @@ pub fn unusable(private: &Secret) -> Option<&'static str> {
 
 /// Whether a key needs a passphrase, in all the forms that there are.
 fn is_encrypted(text: &str) -> bool {
+    // The magic, then the cipher's name with its length before it.
+    const MAGIC: &[u8] = b"openssh-key-v1\0";
+    const PLAIN: &[u8] = b"openssh-key-v1\0\0\0\0\x04none";
     if text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") || text.contains("Proc-Type: 4,ENCRYPTED") {
         return true;
     }
     let Some(body) = text.strip_prefix("-----BEGIN OPENSSH PRIVATE KEY-----") else { return false };
     let body: String = body.split("-----END").next().unwrap_or_default().split_whitespace().collect();
-    // `openssh-key-v1\0`, then the cipher's name with its length before it.
-    const PLAIN: &[u8] = b"openssh-key-v1\0\0\0\0\x04none";
-    const MAGIC: &[u8] = b"openssh-key-v1\0";
     BASE64_STANDARD.decode(body).is_ok_and(|key| key.starts_with(MAGIC) && !key.starts_with(PLAIN))
 }
 

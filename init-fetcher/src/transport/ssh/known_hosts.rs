@@ -50,10 +50,11 @@ impl KnownHosts {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            match entry(line) {
-                Some(entry) => entries.push(entry),
-                None => tracing::warn!(line = at + 1, "a line of known_hosts can't be understood"),
-            }
+            let Some(entry) = entry(line) else {
+                tracing::warn!(line = at + 1, "a line of known_hosts can't be understood");
+                continue;
+            };
+            entries.push(entry);
         }
         Self { entries }
     }

@@ -69,6 +69,7 @@ impl<'a> Ssh<'a> {
 }
 
 impl Remote for Ssh<'_> {
+    #[allow(clippy::redundant_closure, reason = "the function itself is not general enough over lifetimes")]
     fn list(&mut self, listing: Listing) -> Result<Vec<Ref>, TransportError> {
         match self.capabilities {
             Capabilities::V0(_) => Ok(self.listed.clone()),
