@@ -95,6 +95,8 @@ pub struct RepoUrl {
     host: String,
     port: u16,
     path: String,
+    /// What a command on an ssh server is given as its path.
+    remote_path: String,
     userinfo: Option<UserInfo>,
     shown: String,
     name: String,
@@ -146,19 +148,31 @@ impl RepoUrl {
         let parsed = ::url::Url::parse(text).map_err(|_| malformed("host or port is not valid"))?;
         let host = parsed.host_str().filter(|host| !host.is_empty());
         let host = host.ok_or_else(|| malformed("it names no host"))?.to_ascii_lowercase();
+        if host.starts_with('-') {
+            return Err(malformed("host or port is not valid"));
+        }
         if parsed.port() == Some(0) {
             return Err(malformed("port 0 can't be connected to"));
         }
         let (name, alias) = names_on_disk(raw_path).map_err(malformed)?;
+        let remote_path = match scheme {
+            Scheme::Ssh => remote_path(raw_path).map_err(malformed)?,
+            Scheme::Https | Scheme::Http => String::new(),
+        };
         let userinfo = authority.rsplit_once('@').map(|(info, _)| {
             let (username, password) = info.split_once(':').unwrap_or((info, ""));
             UserInfo { username: decoded(username), password: decoded(password) }
         });
+        let user = userinfo.as_ref().map_or("", |info| info.username.expose());
+        if scheme == Scheme::Ssh && !is_user(user) {
+            return Err(malformed("the part before @ is not a user name"));
+        }
         Ok(Self {
             scheme,
             host,
             port: parsed.port().unwrap_or(scheme.default_port()),
             path: raw_path.to_owned(),
+            remote_path,
             userinfo,
             shown: redacted(text),
             name,
@@ -171,16 +185,21 @@ impl RepoUrl {
         let no_url = "write it like https://host/owner/repository or git@host:owner/repository";
         let (user, rest) = text.split_once('@').ok_or_else(|| malformed(no_url))?;
         let (host, path) = rest.split_once(':').ok_or_else(|| malformed(no_url))?;
-        if user.is_empty() || user.contains(['/', ':']) || user.starts_with('-') {
+        if user.is_empty() || user.contains(['/', ':']) || !is_user(user) {
             return Err(malformed("the part before @ is not a user name"));
         }
-        let host = ::url::Host::parse(host).map_err(|_| malformed("the host is not valid"))?;
+        let host = ::url::Host::parse(host).ok().filter(|_| !host.starts_with('-'));
+        let host = host.ok_or_else(|| malformed("the host is not valid"))?;
+        if path.starts_with('-') {
+            return Err(malformed("its path must not start with `-`"));
+        }
         let (name, _) = names_on_disk(path).map_err(malformed)?;
         Ok(Self {
             scheme: Scheme::Ssh,
             host: host.to_string().to_ascii_lowercase(),
             port: Scheme::Ssh.default_port(),
             path: path.to_owned(),
+            remote_path: path.to_owned(),
             userinfo: Some(UserInfo { username: Secret::new(user), password: Secret::new("") }),
             shown: redacted(text),
             name,
@@ -212,6 +231,13 @@ impl RepoUrl {
         &self.path
     }
 
+    /// The path that a command on an ssh server is given: percent-encoding is undone where a URL has it,
+    /// and `/~user/…` is a folder of that user, as with git. Empty for http(s).
+    #[must_use]
+    pub fn remote_path(&self) -> &str {
+        &self.remote_path
+    }
+
     /// User name and password, where the URL carries them.
     #[must_use]
     pub fn userinfo(&self) -> Option<&UserInfo> {
@@ -239,6 +265,21 @@ impl RepoUrl {
             format!("{}://{}{slash}{}", self.scheme, self.host, self.path)
         } else {
             format!("{}://{}:{}{slash}{}", self.scheme, self.host, self.port, self.path)
+        }
+    }
+
+    /// The URL that git can be given later: no password, and no user but ssh's, whose name is no
+    /// credential there but part of the address.
+    #[must_use]
+    pub fn address(&self) -> String {
+        let user = self.userinfo.as_ref().map(|info| info.username.expose()).filter(|user| !user.is_empty());
+        match user.filter(|_| self.scheme == Scheme::Ssh) {
+            Some(user) if self.path.starts_with('/') && self.shown.contains("://") => {
+                let user = percent_encoding::utf8_percent_encode(user, USER_ENCODED);
+                self.without_userinfo().replacen("://", &format!("://{user}@"), 1)
+            }
+            Some(user) => format!("{user}@{}:{}", self.host, self.path),
+            None => self.without_userinfo(),
         }
     }
 }
@@ -307,6 +348,26 @@ fn check_name(name: &str) -> Result<(), &'static str> {
     }
 }
 
+/// The path of an `ssh://` URL as the server's command gets it.
+fn remote_path(raw: &str) -> Result<String, &'static str> {
+    let decoded = percent_encoding::percent_decode_str(raw).decode_utf8();
+    let path = decoded.map_err(|_| "its path is not UTF-8 once its percent-encoding is undone")?;
+    if path.contains(char::is_control) {
+        return Err("its path contains control characters");
+    }
+    Ok(if path.starts_with("/~") { path[1..].to_owned() } else { path.into_owned() })
+}
+
+/// Whether it can be the name of who logs in; a name that looks like an option is none, as later users of
+/// the URL may hand it to ssh.
+fn is_user(user: &str) -> bool {
+    !user.starts_with('-') && !user.contains(char::is_control)
+}
+
+/// What is not written as it is in the user's part of a URL.
+const USER_ENCODED: &percent_encoding::AsciiSet =
+    &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// Userinfo with its percent-encoding undone; what is not valid UTF-8 then stays as it is.
 fn decoded(text: &str) -> Secret {
     let decoded = percent_encoding::percent_decode_str(text).decode_utf8();
@@ -374,6 +435,16 @@ mod tests {
             "git@h",
             "@h:p",
             "-oProxyCommand=x@h:p",
+            "git@-oProxyCommand=x:p",
+            "git@h:-x",
+            "ssh://-oProxyCommand=x@h/p",
+            "ssh://%2doProxyCommand=x@h/p",
+            "ssh://-oProxyCommand=x/p",
+            "ssh://a%0ab@h/p",
+            "ssh://h/a%0ab",
+            "ssh://h/a%00",
+            "ssh://h/%ff",
+            "--upload-pack=x",
             "1s://h/r",
             "git@h:a/..",
             &format!("https://h/{}", "x".repeat(300)),
@@ -419,6 +490,35 @@ mod tests {
         ] {
             let error = RepoUrl::parse(text).unwrap_err().to_string();
             assert!(!error.contains("s3") && !error.contains("cret"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_given_the_path_as_git_gives_it() {
+        for (text, path) in [
+            ("ssh://git@h/srv/a.git", "/srv/a.git"),
+            ("ssh://h:2222/~me/a", "~me/a"),
+            ("ssh://h/~/a", "~/a"),
+            ("ssh://h/a%20b'%27c", "/a b''c"),
+            ("git@h:a/b", "a/b"),
+            ("git@h:/a/b", "/a/b"),
+            ("git@h:~/a%20b", "~/a%20b"),
+        ] {
+            assert_eq!(parse(text).remote_path(), path, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_address_has_no_credential_but_sshs_user() {
+        for (text, address) in [
+            ("https://me:s3cret@h/a", "https://h/a"),
+            ("ssh://me:s3cret@H:2222/a", "ssh://me@h:2222/a"),
+            ("ssh://m%40e%22@h/a", "ssh://m%40e%22@h/a"),
+            ("ssh://:s3cret@h/a", "ssh://h/a"),
+            ("git@h:a/b", "git@h:a/b"),
+            ("git@h:/a/b", "git@h:/a/b"),
+        ] {
+            assert_eq!(parse(text).address(), address);
         }
     }
 

@@ -40,9 +40,8 @@ Usage: WORKFLOW_GIT_URL=https://host/owner/repository.git init-fetcher
 
 It takes no arguments. Environment variables (empty counts as unset):
 
-  WORKFLOW_GIT_URL          repository: https://, or http:// where allowed; ssh:// and user@host:path
-                            are not supported by this release yet. Userinfo in it is used for its
-                            host only and shown nowhere. Required
+  WORKFLOW_GIT_URL          repository: https://, ssh:// or user@host:path, http:// where allowed.
+                            Userinfo in it is used for its host only and shown nowhere. Required
   WORKFLOW_BRANCH           a branch; else a tag; else a full commit id [main]
   WORKFLOW_PATH             folder inside the repository [the whole repository]
   WORKFLOW_ROOT             published to <root>/<last part of the URL without .git>
@@ -53,7 +52,8 @@ It takes no arguments. Environment variables (empty counts as unset):
   WORKFLOW_ALLOWED_HOSTS    exact names or *.suffix, comma-separated [all]
   WORKFLOW_ALLOWED_SCHEMES  comma-separated [https,ssh]
   WORKFLOW_CREDENTIALS_DIR  a mounted Secret: username and password, used only for the exact hosts
-                            in its key hosts (comma-separated); ca.crt
+                            in its key hosts (comma-separated); ssh-privatekey and known_hosts;
+                            ca.crt
   GITHUB_TOKEN              for WORKFLOW_GITHUB_HOSTS [github.com] and nowhere else
   GITLAB_TOKEN              for WORKFLOW_GITLAB_HOSTS [gitlab.com] and nowhere else
   WORKFLOW_GITHUB_HOSTS, WORKFLOW_GITLAB_HOSTS
@@ -65,14 +65,14 @@ It takes no arguments. Environment variables (empty counts as unset):
                             certificate authorities, added to the built-in ones, as are ca.crt
                             above and /etc/pki/tls/certs/ca-bundle.crt
   HTTPS_PROXY, HTTP_PROXY, NO_PROXY
-                            as everywhere, lower case too
+                            as everywhere, lower case too; not for ssh
   WORKFLOW_TERMINATION_LOG  where the termination message goes [/dev/termination-log]
   LOG_FORMAT                text or json; logs go to stderr [text]
 
 Exit codes: 0 delivered; 10 a setting is malformed; 11 host or scheme not allowed; 20 access refused;
 21 no such repository; 22 no such branch, tag or commit; 23 no such folder; 30 server unreachable;
-31 TLS failed; 32 ssh host key unknown; 33 server error; 34 time limit; 40 too large; 41 unsafe content;
-50 volume full; 51 volume not writable; 70 internal error; 143 ended by SIGTERM.
+31 TLS failed; 32 ssh host key unknown or changed; 33 server error; 34 time limit; 40 too large;
+41 unsafe content; 50 volume full; 51 volume not writable; 70 internal error; 143 ended by SIGTERM.
 ";
 
 #[cfg(test)]

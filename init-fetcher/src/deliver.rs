@@ -5,11 +5,12 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use git2::Oid;
-use workflow_contract::Source;
+use workflow_contract::{Scheme, Source};
 
 use crate::checkout::{self, Recorder, Written};
 use crate::config::Config;
 use crate::credentials::Authenticator;
+use crate::credentials::ssh::SshKey;
 use crate::failure::Failure;
 use crate::publish::{self, Staging};
 use crate::resolve::{self, RefNotFound, Target, TargetKind};
@@ -17,6 +18,7 @@ use crate::run::Run;
 use crate::store::{Commit, Store, Use};
 use crate::transport::http::Client;
 use crate::transport::smart::SmartHttp;
+use crate::transport::ssh::Ssh;
 use crate::transport::{Listing, Received, Remote, TransportError, Want};
 use crate::tree::plan::{self, Plan};
 use crate::{folder, report, repository, retry};
@@ -89,14 +91,20 @@ impl<'c> Attempt<'_, 'c> {
         let staging = Staging::create(&config.root)?;
         run.lock().staging = Some(staging.folder().to_owned());
         run.doing("connecting to the server");
-        let mut remote = SmartHttp::connect(client, &config.policy, authenticator, &config.url)?;
-        run.doing("listing branches and tags");
-        let target = self.resolve(&mut remote)?;
-        let (commit, plan, written) = if config.path.is_whole() {
-            self.whole(&mut remote, &target, &staging)?
+        let mut remote: Box<dyn Remote> = if config.url.scheme() == Scheme::Ssh {
+            let key = SshKey::read(config.credentials.dir.as_deref());
+            Box::new(Ssh::connect(&config.url, key)?)
         } else {
-            self.folder(&mut remote, &target, &staging)?
+            Box::new(SmartHttp::connect(client, &config.policy, authenticator, &config.url)?)
         };
+        run.doing("listing branches and tags");
+        let target = self.resolve(remote.as_mut())?;
+        let (commit, plan, written) = if config.path.is_whole() {
+            self.whole(remote.as_mut(), &target, &staging)?
+        } else {
+            self.folder(remote.as_mut(), &target, &staging)?
+        };
+        drop(remote);
         run.doing("publishing");
         run.publish(|| staging.publish(&config.root, config.url.name(), config.url.alias()))?;
         let note = authenticator.note();

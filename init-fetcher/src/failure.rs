@@ -109,6 +109,7 @@ fn of_transport(error: &TransportError) -> Exit {
         | TransportError::Broken { .. } => Exit::ServerUnreachable,
         TransportError::Tls { .. } => Exit::TlsFailed,
         TransportError::Platform { source, .. } => of_transport(source),
+        TransportError::HostKey { .. } => Exit::HostKeyMismatch,
         TransportError::BadRedirect { .. }
         | TransportError::NotTls { .. }
         | TransportError::Status { .. }

@@ -15,7 +15,7 @@ use crate::volume::VolumeError;
 
 /// What `.git` says.
 pub struct Facts<'a> {
-    /// The remote; written without userinfo.
+    /// The remote; written without credentials.
     pub url: &'a RepoUrl,
     /// What was asked for.
     pub reference: &'a RefName,
@@ -55,7 +55,7 @@ fn put(path: &Path, content: &str) -> io::Result<()> {
 /// The files, by their path below `.git`. Pure.
 fn files(facts: &Facts) -> Vec<(String, String)> {
     let Facts { url, reference, kind, want, commit, shallow } = facts;
-    let remote = url.without_userinfo();
+    let remote = url.address();
     let head = match kind {
         TargetKind::Branch => format!("ref: refs/heads/{reference}\n"),
         TargetKind::Tag | TargetKind::Commit => format!("{commit}\n"),

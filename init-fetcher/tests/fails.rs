@@ -32,7 +32,7 @@ fn what_the_policy_forbids_is_11() {
     for (name, value) in [
         ("WORKFLOW_GIT_URL", "ftp://h/r"),
         ("WORKFLOW_GIT_URL", "http://h/r"),
-        ("WORKFLOW_GIT_URL", "ssh://git@h/r"),
+        ("WORKFLOW_ALLOWED_SCHEMES", "ssh"),
         ("WORKFLOW_ALLOWED_HOSTS", "github.com"),
     ] {
         let ended = Fetch::untrusting("https://h/r").var(name, value).run();

@@ -29,7 +29,7 @@ pub enum ConfigError {
     /// The repository's URL can't be read.
     #[error(transparent)]
     Url(UrlError),
-    /// A scheme that is never fetched by, or one that this release can't.
+    /// A scheme that is never fetched by.
     #[error("{0}")]
     UnsupportedScheme(String),
     /// The branch can't exist.

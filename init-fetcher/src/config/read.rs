@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use workflow_contract::limits::{self, LimitError};
 use workflow_contract::policy::{self, PolicyError};
 use workflow_contract::url::UrlError;
-use workflow_contract::{Policy, RefName, RepoPath, RepoUrl, Scheme, Secret, env, text};
+use workflow_contract::{Policy, RefName, RepoPath, RepoUrl, Secret, env, text};
 
 use super::{
     Config, ConfigError, CredentialSettings, Limits, LogFormat, Lookup, TokenEndpoint, TrustSettings,
@@ -40,11 +40,6 @@ impl Config {
         let reference = RefName::parse(&or(env::WORKFLOW_BRANCH, env::default::BRANCH))?;
         let path = RepoPath::parse(&or(env::WORKFLOW_PATH, ""))?;
         policy.check(&url)?;
-        if url.scheme() == Scheme::Ssh {
-            let why =
-                format!("{url}: ssh is not supported by this release yet; use the repository's https:// URL");
-            return Err(ConfigError::UnsupportedScheme(why));
-        }
         let credentials = credential_settings(&var)?;
         Ok(Self {
             url,
@@ -265,7 +260,6 @@ mod tests {
         for vars in [
             vec![("WORKFLOW_GIT_URL", "ftp://h/r")],
             vec![("WORKFLOW_GIT_URL", "http://h/r")],
-            vec![("WORKFLOW_GIT_URL", "git@h:r")],
             vec![URL, ("WORKFLOW_ALLOWED_HOSTS", "github.com")],
         ] {
             let error = read(&vars).unwrap_err();

@@ -6,6 +6,7 @@
 
 mod endpoint;
 mod secret;
+pub mod ssh;
 
 use std::collections::VecDeque;
 

@@ -110,6 +110,14 @@ pub enum TransportError {
         /// What it answered, or why it did not.
         source: Box<Self>,
     },
+    /// The server's ssh key is unknown or another than before.
+    #[error("{host} can't be trusted: {why}")]
+    HostKey {
+        /// The host asked.
+        host: String,
+        /// What is wrong, and what may be done.
+        why: String,
+    },
     /// A status that says neither yes nor no.
     #[error("{host} answered {status}{words}; {}", advice(*status, *after))]
     Status {
@@ -192,6 +200,7 @@ impl TransportError {
             | Self::NotFound { .. }
             | Self::Tls { .. }
             | Self::NotTls { .. }
+            | Self::HostKey { .. }
             | Self::NotGit { .. }
             | Self::TooLarge { .. }
             | Self::Excessive { .. }

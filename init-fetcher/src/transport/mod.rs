@@ -4,12 +4,14 @@
 //!  trust, proxy ──> http (one client for all HTTP) ──> smart (authentication, redirects, one repository)
 //!                                                        ├── v2 (requests and answers of protocol v2)
 //!                                                        └── v0 (the same for servers of old)
-//!  pktline (framing), refs (a listing of bounded size), pack (side-band to pack bytes) serve both
+//!  ssh (connection, host key, one command) ───────────────┘
+//!  advertisement, pktline (framing), refs (a listing of bounded size), pack (side-band to pack bytes) serve all
 //! ```
 //!
-//! What is asked for and how answers are read is pure; only `http` touches the network. libgit2's own
-//! transports are not compiled in.
+//! What is asked for and how answers are read is pure; only `http` and
+//! `ssh` touch the network. libgit2's own transports are not compiled in.
 
+pub mod advertisement;
 pub mod capabilities;
 pub mod error;
 pub mod http;
@@ -19,6 +21,7 @@ pub mod proxy;
 pub mod redirect;
 pub mod refs;
 pub mod smart;
+pub mod ssh;
 pub mod tls;
 pub mod trust;
 pub mod v0;
@@ -77,7 +80,7 @@ pub trait PackSink {
     fn append(&mut self, bytes: &[u8]) -> Result<(), TransportError>;
 }
 
-/// A repository on some server. There is one kind today; ssh will be the second.
+/// A repository on some server.
 pub trait Remote {
     /// Refs, as asked for.
     ///

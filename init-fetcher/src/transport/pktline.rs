@@ -35,12 +35,19 @@ impl<'a> Line<'a> {
 /// Reads lines.
 pub struct Lines<R: Read> {
     inner: StreamingPeekableIter<R>,
+    /// Whether an answer's end is the end of what can be read.
+    ends: bool,
 }
 
 impl<R: Read> Lines<R> {
     /// Reads lines from here on.
     pub fn new(read: R) -> Self {
-        Self { inner: StreamingPeekableIter::new(read, &[], false) }
+        Self { inner: StreamingPeekableIter::new(read, &[], false), ends: true }
+    }
+
+    /// Reads lines of a connection that goes on after the answer: nothing is read beyond it.
+    pub fn conversation(read: R) -> Self {
+        Self { ends: false, ..Self::new(read) }
     }
 
     /// The next line. `doing` completes the sentence "the answer ended early, …".
@@ -74,6 +81,9 @@ impl<R: Read> Lines<R> {
 
     /// Reads what is left of the answer, which must be little, so that its connection can be used again.
     pub fn drain(mut self) {
+        if !self.ends {
+            return;
+        }
         let mut rest = [0; 512];
         // What follows the end of an answer is of no interest, nor is why it can't be read.
         for _ in 0..16 {

@@ -6,9 +6,10 @@ use std::time::SystemTime;
 use url::Url;
 use workflow_contract::{Policy, RepoUrl};
 
+use super::advertisement;
 use super::capabilities::Capabilities;
 use super::http::{Answer, Client};
-use super::pktline::{Line, Lines, words_of};
+use super::pktline::{Lines, words_of};
 use super::redirect::{self, INFO_REFS, MAX_REDIRECTS, base_of, host_of, same_origin};
 use super::{Listing, PackSink, Received, Ref, Remote, TransportError, Want, v0, v2};
 use crate::credentials::{Authenticator, Basic};
@@ -68,11 +69,10 @@ impl<'a, 'c> SmartHttp<'a, 'c> {
             host: host_of(&origin),
             why: "to something that is no git repository; it may ask for signing in".into(),
         })?;
-        let (capabilities, listed) =
-            read_advertisement(answer.into_body().into_reader()).map_err(|error| not_there(&base, error))?;
+        let (capabilities, listed) = advertisement::read(Lines::new(answer.into_body().into_reader()))
+            .map_err(|error| advertisement::not_there(host_of(&base), error))?;
         if !capabilities.is_sha1() {
-            let why = "it names objects by another hash than SHA-1, which is not supported".into();
-            return Err(TransportError::NotGit { host: host_of(&base), why });
+            return Err(advertisement::not_sha1(host_of(&base)));
         }
         Ok(Self { client, authenticator, origin, base, capabilities, listed })
     }
@@ -102,7 +102,7 @@ impl Remote for SmartHttp<'_, '_> {
             Capabilities::V2(_) => {
                 let answer = self.post(&v2::ls_refs(listing))?;
                 v2::read_refs(Lines::new(answer.into_body().into_reader()))
-                    .map_err(|error| not_there(&self.base, error))
+                    .map_err(|error| advertisement::not_there(host_of(&self.base), error))
             }
         }
     }
@@ -206,54 +206,6 @@ fn words(answer: Answer) -> String {
         words if words.is_empty() => words,
         words => format!(": {}", words.trim_end_matches('.')),
     }
-}
-
-/// What the server can do, and all refs where it speaks v0.
-///
-/// # Errors
-/// Any [`TransportError`] of reading.
-pub fn read_advertisement<R: Read>(read: R) -> Result<(Capabilities, Vec<Ref>), TransportError> {
-    const DOING: &str = "in the list of refs";
-    let mut lines = Lines::new(read);
-    let mut first = owned(&lines.next(DOING)?);
-    if first.as_deref().is_some_and(|line| line.starts_with(b"# service=")) {
-        // The service line is followed by a flush, then comes what a server without it sends at once.
-        first = owned(&lines.next(DOING)?);
-        if first.is_none() {
-            first = owned(&lines.next(DOING)?);
-        }
-    }
-    let Some(first) = first else {
-        return Err(TransportError::Protocol("its first line is empty".into()));
-    };
-    match first.as_slice() {
-        b"version 2" => {
-            let capabilities = v2::read_capabilities(&mut lines)?;
-            lines.drain();
-            Ok((capabilities, Vec::new()))
-        }
-        b"version 1" => {
-            let first = owned(&lines.next(DOING)?).unwrap_or_default();
-            v0::read_refs(&first, lines)
-        }
-        _ => v0::read_refs(&first, lines),
-    }
-}
-
-/// A refusal before anything was asked for in particular is about the repository: some servers say in
-/// words what others say by 404. Whatever else they say stays as it is.
-fn not_there(base: &Url, error: TransportError) -> TransportError {
-    const WORDS: [&str; 4] = ["not found", "does not exist", "not exported", "could not be found"];
-    match error {
-        TransportError::Refused(words) if WORDS.iter().any(|w| words.to_lowercase().contains(w)) => {
-            TransportError::NotFound { host: host_of(base), words: format!(": {words}") }
-        }
-        other => other,
-    }
-}
-
-fn owned(line: &Line) -> Option<Vec<u8>> {
-    line.text().map(<[u8]>::to_vec)
 }
 
 fn with_suffix(base: &Url, suffix: &str) -> Result<Url, TransportError> {

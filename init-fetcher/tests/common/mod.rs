@@ -4,6 +4,7 @@
 
 pub mod fronts;
 pub mod places;
+pub mod ssh;
 pub mod traced;
 
 use std::collections::BTreeMap;

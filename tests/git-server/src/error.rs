@@ -34,7 +34,7 @@ pub enum GitServerError {
     FrontNeedsPlainHttp,
     /// A program can't be started.
     #[error(
-        "failed to run {program}: are the Debian packages git, lighttpd, lighttpd-mod-openssl and util-linux installed?"
+        "failed to run {program}: are the Debian packages git, lighttpd, lighttpd-mod-openssl, openssh-client, openssh-server and util-linux installed?"
     )]
     Run {
         /// The program.

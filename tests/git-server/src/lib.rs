@@ -20,6 +20,7 @@
 //! ```
 //!
 //! A [`Front`] before it adds faults: connections that break or stall, wrong answers, bad certificates.
+//! [`SshServer`] serves the same repositories over ssh.
 //!
 //! The server ends with the [`GitServer`] that started it, and with the process even when that is killed.
 //! It must not read the user's git configuration, and must not need an entry in `/etc/hosts`.
@@ -35,6 +36,7 @@ mod profile;
 mod repository;
 mod server;
 mod settings;
+mod sshd;
 
 pub use address::address_facing;
 pub use error::GitServerError;
@@ -43,3 +45,4 @@ pub use profile::Profile;
 pub use repository::{Repository, RepositoryBuilder};
 pub use server::GitServer;
 pub use settings::Settings;
+pub use sshd::SshServer;

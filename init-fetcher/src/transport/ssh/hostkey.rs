@@ -1,0 +1,85 @@
+//! Whether the server is the one that it should be: its key against `known_hosts`, always.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD_NO_PAD;
+use ssh2::{HashType, Session};
+
+use super::known_hosts::{KnownHosts, Verdict};
+
+/// All algorithms that are accepted of a server, as `known_hosts` names their keys and as they are
+/// negotiated; SHA-1 signatures and DSA are not among them.
+const ALGORITHMS: [(&str, &str); 5] = [
+    ("ssh-ed25519", "ssh-ed25519"),
+    ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp256"),
+    ("ecdsa-sha2-nistp384", "ecdsa-sha2-nistp384"),
+    ("ecdsa-sha2-nistp521", "ecdsa-sha2-nistp521"),
+    ("ssh-rsa", "rsa-sha2-512,rsa-sha2-256"),
+];
+
+/// The algorithms to ask for, those first whose kinds of keys are known: a server has several keys, and
+/// must show the one that can be checked. Pure.
+pub fn algorithms(known: &[&str]) -> String {
+    let (first, rest): (Vec<_>, Vec<_>) = ALGORITHMS.iter().partition(|(kind, _)| known.contains(kind));
+    first.iter().chain(&rest).map(|(_, algorithms)| *algorithms).collect::<Vec<_>>().join(",")
+}
+
+/// Checks the key that the server has shown.
+///
+/// # Errors
+/// Why it is not accepted, and what may be done, as the end of a sentence.
+pub fn check(session: &Session, known: &KnownHosts, host: &str, port: u16) -> Result<(), String> {
+    let (key, _) = session.host_key().ok_or("it has shown no key")?;
+    let hash = session.host_key_hash(HashType::Sha256).unwrap_or_default();
+    // As ssh shows it.
+    let shown = format!("SHA256:{}", BASE64_STANDARD_NO_PAD.encode(hash));
+    if known.is_empty() {
+        return Err(format!(
+            "the Secret workflow-credentials has no known_hosts to check its key {shown} by; {DO}"
+        ));
+    }
+    judged(known.judge(host, port, key), &shown)
+}
+
+const DO: &str = "compare it with what the host publishes, then add the line that ssh-keyscan prints to the \
+                  key known_hosts of the Secret workflow-credentials";
+
+/// What follows from a verdict. Pure.
+fn judged(verdict: Verdict, shown: &str) -> Result<(), String> {
+    Err(match verdict {
+        Verdict::Known => return Ok(()),
+        Verdict::Unknown => format!("its key {shown} is not in known_hosts; {DO}"),
+        Verdict::OnlyAuthority => format!(
+            "its key {shown} is not in known_hosts, which has only an @cert-authority for it, and certificates \
+             of hosts are not supported; {DO}"
+        ),
+        Verdict::Changed => format!(
+            "its key {shown} is another than known_hosts has: the server was changed, or somebody stands in \
+             between; {DO}"
+        ),
+        Verdict::Revoked => format!(
+            "its key {shown} is marked @revoked in known_hosts, so whoever has it may not be the server; ask \
+             those who run the server"
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asks_for_the_key_that_can_be_checked() {
+        assert!(algorithms(&["ssh-rsa"]).starts_with("rsa-sha2-512,rsa-sha2-256,ssh-ed25519,"));
+        assert!(algorithms(&["ecdsa-sha2-nistp384"]).starts_with("ecdsa-sha2-nistp384,ssh-ed25519"));
+        assert!(algorithms(&[]).starts_with("ssh-ed25519"));
+        assert!(!algorithms(&["ssh-dss"]).contains("dss"));
+    }
+
+    #[test]
+    fn only_a_known_key_is_accepted() {
+        for verdict in [Verdict::Unknown, Verdict::OnlyAuthority, Verdict::Changed, Verdict::Revoked] {
+            assert!(judged(verdict, "SHA256:x").unwrap_err().contains("SHA256:x"));
+        }
+        assert_eq!(judged(Verdict::Known, ""), Ok(()));
+    }
+}

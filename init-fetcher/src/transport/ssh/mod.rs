@@ -1,0 +1,122 @@
+//! A repository over ssh: git's own protocol on the two ends of a command, v2 where the server lets it be
+//! asked for, else v0.
+//!
+//! ```text
+//!  connect (TCP) ─> hostkey (by known_hosts) ─> authenticate ─> command (`git-upload-pack`) ─> v2 or v0
+//! ```
+//!
+//! libssh2 does the cryptography, without libgit2's transport around it: that one knows neither filters
+//! nor our limits, and reads known hosts from $HOME only. No agent, no configuration of ssh and no file
+//! of a user is read.
+
+mod authenticate;
+mod command;
+mod connect;
+mod hostkey;
+mod known_hosts;
+
+use std::io::{BufReader, Write as _};
+
+use workflow_contract::RepoUrl;
+
+use super::advertisement;
+use super::capabilities::Capabilities;
+use super::pktline::Lines;
+use super::{Listing, PackSink, Received, Ref, Remote, TransportError, Want, v0, v2};
+use crate::credentials::ssh::SshKey;
+
+/// A repository whose server was asked what it can do.
+pub struct Ssh<'a> {
+    url: &'a RepoUrl,
+    key: SshKey,
+    capabilities: Capabilities,
+    /// All refs, where the server speaks v0 and has listed them unasked.
+    listed: Vec<Ref>,
+    /// The running command; `None` after what ends it.
+    running: Option<BufReader<ssh2::Channel>>,
+}
+
+impl<'a> Ssh<'a> {
+    /// Connects, and reads what the server can do.
+    ///
+    /// # Errors
+    /// Any [`TransportError`].
+    pub fn connect(url: &'a RepoUrl, key: SshKey) -> Result<Self, TransportError> {
+        let (running, capabilities, listed) = start(url, &key)?;
+        Ok(Self { url, key, capabilities, listed, running: Some(running) })
+    }
+
+    /// Sends a request and reads the answer. A command that a refusal or a broken answer has ended is
+    /// started anew for the next request.
+    fn ask<T>(
+        &mut self,
+        request: &[u8],
+        read: impl FnOnce(Lines<&mut BufReader<ssh2::Channel>>) -> Result<T, TransportError>,
+    ) -> Result<T, TransportError> {
+        let mut running = match self.running.take() {
+            Some(running) => running,
+            None => start(self.url, &self.key)?.0,
+        };
+        let host = connect::host_of(self.url);
+        let sent = running.get_mut().write_all(request).and_then(|()| running.get_mut().flush());
+        sent.map_err(|error| TransportError::Unreachable { host, why: connect::words(&error) })?;
+        let answer = read(Lines::conversation(&mut running))?;
+        if matches!(self.capabilities, Capabilities::V2(_)) {
+            self.running = Some(running);
+        }
+        Ok(answer)
+    }
+}
+
+impl Remote for Ssh<'_> {
+    #[allow(clippy::redundant_closure, reason = "the function itself is not general enough over lifetimes")]
+    fn list(&mut self, listing: Listing) -> Result<Vec<Ref>, TransportError> {
+        match self.capabilities {
+            Capabilities::V0(_) => Ok(self.listed.clone()),
+            Capabilities::V2(_) => self
+                .ask(&v2::ls_refs(listing), |lines| v2::read_refs(lines))
+                .map_err(|error| advertisement::not_there(connect::host_of(self.url), error)),
+        }
+    }
+
+    fn can_filter(&self) -> bool {
+        self.capabilities.filter()
+    }
+
+    fn can_cut(&self) -> bool {
+        self.capabilities.shallow()
+    }
+
+    fn can_want_any(&self) -> bool {
+        self.capabilities.want_any()
+    }
+
+    fn fetch(&mut self, want: Want, sink: &mut dyn PackSink) -> Result<Received, TransportError> {
+        let want = Want { shallow: want.shallow && self.capabilities.shallow(), ..want };
+        match self.capabilities {
+            Capabilities::V2(_) => self.ask(&v2::fetch(want), |lines| v2::read_pack(lines, sink)),
+            Capabilities::V0(_) => self.ask(&v0::fetch(want), |lines| v0::read_pack(want, lines, sink)),
+        }
+    }
+}
+
+type Started = (BufReader<ssh2::Channel>, Capabilities, Vec<Ref>);
+
+/// Bytes read from a channel at a time.
+const READ: usize = 128 << 10;
+
+fn start(url: &RepoUrl, key: &SshKey) -> Result<Started, TransportError> {
+    let session = connect::session(url, key)?;
+    let channel = command::upload_pack(&session, url)?;
+    let mut running = BufReader::with_capacity(READ, channel);
+    let host = connect::host_of(url);
+    match advertisement::read(Lines::conversation(&mut running)) {
+        Ok((capabilities, listed)) if capabilities.is_sha1() => Ok((running, capabilities, listed)),
+        Ok(_) => Err(advertisement::not_sha1(host)),
+        // The command ended without a word for us: what it told a person says why.
+        Err(TransportError::Truncated(_) | TransportError::Broken { .. }) => {
+            Err(command::ended(running.into_inner(), host))
+        }
+        Err(error) => Err(advertisement::not_there(host, error)),
+    }
+}

@@ -1,0 +1,234 @@
+//! Over ssh, from a real OpenSSH server: what is delivered, and whom it trusts.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use common::ssh::{Ssh, known};
+use common::{git, git_says, of_disk, of_git, repository, server};
+use workflow_contract::Exit;
+use workflow_git_server::{Profile, SshServer};
+
+#[test]
+fn whole_and_in_part_by_either_protocol_and_kind_of_key() {
+    let server = server();
+    let repository = repository(&server);
+    for (protocol_v2, client, host) in
+        [(true, "ed25519", "ed25519"), (false, "rsa", "rsa"), (true, "ecdsa", "ecdsa")]
+    {
+        let ssh = Ssh::start(protocol_v2).client(client).known(|server| known(server, host));
+        for path in ["", "flows"] {
+            let fetch = ssh.fetch(&repository).path(path);
+            let ended = ssh.run(&fetch);
+            ended.expect(Exit::Reconciled);
+            assert_eq!(of_disk(&fetch.root().join("flow")), of_git(&repository, "main", path));
+            assert_eq!(fetch.residue(&["flow"]), Vec::<String>::new());
+            assert_eq!(fetch.root().join("flow/.git").exists(), path.is_empty());
+            assert_eq!(ended.details().attempts, Some(1));
+            assert!(!ended.stderr.contains("fetching everything"), "{}", ended.stderr);
+        }
+    }
+}
+
+#[test]
+fn every_server_profile_delivers_the_same_from_branches_and_tags() {
+    let server = server();
+    let ssh = Ssh::start(true);
+    for (name, profile) in [
+        ("filters/flow", Profile::Filters),
+        ("github/flow", Profile::GithubLike),
+        ("nofilter/flow", Profile::NoFilters),
+    ] {
+        let builder = server.repository(name).profile(profile).file("flows/a", "a").file("b", "b").tag("v1");
+        let repository = builder.branch("dev").file("flows/d", "d").create().unwrap();
+        git_says(repository.path(), &["tag", "-m", "message", "v2", "dev"]);
+        for (branch, path) in [("main", ""), ("dev", "flows"), ("v1", "flows"), ("v2", "flows"), ("v2", "")] {
+            let fetch = ssh.fetch(&repository).branch(branch).path(path);
+            ssh.run(&fetch).expect(Exit::Reconciled);
+            let case = format!("{name} {branch} {path}");
+            assert_eq!(of_disk(&fetch.root().join("flow")), of_git(&repository, branch, path), "{case}");
+        }
+    }
+}
+
+#[test]
+fn a_filter_that_is_advertised_and_refused_steps_down_once() {
+    let server = server();
+    let repository = repository(&server);
+    repository.git(&["config", "uploadpackfilter.allow", "false"]).unwrap();
+    let ssh = Ssh::start(true);
+    let fetch = ssh.fetch(&repository).path("flows");
+    let ended = ssh.run(&fetch);
+    ended.expect(Exit::Reconciled);
+    assert_eq!(ended.stderr.matches("fetching everything").count(), 1, "{}", ended.stderr);
+    assert_eq!(ended.details().attempts, Some(1));
+    assert_eq!(of_disk(&fetch.root().join("flow")), of_git(&repository, "main", "flows"));
+}
+
+#[test]
+fn git_works_in_what_was_delivered() {
+    let server = server();
+    let repository = repository(&server);
+    let ssh = Ssh::start(true);
+    let fetch = ssh.fetch(&repository);
+    ssh.run(&fetch).expect(Exit::Reconciled);
+    let place = fetch.root().join("flow");
+    assert_eq!(git_says(&place, &["status", "--porcelain"]), "");
+    git_says(&place, &["fsck", "--strict"]);
+    assert_eq!(git_says(&place, &["remote", "get-url", "origin"]).trim(), ssh.server.url(&repository));
+    let command = format!(
+        "ssh -F none -i {} -o UserKnownHostsFile={}",
+        ssh.server.client_key("ed25519").display(),
+        fetch.dir.path().join("secret/known_hosts").display()
+    );
+    repository.extend("main").file("new", "1").create().unwrap();
+    let output =
+        git(Some(&place)).env("GIT_SSH_COMMAND", command).args(["fetch", "--quiet"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn keys_in_every_form_and_hashed_known_hosts_are_taken_however_their_lines_end() {
+    let server = server();
+    let repository = repository(&server);
+    let ssh = Ssh::start(true);
+    let dir = tempfile::tempdir().unwrap();
+    let hosts = dir.path().join("known");
+    fs::write(&hosts, format!("# a comment\n{}\n", known(&ssh.server, "ed25519"))).unwrap();
+    keygen(&["-H", "-f"], &hosts);
+    let hashed = fs::read_to_string(&hosts).unwrap();
+    assert!(hashed.contains("|1|"), "{hashed}");
+    let ssh = ssh.known(|_| hashed.replace('\n', "\r\n"));
+    for (kind, form) in
+        [("ed25519", ""), ("rsa", "PEM"), ("rsa", "PKCS8"), ("ecdsa", "PEM"), ("ecdsa", "PKCS8")]
+    {
+        let copy = dir.path().join(format!("{kind}{form}"));
+        fs::copy(ssh.server.client_key(kind), &copy).unwrap();
+        if !form.is_empty() {
+            keygen(&["-p", "-N", "", "-m", form, "-f"], &copy);
+        }
+        let text = fs::read_to_string(&copy).unwrap();
+        for key in [text.trim_end().to_owned(), text.trim_end().replace('\n', "\r\n") + "\r\n\r\n"] {
+            let fetch = ssh.fetch_with(&ssh.server.url(&repository), &key).path("flows");
+            let ended = fetch.run();
+            assert_eq!(ended.code, 0, "{kind} {form}: {}", ended.message);
+        }
+    }
+}
+
+fn keygen(args: &[&str], file: &Path) {
+    let output = Command::new("ssh-keygen").arg("-q").args(args).arg(file).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_host_key_that_can_not_be_checked_is_32() {
+    let server = server();
+    let repository = repository(&server);
+    let other = SshServer::start(true).unwrap();
+    let (url, foreign) = (other.url(&repository), known(&other, "ed25519"));
+    let ssh = Ssh::start(true);
+    let (own, at) = (known(&ssh.server, "ed25519"), ssh.server.host());
+    let changed = foreign.replace(&other.host(), &at);
+    for (known, said) in [
+        (String::new(), "the Secret workflow-credentials has no known_hosts"),
+        ("# nothing\n".to_owned(), "the Secret workflow-credentials has no known_hosts"),
+        (foreign, "is not in known_hosts"),
+        (changed, "is another than known_hosts has"),
+        (format!("{own}\n@revoked {own}"), "is marked @revoked"),
+        (format!("@cert-authority {own}"), "has only an @cert-authority"),
+    ] {
+        let ssh = ssh.with_known(&known);
+        let ended = ssh.run(&ssh.fetch(&repository));
+        let sentence = ended.expect(Exit::HostKeyMismatch);
+        assert!(sentence.contains(said) && sentence.contains("SHA256:"), "{sentence}");
+        assert_eq!(ended.details().attempts, Some(1));
+    }
+    // Nor is anything but the key of that very server.
+    ssh.run(&ssh.fetch_with(&url, &ssh.key())).expect(Exit::HostKeyMismatch);
+}
+
+#[test]
+fn a_key_that_is_missing_refused_or_of_no_use_is_20() {
+    let server = server();
+    let repository = repository(&server);
+    let ssh = Ssh::start(true);
+    let other = SshServer::start(true).unwrap();
+    let url = ssh.server.url(&repository);
+    let locked = other.client_key("rsa");
+    keygen(&["-p", "-N", "s3cret phrase", "-f"], &locked);
+    let read = |kind| fs::read_to_string(other.client_key(kind)).unwrap();
+    for (key, said) in [
+        (String::new(), "no ssh key is set: add the keys ssh-privatekey and known_hosts to the Secret"),
+        (read("ed25519"), "tried: the Secret's ssh-privatekey (is its public half registered there?)"),
+        (read("rsa"), "is protected by a passphrase"),
+        ("s3cret nonsense".to_owned(), "not a private key"),
+        (
+            "-----BEGIN OPENSSH PRIVATE KEY-----\ns3cret\n-----END OPENSSH PRIVATE KEY-----".into(),
+            "can't be used",
+        ),
+    ] {
+        let ended = ssh.run(&ssh.fetch_with(&url, &key));
+        let sentence = ended.expect(Exit::AuthenticationFailed);
+        assert!(sentence.contains(said), "{sentence}");
+        assert!(!ended.message.contains("s3cret") && !ended.stderr.contains("s3cret"));
+        assert_eq!(ended.details().attempts, Some(1));
+    }
+    // A password is taken from the URL; this server takes none.
+    let with_password = url.replacen('@', ":s3cret@", 1);
+    let ended = ssh.run(&ssh.fetch_with(&with_password, ""));
+    let sentence = ended.expect(Exit::AuthenticationFailed);
+    assert!(sentence.contains("tried: the URL's own user name and password"), "{sentence}");
+    assert!(!ended.message.contains("s3cret") && !ended.stderr.contains("s3cret"));
+    ssh.run(&ssh.fetch_with(&with_password, &ssh.key())).expect(Exit::Reconciled);
+}
+
+#[test]
+fn what_is_not_there_is_said_as_over_https() {
+    let server = server();
+    let repository = repository(&server);
+    for protocol_v2 in [true, false] {
+        let ssh = Ssh::start(protocol_v2);
+        let url = ssh.server.url(&repository);
+        let none = ssh.fetch_with(&url.replace("flow.git", "none.git"), &ssh.key());
+        let sentence = ssh.run(&none).expect(Exit::RepositoryNotFound).to_owned();
+        assert!(sentence.contains("has no such repository"), "{sentence}");
+        let ended = ssh.run(&ssh.fetch(&repository).branch("release"));
+        assert!(ended.expect(Exit::RefNotFound).contains("release-1.0"));
+        let ended = ssh.run(&ssh.fetch(&repository).path("flow"));
+        assert!(ended.expect(Exit::PathNotFound).contains("flows"));
+        ssh.run(&ssh.fetch(&repository).branch(&"1".repeat(40))).expect(Exit::RefNotFound);
+    }
+}
+
+#[test]
+fn a_path_is_no_command_and_its_encoding_is_undone() {
+    let server = server();
+    let repository = repository(&server);
+    let ssh = Ssh::start(true);
+    let url = ssh.server.url(&repository);
+    let dir = tempfile::Builder::new().prefix("quoted-").tempdir().unwrap();
+    let mark = dir.path().join("was-run");
+    for path in
+        [format!("x';touch%20{0};'", mark.display()), format!("$(touch%20{0})`touch%20{0}`", mark.display())]
+    {
+        let fetch = ssh.fetch_with(&url.replace("flow.git", &path), &ssh.key());
+        ssh.run(&fetch).expect(Exit::RepositoryNotFound);
+        assert!(!mark.exists(), "{path}");
+    }
+    let encoded = ssh.fetch_with(&url.replace("acme/", "%61cme/"), &ssh.key());
+    ssh.run(&encoded).expect(Exit::Reconciled);
+}
+
+#[test]
+fn hosts_and_schemes_that_are_not_allowed_are_11_over_ssh_too() {
+    for (name, value) in [("WORKFLOW_ALLOWED_HOSTS", "github.com"), ("WORKFLOW_ALLOWED_SCHEMES", "https")] {
+        for url in ["ssh://git@h/o/r", "git@h:o/r"] {
+            common::Fetch::untrusting(url).var(name, value).run().expect(Exit::HostNotAllowed);
+        }
+    }
+}
