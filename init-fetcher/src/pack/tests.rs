@@ -43,8 +43,12 @@ fn sound(entries: Vec<Entry>) {
 }
 
 fn taken(pack: &[u8], spooled: bool) -> Result<Vec<Oid>, TransportError> {
+    taken_within(LIMITS, pack, spooled)
+}
+
+fn taken_within(limits: Limits, pack: &[u8], spooled: bool) -> Result<Vec<Oid>, TransportError> {
     let dir = tempfile::tempdir().unwrap();
-    let taken = take(dir.path(), LIMITS, spooled, |sink| sink.append(pack));
+    let taken = take(dir.path(), limits, spooled, |sink| sink.append(pack));
     assert!(is_empty(dir.path()));
     taken
 }
@@ -65,6 +69,15 @@ fn a_base_is_found_by_its_name_wherever_it_is() {
         delta(What::Named(2), &[copy(0, 3), insert(b"!")]),
         delta(What::Before(1), &[copy(0, 1), copy(0, 1)]),
     ]);
+}
+
+#[test]
+fn a_folder_on_the_way_may_hold_more_than_may_be_delivered() {
+    let folder = |size| Entry { what: What::Whole(ObjectType::Tree), content: vec![7; size], raw: false };
+    let limits = Limits { files: 1, ..LIMITS };
+    let taken = |size| taken_within(limits, &Described { entries: vec![folder(size)] }.pack(), false);
+    assert!(taken(500_000).is_ok());
+    assert!(matches!(taken(2 << 20), Err(TransportError::TooLarge { setting: "WORKFLOW_MAX_FILES", .. })));
 }
 
 #[test]
