@@ -23,6 +23,9 @@ const OTHER_OBJECTS: u64 = 10_000;
 const INFLATED: u64 = 4;
 /// Bytes of an entry of a folder, at most: mode, name, hash.
 const TREE_ENTRY: u64 = 300;
+/// Bytes of a folder that are allowed in any case: on the way to the one that is delivered there may be
+/// larger ones.
+const TREE: u64 = 1 << 20;
 /// Bytes of a commit or an annotated tag, at most.
 const MESSAGE: u64 = 4 << 20;
 
@@ -182,7 +185,7 @@ impl Scan<'_> {
 /// [`TransportError::TooLarge`], [`TransportError::Excessive`].
 pub fn check_size(kind: ObjectKind, size: u64, limits: Limits) -> Result<(), TransportError> {
     match kind {
-        ObjectKind::Tree if size > limits.files.saturating_mul(TREE_ENTRY).max(TREE_ENTRY) => {
+        ObjectKind::Tree if size > limits.files.saturating_mul(TREE_ENTRY).max(TREE) => {
             let (limit, unit) = (limits.files, "entries in one folder");
             Err(TransportError::TooLarge { limit, unit, setting: "WORKFLOW_MAX_FILES" })
         }

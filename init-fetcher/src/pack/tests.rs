@@ -43,8 +43,12 @@ fn sound(entries: Vec<Entry>) {
 }
 
 fn taken(pack: &[u8], spooled: bool) -> Result<Vec<Oid>, TransportError> {
+    taken_within(LIMITS, pack, spooled)
+}
+
+fn taken_within(limits: Limits, pack: &[u8], spooled: bool) -> Result<Vec<Oid>, TransportError> {
     let dir = tempfile::tempdir().unwrap();
-    let taken = take(dir.path(), LIMITS, spooled, |sink| sink.append(pack));
+    let taken = take(dir.path(), limits, spooled, |sink| sink.append(pack));
     assert!(is_empty(dir.path()));
     taken
 }
@@ -65,6 +69,15 @@ fn a_base_is_found_by_its_name_wherever_it_is() {
         delta(What::Named(2), &[copy(0, 3), insert(b"!")]),
         delta(What::Before(1), &[copy(0, 1), copy(0, 1)]),
     ]);
+}
+
+#[test]
+fn a_folder_on_the_way_may_hold_more_than_may_be_delivered() {
+    let folder = |size| Entry { what: What::Whole(ObjectType::Tree), content: vec![7; size], raw: false };
+    let limits = Limits { files: 1, ..LIMITS };
+    let taken = |size| taken_within(limits, &Described { entries: vec![folder(size)] }.pack(), false);
+    assert!(taken(500_000).is_ok());
+    assert!(matches!(taken(2 << 20), Err(TransportError::TooLarge { setting: "WORKFLOW_MAX_FILES", .. })));
 }
 
 #[test]
@@ -93,46 +106,37 @@ fn a_delta_whose_base_is_not_in_the_pack_is_refused() {
 fn bases_that_are_larger_than_any_piece_are_copied_from_anywhere() {
     let large = bytes(3 << 20);
     let end = u32::try_from(large.len()).unwrap();
-    for base in [What::Named(0), What::Before(1)] {
-        sound(vec![
-            whole(large.clone()),
-            delta(
-                base,
-                &[
-                    copy(end - 1, 1),
-                    copy(0, 1),
-                    copy((64 << 10) - 1, 3),
-                    copy(1 << 20, 1 << 20),
-                    copy(end - 9, 9),
-                ],
-            ),
-            // From what was made, which is itself too large for memory, back and forth.
-            delta(What::Named(1), &[copy(1 << 19, 5), insert(b"between"), copy(3, (1 << 20) + 1)]),
-            delta(What::Before(1), &[copy((1 << 20) - 1, 9), copy(0, 7)]),
-        ]);
-    }
+    let everywhere =
+        [copy(end - 1, 1), copy(0, 1), copy((64 << 10) - 1, 3), copy(1 << 20, 1 << 20), copy(end - 9, 9)];
+    sound(vec![
+        whole(large),
+        delta(What::Named(0), &everywhere),
+        delta(What::Before(2), &[copy(end - (1 << 17), 1 << 17), copy(0, 2)]),
+        // From what was made, which is itself too large for memory, back and forth.
+        delta(What::Named(1), &[copy(1 << 19, 5), insert(b"between"), copy(3, (1 << 20) + 1)]),
+        delta(What::Before(1), &[copy((1 << 20) - 1, 9), copy(0, 7)]),
+    ]);
 }
 
 #[test]
 fn bases_that_do_not_fit_into_memory_together_are_held_in_files() {
     let mut entries = vec![whole(bytes(900_000))];
     for n in 0..6_u8 {
-        // A base of its own each, and two that differ from it: all of them are open at once.
-        entries.push(delta(What::Named(entries.len() - 1), &[copy(0, 900_000), insert(&[n])]));
+        // The next base is made before what else differs from this one: all of them are open at once.
+        let base = entries.len().saturating_sub(2);
+        entries.push(delta(What::Named(base), &[copy(0, 900_000), insert(&[n])]));
         entries.push(delta(What::Before(1), &[copy(899_990, 10), insert(b"leaf"), insert(&[n])]));
-        let last = entries.len() - 2;
-        entries.push(delta(What::Named(last), &[copy(0, 900_000), insert(b"next"), insert(&[n])]));
     }
     sound(entries);
 }
 
 #[test]
 fn what_might_be_a_base_and_is_none_leaves_nothing() {
-    let large = bytes(2 << 20);
+    let large = bytes(1_200_000);
     sound(vec![
         delta(What::Named(2), &[copy(0, 10)]),
         whole(large),
-        delta(What::Before(1), &[copy(2, (2 << 20) - 2)]),
-        delta(What::Before(2), &[copy(1, (2 << 20) - 1)]),
+        delta(What::Before(1), &[copy(2, 1_199_998)]),
+        delta(What::Before(2), &[copy(1, 1_199_999)]),
     ]);
 }
