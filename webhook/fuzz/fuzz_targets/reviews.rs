@@ -59,7 +59,7 @@ fn check(asked: &[u8], status: StatusCode, answered: &[u8]) {
     let ByteString(patch) = serde_json::from_value(patch.clone()).unwrap();
     let patch: Patch = serde_json::from_slice(&patch).unwrap();
     let review = review::parse(asked).unwrap();
-    let mut pod = Value::from(&review.object);
+    let mut pod: Value = serde_json::from_str(review.object().raw()).unwrap();
     json_patch::patch(&mut pod, &patch).unwrap();
 }
 

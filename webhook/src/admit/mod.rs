@@ -64,20 +64,20 @@ impl Admission {
         if !request.creates_a_pod() {
             return Outcome::skipped(plan::Skip::NotAPodCreation, "");
         }
-        let owner = match plan::owner(&request.object) {
+        let owner = match plan::owner(request.object()) {
             Ok(owner) => owner,
             Err(skip) => return Outcome::skipped(skip, ""),
         };
         let Ok(Ok(_turn)) = tokio::time::timeout(TURN, self.turns.acquire()).await else {
             return Outcome::refused(busy(), owner.name);
         };
-        let lookup = self.sessions.find(&request.namespace, owner).await;
-        match plan::decide(owner, &request.namespace, &lookup) {
+        let lookup = self.sessions.find(request.namespace(), owner).await;
+        match plan::decide(owner, request.namespace(), &lookup) {
             Decision::Skip(skip) => Outcome::skipped(skip, owner.name),
             Decision::Refuse(refusal) => Outcome::refused(refusal, owner.name),
             Decision::Inject(plan) => {
                 let config = self.config.load();
-                let patch = patch::patch(&request.object, &plan, &config);
+                let patch = patch::patch(request.object(), &plan, &config);
                 let name = if patch.is_empty() { "unchanged" } else { "injected" };
                 let warnings = plan.trouble(&config.policy).into_iter().collect();
                 let answer = Answer { patch, warnings, refusal: None };
@@ -123,7 +123,7 @@ async fn mutate(State(admission): State<Arc<Admission>>, request: Request) -> Re
         Err(error) => return malformed(&admission, start, StatusCode::BAD_REQUEST, error.to_string()),
     };
     let outcome = admission.decide(&request).await;
-    let rendered = review::render(&request.uid, &outcome.answer);
+    let rendered = review::render(request.uid(), &outcome.answer);
     let took = start.elapsed();
     admission.metrics.decided(outcome.name, took);
     log(&request, &outcome, took);
@@ -163,7 +163,7 @@ fn malformed(admission: &Admission, start: Instant, status: StatusCode, sentence
 
 /// One line for each decision; what a person has to look at is a warning.
 fn log(request: &review::Request<'_>, outcome: &Outcome, took: Duration) {
-    let (uid, namespace, pod) = (&*request.uid, &*request.namespace, request.pod_name());
+    let (uid, namespace, pod) = (request.uid(), request.namespace(), request.pod_name());
     let (session, why, duration_us) = (&*outcome.session, &*outcome.why, took.as_micros());
     let trouble = outcome.answer.warnings.first();
     if outcome.answer.refusal.is_some() {
