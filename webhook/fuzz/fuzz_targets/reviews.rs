@@ -18,21 +18,21 @@ use workflow_injector::admit::session::{Live, LiveError, Sessions};
 use workflow_injector::session::AgenticSession;
 
 /// Knows a session of any name.
-struct Any(AgenticSession);
+struct Any(Arc<AgenticSession>);
 
 impl Live for Any {
     fn read<'a>(
         &'a self,
         _namespace: &'a str,
         _name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<AgenticSession>, LiveError>> {
+    ) -> BoxFuture<'a, Result<Option<Arc<AgenticSession>>, LiveError>> {
         Box::pin(ready(Ok(Some(self.0.clone()))))
     }
 }
 
 static ROUTER: LazyLock<Router> = LazyLock::new(|| {
-    let session = serde_json::from_str(include_str!("../../tests/data/session.json")).unwrap();
-    let sessions = Sessions::new(Arc::new(Any(session)), None);
+    let session: AgenticSession = serde_json::from_str(include_str!("../../tests/data/session.json")).unwrap();
+    let sessions = Sessions::new(Arc::new(Any(Arc::new(session))), None);
     Admission::new(sessions, Arc::default(), Arc::default()).router()
 });
 

@@ -175,7 +175,7 @@ impl Plan<'_> {
     /// where it would steer a fetch with credentials.
     #[must_use]
     pub fn author_sets(&self, variable: &str) -> bool {
-        self.session.spec.environment_variables.as_ref().is_some_and(|all| all.contains_key(variable))
+        self.session.spec.environment_variables.as_ref().is_some_and(|all| all.contains(variable))
     }
 
     /// Why the init container is going to refuse the source, if that is known already.

@@ -30,8 +30,8 @@ pub enum JsonError {
     /// Lists and objects in one another.
     #[error("values are nested more than {deepest} deep at byte {0}", deepest = scan::MAX_DEPTH)]
     TooDeep(usize),
-    /// So many that the index would take more memory than the text.
-    #[error("there are more than {most} values", most = scan::MAX_VALUES)]
+    /// So many that the index would be many times as large as the text.
+    #[error("it has too many values for its length")]
     TooMany,
 }
 

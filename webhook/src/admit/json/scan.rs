@@ -8,15 +8,21 @@ use super::{Document, JsonError, Kind, Node, Span};
 /// Lists and objects in one another; `serde_json` stops there too.
 pub const MAX_DEPTH: usize = 128;
 
-/// Values in a text: a review has some hundreds, a pod of 3 MB some tens of thousands.
-pub const MAX_VALUES: usize = 1 << 18;
+/// Bytes of a text for a value, at the least, but for the first thousand: reviews have some 15. What
+/// has fewer would make an index that is many times as large as the text.
+const BYTES_A_VALUE: usize = 6;
 
-/// Bytes of a text for which there is room in the index from the start: pods have some 15 for a value.
-const BYTES_A_VALUE: usize = 12;
+/// Values that any text may have.
+const FEW: usize = 1024;
+
+/// How many values a text of this length may have.
+pub const fn most_values(length: usize) -> usize {
+    FEW + length / BYTES_A_VALUE
+}
 
 /// Reads a text.
 pub fn scan(text: &str) -> Result<Document<'_>, JsonError> {
-    let room = (text.len() / BYTES_A_VALUE).min(MAX_VALUES) + 1;
+    let room = text.len() / BYTES_A_VALUE / 2;
     let mut scanner =
         Scanner { text, at: 0, depth: 0, nodes: Vec::with_capacity(room), unescaped: Vec::new() };
     scanner.value(Span::Verbatim(0, 0))?;
@@ -79,7 +85,7 @@ impl Scanner<'_> {
 
     /// Adds a value that ends here.
     fn push(&mut self, kind: Kind, key: Span, start: usize) -> Result<(), JsonError> {
-        if self.nodes.len() >= MAX_VALUES {
+        if self.nodes.len() >= most_values(self.text.len()) {
             return Err(JsonError::TooMany);
         }
         let (start, end) = (offset(start)?, offset(self.at)?);
