@@ -8,7 +8,6 @@
 //! answered before anything is waited for.
 
 pub mod body;
-pub mod json;
 pub mod live;
 pub mod patch;
 pub mod plan;

@@ -16,8 +16,8 @@ use workflow_contract::names::{
 };
 use workflow_contract::{Policy, RefName, RepoPath, RepoUrl, Source, text};
 
-use super::json::Json;
 use crate::session::{AgenticSession, is_object_name};
+use json_index::Json;
 
 /// How every refusal begins.
 pub const REFUSES: &str = workflow_contract::names::REFUSAL_PREFIX;

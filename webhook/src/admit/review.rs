@@ -1,15 +1,15 @@
 //! AdmissionReview v1, as far as it is needed: bytes -> request, answer -> bytes.
 //!
-//! The body is read once and stays what it is, see `json`. The answer is written into one buffer.
+//! The body is read once and stays what it is, see `json_index`. The answer is written into one buffer.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use workflow_contract::text;
 
-use super::json::{Document, Json, JsonError};
 use super::patch::Patch;
 use super::plan::Refusal;
+use json_index::{Document, Json, JsonError};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";

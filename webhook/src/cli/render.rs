@@ -12,12 +12,12 @@ use anyhow::{Context, ensure};
 use json_patch::Patch;
 use serde_json::Value;
 
-use crate::admit::json::Document;
 use crate::admit::patch::patch;
 use crate::admit::plan::{self, Decision, Lookup};
 use crate::args::Render;
 use crate::config::{Config, Watched};
 use crate::session::AgenticSession;
+use json_index::Document;
 
 /// What is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use json_index::{Document, Json};
 use json_patch::Patch;
 use serde_json::{Value, json};
-use workflow_injector::admit::json::{Document, Json};
 use workflow_injector::admit::patch::patch;
 use workflow_injector::admit::plan::{self, Decision, Lookup};
 use workflow_injector::config::Config;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use json_index::Document;
 use serde_json::{Value, json};
-use workflow_injector::admit::json::Document;
 use workflow_injector::admit::plan::{Decision, Lookup, Owner, REFUSES, Refusal, Skip, decide, owner};
 
 use crate::fixtures::{self, NAMESPACE, pod, session, with};

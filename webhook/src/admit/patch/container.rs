@@ -13,9 +13,9 @@ use super::pod::Pod;
 use super::security::{self, Context};
 use super::variables::{self, Wanted};
 use super::volumes::{self, Mount};
-use crate::admit::json::Json;
 use crate::admit::plan::Plan;
 use crate::config::Config;
+use json_index::Json;
 
 /// Where a container's error is to be found when it wrote no message.
 const POLICY: &str = "FallbackToLogsOnError";

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use super::ops::{Ops, Path};
-use crate::admit::json::Json;
+use json_index::Json;
 
 /// An entry that is wanted. The API server drops an empty `value`, so that it is not written.
 #[derive(Debug, Clone, Serialize)]

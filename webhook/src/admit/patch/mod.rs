@@ -31,9 +31,9 @@ mod volumes;
 
 pub use ops::{Ops, Patch, Path};
 
-use super::json::Json;
 use super::plan::Plan;
 use crate::config::Config;
+use json_index::Json;
 use pod::Pod;
 
 /// The operations that make a pod carry its workflow's delivery. None for a pod that is as it should

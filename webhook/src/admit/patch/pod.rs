@@ -3,7 +3,7 @@
 use workflow_contract::names::{HYDRATE_CONTAINER, INIT_CONTAINER, RUNNER_CONTAINER};
 
 use super::environment::Entries;
-use crate::admit::json::Json;
+use json_index::Json;
 
 /// A session pod: it has a runner.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 
 use super::ops::{Ops, Path};
 use super::pod::Pod;
-use crate::admit::json::Json;
+use json_index::Json;
 
 /// Who the init container is where the runner is root: the user of the image.
 const IMAGE_USER: i64 = 1001;

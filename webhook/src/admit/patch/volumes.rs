@@ -7,8 +7,8 @@ use workflow_contract::names::{WORKFLOWS_ROOT, WORKFLOWS_VOLUME, WORKSPACE_MOUNT
 
 use super::ops::{Ops, Path};
 use super::pod::Pod;
-use crate::admit::json::Json;
 use crate::config::Config;
+use json_index::Json;
 
 /// Where the Secret with git credentials is mounted in the init container.
 pub const CREDENTIALS_DIR: &str = "/var/run/secrets/workflow-credentials";

@@ -11,6 +11,8 @@
 //! Reads tolerate every absence: `null`, a missing member and a value of another type all read as
 //! nothing, because a pod may come from a file or from an API server newer than this. Of members with
 //! the same name the last one counts, as for the API server.
+//!
+//! A package of its own because it is compiled for speed, as the rest of the webhook is not.
 
 mod scan;
 
