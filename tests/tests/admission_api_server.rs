@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use workflow_contract::names::{HYDRATE_CONTAINER, INIT_CONTAINER, INJECTOR, RUNNER_CONTAINER};
+use workflow_tests::api_server;
 use workflow_tests::session::SessionBuilder;
 
 use admission::{Injector, Stage, init_containers, operator_pod, refusal, serve};
@@ -177,7 +178,7 @@ async fn mesh(body: Bytes) -> impl IntoResponse {
 
 async fn beside_another_injector(name: &str) -> anyhow::Result<()> {
     let stage = Stage::set(&format!("beside-{name}")).await?;
-    let injector = Injector::start(stage.client()).await?;
+    let injector = Injector::start(api_server::server()?.config().await?).await?;
     let mesh = serve(Router::new().route("/mutate", post(mesh))).await?;
     stage.register(INJECTOR, injector.served.client_config()?).await?;
     stage.register(name, mesh.client_config()?).await?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::reflector::ObjectRef;
-use kube::{Client, Config, ResourceExt};
+use kube::{Config, ResourceExt};
 use workflow_contract::names::{INIT_CONTAINER, INJECTOR};
 use workflow_tests::api_server;
 use workflow_tests::session::{Session, SessionBuilder};
@@ -19,15 +19,15 @@ use admission::{Injector, Stage, init_containers, operator_pod, refusal};
 
 const URL: &str = "https://git.invalid/o/r.git";
 
-/// A client whose way leads through the proxy.
-async fn through(proxy: &Proxy) -> anyhow::Result<Client> {
+/// The cluster, the way to which leads through the proxy.
+async fn through(proxy: &Proxy) -> anyhow::Result<Config> {
     let mut config = Config::from_custom_kubeconfig(
         Kubeconfig::from_yaml(&api_server::server()?.admin_kubeconfig())?,
         &KubeConfigOptions::default(),
     )
     .await?;
     config.cluster_url = format!("https://127.0.0.1:{}", proxy.port).parse()?;
-    Ok(Client::try_from(config)?)
+    Ok(config)
 }
 
 /// Waits until the injector's copies hold the session.

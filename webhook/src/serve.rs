@@ -18,6 +18,7 @@ use workflow_certs::Serving;
 use workflow_contract::names::CONFIG_FILE;
 
 use crate::admit::Admission;
+use crate::admit::live::Reader;
 use crate::admit::session::Sessions;
 use crate::args::Serve;
 use crate::client;
@@ -49,13 +50,15 @@ async fn serve(args: Serve) -> anyhow::Result<ExitCode> {
     let mut signals = signals(&mut tasks)?;
     let metrics = Arc::new(Metrics::default());
     let config = watch_config(&config, &metrics, &mut tasks)?;
-    let client = client::connect().await?;
+    let cluster = client::config().await?;
+    let reader = Reader::new(&cluster).context("failed to set up the look-up of sessions")?;
+    let client = client::with(cluster)?;
 
     let (phase, phases) = watch::channel(Phase::Serving);
     let identity = Identity::from_environment();
     let replica =
         Replica::start(&client, &identity, tls_dir.as_deref(), Arc::clone(&metrics), phases.clone())?;
-    let sessions = Sessions::new(Arc::new(client), Some(replica.status.sessions.clone()));
+    let sessions = Sessions::new(Arc::new(reader), Some(replica.status.sessions.clone()));
     let admission = Admission::new(sessions, config, Arc::clone(&metrics)).router();
     let ops = ops(&metrics, &replica, &phases).router();
     let tls = server::tls_config(replica.resolver.clone()).context("failed to set up TLS")?;

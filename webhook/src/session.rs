@@ -4,13 +4,16 @@
 //! fail a whole list. Nothing is ever written through these types: a status is written as the JSON
 //! that was read, so that fields unknown here survive.
 
-use std::collections::BTreeMap;
+pub mod lean;
+mod names;
 
 use jiff::Timestamp;
 use kube::CustomResource;
 use serde::{Deserialize, Deserializer, Serialize};
 use workflow_contract::Source;
 use workflow_contract::names::{INJECT_ANNOTATION, OPT_OUT};
+
+pub use names::Names;
 
 /// `spec` of an AgenticSession.
 #[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -29,7 +32,7 @@ pub struct AgenticSessionSpec {
     /// The workflow that the session asks for.
     pub active_workflow: Option<ActiveWorkflow>,
     /// The author's own variables; only their names matter here.
-    pub environment_variables: Option<BTreeMap<String, serde_json::Value>>,
+    pub environment_variables: Option<Names>,
 }
 
 /// `spec.activeWorkflow`.

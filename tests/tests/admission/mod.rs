@@ -14,8 +14,8 @@ use axum::Router;
 use http::Request;
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use kube::Client;
 use kube::api::{Api, PostParams};
+use kube::{Client, Config};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{MutexGuard, watch};
@@ -23,6 +23,7 @@ use workflow_certs::{Pair, Resolver};
 use workflow_contract::Secret;
 use workflow_contract::names::{INIT_CONTAINER, INJECTOR};
 use workflow_injector::admit::Admission;
+use workflow_injector::admit::live::Reader;
 use workflow_injector::admit::session::Sessions;
 use workflow_injector::server::{self, Phase};
 use workflow_injector::status::{self, Handle};
@@ -92,12 +93,14 @@ pub fn client_config(url: &str, ca: &str) -> anyhow::Result<Value> {
 
 impl Injector {
     /// Starts it, as `serve` does, and waits until its caches are full.
-    pub async fn start(client: Client) -> anyhow::Result<Self> {
+    pub async fn start(cluster: Config) -> anyhow::Result<Self> {
+        let reader = Reader::new(&cluster)?;
+        let client = Client::try_from(cluster)?;
         let (leader, leading) = watch::channel(false);
-        let caches = status::spawn(client.clone(), leading, "test".to_owned(), Arc::new(()));
+        let caches = status::spawn(client, leading, "test".to_owned(), Arc::new(()));
         let mut horizon = caches.horizon.clone();
         tokio::time::timeout(PATIENCE, horizon.wait_for(|horizon| horizon.is_complete())).await??;
-        let sessions = Sessions::new(Arc::new(client), Some(caches.sessions.clone()));
+        let sessions = Sessions::new(Arc::new(reader), Some(caches.sessions.clone()));
         let served = serve(Admission::new(sessions, Arc::default(), Arc::default()).router()).await?;
         Ok(Self { served, caches, _leader: leader })
     }
@@ -132,7 +135,7 @@ impl Stage {
 
     /// Starts an injector and waits until the API server asks it.
     pub async fn injector(&self) -> anyhow::Result<Injector> {
-        let injector = Injector::start(self.client()).await?;
+        let injector = Injector::start(api_server::server()?.config().await?).await?;
         self.register(INJECTOR, injector.served.client_config()?).await?;
         let session =
             self.session(SessionBuilder::new("probe").workflow("https://git.invalid/o/r.git", "main"));

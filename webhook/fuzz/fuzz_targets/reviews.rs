@@ -18,21 +18,21 @@ use workflow_injector::admit::session::{Live, LiveError, Sessions};
 use workflow_injector::session::AgenticSession;
 
 /// Knows a session of any name.
-struct Any(AgenticSession);
+struct Any(Arc<AgenticSession>);
 
 impl Live for Any {
     fn read<'a>(
         &'a self,
         _namespace: &'a str,
         _name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<AgenticSession>, LiveError>> {
+    ) -> BoxFuture<'a, Result<Option<Arc<AgenticSession>>, LiveError>> {
         Box::pin(ready(Ok(Some(self.0.clone()))))
     }
 }
 
 static ROUTER: LazyLock<Router> = LazyLock::new(|| {
-    let session = serde_json::from_str(include_str!("../../tests/data/session.json")).unwrap();
-    let sessions = Sessions::new(Arc::new(Any(session)), None);
+    let session: AgenticSession = serde_json::from_str(include_str!("../../tests/data/session.json")).unwrap();
+    let sessions = Sessions::new(Arc::new(Any(Arc::new(session))), None);
     Admission::new(sessions, Arc::default(), Arc::default()).router()
 });
 
@@ -59,7 +59,7 @@ fn check(asked: &[u8], status: StatusCode, answered: &[u8]) {
     let ByteString(patch) = serde_json::from_value(patch.clone()).unwrap();
     let patch: Patch = serde_json::from_slice(&patch).unwrap();
     let review = review::parse(asked).unwrap();
-    let mut pod = Value::from(&review.object);
+    let mut pod: Value = serde_json::from_str(review.object().raw()).unwrap();
     json_patch::patch(&mut pod, &patch).unwrap();
 }
 

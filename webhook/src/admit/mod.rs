@@ -7,7 +7,8 @@
 //! This file decodes, asks the pure functions and encodes. A pod that is none of our business is
 //! answered before anything is waited for.
 
-pub mod json;
+pub mod body;
+pub mod live;
 pub mod patch;
 pub mod plan;
 pub mod review;
@@ -17,27 +18,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use axum::body::Body;
+use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::{Router, body};
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
+use body::Bodies;
 use plan::{Decision, REFUSES, Refusal};
 use review::Answer;
 use session::Sessions;
 
-/// Largest body, in bytes. etcd takes objects of 1.5 MiB by default, a review holds little else.
-pub const MAX_BODY: usize = 8 << 20;
-
 /// Look-ups under way at once. Above it requests wait, but not long.
 const MAX_LOOKUPS: usize = 256;
 
-/// Longest wait for a look-up's turn; with the look-up itself it stays below the API server's 5 s.
+/// Longest wait for a look-up's turn, and for room for a large body; with the look-up itself it stays below the API server's 5 s.
 const TURN: Duration = Duration::from_millis(500);
 
 /// What a handler needs.
@@ -46,13 +44,14 @@ pub struct Admission {
     config: Arc<ArcSwap<Config>>,
     metrics: Arc<Metrics>,
     turns: Semaphore,
+    bodies: Bodies,
 }
 
 impl Admission {
     /// `config` may be swapped at any time; each request uses one version of it.
     #[must_use]
     pub fn new(sessions: Sessions, config: Arc<ArcSwap<Config>>, metrics: Arc<Metrics>) -> Self {
-        Self { sessions, config, metrics, turns: Semaphore::new(MAX_LOOKUPS) }
+        Self { sessions, config, metrics, turns: Semaphore::new(MAX_LOOKUPS), bodies: Bodies::new(TURN) }
     }
 
     /// Routes: `POST /mutate`. Tests call it without a socket.
@@ -64,20 +63,20 @@ impl Admission {
         if !request.creates_a_pod() {
             return Outcome::skipped(plan::Skip::NotAPodCreation, "");
         }
-        let owner = match plan::owner(&request.object) {
+        let owner = match plan::owner(request.object()) {
             Ok(owner) => owner,
             Err(skip) => return Outcome::skipped(skip, ""),
         };
         let Ok(Ok(_turn)) = tokio::time::timeout(TURN, self.turns.acquire()).await else {
             return Outcome::refused(busy(), owner.name);
         };
-        let lookup = self.sessions.find(&request.namespace, owner).await;
-        match plan::decide(owner, &request.namespace, &lookup) {
+        let lookup = self.sessions.find(request.namespace(), owner).await;
+        match plan::decide(owner, request.namespace(), &lookup) {
             Decision::Skip(skip) => Outcome::skipped(skip, owner.name),
             Decision::Refuse(refusal) => Outcome::refused(refusal, owner.name),
             Decision::Inject(plan) => {
                 let config = self.config.load();
-                let patch = patch::patch(&request.object, &plan, &config);
+                let patch = patch::patch(request.object(), &plan, &config);
                 let name = if patch.is_empty() { "unchanged" } else { "injected" };
                 let warnings = plan.trouble(&config.policy).into_iter().collect();
                 let answer = Answer { patch, warnings, refusal: None };
@@ -114,16 +113,16 @@ fn busy() -> Refusal {
 
 async fn mutate(State(admission): State<Arc<Admission>>, request: Request) -> Response {
     let start = Instant::now();
-    let body = match read(request).await {
+    let body = match admission.bodies.read(request).await {
         Ok(body) => body,
-        Err((status, sentence)) => return malformed(&admission, start, status, sentence),
+        Err(error) => return malformed(&admission, start, error.status(), error.to_string()),
     };
-    let request = match review::parse(&body) {
+    let request = match review::parse(&body.bytes) {
         Ok(request) => request,
         Err(error) => return malformed(&admission, start, StatusCode::BAD_REQUEST, error.to_string()),
     };
     let outcome = admission.decide(&request).await;
-    let rendered = review::render(&request.uid, &outcome.answer);
+    let rendered = review::render(request.uid(), &outcome.answer);
     let took = start.elapsed();
     admission.metrics.decided(outcome.name, took);
     log(&request, &outcome, took);
@@ -131,28 +130,6 @@ async fn mutate(State(admission): State<Arc<Admission>>, request: Request) -> Re
         Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
-}
-
-/// The whole body, within the limit.
-async fn read(request: Request) -> Result<body::Bytes, (StatusCode, String)> {
-    let too_large = || {
-        (StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {MAX_BODY} bytes, the limit here"))
-    };
-    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    if announced.and_then(|length| length.parse().ok()).is_some_and(|length: usize| length > MAX_BODY) {
-        return Err(too_large());
-    }
-    let limited = http_body_util::Limited::new(request.into_body(), MAX_BODY);
-    body::to_bytes(Body::new(limited), usize::MAX).await.map_err(|error| {
-        let mut cause: Option<&dyn std::error::Error> = Some(&error);
-        while let Some(error) = cause {
-            if error.is::<http_body_util::LengthLimitError>() {
-                return too_large();
-            }
-            cause = error.source();
-        }
-        (StatusCode::BAD_REQUEST, "the body ended early".to_owned())
-    })
 }
 
 fn malformed(admission: &Admission, start: Instant, status: StatusCode, sentence: String) -> Response {
@@ -163,7 +140,7 @@ fn malformed(admission: &Admission, start: Instant, status: StatusCode, sentence
 
 /// One line for each decision; what a person has to look at is a warning.
 fn log(request: &review::Request<'_>, outcome: &Outcome, took: Duration) {
-    let (uid, namespace, pod) = (&*request.uid, &*request.namespace, request.pod_name());
+    let (uid, namespace, pod) = (request.uid(), request.namespace(), request.pod_name());
     let (session, why, duration_us) = (&*outcome.session, &*outcome.why, took.as_micros());
     let trouble = outcome.answer.warnings.first();
     if outcome.answer.refusal.is_some() {

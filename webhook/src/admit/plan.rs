@@ -16,8 +16,8 @@ use workflow_contract::names::{
 };
 use workflow_contract::{Policy, RefName, RepoPath, RepoUrl, Source, text};
 
-use super::json::{self, Json};
 use crate::session::{AgenticSession, is_object_name};
+use json_index::Json;
 
 /// How every refusal begins.
 pub const REFUSES: &str = workflow_contract::names::REFUSAL_PREFIX;
@@ -117,28 +117,29 @@ pub enum Decision<'s> {
 ///
 /// # Errors
 /// Why the pod is none of our business.
-pub fn owner<'p>(pod: &'p Json<'_>) -> Result<Owner<'p>, Skip> {
-    let metadata = json::get(pod, "metadata");
-    if !json::get(json::get(metadata, "annotations"), MIRROR_ANNOTATION).is_null() {
+pub fn owner(pod: Json<'_>) -> Result<Owner<'_>, Skip> {
+    let metadata = pod.get("metadata");
+    if !metadata.get("annotations").get(MIRROR_ANNOTATION).is_null() {
         return Err(Skip::MirrorPod);
     }
-    let labels = json::get(metadata, "labels");
-    if json::text(labels, APP_LABEL) != APP_LABEL_VALUE || json::get(labels, SESSION_LABEL).is_null() {
+    let labels = metadata.get("labels");
+    if labels.text(APP_LABEL) != APP_LABEL_VALUE || labels.get(SESSION_LABEL).is_null() {
         return Err(Skip::NotLabelled);
     }
-    let controller = json::list(metadata, "ownerReferences")
-        .iter()
-        .find(|owner| json::get(owner, "controller").as_bool() == Some(true))
+    let controller = metadata
+        .get("ownerReferences")
+        .items()
+        .find(|owner| owner.get("controller").as_bool() == Some(true))
         .filter(|owner| {
-            let (group, _version) = json::text(owner, "apiVersion").split_once('/').unwrap_or_default();
-            group == SESSION_GROUP && json::text(owner, "kind") == SESSION_KIND
+            let (group, _version) = owner.text("apiVersion").split_once('/').unwrap_or_default();
+            group == SESSION_GROUP && owner.text("kind") == SESSION_KIND
         })
         .ok_or(Skip::NotControlled)?;
-    let containers = json::list(json::get(pod, "spec"), "containers");
-    if json::position(containers, RUNNER_CONTAINER).is_none() {
+    let mut containers = pod.get("spec").get("containers").items();
+    if !containers.any(|container| container.text("name") == RUNNER_CONTAINER) {
         return Err(Skip::NoRunner);
     }
-    Ok(Owner { name: json::text(controller, "name"), uid: json::text(controller, "uid") })
+    Ok(Owner { name: controller.text("name"), uid: controller.text("uid") })
 }
 
 /// What to do with a pod of that owner, `namespace` being the pod's.
@@ -174,7 +175,7 @@ impl Plan<'_> {
     /// where it would steer a fetch with credentials.
     #[must_use]
     pub fn author_sets(&self, variable: &str) -> bool {
-        self.session.spec.environment_variables.as_ref().is_some_and(|all| all.contains_key(variable))
+        self.session.spec.environment_variables.as_ref().is_some_and(|all| all.contains(variable))
     }
 
     /// Why the init container is going to refuse the source, if that is known already.

@@ -1,27 +1,37 @@
 //! AdmissionReview v1, as far as it is needed: bytes -> request, answer -> bytes.
 //!
-//! The body is parsed once, into values that borrow from it. Kubernetes' own types are not used for
-//! the pod, see `json`.
+//! The body is read once and stays what it is, see `json_index`. The answer is written into one buffer.
 
-use std::borrow::Cow;
-
-use json_patch::Patch;
-use k8s_openapi::ByteString;
-use serde::{Deserialize, Serialize};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
 use workflow_contract::text;
 
-use super::json::{self, Json};
+use super::patch::Patch;
 use super::plan::Refusal;
+use json_index::{Document, Json, JsonError};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 
+/// How every response begins.
+const RESPONSE: &[u8] = br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":"#;
+
+/// Bytes of a response beside its patch, mostly.
+const ROOM: usize = 256;
+
 /// A body that is no AdmissionReview. The sentence goes to the API server with status 400.
 #[derive(Debug, thiserror::Error)]
 pub enum ReviewError {
-    /// No JSON, or of another shape.
+    /// No text.
     #[error("the body is not an AdmissionReview: {0}")]
-    Malformed(String),
+    Encoding(#[from] std::str::Utf8Error),
+    /// No JSON.
+    #[error("the body is not an AdmissionReview: {0}")]
+    Json(#[from] JsonError),
+    /// JSON of another shape.
+    #[error("the body is not an AdmissionReview: `{0}` is not what it should be")]
+    Shape(&'static str),
     /// Another kind or version.
     #[error(
         "the body is `{kind}` of `{api_version}`; only AdmissionReview of admission.k8s.io/v1 is understood"
@@ -37,58 +47,12 @@ pub enum ReviewError {
     NoRequest,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Envelope<'b> {
-    #[serde(borrow, default)]
-    api_version: Cow<'b, str>,
-    #[serde(borrow, default)]
-    kind: Cow<'b, str>,
-    #[serde(borrow)]
-    request: Option<Request<'b>>,
-}
-
 /// What is asked. Unknown fields are ignored, absent ones are empty.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug)]
 pub struct Request<'b> {
-    /// Identifies the request; the response carries it too.
-    #[serde(borrow, default)]
-    pub uid: Cow<'b, str>,
-    #[serde(borrow, default)]
-    kind: Kind<'b>,
-    #[serde(borrow, default)]
-    sub_resource: Option<Cow<'b, str>>,
-    #[serde(borrow, default)]
-    operation: Cow<'b, str>,
-    /// Namespace of the object.
-    #[serde(borrow, default)]
-    pub namespace: Cow<'b, str>,
-    /// Name of the object, empty while the API server is still to generate one.
-    #[serde(borrow, default)]
-    pub name: Cow<'b, str>,
-    /// The object as it is to be created; null on DELETE.
-    #[serde(borrow, default = "null", deserialize_with = "tree")]
-    pub object: Json<'b>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct Kind<'b> {
-    #[serde(borrow, default)]
-    group: Cow<'b, str>,
-    #[serde(borrow, default)]
-    version: Cow<'b, str>,
-    #[serde(borrow, default, rename = "kind")]
-    name: Cow<'b, str>,
-}
-
-fn null<'b>() -> Json<'b> {
-    Json::Null
-}
-
-/// The tree borrows for exactly as long as the input lives; a derive asks for less.
-fn tree<'de: 'b, 'b, D: serde::Deserializer<'de>>(input: D) -> Result<Json<'b>, D::Error> {
-    Json::deserialize(input)
+    document: Document<'b>,
+    /// Where the request is in it.
+    place: usize,
 }
 
 /// Reads a body.
@@ -96,35 +60,79 @@ fn tree<'de: 'b, 'b, D: serde::Deserializer<'de>>(input: D) -> Result<Json<'b>, 
 /// # Errors
 /// [`ReviewError`] with a sentence for the answer.
 pub fn parse(body: &[u8]) -> Result<Request<'_>, ReviewError> {
-    let malformed = |error: &dyn std::error::Error| ReviewError::Malformed(text::foreign(&error.to_string()));
-    // Checked once as a whole, and not again for each string in it.
-    let body = std::str::from_utf8(body).map_err(|error| malformed(&error))?;
-    let envelope: Envelope<'_> = serde_json::from_str(body).map_err(|error| malformed(&error))?;
-    if envelope.api_version != API_VERSION || envelope.kind != KIND {
-        return Err(ReviewError::Kind {
-            kind: text::foreign(&envelope.kind),
-            api_version: text::foreign(&envelope.api_version),
-        });
+    let document = Document::read(std::str::from_utf8(body)?)?;
+    let review = document.root();
+    if !review.is_object() {
+        return Err(ReviewError::Shape("the body"));
     }
-    envelope.request.filter(|request| !request.uid.is_empty()).ok_or(ReviewError::NoRequest)
+    let (api_version, kind) = (text_of(review, "apiVersion")?, text_of(review, "kind")?);
+    if api_version != API_VERSION || kind != KIND {
+        return Err(ReviewError::Kind { kind: text::foreign(kind), api_version: text::foreign(api_version) });
+    }
+    let request = review.get("request");
+    if request.is_null() {
+        return Err(ReviewError::NoRequest);
+    }
+    if !request.is_object() {
+        return Err(ReviewError::Shape("request"));
+    }
+    for field in ["operation", "namespace", "name", "subResource"] {
+        text_of(request, field)?;
+    }
+    if text_of(request, "uid")?.is_empty() {
+        return Err(ReviewError::NoRequest);
+    }
+    let place = request.place();
+    Ok(Request { document, place })
+}
+
+/// A field that is a text, or absent.
+fn text_of<'d>(object: Json<'d>, field: &'static str) -> Result<&'d str, ReviewError> {
+    let value = object.get(field);
+    if value.is_null() {
+        return Ok("");
+    }
+    value.as_str().ok_or(ReviewError::Shape(field))
 }
 
 impl Request<'_> {
+    fn fields(&self) -> Json<'_> {
+        self.document.at(self.place)
+    }
+
+    /// Identifies the request; the response carries it too.
+    #[must_use]
+    pub fn uid(&self) -> &str {
+        self.fields().text("uid")
+    }
+
+    /// Namespace of the object.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        self.fields().text("namespace")
+    }
+
+    /// The object as it is to be created; null on DELETE.
+    #[must_use]
+    pub fn object(&self) -> Json<'_> {
+        self.fields().get("object")
+    }
+
     /// Whether a pod is being created. `dryRun` makes no difference: nothing is done but answering.
     #[must_use]
     pub fn creates_a_pod(&self) -> bool {
-        let Kind { group, version, name } = &self.kind;
-        self.operation == "CREATE"
-            && (&**group, &**version, &**name) == ("", "v1", "Pod")
-            && self.sub_resource.as_deref().unwrap_or_default().is_empty()
-            && self.object.is_object()
+        let kind = self.fields().get("kind");
+        self.fields().text("operation") == "CREATE"
+            && ["group", "version", "kind"].map(|part| kind.text(part)) == ["", "v1", "Pod"]
+            && self.fields().text("subResource").is_empty()
+            && self.object().is_object()
     }
 
     /// The pod's name, or what it is to be generated from.
     #[must_use]
     pub fn pod_name(&self) -> &str {
-        let metadata = json::get(&self.object, "metadata");
-        let names = [&*self.name, json::text(metadata, "name"), json::text(metadata, "generateName")];
+        let metadata = self.object().get("metadata");
+        let names = [self.fields().text("name"), metadata.text("name"), metadata.text("generateName")];
         names.into_iter().find(|name| !name.is_empty()).unwrap_or_default()
     }
 }
@@ -141,30 +149,6 @@ pub struct Answer {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Response<'a> {
-    api_version: &'a str,
-    kind: &'a str,
-    #[serde(rename = "response")]
-    body: Body<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Body<'a> {
-    uid: &'a str,
-    allowed: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch_type: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch: Option<ByteString>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<Status<'a>>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    warnings: &'a [String],
-}
-
-#[derive(Serialize)]
 struct Status<'a> {
     code: u16,
     message: &'a str,
@@ -173,30 +157,40 @@ struct Status<'a> {
 /// The body of the response.
 ///
 /// # Errors
-/// Never in practice: strings and JSON values always serialise.
+/// Never in practice: texts always serialise.
 pub fn render(uid: &str, answer: &Answer) -> Result<Vec<u8>, serde_json::Error> {
-    let patch = match &answer.refusal {
-        None if !answer.patch.is_empty() => Some(ByteString(serde_json::to_vec(&answer.patch)?)),
-        _ => None,
-    };
-    serde_json::to_vec(&Response {
-        api_version: API_VERSION,
-        kind: KIND,
-        body: Body {
-            uid,
-            allowed: answer.refusal.is_none(),
-            patch_type: patch.is_some().then_some("JSONPatch"),
-            patch,
-            status: answer.refusal.as_ref().map(|no| Status { code: no.code, message: &no.message }),
-            warnings: &answer.warnings,
-        },
-    })
+    let patch = answer.patch.as_bytes();
+    let encoded = patch.len().div_ceil(3) * 4;
+    let mut out = Vec::with_capacity(ROOM + encoded);
+    out.extend_from_slice(RESPONSE);
+    serde_json::to_writer(&mut out, uid)?;
+    if let Some(refusal) = &answer.refusal {
+        out.extend_from_slice(br#","allowed":false,"status":"#);
+        serde_json::to_writer(&mut out, &Status { code: refusal.code, message: &refusal.message })?;
+    } else {
+        out.extend_from_slice(br#","allowed":true"#);
+        if !patch.is_empty() {
+            out.extend_from_slice(br#","patchType":"JSONPatch","patch":""#);
+            let at = out.len();
+            out.resize(at + encoded, 0);
+            STANDARD.encode_slice(patch, &mut out[at..]).map_err(serde::ser::Error::custom)?;
+            out.push(b'"');
+        }
+    }
+    if !answer.warnings.is_empty() {
+        out.extend_from_slice(br#","warnings":"#);
+        serde_json::to_writer(&mut out, &answer.warnings)?;
+    }
+    out.extend_from_slice(b"}}");
+    Ok(out)
 }
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::ByteString;
     use serde_json::{Value, json};
 
+    use super::super::patch::{Ops, Path};
     use super::*;
 
     fn review() -> Value {
@@ -225,7 +219,7 @@ mod tests {
         let body = serde_json::to_vec(&review()).unwrap();
         let request = parse(&body).unwrap();
         assert!(request.creates_a_pod());
-        assert_eq!((&*request.uid, &*request.namespace, request.pod_name()), ("u", "n", "p-"));
+        assert_eq!((request.uid(), request.namespace(), request.pod_name()), ("u", "n", "p-"));
     }
 
     #[test]
@@ -262,7 +256,12 @@ mod tests {
             (b"\xff\xfe".to_vec(), "not an AdmissionReview"),
             (b"[]".to_vec(), "not an AdmissionReview"),
             (deep, "not an AdmissionReview"),
-            (with(|r| r["request"]["uid"] = json!(7)), "not an AdmissionReview"),
+            (with(|r| r["request"]["uid"] = json!(7)), "not an AdmissionReview: `uid`"),
+            (
+                with(|r| r["request"]["subResource"] = json!(["status"])),
+                "not an AdmissionReview: `subResource`",
+            ),
+            (with(|r| r["request"] = json!([])), "not an AdmissionReview: `request`"),
             (with(|r| r["kind"] = json!("Pod")), "`Pod` of"),
             (with(|r| r["apiVersion"] = json!("admission.k8s.io/v1beta1")), "v1beta1"),
             (with(|r| r["request"] = Value::Null), "no request"),
@@ -296,7 +295,9 @@ mod tests {
 
     #[test]
     fn a_patch_is_base64_of_rfc_6902() {
-        let patch = serde_json::from_value(json!([{"op": "remove", "path": "/a"}])).unwrap();
+        let mut ops = Ops::default();
+        ops.remove(Path::ROOT.below("a"));
+        let patch = ops.into_patch();
         let body = render("u", &Answer { patch, ..Answer::default() }).unwrap();
         let response = serde_json::from_slice::<Value>(&body).unwrap()["response"].take();
         assert_eq!(response["patchType"], "JSONPatch");

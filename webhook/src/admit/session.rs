@@ -4,12 +4,10 @@
 //! behind: with an old copy a runner would get the workflow of yesterday. The copy is the fallback
 //! that keeps sessions starting while the API server answers others but not us.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use kube::Api;
 use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::plan::{Lookup, Owner};
@@ -43,36 +41,7 @@ pub trait Live: Send + Sync {
         &'a self,
         namespace: &'a str,
         name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<AgenticSession>, LiveError>>;
-}
-
-impl Live for kube::Client {
-    fn read<'a>(
-        &'a self,
-        namespace: &'a str,
-        name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<AgenticSession>, LiveError>> {
-        Box::pin(async move {
-            let sessions: Api<AgenticSession> = Api::namespaced(self.clone(), namespace);
-            sessions.get_opt(name).await.map_err(|error| match error {
-                kube::Error::Api(status) if status.code == 404 => LiveError::UnknownKind,
-                kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429 => {
-                    LiveError::Settled(status.message)
-                }
-                kube::Error::SerdeError(error) => LiveError::Settled(error.to_string()),
-                other => LiveError::Passing(root(&other)),
-            })
-        })
-    }
-}
-
-/// The innermost cause: "connection refused" helps where "service error" does not.
-fn root(error: &dyn Error) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
+    ) -> BoxFuture<'a, Result<Option<Arc<AgenticSession>>, LiveError>>;
 }
 
 /// Where sessions are looked up.
@@ -94,7 +63,7 @@ impl Sessions {
             return Lookup::Missing;
         }
         match self.read(namespace, owner.name).await {
-            Ok(Some(session)) => Lookup::Found(Arc::new(session)),
+            Ok(Some(session)) => Lookup::Found(session),
             Ok(None) => Lookup::Missing,
             Err(error) => match self.copy(namespace, owner) {
                 Some(session) => {
@@ -112,7 +81,7 @@ impl Sessions {
         }
     }
 
-    async fn read(&self, namespace: &str, name: &str) -> Result<Option<AgenticSession>, LiveError> {
+    async fn read(&self, namespace: &str, name: &str) -> Result<Option<Arc<AgenticSession>>, LiveError> {
         match self.attempt(namespace, name).await {
             Err(LiveError::Passing(_)) => {
                 tokio::time::sleep(PAUSE).await;
@@ -122,7 +91,7 @@ impl Sessions {
         }
     }
 
-    async fn attempt(&self, namespace: &str, name: &str) -> Result<Option<AgenticSession>, LiveError> {
+    async fn attempt(&self, namespace: &str, name: &str) -> Result<Option<Arc<AgenticSession>>, LiveError> {
         tokio::time::timeout(ATTEMPT, self.live.read(namespace, name)).await.unwrap_or_else(|_| {
             Err(LiveError::Passing(format!("the API server did not answer within {} s", ATTEMPT.as_secs())))
         })
@@ -158,14 +127,14 @@ mod tests {
 
     /// Answers with what it was given, in order; hangs when there is nothing left.
     #[derive(Default)]
-    struct Script(Mutex<Vec<Result<Option<AgenticSession>, LiveError>>>);
+    struct Script(Mutex<Vec<Result<Option<Arc<AgenticSession>>, LiveError>>>);
 
     impl Live for Script {
         fn read<'a>(
             &'a self,
             _namespace: &'a str,
             _name: &'a str,
-        ) -> BoxFuture<'a, Result<Option<AgenticSession>, LiveError>> {
+        ) -> BoxFuture<'a, Result<Option<Arc<AgenticSession>>, LiveError>> {
             let mut left = self.0.lock().unwrap();
             let next = if left.is_empty() { None } else { Some(left.remove(0)) };
             Box::pin(async move {
@@ -177,12 +146,12 @@ mod tests {
         }
     }
 
-    fn passing() -> Result<Option<AgenticSession>, LiveError> {
+    fn passing() -> Result<Option<Arc<AgenticSession>>, LiveError> {
         Err(LiveError::Passing("reset".into()))
     }
 
     async fn find(
-        script: Vec<Result<Option<AgenticSession>, LiveError>>,
+        script: Vec<Result<Option<Arc<AgenticSession>>, LiveError>>,
         copy: Option<&str>,
         owner: Owner<'_>,
     ) -> Lookup {
@@ -197,23 +166,23 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_live_session_wins_over_the_copy() {
-        let found = find(vec![Ok(Some(session("new")))], Some("u"), OWNER).await;
+        let found = find(vec![Ok(Some(session("new").into()))], Some("u"), OWNER).await;
         assert!(matches!(found, Lookup::Found(s) if s.metadata.uid.as_deref() == Some("new")));
         assert!(matches!(find(vec![Ok(None)], Some("u"), OWNER).await, Lookup::Missing));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_passing_failure_is_tried_once_more() {
-        let found = find(vec![passing(), Ok(Some(session("u")))], None, OWNER).await;
+        let found = find(vec![passing(), Ok(Some(session("u").into()))], None, OWNER).await;
         assert!(matches!(found, Lookup::Found(_)));
-        let found = find(vec![passing(), passing(), Ok(Some(session("u")))], None, OWNER).await;
+        let found = find(vec![passing(), passing(), Ok(Some(session("u").into()))], None, OWNER).await;
         assert!(matches!(found, Lookup::Unavailable(why) if why == "reset"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_settled_failure_is_not_tried_again() {
         let settled = Err(LiveError::Settled("forbidden".into()));
-        let found = find(vec![settled, Ok(Some(session("u")))], None, OWNER).await;
+        let found = find(vec![settled, Ok(Some(session("u").into()))], None, OWNER).await;
         assert!(matches!(found, Lookup::Unavailable(why) if why == "forbidden"));
     }
 
@@ -242,7 +211,7 @@ mod tests {
         for name in ["", "../../pods/x", "a/b", "A", "a?b", "..", &"x".repeat(254)] {
             let owner = Owner { name, uid: "u" };
             assert!(
-                matches!(find(vec![Ok(Some(session("u")))], None, owner).await, Lookup::Missing),
+                matches!(find(vec![Ok(Some(session("u").into()))], None, owner).await, Lookup::Missing),
                 "{name}"
             );
         }

@@ -9,14 +9,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
+use json_patch::Patch;
 use serde_json::Value;
 
-use crate::admit::json::{self, Json};
-use crate::admit::patch::{Patch, patch};
+use crate::admit::patch::patch;
 use crate::admit::plan::{self, Decision, Lookup};
 use crate::args::Render;
 use crate::config::{Config, Watched};
 use crate::session::AgenticSession;
+use json_index::Document;
 
 /// What is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -84,7 +85,7 @@ fn render(pod: &str, session: &str, config: &Config, output: Output) -> anyhow::
     let (_, session) = parse(session, "AgenticSession")?;
     let session: AgenticSession =
         serde_json::from_value(session).context("failed to read the AgenticSession")?;
-    let (patch, remark) = match decide(&pod, session, config) {
+    let (patch, remark) = match decide(&pod.to_string(), session, config)? {
         Ok(decided) => decided,
         Err(refusal) => return Ok(Rendered::Refused(refusal)),
     };
@@ -98,27 +99,34 @@ fn render(pod: &str, session: &str, config: &Config, output: Output) -> anyhow::
     Ok(Rendered::Output(write(form, &result)?, remark))
 }
 
+type Decided = (Patch, Option<String>);
+
 /// The patch and a remark, or the refusal.
-fn decide(pod: &Value, session: AgenticSession, config: &Config) -> Result<(Patch, Option<String>), String> {
-    let pod = Json::from(pod);
-    let unchanged = |skip: plan::Skip| Ok((Patch::default(), Some(format!("unchanged: {skip}"))));
-    let owner = match plan::owner(&pod) {
+fn decide(pod: &str, session: AgenticSession, config: &Config) -> anyhow::Result<Result<Decided, String>> {
+    let pod = Document::read(pod).context("failed to read the Pod")?;
+    let pod = pod.root();
+    let unchanged = |skip: plan::Skip| Ok(Ok((Patch::default(), Some(format!("unchanged: {skip}")))));
+    let owner = match plan::owner(pod) {
         Ok(owner) => owner,
         Err(skip) => return unchanged(skip),
     };
     let namespace = session.metadata.namespace.clone().unwrap_or_default();
     // Admission looks in the pod's namespace; a file may leave it out.
-    let home = json::text(json::get(&pod, "metadata"), "namespace");
+    let home = pod.get("metadata").text("namespace");
     let near = home.is_empty() || namespace.is_empty() || home == namespace;
     let named = near && session.metadata.name.as_deref() == Some(owner.name);
     let lookup = if named { Lookup::Found(Arc::new(session)) } else { Lookup::Missing };
     match plan::decide(owner, &namespace, &lookup) {
         Decision::Skip(skip) => unchanged(skip),
-        Decision::Refuse(refusal) => Err(refusal.message),
+        Decision::Refuse(refusal) => Ok(Err(refusal.message)),
         Decision::Inject(plan) => {
-            let patch = patch(&pod, &plan, config);
+            let patch = patch(pod, &plan, config);
             let unchanged = patch.is_empty().then(|| "unchanged: it is as it should be".to_owned());
-            Ok((patch, plan.trouble(&config.policy).or(unchanged)))
+            let patch = match patch.as_bytes() {
+                [] => Patch::default(),
+                text => serde_json::from_slice(text)?,
+            };
+            Ok(Ok((patch, plan.trouble(&config.policy).or(unchanged))))
         }
     }
 }

@@ -14,20 +14,17 @@ use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::{mpsc, watch};
-use workflow_contract::condition::WORKFLOW_RECONCILED;
-use workflow_contract::names::{APP_LABEL, APP_LABEL_VALUE, INJECT_ANNOTATION, INJECTOR, SESSION_LABEL};
+use workflow_contract::names::{APP_LABEL, APP_LABEL_VALUE, INJECTOR, SESSION_LABEL};
 
 use super::Observe;
 use super::outcome::{self, PodFacts};
 use super::pod::SessionPod;
 use super::pods::Pods;
 use crate::session::AgenticSession;
+use crate::session::lean::Lean;
 
 /// Objects in one page of a list: a page is decoded as a whole, and this is what it may cost.
 const PAGE: u32 = 100;
-
-/// Conditions of a session that are looked at, here or by admission.
-const CONDITIONS: [&str; 3] = [WORKFLOW_RECONCILED, "Ready", "RunnerStarted"];
 
 /// What has been seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -160,9 +157,7 @@ pub async fn pods(client: Client, view: Arc<View>) {
 /// Watches sessions for ever and keeps the store that `writer` belongs to.
 pub async fn sessions(client: Client, mut writer: Writer<AgenticSession>, view: Arc<View>) {
     let config = watcher::Config::default().page_size(PAGE);
-    let events = watcher(Api::<AgenticSession>::all(client), config)
-        .map(|event| event.map(|event| event.modify(trim)))
-        .default_backoff();
+    let events = watcher(Api::<Lean>::all(client), config).map(|event| event.map(whole)).default_backoff();
     follow("agenticsessions", &view, events, |event| {
         writer.apply_watcher_event(&event);
         match event {
@@ -243,45 +238,13 @@ fn reference(facts: &PodFacts) -> ObjectRef<AgenticSession> {
     ObjectRef::new(&facts.session).within(&facts.namespace)
 }
 
-/// Drops what nobody looks at: thousands of sessions stay in memory. The values of a session's
-/// variables may be secrets, and only their names matter.
-fn trim(session: &mut AgenticSession) {
-    let metadata = &mut session.metadata;
-    metadata.managed_fields = None;
-    metadata.owner_references = None;
-    metadata.finalizers = None;
-    metadata.labels = None;
-    let inject = metadata.annotations.take().and_then(|mut all| all.remove_entry(INJECT_ANNOTATION));
-    metadata.annotations = inject.map(|entry| [entry].into());
-    for value in session.spec.environment_variables.iter_mut().flat_map(|all| all.values_mut()) {
-        *value = serde_json::Value::Null;
-    }
-    if let Some(status) = &mut session.status {
-        status.conditions.retain(|condition| CONDITIONS.contains(&condition.type_.as_str()));
-        status.conditions.shrink_to_fit();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keeps_of_a_session_what_is_used_and_no_value_of_its_variables() {
-        let mut session: AgenticSession = serde_json::from_value(serde_json::json!({
-            "metadata": {
-                "name": "s", "uid": "u", "generation": 2, "labels": {"a": "b"}, "managedFields": [{}],
-                "annotations": {"x": "y", INJECT_ANNOTATION: "false"},
-            },
-            "spec": {"activeWorkflow": {"gitUrl": "g"}, "environmentVariables": {"TOKEN": "hunter2"}},
-            "status": {"conditions": [{"type": "Ready"}, {"type": "PodCreated"}, {"type": WORKFLOW_RECONCILED}]},
-        }))
-        .unwrap();
-        trim(&mut session);
-        assert!(session.opted_out() && session.workflow().is_some());
-        assert!(session.spec.environment_variables.as_ref().unwrap().contains_key("TOKEN"));
-        assert_eq!(session.status.as_ref().unwrap().conditions.len(), 2);
-        assert_eq!(session.metadata.managed_fields, None);
-        assert!(!serde_json::to_string(&session).unwrap().contains("hunter2"));
+/// The same event of the session itself.
+fn whole(event: Event<Lean>) -> Event<AgenticSession> {
+    match event {
+        Event::Init => Event::Init,
+        Event::InitApply(Lean(session)) => Event::InitApply(session),
+        Event::InitDone => Event::InitDone,
+        Event::Apply(Lean(session)) => Event::Apply(session),
+        Event::Delete(Lean(session)) => Event::Delete(session),
     }
 }

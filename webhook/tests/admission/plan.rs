@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use json_index::Document;
 use serde_json::{Value, json};
-use workflow_injector::admit::json::Json;
 use workflow_injector::admit::plan::{Decision, Lookup, Owner, REFUSES, Refusal, Skip, decide, owner};
 
 use crate::fixtures::{self, NAMESPACE, pod, session, with};
@@ -16,9 +16,9 @@ fn skip(pod: &Value, session: &Value) -> Option<Skip> {
 }
 
 fn refusal(lookup: &Lookup) -> Refusal {
-    let pod = pod();
-    let pod = Json::from(&pod);
-    match decide(owner(&pod).unwrap(), NAMESPACE, lookup) {
+    let pod = pod().to_string();
+    let pod = Document::read(&pod).unwrap();
+    match decide(owner(pod.root()).unwrap(), NAMESPACE, lookup) {
         Decision::Refuse(refusal) => refusal,
         other => panic!("refused, not {other:?}"),
     }
@@ -54,7 +54,8 @@ fn what_is_no_session_pod_is_left_alone() {
         );
     }
     for nonsense in [json!(null), json!([]), json!("x"), json!({"metadata": 1, "spec": 2})] {
-        assert!(owner(&Json::from(&nonsense)).is_err());
+        let nonsense = nonsense.to_string();
+        assert!(owner(Document::read(&nonsense).unwrap().root()).is_err());
     }
 }
 
@@ -71,7 +72,8 @@ fn only_the_controlling_owner_counts() {
     other["name"] = json!("other");
     other["controller"] = json!(false);
     let pod = with(pod(), [("/metadata/ownerReferences", json!([other, session_owner]))]);
-    assert_eq!(owner(&Json::from(&pod)).unwrap().name, "demo");
+    let pod = pod.to_string();
+    assert_eq!(owner(Document::read(&pod).unwrap().root()).unwrap().name, "demo");
 }
 
 #[test]

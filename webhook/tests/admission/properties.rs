@@ -12,16 +12,16 @@ use workflow_injector::config::Config;
 
 use crate::any::{any_pod, any_session};
 use crate::claims;
-use crate::fixtures::{pod, session};
+use crate::fixtures::{operations, pod, session};
 
 /// What the handler does between a body and its answer, the session being found.
 fn answer(body: &[u8]) {
     let Ok(request) = review::parse(body) else { return };
-    let Ok(owner) = plan::owner(&request.object) else { return };
+    let Ok(owner) = plan::owner(request.object()) else { return };
     let lookup = Lookup::Found(Arc::new(serde_json::from_value(session()).unwrap()));
-    if let Decision::Inject(plan) = plan::decide(owner, &request.namespace, &lookup) {
-        let patch = patch(&request.object, &plan, &Config::default());
-        let mut pod = Value::from(&request.object);
+    if let Decision::Inject(plan) = plan::decide(owner, request.namespace(), &lookup) {
+        let patch = operations(&patch(request.object(), &plan, &Config::default()));
+        let mut pod: Value = serde_json::from_str(request.object().raw()).unwrap();
         json_patch::patch(&mut pod, &patch).unwrap();
     }
 }

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use json_patch::Patch;
 use serde_json::{Value, json};
-use workflow_injector::admit::patch::Patch;
 
 use crate::fixtures::{injected, pod, session, with};
 

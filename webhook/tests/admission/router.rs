@@ -6,12 +6,13 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use futures::future::BoxFuture;
+use json_patch::Patch;
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 use tower::ServiceExt;
-use workflow_injector::admit::patch::Patch;
+use workflow_injector::admit::Admission;
+use workflow_injector::admit::body::MAX_BODY;
 use workflow_injector::admit::session::{Live, LiveError, Sessions};
-use workflow_injector::admit::{Admission, MAX_BODY};
 use workflow_injector::metrics::Metrics;
 use workflow_injector::session::AgenticSession;
 
@@ -25,11 +26,11 @@ impl Live for Api {
         &'a self,
         namespace: &'a str,
         name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<AgenticSession>, LiveError>> {
+    ) -> BoxFuture<'a, Result<Option<Arc<AgenticSession>>, LiveError>> {
         Box::pin(async move {
             let session = self.0.clone().map_err(LiveError::Settled)?;
             let known = session["metadata"]["namespace"] == namespace && session["metadata"]["name"] == name;
-            Ok(known.then(|| serde_json::from_value(session).unwrap()))
+            Ok(known.then(|| Arc::new(serde_json::from_value(session).unwrap())))
         })
     }
 }

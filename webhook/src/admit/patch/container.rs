@@ -2,19 +2,23 @@
 //!
 //! Last, because `init-hydrate` restores the workspace over whatever was there before it.
 
-use json_patch::jsonptr::PointerBuf;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use workflow_contract::env::default::TERMINATION_LOG;
 use workflow_contract::names::INIT_CONTAINER;
 
-use super::environment::{Environment, Variable};
-use super::ops::{LAST, Ops, below, item};
+use super::environment::{Entry, Environment};
+use super::ops::{LAST, Ops, Path};
 use super::pod::Pod;
-use super::variables;
-use super::{security, volumes};
-use crate::admit::json::{self, Json};
+use super::security::{self, Context};
+use super::variables::{self, Wanted};
+use super::volumes::{self, Mount};
 use crate::admit::plan::Plan;
 use crate::config::Config;
+use json_index::Json;
+
+/// Where a container's error is to be found when it wrote no message.
+const POLICY: &str = "FallbackToLogsOnError";
 
 /// Members that a container of our name must not have: the first two would run something else, the
 /// rest makes it a sidecar, which need not end before the runner starts, or belongs to one.
@@ -30,85 +34,97 @@ const FORBIDDEN: [&str; 9] = [
     "resizePolicy",
 ];
 
-/// Writes the init container.
-pub fn write(ops: &mut Ops, pod: &Pod<'_, '_>, plan: &Plan<'_>, config: &Config, mounts: Vec<Value>) {
-    let variables = variables::wanted(pod, plan, config);
-    if let Some(index) = pod.ours_index {
-        bring(ops, pod, index, config, &variables, mounts);
-    } else {
-        let list = PointerBuf::from_tokens(["spec", "initContainers"]);
-        let exists = json::get(pod.spec, "initContainers").is_array();
-        ops.append(&list, exists, vec![new(pod, config, variables, &mounts)]);
-    }
+/// A new container, in the API server's own order.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Container<'v> {
+    name: &'static str,
+    image: &'v str,
+    env: &'v [Entry<'v>],
+    resources: &'v Value,
+    volume_mounts: &'v [Mount<'v>],
+    termination_message_policy: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_pull_policy: Option<&'v str>,
+    security_context: Context,
 }
 
-fn new(pod: &Pod<'_, '_>, config: &Config, variables: Vec<Variable>, mounts: &[Value]) -> Value {
-    let env: Vec<Value> = variables.into_iter().flat_map(|variable| variable.entries).collect();
-    let mut container = json!({
-        "name": INIT_CONTAINER,
-        "image": config.image,
-        "env": env,
-        "resources": config.resources,
-        "securityContext": security::wanted(pod),
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": mounts,
-    });
-    if let Some(policy) = &config.image_pull_policy {
-        container["imagePullPolicy"] = Value::from(policy.as_str());
+/// Writes the init container.
+pub fn write(ops: &mut Ops, pod: &Pod<'_>, plan: &Plan<'_>, config: &Config, mounts: &[Mount<'_>]) {
+    let wanted = variables::wanted(pod, plan, config);
+    if let Some(index) = pod.ours_index {
+        return bring(ops, pod, index, config, &wanted, mounts);
     }
-    container
+    let container = Container {
+        name: INIT_CONTAINER,
+        image: &config.image,
+        env: &wanted.entries,
+        resources: &config.resources,
+        volume_mounts: mounts,
+        termination_message_policy: POLICY,
+        image_pull_policy: config.image_pull_policy.as_deref(),
+        security_context: security::wanted(pod),
+    };
+    let exists = pod.spec.get("initContainers").is_array();
+    ops.append(Path::INIT_CONTAINERS, exists, &[container]);
 }
 
 fn bring(
     ops: &mut Ops,
-    pod: &Pod<'_, '_>,
+    pod: &Pod<'_>,
     index: usize,
     config: &Config,
-    variables: &[Variable],
-    mounts: Vec<Value>,
+    wanted: &Wanted<'_>,
+    mounts: &[Mount<'_>],
 ) {
     let container = &pod.init_containers[index];
-    let at = item("initContainers", index);
+    let at = Path::INIT_CONTAINERS.below(index);
     for member in FORBIDDEN {
-        if !json::get(container, member).is_null() {
-            ops.remove(below(&at, member));
+        if !container.json.get(member).is_null() {
+            ops.remove(at.below(member));
         }
     }
-    let mut texts = vec![
-        ("image", config.image.as_str()),
-        ("terminationMessagePath", TERMINATION_LOG),
-        ("terminationMessagePolicy", "FallbackToLogsOnError"),
+    let texts = [
+        ("image", Some(config.image.as_str())),
+        ("terminationMessagePath", Some(TERMINATION_LOG)),
+        ("terminationMessagePolicy", Some(POLICY)),
+        ("imagePullPolicy", config.image_pull_policy.as_deref()),
     ];
-    texts.extend(config.image_pull_policy.as_deref().map(|policy| ("imagePullPolicy", policy)));
-    for (member, wanted) in texts {
-        let current = json::text(container, member);
+    for (member, wanted) in texts.into_iter().filter_map(|(member, wanted)| Some((member, wanted?))) {
+        let current = container.json.text(member);
         // The API server's default, written by it between two calls.
         let by_default = member == "terminationMessagePath" && current.is_empty();
         if current != wanted && !by_default {
-            ops.add(below(&at, member), Value::from(wanted));
+            ops.add(at.below(member), wanted);
         }
     }
-    if !has_resources(container) {
-        ops.add(below(&at, "resources"), config.resources.clone());
+    if !has_resources(container.json) {
+        ops.add(at.below("resources"), &config.resources);
     }
-    let mut environment = Environment::of(container, &at);
-    environment.clear(|name| variables::is_own(name) && !variables.iter().any(|known| known.name == name));
-    for variable in variables {
-        environment.set(ops, variable);
+    let mut environment = Environment::of(&container.env, &at);
+    let known =
+        |name: &str| wanted.entries.iter().any(|entry| entry.name == name) || wanted.absent.contains(&name);
+    environment.clear(|name| variables::is_own(name) && !known(name));
+    for entries in wanted.entries.chunk_by(|one, next| one.name == next.name) {
+        environment.set(ops, entries[0].name, entries);
+    }
+    for name in &wanted.absent {
+        environment.set(ops, name, &[]);
     }
     environment.finish(ops);
-    volumes::bring(ops, container, &at, mounts);
-    security::bring(ops, container, &at, security::wanted(pod));
+    volumes::bring(ops, container.json, at, mounts);
+    security::bring(ops, container.json, at, &security::wanted(pod));
     if index + 1 < pod.init_containers.len() {
-        ops.relocate(at, PointerBuf::from_tokens(["spec", "initContainers", LAST]));
+        ops.relocate(at, Path::INIT_CONTAINERS.below(LAST));
     }
 }
 
 /// Whether anybody has set resources already: these stay, because ours beside somebody's limits
 /// could make the pod invalid.
-fn has_resources(container: &Json<'_>) -> bool {
-    let resources = json::get(container, "resources");
-    ["requests", "limits"]
-        .iter()
-        .any(|kind| json::get(resources, kind).as_object().is_some_and(|set| !set.is_empty()))
+fn has_resources(container: Json<'_>) -> bool {
+    let resources = container.get("resources");
+    ["requests", "limits"].into_iter().any(|kind| {
+        let set = resources.get(kind);
+        set.is_object() && !set.is_empty()
+    })
 }

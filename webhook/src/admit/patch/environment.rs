@@ -4,52 +4,129 @@
 //! reference whose key is absent doesn't count at all. So a name is always set or cleared in all its
 //! places, and may be wanted several times in an order.
 
-use json_patch::jsonptr::PointerBuf;
-use serde_json::Value;
+use std::borrow::Cow;
 
-use super::ops::{Ops, below};
-use crate::admit::json::{self, Json};
+use serde::Serialize;
 
-/// The entries that a variable is to have; none to clear it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Variable {
+use super::ops::{Ops, Path};
+use json_index::Json;
+
+/// An entry that is wanted. The API server drops an empty `value`, so that it is not written.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry<'v> {
     /// Name of the variable.
-    pub name: String,
-    /// Entries of that name, in order.
-    pub entries: Vec<Value>,
+    pub name: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    value: Cow<'v, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_from: Option<Reference<'v>>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+enum Reference<'v> {
+    Copied(Json<'v>),
+    Secret {
+        #[serde(rename = "secretKeyRef")]
+        key: SecretKey<'v>,
+    },
+}
+
+/// In the API server's own order, so that it is found again as it was written.
+#[derive(Debug, Clone, Serialize)]
+struct SecretKey<'v> {
+    name: &'v str,
+    key: &'v str,
+    optional: bool,
+}
+
+impl<'v> Entry<'v> {
+    /// A value as the kubelet is to see it, see `literal`.
+    pub fn value(name: &'static str, value: impl Into<Cow<'v, str>>) -> Self {
+        Self { name, value: value.into(), value_from: None }
+    }
+
+    /// What another container has as its `valueFrom`.
+    pub fn copied(name: &'static str, value_from: Json<'v>) -> Self {
+        Self { name, value: "".into(), value_from: Some(Reference::Copied(value_from)) }
+    }
+
+    /// A key of a Secret, which may be absent.
+    pub fn secret(name: &'static str, secret: &'v str, key: &'v str) -> Self {
+        let key = SecretKey { name: secret, key, optional: true };
+        Self { name, value: "".into(), value_from: Some(Reference::Secret { key }) }
+    }
+
+    /// Whether the kubelet passes over the entry when what it refers to is not there.
+    pub fn may_be_absent(&self) -> bool {
+        match &self.value_from {
+            None => false,
+            Some(Reference::Secret { key }) => key.optional,
+            Some(Reference::Copied(from)) => {
+                from.values().any(|reference| reference.get("optional").as_bool() == Some(true))
+            }
+        }
+    }
+
+    /// Whether that is what stands there; an absent `value` and an empty one are the same.
+    fn is(&self, entry: Json<'_>) -> bool {
+        let from = entry.get("valueFrom");
+        entry.text("value") == self.value
+            && match &self.value_from {
+                None => from.is_null(),
+                Some(Reference::Copied(wanted)) => from.means(wanted.raw()),
+                Some(wanted) => from.means(&serde_json::to_string(wanted).unwrap_or_default()),
+            }
+    }
+}
+
+/// The `env` of a container: names and entries, in order.
+#[derive(Debug)]
+pub struct Entries<'v> {
+    exists: bool,
+    entries: Vec<(&'v str, Json<'v>)>,
+}
+
+impl<'v> Entries<'v> {
+    /// Of a container.
+    pub fn of(container: Json<'v>) -> Self {
+        let env = container.get("env");
+        let entries = env.items().map(|entry| (entry.text("name"), entry)).collect();
+        Self { exists: env.is_array(), entries }
+    }
+
+    /// The entry of that name; the last one, as for the kubelet.
+    pub fn last(&self, name: &str) -> Option<Json<'v>> {
+        self.entries.iter().rfind(|(found, _)| *found == name).map(|(_, entry)| *entry)
+    }
 }
 
 /// Changes of the `env` of one container.
 #[derive(Debug)]
-pub struct Environment<'v, 'a> {
-    path: PointerBuf,
-    current: &'v Json<'a>,
+pub struct Environment<'v, 'p> {
+    path: Path<'p>,
+    current: &'p Entries<'v>,
     removed: Vec<usize>,
-    appended: Vec<Value>,
+    appended: Vec<Entry<'v>>,
 }
 
-impl<'v, 'a> Environment<'v, 'a> {
+impl<'v, 'p> Environment<'v, 'p> {
     /// Of the container at this place.
-    pub fn of(container: &'v Json<'a>, at: &PointerBuf) -> Self {
-        Self {
-            path: below(at, "env"),
-            current: json::get(container, "env"),
-            removed: Vec::new(),
-            appended: Vec::new(),
-        }
+    pub fn of(current: &'p Entries<'v>, container: &'p Path<'p>) -> Self {
+        Self { path: container.below("env"), current, removed: Vec::new(), appended: Vec::new() }
     }
 
     /// Makes the entries of that name those that are wanted, in place where there are some.
-    pub fn set(&mut self, ops: &mut Ops, variable: &Variable) {
-        let current = self.current.as_array().unwrap_or_default();
-        let mut wanted = variable.entries.iter();
-        for (index, entry) in current.iter().enumerate() {
-            if json::text(entry, "name") != variable.name {
+    pub fn set(&mut self, ops: &mut Ops, name: &str, entries: &[Entry<'v>]) {
+        let mut wanted = entries.iter();
+        for (index, (found, entry)) in self.current.entries.iter().enumerate() {
+            if *found != name {
                 continue;
             }
             match wanted.next() {
-                Some(wanted) if same(entry, wanted) => {}
-                Some(wanted) => ops.replace(below(&self.path, index), wanted.clone()),
+                Some(wanted) if wanted.is(*entry) => {}
+                Some(wanted) => ops.replace(self.path.below(index), wanted),
                 None => self.removed.push(index),
             }
         }
@@ -58,8 +135,8 @@ impl<'v, 'a> Environment<'v, 'a> {
 
     /// Removes every entry whose name is meant.
     pub fn clear(&mut self, meant: impl Fn(&str) -> bool) {
-        let current = self.current.as_array().unwrap_or_default().iter().enumerate();
-        self.removed.extend(current.filter(|(_, entry)| meant(json::text(entry, "name"))).map(|(at, _)| at));
+        let entries = self.current.entries.iter().enumerate();
+        self.removed.extend(entries.filter(|(_, (name, _))| meant(name)).map(|(index, _)| index));
     }
 
     /// Writes what changes the list's length: from the back, so that no index shifts under another.
@@ -67,14 +144,8 @@ impl<'v, 'a> Environment<'v, 'a> {
         self.removed.sort_unstable();
         self.removed.dedup();
         for index in self.removed.iter().rev() {
-            ops.remove(below(&self.path, *index));
+            ops.remove(self.path.below(*index));
         }
-        ops.append(&self.path, self.current.is_array(), self.appended);
+        ops.append(self.path, self.current.exists, &self.appended);
     }
-}
-
-/// Whether an entry is the wanted one; an absent `value` and an empty one are the same.
-fn same(entry: &Json<'_>, wanted: &Value) -> bool {
-    let value = wanted["value"].as_str().unwrap_or_default();
-    json::text(entry, "value") == value && json::owned(json::get(entry, "valueFrom")) == wanted["valueFrom"]
 }

@@ -4,19 +4,26 @@
 //! A session's author could so have `$(BOT_TOKEN)` carried in a path, from there into an error and
 //! into the status that many can read.
 
-use serde_json::{Value, json};
+use std::borrow::Cow;
 
 /// A value that the container is to see exactly as it is here. NUL can't stand in an environment
 /// and would keep the container from starting, without a word; another control character in its
 /// place is refused by the init container in a sentence.
-pub fn doubled(text: &str) -> String {
-    text.replace('$', "$$").replace('\0', "\u{1}")
+pub fn doubled(text: &str) -> Cow<'_, str> {
+    if text.contains(['$', '\0']) {
+        text.replace('$', "$$").replace('\0', "\u{1}").into()
+    } else {
+        text.into()
+    }
 }
 
 /// A value of another container (so written for the kubelet already), with every reference in it
 /// made literal: what it would refer to is not there, or is a secret.
-pub fn without_references(value: &str) -> String {
-    let mut out = String::with_capacity(value.len());
+pub fn without_references(value: &str) -> Cow<'_, str> {
+    if !value.contains('$') {
+        return value.into();
+    }
+    let mut out = String::with_capacity(value.len() + 1);
     let mut rest = value;
     while let Some(at) = rest.find('$') {
         out.push_str(&rest[..at]);
@@ -25,16 +32,7 @@ pub fn without_references(value: &str) -> String {
         rest = rest.strip_prefix('$').unwrap_or(rest);
     }
     out.push_str(rest);
-    out
-}
-
-/// A variable with that value. The API server drops an empty `value`, so that it is not written.
-pub fn variable(name: &str, kubelet_value: &str) -> Value {
-    if kubelet_value.is_empty() {
-        json!({"name": name})
-    } else {
-        json!({"name": name, "value": kubelet_value})
-    }
+    out.into()
 }
 
 #[cfg(test)]

@@ -29,24 +29,23 @@ mod stamp;
 mod variables;
 mod volumes;
 
-pub use json_patch::Patch;
+pub use ops::{Ops, Patch, Path};
 
-use super::json::Json;
 use super::plan::Plan;
 use crate::config::Config;
-use ops::Ops;
+use json_index::Json;
 use pod::Pod;
 
 /// The operations that make a pod carry its workflow's delivery. None for a pod that is as it should
 /// be, or that has no runner (and so no plan either).
 #[must_use]
-pub fn patch(pod: &Json<'_>, plan: &Plan<'_>, config: &Config) -> Patch {
+pub fn patch(pod: Json<'_>, plan: &Plan<'_>, config: &Config) -> Patch {
     let mut ops = Ops::default();
     if let Some(pod) = Pod::new(pod) {
         stamp::write(&mut ops, &pod, plan, config);
         let mounts = volumes::write(&mut ops, &pod, config);
         runner::write(&mut ops, &pod, plan);
-        container::write(&mut ops, &pod, plan, config, mounts);
+        container::write(&mut ops, &pod, plan, config, &mounts);
     }
     ops.into_patch()
 }

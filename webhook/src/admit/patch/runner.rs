@@ -5,24 +5,24 @@ use workflow_contract::env::{
 };
 use workflow_contract::names::INIT_CONTAINER;
 
-use super::environment::{Environment, Variable};
-use super::literal::{doubled, variable};
-use super::ops::{Ops, item};
+use super::environment::{Entry, Environment};
+use super::literal::doubled;
+use super::ops::{Ops, Path};
 use super::pod::Pod;
-use crate::admit::json;
 use crate::admit::plan::Plan;
 
 /// The runner reads what is delivered, whatever the session's variables say; the other init
 /// containers fetch nothing of it: what they leave, as root, could not be replaced.
-pub fn write(ops: &mut Ops, pod: &Pod<'_, '_>, plan: &Plan<'_>) {
-    let mut runner = Environment::of(pod.runner, &item("containers", pod.runner_index));
+pub fn write(ops: &mut Ops, pod: &Pod<'_>, plan: &Plan<'_>) {
+    let path = Path::CONTAINERS.below(pod.runner_index);
+    let mut runner = Environment::of(&pod.runner.env, &path);
     for (name, value) in [
         (ACTIVE_WORKFLOW_GIT_URL, Some(plan.git_url)),
         (ACTIVE_WORKFLOW_BRANCH, Some(&*plan.source.branch)),
         (ACTIVE_WORKFLOW_PATH, plan.path),
     ] {
-        let entries = value.map(|value| variable(name, &doubled(value)));
-        runner.set(ops, &Variable { name: name.to_owned(), entries: entries.into_iter().collect() });
+        let entry = value.map(|value| Entry::value(name, doubled(value)));
+        runner.set(ops, name, entry.as_slice());
     }
     if plan.first_run {
         runner.clear(|name| name == IS_RESUME);
@@ -30,8 +30,9 @@ pub fn write(ops: &mut Ops, pod: &Pod<'_, '_>, plan: &Plan<'_>) {
     runner.finish(ops);
 
     for (index, container) in pod.init_containers.iter().enumerate() {
-        if json::text(container, "name") != INIT_CONTAINER {
-            let mut environment = Environment::of(container, &item("initContainers", index));
+        if container.name != INIT_CONTAINER {
+            let path = Path::INIT_CONTAINERS.below(index);
+            let mut environment = Environment::of(&container.env, &path);
             environment.clear(|name| {
                 [ACTIVE_WORKFLOW_GIT_URL, ACTIVE_WORKFLOW_BRANCH, ACTIVE_WORKFLOW_PATH].contains(&name)
             });

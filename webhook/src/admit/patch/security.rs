@@ -1,56 +1,74 @@
 //! The init container's security context: passes Pod Security `restricted`.
 
-use json_patch::jsonptr::PointerBuf;
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
 
-use super::ops::{Ops, below};
+use super::ops::{Ops, Path};
 use super::pod::Pod;
-use crate::admit::json::{self, Json};
+use json_index::Json;
 
 /// Who the init container is where the runner is root: the user of the image.
 const IMAGE_USER: i64 = 1001;
 
+/// What a context is to contain.
+#[derive(Debug)]
+pub struct Context(Vec<(&'static str, Setting)>);
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Setting {
+    Flag(bool),
+    Id(i64),
+    Capabilities { drop: [&'static str; 1] },
+    Profile { r#type: &'static str },
+}
+
+impl Serialize for Context {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(field, setting)| (field, setting)))
+    }
+}
+
 /// What the init container's context is to contain. Who it runs as is taken from the runner and
 /// never invented, because on OpenShift the uid is assigned: a runner that says nothing leaves it to
 /// the image, on both sides.
-pub fn wanted(pod: &Pod<'_, '_>) -> Map<String, Value> {
-    let mut context = Map::new();
-    context.insert("allowPrivilegeEscalation".into(), json!(false));
-    context.insert("capabilities".into(), json!({"drop": ["ALL"]}));
-    context.insert("readOnlyRootFilesystem".into(), json!(true));
-    context.insert("runAsNonRoot".into(), json!(true));
-    context.insert("seccompProfile".into(), json!({"type": "RuntimeDefault"}));
+pub fn wanted(pod: &Pod<'_>) -> Context {
+    let mut context = vec![
+        ("allowPrivilegeEscalation", Setting::Flag(false)),
+        ("capabilities", Setting::Capabilities { drop: ["ALL"] }),
+        ("readOnlyRootFilesystem", Setting::Flag(true)),
+        ("runAsNonRoot", Setting::Flag(true)),
+        ("seccompProfile", Setting::Profile { r#type: "RuntimeDefault" }),
+    ];
     for field in ["runAsUser", "runAsGroup"] {
-        let says = |holder: &Json<'_>| json::get(json::get(holder, "securityContext"), field).as_i64();
-        match says(pod.runner).or_else(|| says(pod.spec)) {
-            Some(0) => drop(context.insert(field.into(), json!(IMAGE_USER))),
-            Some(id) => drop(context.insert(field.into(), json!(id))),
-            None => {}
-        }
+        let says = |holder: Json<'_>| holder.get("securityContext").get(field).as_i64();
+        let id = says(pod.runner.json).or_else(|| says(pod.spec));
+        context.extend(id.map(|id| (field, Setting::Id(if id == 0 { IMAGE_USER } else { id }))));
     }
-    context
+    Context(context)
 }
 
 /// Brings a context to the wanted one. What others added stays, unless it widens what we may do.
-pub fn bring(ops: &mut Ops, container: &Json<'_>, at: &PointerBuf, wanted: Map<String, Value>) {
-    let current = json::get(container, "securityContext");
-    let path = below(at, "securityContext");
+pub fn bring(ops: &mut Ops, container: Json<'_>, at: Path<'_>, wanted: &Context) {
+    let current = container.get("securityContext");
+    let path = at.below("securityContext");
     if !current.is_object() {
-        return ops.add(path, Value::Object(wanted));
+        return ops.add(path, wanted);
     }
-    let root = |field: &str| json::get(current, field).as_i64() == Some(0) && !wanted.contains_key(field);
+    let root = |field: &str| {
+        current.get(field).as_i64() == Some(0) && !wanted.0.iter().any(|(known, _)| *known == field)
+    };
     let widening = [
-        ("privileged", json::get(current, "privileged").as_bool() == Some(true)),
-        ("procMount", !matches!(json::text(current, "procMount"), "" | "Default")),
+        ("privileged", current.get("privileged").as_bool() == Some(true)),
+        ("procMount", !matches!(current.text("procMount"), "" | "Default")),
         ("runAsUser", root("runAsUser")),
         ("runAsGroup", root("runAsGroup")),
     ];
     for (field, _) in widening.into_iter().filter(|(_, is)| *is) {
-        ops.remove(below(&path, field));
+        ops.remove(path.below(field));
     }
-    for (field, value) in wanted {
-        if json::owned(json::get(current, &field)) != value {
-            ops.add(below(&path, &*field), value);
+    for (field, setting) in &wanted.0 {
+        if !current.get(field).means(&serde_json::to_string(setting).unwrap_or_default()) {
+            ops.add(path.below(*field), setting);
         }
     }
 }

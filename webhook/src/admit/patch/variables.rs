@@ -4,15 +4,15 @@
 //! reference, unless the session's author sets one of that name: the author must not steer a fetch
 //! that carries the platform's credentials. Tokens for git hosts may be the author's own.
 
-use serde_json::{Value, json};
+use std::borrow::Cow;
+
 use workflow_contract::env;
 use workflow_contract::names::WORKFLOWS_ROOT;
 
-use super::environment::Variable;
-use super::literal::{doubled, variable, without_references};
-use super::pod::Pod;
+use super::environment::Entry;
+use super::literal::{doubled, without_references};
+use super::pod::{Container, Pod};
 use super::volumes::CREDENTIALS_DIR;
-use crate::admit::json::{self, Json};
 use crate::admit::plan::Plan;
 use crate::config::Config;
 
@@ -26,24 +26,38 @@ const COPIED: [&str; 6] = [
     env::SSL_CERT_DIR,
 ];
 
-/// Every variable that is ours to set; one without entries is to be absent.
-pub fn wanted(pod: &Pod<'_, '_>, plan: &Plan<'_>, config: &Config) -> Vec<Variable> {
-    let mut wanted = own(plan, config);
-    let sources = || pod.hydrate.into_iter().chain([pod.runner]);
+/// Entries that there are mostly.
+const ROOM: usize = 24;
+
+/// What the environment is to be. What is named in neither list is none of ours.
+#[derive(Debug)]
+pub struct Wanted<'v> {
+    /// Entries in order, those of one name behind one another.
+    pub entries: Vec<Entry<'v>>,
+    /// Names that are to be absent.
+    pub absent: Vec<&'static str>,
+}
+
+/// Every variable that is ours to set.
+pub fn wanted<'v>(pod: &Pod<'v>, plan: &Plan<'v>, config: &'v Config) -> Wanted<'v> {
+    let mut wanted = Wanted { entries: own(plan, config), absent: Vec::new() };
+    let sources = || pod.hydrate().into_iter().chain([&pod.runner]);
     for name in COPIED.into_iter().chain(env::PROXIES) {
         if let Some(proxy) = configured_proxy(config, name) {
-            wanted.push(proxy);
+            // Set in upper case, the lower-case form absent.
+            if name.starts_with(char::is_uppercase) {
+                wanted.entries.push(Entry::value(name, doubled(proxy)));
+            } else {
+                wanted.absent.push(name);
+            }
         } else if plan.author_sets(name) {
-            wanted.push(Variable { name: name.to_owned(), entries: Vec::new() });
-        } else if let Some(entry) = sources().find_map(|container| explicit(container, name)) {
-            wanted.push(Variable { name: name.to_owned(), entries: vec![entry] });
+            wanted.absent.push(name);
+        } else {
+            wanted.entries.extend(sources().find_map(|container| explicit(container, name)));
         }
     }
     for name in [env::GITHUB_TOKEN, env::GITLAB_TOKEN] {
-        let entries = token(pod, name);
-        if !entries.is_empty() {
-            wanted.push(Variable { name: name.to_owned(), entries });
-        }
+        wanted.entries.extend(token(pod, name));
     }
     wanted
 }
@@ -53,56 +67,59 @@ pub fn is_own(name: &str) -> bool {
     name.starts_with("WORKFLOW_") || name == env::LOG_FORMAT
 }
 
-fn own(plan: &Plan<'_>, config: &Config) -> Vec<Variable> {
-    let credentials = config.credentials_secret.as_ref().map(|_| CREDENTIALS_DIR.to_owned());
+fn own<'v>(plan: &Plan<'v>, config: &'v Config) -> Vec<Entry<'v>> {
+    let credentials = config.credentials_secret.as_ref().map(|_| CREDENTIALS_DIR);
+    let some = |text: &'v str| Some(Cow::Borrowed(text));
     let texts = [
-        (env::WORKFLOW_GIT_URL, Some(plan.git_url.to_owned())),
-        (env::WORKFLOW_BRANCH, plan.branch.map(str::to_owned)),
-        (env::WORKFLOW_PATH, plan.path.map(str::to_owned)),
-        (env::WORKFLOW_ROOT, Some(WORKFLOWS_ROOT.to_owned())),
-        (env::WORKFLOW_TIMEOUT, Some(config.timeout.clone())),
-        (env::WORKFLOW_MAX_BYTES, Some(config.max_bytes.clone())),
-        (env::WORKFLOW_MAX_FILES, Some(config.max_files.clone())),
+        (env::WORKFLOW_GIT_URL, some(plan.git_url)),
+        (env::WORKFLOW_BRANCH, plan.branch.map(Cow::Borrowed)),
+        (env::WORKFLOW_PATH, plan.path.map(Cow::Borrowed)),
+        (env::WORKFLOW_ROOT, some(WORKFLOWS_ROOT)),
+        (env::WORKFLOW_TIMEOUT, some(&config.timeout)),
+        (env::WORKFLOW_MAX_BYTES, some(&config.max_bytes)),
+        (env::WORKFLOW_MAX_FILES, some(&config.max_files)),
         // Written even where it is empty, so that no `envFrom` of others can set it.
-        (env::WORKFLOW_ALLOWED_HOSTS, Some(config.allowed_hosts())),
-        (env::WORKFLOW_ALLOWED_SCHEMES, Some(config.allowed_schemes())),
-        (env::WORKFLOW_GITHUB_HOSTS, Some(config.github_hosts.clone())),
-        (env::WORKFLOW_GITLAB_HOSTS, Some(config.gitlab_hosts.clone())),
-        (env::WORKFLOW_CREDENTIALS_DIR, credentials),
-        (env::LOG_FORMAT, Some(config.log_format.clone())),
+        (env::WORKFLOW_ALLOWED_HOSTS, Some(config.allowed_hosts().into())),
+        (env::WORKFLOW_ALLOWED_SCHEMES, Some(config.allowed_schemes().into())),
+        (env::WORKFLOW_GITHUB_HOSTS, some(&config.github_hosts)),
+        (env::WORKFLOW_GITLAB_HOSTS, some(&config.gitlab_hosts)),
+        (env::WORKFLOW_CREDENTIALS_DIR, credentials.map(Cow::Borrowed)),
+        (env::LOG_FORMAT, some(&config.log_format)),
     ];
-    let present = texts.into_iter().filter_map(|(name, text)| Some((name, text?)));
-    present
-        .map(|(name, text)| Variable {
-            name: name.to_owned(),
-            entries: vec![variable(name, &doubled(&text))],
-        })
-        .collect()
+    let mut entries = Vec::with_capacity(ROOM);
+    entries.extend(texts.into_iter().filter_map(|(name, text)| {
+        Some(Entry::value(
+            name,
+            match text? {
+                Cow::Borrowed(text) => doubled(text),
+                Cow::Owned(text) => doubled(&text).into_owned().into(),
+            },
+        ))
+    }));
+    entries
 }
 
-/// A proxy that the config decides: set in upper case, the lower-case form absent.
-fn configured_proxy(config: &Config, name: &str) -> Option<Variable> {
-    let proxy = match name.to_ascii_uppercase().as_str() {
-        "HTTPS_PROXY" => &config.proxy.https,
-        "HTTP_PROXY" => &config.proxy.http,
-        "NO_PROXY" => &config.proxy.no,
-        _ => return None,
+/// A proxy that the config decides.
+fn configured_proxy<'v>(config: &'v Config, name: &str) -> Option<&'v str> {
+    let is = |upper: &str| name.eq_ignore_ascii_case(upper);
+    let proxy = match () {
+        () if is("HTTPS_PROXY") => &config.proxy.https,
+        () if is("HTTP_PROXY") => &config.proxy.http,
+        () if is("NO_PROXY") => &config.proxy.no,
+        () => return None,
     };
-    let url = proxy.as_ref()?;
-    let upper = name.starts_with(char::is_uppercase);
-    let entries = if upper { vec![variable(name, &doubled(url))] } else { Vec::new() };
-    Some(Variable { name: name.to_owned(), entries })
+    proxy.as_deref()
 }
 
 /// A copy of the entry of that name in a container's `env`; the last one, as for the kubelet.
-fn explicit(container: &Json<'_>, name: &str) -> Option<Value> {
-    let entry = json::list(container, "env").iter().rfind(|entry| json::text(entry, "name") == name)?;
-    let reference = json::get(entry, "valueFrom");
-    if reference.is_null() {
-        Some(variable(name, &without_references(json::text(entry, "value"))))
+fn explicit<'v>(container: &Container<'v>, name: &'static str) -> Option<Entry<'v>> {
+    let entry = container.env.last(name)?;
+    let reference = entry.get("valueFrom");
+    Some(if reference.is_null() {
+        Entry::value(name, without_references(entry.text("value")))
     } else {
-        Some(json!({"name": name, "valueFrom": json::owned(reference)}))
-    }
+        Entry::copied(name, reference)
+    })
 }
 
 /// A token as it reaches the runner: from its `env`, and from its `envFrom` where the entry in `env`
@@ -111,31 +128,20 @@ fn explicit(container: &Json<'_>, name: &str) -> Option<Value> {
 /// Several Secrets may hold it. Each is referred to, in the order of `envFrom`: the kubelet passes
 /// over an optional key that is absent, and a later entry of the same name wins, so that the token
 /// is the runner's own. The API server warns of the repeated name; a single reference would guess.
-fn token(pod: &Pod<'_, '_>, name: &str) -> Vec<Value> {
+fn token<'v>(pod: &Pod<'v>, name: &'static str) -> Vec<Entry<'v>> {
     let entries = |container| match explicit(container, name) {
-        Some(entry) if !may_be_absent(&entry) => vec![entry],
-        entry => secret_keys(container, name).into_iter().chain(entry).collect(),
+        Some(entry) if !entry.may_be_absent() => vec![entry],
+        entry => secret_keys(container, name).chain(entry).collect(),
     };
-    let sources = [pod.runner].into_iter().chain(pod.hydrate);
-    sources.map(entries).find(|entries: &Vec<Value>| !entries.is_empty()).unwrap_or_default()
+    let sources = [&pod.runner].into_iter().chain(pod.hydrate());
+    sources.map(entries).find(|entries: &Vec<Entry<'_>>| !entries.is_empty()).unwrap_or_default()
 }
 
-/// Whether the kubelet passes over the entry when what it refers to is not there.
-fn may_be_absent(entry: &Value) -> bool {
-    let references = entry["valueFrom"].as_object().into_iter().flat_map(serde_json::Map::values);
-    references.into_iter().any(|reference| reference["optional"] == true)
-}
-
-fn secret_keys(container: &Json<'_>, name: &str) -> Vec<Value> {
-    let secrets = json::list(container, "envFrom").iter().filter_map(|source| {
-        let secret = json::text(json::get(source, "secretRef"), "name");
-        let key = name.strip_prefix(json::text(source, "prefix"))?;
+fn secret_keys<'v>(container: &Container<'v>, name: &'static str) -> impl Iterator<Item = Entry<'v>> {
+    container.json.get("envFrom").items().filter_map(move |source| {
+        let secret = source.get("secretRef").text("name");
+        let key = name.strip_prefix(source.text("prefix"))?;
         let usable = !secret.is_empty() && !key.is_empty();
-        usable.then(|| {
-            json!({"name": name, "valueFrom": {
-                "secretKeyRef": {"name": secret, "key": key, "optional": true},
-            }})
-        })
-    });
-    secrets.collect()
+        usable.then(|| Entry::secret(name, secret, key))
+    })
 }

@@ -1,13 +1,14 @@
 //! Volumes and mounts: the place where the workflow is published, git credentials, the CA bundle.
 
-use serde_json::{Value, json};
+use std::borrow::Cow;
+
+use serde::Serialize;
 use workflow_contract::names::{WORKFLOWS_ROOT, WORKFLOWS_VOLUME, WORKSPACE_MOUNT};
 
-use super::ops::{Ops, below, item};
+use super::ops::{Ops, Path};
 use super::pod::Pod;
-use crate::admit::json::{self, Json};
 use crate::config::Config;
-use json_patch::jsonptr::PointerBuf;
+use json_index::Json;
 
 /// Where the Secret with git credentials is mounted in the init container.
 pub const CREDENTIALS_DIR: &str = "/var/run/secrets/workflow-credentials";
@@ -16,72 +17,121 @@ const CREDENTIALS_VOLUME: &str = "workflow-credentials";
 /// Where the platform mounts its CA bundle, as a file.
 const CA_BUNDLE: &str = "/etc/pki/tls/certs/ca-bundle.crt";
 
+/// A mount of the init container.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub enum Mount<'v> {
+    /// One of ours.
+    New(NewMount<'v>),
+    /// As another container has it.
+    Copied(Json<'v>),
+}
+
+/// A mount that we make.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NewMount<'v> {
+    name: Cow<'v, str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    read_only: bool,
+    mount_path: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    sub_path: &'v str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    sub_path_expr: &'v str,
+}
+
+/// A volume that we make.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Volume<'v> {
+    name: Cow<'static, str>,
+    #[serde(flatten)]
+    source: Source<'v>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Source<'v> {
+    EmptyDir {},
+    #[serde(rename_all = "camelCase")]
+    Secret {
+        secret_name: &'v str,
+        optional: bool,
+    },
+}
+
 /// Adds the volumes that are missing, and the runner's mount where it has no workspace. Returns the
 /// mounts that the init container is to have.
-pub fn write(ops: &mut Ops, pod: &Pod<'_, '_>, config: &Config) -> Vec<Value> {
-    let mut volumes = Volumes { existing: json::list(pod.spec, "volumes"), added: Vec::new() };
-    let mut mounts: Vec<Value> =
-        [WORKSPACE_MOUNT, WORKFLOWS_ROOT].iter().filter_map(|path| shared(pod.runner, path)).collect();
+pub fn write<'v>(ops: &mut Ops, pod: &Pod<'v>, config: &'v Config) -> Vec<Mount<'v>> {
+    let mut volumes = Volumes { existing: pod.spec.get("volumes"), added: Vec::new() };
+    let runner = pod.runner.json;
+    let shared = |path: &'static str| shared(runner, path).map(Mount::New);
+    let mut mounts: Vec<_> = [WORKSPACE_MOUNT, WORKFLOWS_ROOT].into_iter().filter_map(shared).collect();
     if mounts.is_empty() {
-        let name = volumes.ensure(WORKFLOWS_VOLUME, json!({"emptyDir": {}}), |volume| {
-            !json::get(volume, "emptyDir").is_null()
-        });
-        let mount = json!({"name": name, "mountPath": WORKFLOWS_ROOT});
-        let path = below(&item("containers", pod.runner_index), "volumeMounts");
-        ops.append(&path, json::get(pod.runner, "volumeMounts").is_array(), vec![mount.clone()]);
+        let name =
+            volumes.ensure(WORKFLOWS_VOLUME, Source::EmptyDir {}, |volume| !volume.get("emptyDir").is_null());
+        let mount = Mount::New(NewMount { name, mount_path: WORKFLOWS_ROOT, ..NewMount::default() });
+        let path = Path::CONTAINERS.below(pod.runner_index);
+        let exists = runner.get("volumeMounts").is_array();
+        ops.append(path.below("volumeMounts"), exists, std::slice::from_ref(&mount));
         mounts.push(mount);
     }
     if let Some(secret) = &config.credentials_secret {
-        let source = json!({"secret": {"secretName": secret, "optional": true}});
+        let source = Source::Secret { secret_name: secret, optional: true };
         let name = volumes.ensure(CREDENTIALS_VOLUME, source, |volume| {
-            let found = json::get(volume, "secret");
-            json::text(found, "secretName") == secret && json::get(found, "optional").as_bool() == Some(true)
+            let found = volume.get("secret");
+            found.text("secretName") == secret && found.get("optional").as_bool() == Some(true)
         });
-        mounts.push(json!({"name": name, "mountPath": CREDENTIALS_DIR, "readOnly": true}));
+        let mount_path = CREDENTIALS_DIR;
+        mounts.push(Mount::New(NewMount { name, mount_path, read_only: true, ..NewMount::default() }));
     }
-    mounts.extend(std::iter::once(pod.runner).chain(pod.hydrate).find_map(ca_bundle));
-    let path = PointerBuf::from_tokens(["spec", "volumes"]);
-    ops.append(&path, json::get(pod.spec, "volumes").is_array(), volumes.added);
+    let hydrate = pod.hydrate().map(|container| container.json);
+    let bundle = std::iter::once(runner).chain(hydrate).find_map(ca_bundle);
+    mounts.extend(bundle.map(Mount::Copied));
+    ops.append(Path::SPEC.below("volumes"), volumes.existing.is_array(), &volumes.added);
     mounts
 }
 
 /// Brings the mounts of a container of our name to the wanted ones; others stay.
-pub fn bring(ops: &mut Ops, container: &Json<'_>, at: &PointerBuf, wanted: Vec<Value>) {
-    let current = json::list(container, "volumeMounts");
-    let path = below(at, "volumeMounts");
-    let mut missing = Vec::new();
+pub fn bring<'v>(ops: &mut Ops, container: Json<'_>, at: Path<'_>, wanted: &[Mount<'v>]) {
+    let current = container.get("volumeMounts");
+    let path = at.below("volumeMounts");
+    let mut missing: Vec<&Mount<'v>> = Vec::new();
     for mount in wanted {
-        let place = mount["mountPath"].as_str().unwrap_or_default();
-        match current.iter().position(|found| mount_path(found) == place) {
-            Some(index) if same(&current[index], &mount) => {}
-            Some(index) => ops.replace(below(&path, index), mount),
+        match current.items().enumerate().find(|(_, found)| mount_path(*found) == mount.path()) {
+            Some((_, found)) if mount.is(found) => {}
+            Some((index, _)) => ops.replace(path.below(index), mount),
             None => missing.push(mount),
         }
     }
-    ops.append(&path, json::get(container, "volumeMounts").is_array(), missing);
+    ops.append(path, current.is_array(), &missing);
 }
 
-struct Volumes<'v, 'a> {
-    existing: &'v [Json<'a>],
-    added: Vec<Value>,
+struct Volumes<'v> {
+    existing: Json<'v>,
+    added: Vec<Volume<'v>>,
 }
 
-impl Volumes<'_, '_> {
+impl<'v> Volumes<'v> {
     /// The name of a volume with that source: one that `is_ours`, else one that is added. A name that
     /// somebody else's volume has already gets a number.
-    fn ensure(&mut self, name: &str, source: Value, is_ours: impl Fn(&Json<'_>) -> bool) -> String {
-        let mut candidate = name.to_owned();
+    fn ensure(
+        &mut self,
+        name: &'static str,
+        source: Source<'v>,
+        is_ours: impl Fn(Json<'_>) -> bool,
+    ) -> Cow<'static, str> {
+        let mut candidate = Cow::Borrowed(name);
         let mut number = 1;
-        while let Some(index) = json::position(self.existing, &candidate) {
-            if is_ours(&self.existing[index]) {
+        while let Some(volume) = self.existing.items().find(|volume| volume.text("name") == candidate) {
+            if is_ours(volume) {
                 return candidate;
             }
             number += 1;
-            candidate = format!("{name}-{number}");
+            candidate = format!("{name}-{number}").into();
         }
-        let mut volume = source;
-        volume["name"] = Value::from(candidate.as_str());
-        self.added.push(volume);
+        self.added.push(Volume { name: candidate.clone(), source });
         candidate
     }
 }
@@ -89,35 +139,50 @@ impl Volumes<'_, '_> {
 /// The runner's mount at exactly this path, writable, for the init container. A workspace whose
 /// sub-path comes from variables is passed over, because the variables are the runner's. Where the
 /// workflows' own folder is so mounted there is no other place: the kubelet says what is missing.
-fn shared(runner: &Json<'_>, path: &str) -> Option<Value> {
-    let found = json::list(runner, "volumeMounts").iter().find(|mount| mount_path(mount) == path)?;
-    let mut mount = json!({"name": json::text(found, "name"), "mountPath": path});
-    for key in ["subPath", "subPathExpr"] {
-        let sub_path = json::text(found, key);
-        if !sub_path.is_empty() {
-            mount[key] = Value::from(sub_path);
-        }
-    }
-    (path != WORKSPACE_MOUNT || mount["subPathExpr"].is_null()).then_some(mount)
+fn shared<'v>(runner: Json<'v>, path: &'static str) -> Option<NewMount<'v>> {
+    let found = runner.get("volumeMounts").items().find(|mount| mount_path(*mount) == path)?;
+    let mount = NewMount {
+        name: found.text("name").into(),
+        read_only: false,
+        mount_path: path,
+        sub_path: found.text("subPath"),
+        sub_path_expr: found.text("subPathExpr"),
+    };
+    (path != WORKSPACE_MOUNT || mount.sub_path_expr.is_empty()).then_some(mount)
 }
 
-fn ca_bundle(container: &Json<'_>) -> Option<Value> {
-    let found = json::list(container, "volumeMounts").iter().find(|mount| mount_path(mount) == CA_BUNDLE)?;
-    if !json::text(found, "subPathExpr").is_empty() {
-        return None;
-    }
-    Some(json::owned(found))
+fn ca_bundle(container: Json<'_>) -> Option<Json<'_>> {
+    let found = container.get("volumeMounts").items().find(|mount| mount_path(*mount) == CA_BUNDLE)?;
+    found.text("subPathExpr").is_empty().then_some(found)
 }
 
-fn mount_path<'v>(mount: &'v Json<'_>) -> &'v str {
-    let path = json::text(mount, "mountPath");
+fn mount_path(mount: Json<'_>) -> &str {
+    let path = mount.text("mountPath");
     let trimmed = path.trim_end_matches('/');
     if trimmed.is_empty() { path } else { trimmed }
 }
 
-fn same(found: &Json<'_>, wanted: &Value) -> bool {
-    let wanted_text = |key: &str| wanted[key].as_str().unwrap_or_default();
-    let read_only = |value: Option<bool>| value.unwrap_or_default();
-    ["name", "subPath", "subPathExpr"].iter().all(|key| json::text(found, key) == wanted_text(key))
-        && read_only(json::get(found, "readOnly").as_bool()) == read_only(wanted["readOnly"].as_bool())
+impl Mount<'_> {
+    fn path(&self) -> &str {
+        match self {
+            Self::New(mount) => mount.mount_path,
+            Self::Copied(mount) => mount_path(*mount),
+        }
+    }
+
+    /// Whether that is what stands there, as far as it matters.
+    fn is(&self, found: Json<'_>) -> bool {
+        let read_only = |mount: Json<'_>| mount.get("readOnly").as_bool().unwrap_or_default();
+        match self {
+            Self::New(mount) => {
+                texts(found) == [&*mount.name, mount.sub_path, mount.sub_path_expr]
+                    && read_only(found) == mount.read_only
+            }
+            Self::Copied(mount) => texts(found) == texts(*mount) && read_only(found) == read_only(*mount),
+        }
+    }
+}
+
+fn texts(mount: Json<'_>) -> [&str; 3] {
+    ["name", "subPath", "subPathExpr"].map(|key| mount.text(key))
 }

@@ -34,14 +34,14 @@ struct Args {
     sessions: PathBuf,
 }
 
-struct Fixed(HashMap<String, AgenticSession>);
+struct Fixed(HashMap<String, Arc<AgenticSession>>);
 
 impl Live for Fixed {
     fn read<'a>(
         &'a self,
         _namespace: &'a str,
         name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<AgenticSession>, LiveError>> {
+    ) -> BoxFuture<'a, Result<Option<Arc<AgenticSession>>, LiveError>> {
         Box::pin(ready(Ok(self.0.get(name).cloned())))
     }
 }
@@ -52,7 +52,8 @@ async fn main() -> anyhow::Result<()> {
     telemetry::start(LogFormat::Text);
     let sessions = std::fs::read(&sessions).context("the sessions can't be read")?;
     let sessions: Vec<AgenticSession> = serde_json::from_slice(&sessions)?;
-    let named = |session: AgenticSession| (session.metadata.name.clone().unwrap_or_default(), session);
+    let named =
+        |session: AgenticSession| (session.metadata.name.clone().unwrap_or_default(), Arc::new(session));
     let fixed = Fixed(sessions.into_iter().map(named).collect());
     let router =
         Admission::new(Sessions::new(Arc::new(fixed), None), Arc::default(), Arc::default()).router();
