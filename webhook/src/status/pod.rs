@@ -4,17 +4,15 @@
 //! outcome is made of before anything is kept. Reading is lenient, as for sessions: one odd pod
 //! must not fail the whole list.
 
-use std::borrow::Cow;
-
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Resource;
-use kube::core::NamespaceResourceScope;
 use serde::{Deserialize, Deserializer};
 use workflow_contract::names::STAMP_ANNOTATION;
 
 /// A pod.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Resource)]
+#[resource(inherit = Pod)]
 #[serde(default)]
 pub struct SessionPod {
     /// As everywhere, but for what nobody here looks at.
@@ -157,35 +155,6 @@ pub struct Terminated {
     pub message: String,
     /// When it ended, by the node's clock.
     pub finished_at: Option<Time>,
-}
-
-impl Resource for SessionPod {
-    type DynamicType = ();
-    type Scope = NamespaceResourceScope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        Pod::kind(&())
-    }
-
-    fn group((): &()) -> Cow<'_, str> {
-        Pod::group(&())
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        Pod::version(&())
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        Pod::plural(&())
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
 }
 
 #[cfg(test)]
