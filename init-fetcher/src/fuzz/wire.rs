@@ -12,6 +12,7 @@ use super::taken;
 use crate::config::Limits;
 use crate::resolve;
 use crate::transport::pktline::Lines;
+use crate::transport::ssh::known_hosts::{KnownHosts, Verdict};
 use crate::transport::{PackSink, Ref, TransportError, Want, advertisement, v0, v2};
 
 const LIMITS: Limits = Limits { timeout: Duration::from_secs(1), bytes: 1 << 20, files: 100 };
@@ -30,6 +31,7 @@ pub fn wire(bytes: &[u8], dir: &Path) {
         b'0' => drop(take(dir, |sink| v0::read_pack(want, Lines::new(rest), sink).map(drop))),
         b'p' => drop(take(dir, |sink| sink.append(&made::with_checksum(rest.to_vec())))),
         b'm' => pack_as_described(rest, dir),
+        b'k' => known(&String::from_utf8_lossy(rest)),
         _ => {}
     }
 }
@@ -43,6 +45,17 @@ fn listed(refs: Result<Vec<Ref>, TransportError>) {
         let name = RefName::parse(name).unwrap();
         if resolve::resolve(&name, &refs, false).is_none() {
             one_line(&resolve::not_found(&name, &refs).to_string());
+        }
+    }
+}
+
+/// Lines of `known_hosts`: a server is known by a key that stands there, or not at all.
+fn known(lines: &str) {
+    let known = KnownHosts::read(lines);
+    for (host, port) in [("h", 22), ("h.example", 2222), ("[::1]", 22)] {
+        // `AAA`, as it stands there.
+        if known.judge(host, port, b"AAA") == Verdict::Known {
+            assert!(lines.contains("QUFB") && !known.kinds(host, port).is_empty());
         }
     }
 }

@@ -13,7 +13,7 @@ mod authenticate;
 mod command;
 mod connect;
 mod hostkey;
-mod known_hosts;
+pub mod known_hosts;
 
 use std::io::{BufReader, Write as _};
 
