@@ -1,15 +1,15 @@
-//! What a real kubelet makes of an init container that it can't start, has to kill or is told to end. The same rows of
-//! the table, and the others, are played out of hand in `controller_rows`.
+//! What a real kubelet makes of an init container that it can't start or has to kill. The same rows of the table, and
+//! the others, are played out of hand in `controller_rows`.
 
-use std::net::TcpListener;
-
-use kube::api::{Patch, PatchParams};
-use serde_json::json;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::DeleteParams;
+use workflow_contract::names::runner_pod;
 use workflow_tests::installed::Installed;
 use workflow_tests::namespace::with_namespace;
 use workflow_tests::operator::Mode;
-use workflow_tests::session::{Condition, DESIRED_PHASE, SessionBuilder, SessionView};
+use workflow_tests::session::{Condition, SessionBuilder, SessionView};
 use workflow_tests::stage::Stage;
+use workflow_tests::wait::{PATIENCE, until};
 
 const NO_IMAGE: &str = "local.test/no-such-image:1";
 
@@ -21,7 +21,7 @@ async fn says(stage: &Stage, session: &str, reason: &str) -> anyhow::Result<Cond
     Ok(session.workflow_reconciled().unwrap_or_default())
 }
 
-/// One test, because it changes the configuration that all sessions of the cluster share.
+/// One test, alone in its file, because it changes the configuration that all sessions of the cluster share.
 #[tokio::test]
 async fn what_the_kubelet_can_not_start_or_has_to_kill_is_said() {
     with_namespace(|namespace| async move {
@@ -41,6 +41,10 @@ async fn what_the_kubelet_can_not_start_or_has_to_kill_is_said() {
                 stage.create(SessionBuilder::new("no-image").workflow(small.url(), "main")).await?;
                 let condition = says(&stage, "no-image", "ImagePullFailed").await?;
                 assert!(condition.message.contains(NO_IMAGE), "{condition}");
+                // Its pod would wait for ever, and take the room of the next on a small node.
+                stage.sessions().delete("no-image", &DeleteParams::default()).await?;
+                let gone = |pod: Option<&Pod>| pod.is_none();
+                until(&stage.pods(), &runner_pod("no-image"), "its pod to go", PATIENCE, gone).await?;
 
                 installed.configure(&format!("{config}\nresources: {{limits: {{memory: 16Mi}}}}\n")).await?;
                 stage.create(SessionBuilder::new("large").workflow(large.url(), "main")).await?;
@@ -51,26 +55,6 @@ async fn what_the_kubelet_can_not_start_or_has_to_kill_is_said() {
                 Ok(())
             })
             .await
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_session_that_is_stopped_while_fetching_was_interrupted() {
-    with_namespace(|namespace| async move {
-        let stage = Stage::new(namespace, Mode::PostRunning).await?;
-        // A server that takes connections and never says a word.
-        let silent = TcpListener::bind((stage.namespace.cluster.git_server_address()?, 0))?;
-        let url = format!("https://{}/acme/flow.git", silent.local_addr()?);
-        stage.create(SessionBuilder::new("s").workflow(&url, "main")).await?;
-        says(&stage, "s", "Fetching").await?;
-        tokio::task::spawn_blocking(move || silent.accept().map(|connection| (silent, connection))).await??;
-
-        let stop = Patch::Merge(json!({ "metadata": { "annotations": { DESIRED_PHASE: "Stopped" } } }));
-        stage.sessions().patch("s", &PatchParams::default(), &stop).await?;
-        let condition = says(&stage, "s", "Interrupted").await?;
-        assert!(condition.message.contains("restart the session"), "{condition}");
-        Ok(())
     })
     .await;
 }
