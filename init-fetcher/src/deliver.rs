@@ -129,7 +129,7 @@ impl<'c> Attempt<'_, 'c> {
     fn resolve(&self, remote: &mut dyn Remote) -> Result<Target, Failure> {
         let name = &self.config.reference;
         let refs = remote.list(Listing::Named(name.as_str()))?;
-        match resolve::resolve(name, &refs, remote.can_want_any()) {
+        match resolve::resolve(name, &refs, remote.capabilities().want_any()) {
             Some(target) => Ok(target),
             None => Err(resolve::not_found(name, &remote.list(Listing::All)?).into()),
         }
@@ -146,7 +146,7 @@ impl<'c> Attempt<'_, 'c> {
         let packs = git_dir.join("objects/pack");
         let mut store = Store::create(&packs, &staging.scratch(), self.config.limits, self.run)?;
         // A server that can't cut the history sends files that are long gone.
-        let used = if remote.can_cut() { Use::All } else { Use::Part };
+        let used = if remote.capabilities().shallow() { Use::All } else { Use::Part };
         let received = self.everything(remote, target, used, &mut store)?;
         let commit = self.commit(&store, target)?;
         self.run.doing("checking what was received");
@@ -177,8 +177,11 @@ impl<'c> Attempt<'_, 'c> {
     ) -> Result<(Commit, Plan, Written), Failure> {
         let scratch = staging.scratch();
         let mut store = Store::create(&scratch, &scratch, self.config.limits, self.run)?;
-        let found =
-            if remote.can_filter() { self.on_the_way_down(remote, target, &mut store)? } else { None };
+        let found = if remote.capabilities().filter() {
+            self.on_the_way_down(remote, target, &mut store)?
+        } else {
+            None
+        };
         let (commit, tree) = if let Some(found) = found {
             found
         } else {

@@ -9,6 +9,18 @@ use workflow_contract::policy::parse_exact_hosts;
 
 use super::Basic;
 
+/// The value of a key, where there is one. One that can't be read is logged, and is as good as none.
+pub fn key(dir: &Path, name: &str) -> Option<String> {
+    match fs::read_to_string(dir.join(name)) {
+        Ok(value) => Some(value),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            tracing::warn!(key = name, %error, "a key of the credentials Secret can't be read");
+            None
+        }
+    }
+}
+
 /// The keys that matter here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MountedSecret {
@@ -20,14 +32,7 @@ pub struct MountedSecret {
 impl MountedSecret {
     /// Reads the keys that exist.
     pub fn read(dir: &Path) -> Self {
-        let key = |name: &str| match fs::read_to_string(dir.join(name)) {
-            Ok(value) => Some(value),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => {
-                tracing::warn!(key = name, %error, "a key of the credentials Secret can't be read");
-                None
-            }
-        };
+        let key = |name| key(dir, name);
         Self {
             username: key("username").map(|value| Secret::new(&value)),
             password: key("password").map(|value| Secret::new(&value)),

@@ -1,12 +1,12 @@
 //! What a mounted Secret holds for ssh.
 
-use std::fs;
-use std::io;
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use workflow_contract::Secret;
+
+use super::secret;
 
 /// A key, and the servers that it may be shown to.
 #[derive(Debug, Clone, Default)]
@@ -20,14 +20,7 @@ pub struct SshKey {
 impl SshKey {
     /// Reads the keys `ssh-privatekey` and `known_hosts` of a mounted Secret, if there is one.
     pub fn read(dir: Option<&Path>) -> Self {
-        let key = |name: &str| match fs::read_to_string(dir?.join(name)) {
-            Ok(value) => Some(value).filter(|value| !value.trim().is_empty()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => {
-                tracing::warn!(key = name, %error, "a key of the credentials Secret can't be read");
-                None
-            }
-        };
+        let key = |name| secret::key(dir?, name).filter(|value| !value.trim().is_empty());
         Self {
             private: key("ssh-privatekey").map(|value| Secret::new(&value.replace("\r\n", "\n"))),
             known_hosts: key("known_hosts").unwrap_or_default(),

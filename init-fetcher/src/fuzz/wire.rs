@@ -25,7 +25,7 @@ pub fn wire(bytes: &[u8], dir: &Path) {
     let Some((kind, rest)) = bytes.split_first() else { return };
     let want = Want { oid: Oid::from_bytes(&[7; 20]).unwrap(), shallow: true, without_blobs: false };
     match kind {
-        b'a' => listed(advertisement::read(Lines::new(rest)).map(|(_, refs)| refs)),
+        b'a' => listed(advertisement::read(Lines::new(rest), "h").map(|(_, refs)| refs)),
         b'l' => listed(v2::read_refs(Lines::new(rest))),
         b'2' => drop(take(dir, |sink| v2::read_pack(Lines::new(rest), sink).map(drop))),
         b'0' => drop(take(dir, |sink| v0::read_pack(want, Lines::new(rest), sink).map(drop))),

@@ -6,11 +6,20 @@ use super::capabilities::Capabilities;
 use super::pktline::{Line, Lines};
 use super::{Ref, TransportError, v0, v2};
 
-/// Reads it, whatever the protocol.
+/// Reads it, whatever the protocol, and refuses a repository whose objects are named by another hash.
 ///
 /// # Errors
-/// Any [`TransportError`] of reading.
-pub fn read<R: Read>(mut lines: Lines<R>) -> Result<(Capabilities, Vec<Ref>), TransportError> {
+/// Any [`TransportError`] of reading; `host` is whom they are about.
+pub fn read<R: Read>(lines: Lines<R>, host: &str) -> Result<(Capabilities, Vec<Ref>), TransportError> {
+    let (capabilities, listed) = of_lines(lines).map_err(|error| not_there(host.to_owned(), error))?;
+    if capabilities.is_sha1() {
+        return Ok((capabilities, listed));
+    }
+    let why = "it names objects by another hash than SHA-1, which is not supported".into();
+    Err(TransportError::NotGit { host: host.to_owned(), why })
+}
+
+fn of_lines<R: Read>(mut lines: Lines<R>) -> Result<(Capabilities, Vec<Ref>), TransportError> {
     const DOING: &str = "in the list of refs";
     let mut first = owned(&lines.next(DOING)?);
     if first.as_deref().is_some_and(|line| line.starts_with(b"# service=")) {
@@ -35,12 +44,6 @@ pub fn read<R: Read>(mut lines: Lines<R>) -> Result<(Capabilities, Vec<Ref>), Tr
         }
         _ => v0::read_refs(&first, lines),
     }
-}
-
-/// What to say of a repository whose objects are named by another hash.
-pub fn not_sha1(host: String) -> TransportError {
-    let why = "it names objects by another hash than SHA-1, which is not supported".into();
-    TransportError::NotGit { host, why }
 }
 
 /// What servers say, in lower case, where others answer 404.

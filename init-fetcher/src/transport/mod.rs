@@ -29,6 +29,7 @@ pub mod v2;
 
 use git2::Oid;
 
+use capabilities::Capabilities;
 pub use error::TransportError;
 
 /// A ref as the server lists it.
@@ -64,6 +65,14 @@ pub struct Want {
     pub without_blobs: bool,
 }
 
+impl Want {
+    /// The same from a server that may be unable to cut the history: it sends all of it then, and the
+    /// limits decide.
+    fn as_far_as(self, capabilities: &Capabilities) -> Self {
+        Self { shallow: self.shallow && capabilities.shallow(), ..self }
+    }
+}
+
 /// What came with a pack.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Received {
@@ -88,14 +97,8 @@ pub trait Remote {
     /// Any [`TransportError`].
     fn list(&mut self, listing: Listing) -> Result<Vec<Ref>, TransportError>;
 
-    /// Whether [`Want::without_blobs`] can be asked for.
-    fn can_filter(&self) -> bool;
-
-    /// Whether [`Want::shallow`] is heeded.
-    fn can_cut(&self) -> bool;
-
-    /// Whether any commit can be wanted by its id, or only what is listed.
-    fn can_want_any(&self) -> bool;
+    /// What the server says it can do.
+    fn capabilities(&self) -> &Capabilities;
 
     /// Fetches a pack.
     ///

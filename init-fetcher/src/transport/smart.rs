@@ -69,11 +69,8 @@ impl<'a, 'c> SmartHttp<'a, 'c> {
             host: host_of(&origin),
             why: "to something that is no git repository; it may ask for signing in".into(),
         })?;
-        let (capabilities, listed) = advertisement::read(Lines::new(answer.into_body().into_reader()))
-            .map_err(|error| advertisement::not_there(host_of(&base), error))?;
-        if !capabilities.is_sha1() {
-            return Err(advertisement::not_sha1(host_of(&base)));
-        }
+        let lines = Lines::new(answer.into_body().into_reader());
+        let (capabilities, listed) = advertisement::read(lines, &host_of(&base))?;
         Ok(Self { client, authenticator, origin, base, capabilities, listed })
     }
 
@@ -107,21 +104,12 @@ impl Remote for SmartHttp<'_, '_> {
         }
     }
 
-    fn can_filter(&self) -> bool {
-        self.capabilities.filter()
-    }
-
-    fn can_cut(&self) -> bool {
-        self.capabilities.shallow()
-    }
-
-    fn can_want_any(&self) -> bool {
-        self.capabilities.want_any()
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
     }
 
     fn fetch(&mut self, want: Want, sink: &mut dyn PackSink) -> Result<Received, TransportError> {
-        // A server that can't cut the history sends all of it, and the limits decide.
-        let want = Want { shallow: want.shallow && self.capabilities.shallow(), ..want };
+        let want = want.as_far_as(&self.capabilities);
         if matches!(self.capabilities, Capabilities::V2(_)) {
             let answer = self.post(&v2::fetch(want))?;
             v2::read_pack(Lines::new(answer.into_body().into_reader()), sink)

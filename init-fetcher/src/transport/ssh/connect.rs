@@ -1,6 +1,5 @@
 //! From a host name to a session with the right server.
 
-use std::io;
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use super::hostkey;
 use super::known_hosts::KnownHosts;
 use crate::credentials::ssh::SshKey;
 use crate::transport::TransportError;
+use crate::transport::http::io_words;
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,7 +57,7 @@ fn tcp(url: &RepoUrl) -> Result<TcpStream, TransportError> {
                 let _ = stream.set_nodelay(true);
                 return Ok(stream);
             }
-            Err(error) => last = TransportError::Unreachable { host: host.clone(), why: words(&error) },
+            Err(error) => last = TransportError::Unreachable { host: host.clone(), why: io_words(&error) },
         }
     }
     Err(last)
@@ -70,16 +70,6 @@ pub fn failed(host: &str, error: &ssh2::Error) -> TransportError {
         _ => format!("ssh failed ({})", text::foreign(error.message())),
     };
     TransportError::Unreachable { host: host.to_owned(), why }
-}
-
-/// An error of the system in words.
-pub fn words(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connection refused".into(),
-        io::ErrorKind::ConnectionReset => "connection reset".into(),
-        io::ErrorKind::TimedOut => "no connection in time".into(),
-        _ => text::foreign(&error.to_string()),
-    }
 }
 
 /// The host, fit for a message; with its port where it is not ssh's own.

@@ -21,6 +21,7 @@ use workflow_contract::RepoUrl;
 
 use super::advertisement;
 use super::capabilities::Capabilities;
+use super::http::io_words;
 use super::pktline::Lines;
 use super::{Listing, PackSink, Received, Ref, Remote, TransportError, Want, v0, v2};
 use crate::credentials::ssh::SshKey;
@@ -59,7 +60,7 @@ impl<'a> Ssh<'a> {
         };
         let host = connect::host_of(self.url);
         let sent = running.get_mut().write_all(request).and_then(|()| running.get_mut().flush());
-        sent.map_err(|error| TransportError::Unreachable { host, why: connect::words(&error) })?;
+        sent.map_err(|error| TransportError::Unreachable { host, why: io_words(&error) })?;
         let answer = read(Lines::conversation(&mut running))?;
         if matches!(self.capabilities, Capabilities::V2(_)) {
             self.running = Some(running);
@@ -79,20 +80,12 @@ impl Remote for Ssh<'_> {
         }
     }
 
-    fn can_filter(&self) -> bool {
-        self.capabilities.filter()
-    }
-
-    fn can_cut(&self) -> bool {
-        self.capabilities.shallow()
-    }
-
-    fn can_want_any(&self) -> bool {
-        self.capabilities.want_any()
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
     }
 
     fn fetch(&mut self, want: Want, sink: &mut dyn PackSink) -> Result<Received, TransportError> {
-        let want = Want { shallow: want.shallow && self.capabilities.shallow(), ..want };
+        let want = want.as_far_as(&self.capabilities);
         match self.capabilities {
             Capabilities::V2(_) => self.ask(&v2::fetch(want), |lines| v2::read_pack(lines, sink)),
             Capabilities::V0(_) => self.ask(&v0::fetch(want), |lines| v0::read_pack(want, lines, sink)),
@@ -110,13 +103,12 @@ fn start(url: &RepoUrl, key: &SshKey) -> Result<Started, TransportError> {
     let channel = command::upload_pack(&session, url)?;
     let mut running = BufReader::with_capacity(READ, channel);
     let host = connect::host_of(url);
-    match advertisement::read(Lines::conversation(&mut running)) {
-        Ok((capabilities, listed)) if capabilities.is_sha1() => Ok((running, capabilities, listed)),
-        Ok(_) => Err(advertisement::not_sha1(host)),
+    match advertisement::read(Lines::conversation(&mut running), &host) {
+        Ok((capabilities, listed)) => Ok((running, capabilities, listed)),
         // The command ended without a word for us: what it told a person says why.
         Err(TransportError::Truncated(_) | TransportError::Broken { .. }) => {
             Err(command::ended(running.into_inner(), host))
         }
-        Err(error) => Err(advertisement::not_there(host, error)),
+        Err(error) => Err(error),
     }
 }
