@@ -12,7 +12,7 @@ use crate::images;
 use crate::namespace::TestNamespace;
 use crate::operator::{Mode, Settings, StandInOperator};
 use crate::runner::Runner;
-use crate::session::{self, Session, SessionBuilder};
+use crate::session::{self, Condition, Session, SessionBuilder, SessionView};
 use crate::wait::{self, PATIENCE};
 
 /// A namespace in which sessions become pods.
@@ -80,6 +80,12 @@ impl Stage {
         holds: impl FnMut(&Session) -> bool,
     ) -> anyhow::Result<Session> {
         wait::until_exists(&self.sessions(), name, what, limit, holds).await
+    }
+
+    /// Waits until the session's condition has this reason, and gives the session as it then was.
+    pub async fn session_says(&self, name: &str, reason: &str) -> anyhow::Result<Session> {
+        let says = |condition: Condition| condition.reason == reason;
+        self.session_until(name, reason, |session| session.workflow_reconciled().is_some_and(says)).await
     }
 
     /// The pod of a session, as it is now.

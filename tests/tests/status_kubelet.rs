@@ -5,18 +5,10 @@
 use workflow_tests::installed::Installed;
 use workflow_tests::namespace::with_namespace;
 use workflow_tests::operator::Mode;
-use workflow_tests::session::{Condition, SessionBuilder, SessionView};
+use workflow_tests::session::{SessionBuilder, SessionView};
 use workflow_tests::stage::Stage;
 
 const NO_IMAGE: &str = "local.test/no-such-image:1";
-
-/// Waits until the session says so.
-async fn says(stage: &Stage, session: &str, reason: &str) -> anyhow::Result<Condition> {
-    let says = |condition: &Condition| condition.reason == reason;
-    let holds = |session: &_| SessionView::workflow_reconciled(session).as_ref().is_some_and(says);
-    let session = stage.session_until(session, reason, holds).await?;
-    Ok(session.workflow_reconciled().unwrap_or_default())
-}
 
 /// One test, alone in its file, because it changes the configuration that all sessions of the cluster share.
 #[tokio::test]
@@ -30,7 +22,8 @@ async fn an_image_that_is_not_there_is_said() {
                 let others = config.lines().filter(|line| !line.starts_with("image:")).collect::<Vec<_>>();
                 installed.configure(&format!("{}\nimage: {NO_IMAGE}\n", others.join("\n"))).await?;
                 stage.create(SessionBuilder::new("no-image").workflow(small.url(), "main")).await?;
-                let condition = says(&stage, "no-image", "ImagePullFailed").await?;
+                let session = stage.session_says("no-image", "ImagePullFailed").await?;
+                let condition = session.workflow_reconciled().unwrap_or_default();
                 assert!(condition.message.contains(NO_IMAGE), "{condition}");
                 Ok(())
             })

@@ -4,12 +4,8 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use workflow_tests::namespace::with_namespace;
 use workflow_tests::operator::Mode;
-use workflow_tests::session::{Phase, Session, SessionBuilder, SessionView};
+use workflow_tests::session::{Phase, SessionBuilder, SessionView};
 use workflow_tests::stage::Stage;
-
-fn has_reason(session: &Session, reason: &str) -> bool {
-    session.workflow_reconciled().is_some_and(|condition| condition.reason == reason)
-}
 
 #[tokio::test]
 async fn a_session_that_never_had_a_workflow_says_nothing() {
@@ -22,7 +18,7 @@ async fn a_session_that_never_had_a_workflow_says_nothing() {
             .await?;
         // By the time that a later session has had its whole course, this one would have been written to.
         stage.create(SessionBuilder::new("with").workflow(repository.url(), "main")).await?;
-        stage.session_until("with", "True/Reconciled", |session| has_reason(session, "Reconciled")).await?;
+        stage.session_says("with", "Reconciled").await?;
 
         let session = stage.sessions().get("without").await?;
         assert_eq!(session.workflow_reconciled(), None);
@@ -40,11 +36,10 @@ async fn a_workflow_that_is_taken_away_leaves_not_configured() {
         let stage = Stage::new(namespace, Mode::Plain).await?;
         let repository = stage.git.repository("acme/flow").file("README.md", "# Flow\n").create()?;
         stage.create(SessionBuilder::new("s").workflow(repository.url(), "main")).await?;
-        stage.session_until("s", "True/Reconciled", |session| has_reason(session, "Reconciled")).await?;
+        stage.session_says("s", "Reconciled").await?;
         let patch = Patch::Merge(json!({ "spec": { "activeWorkflow": null } }));
         stage.sessions().patch("s", &PatchParams::default(), &patch).await?;
-        let session =
-            stage.session_until("s", "NotConfigured", |session| has_reason(session, "NotConfigured")).await?;
+        let session = stage.session_says("s", "NotConfigured").await?;
         assert_eq!(session.workflow_reconciled().unwrap().status, "True");
         Ok(())
     })

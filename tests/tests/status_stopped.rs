@@ -6,7 +6,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use workflow_tests::namespace::with_namespace;
 use workflow_tests::operator::Mode;
-use workflow_tests::session::{Condition, DESIRED_PHASE, SessionBuilder, SessionView};
+use workflow_tests::session::{DESIRED_PHASE, SessionBuilder, SessionView};
 use workflow_tests::stage::Stage;
 
 #[tokio::test]
@@ -17,16 +17,13 @@ async fn a_session_that_is_stopped_while_fetching_was_interrupted() {
         let silent = TcpListener::bind((stage.namespace.cluster.git_server_address()?, 0))?;
         let url = format!("https://{}/acme/flow.git", silent.local_addr()?);
         stage.create(SessionBuilder::new("s").workflow(&url, "main")).await?;
-        let says = async |reason: &str| {
-            let holds = |condition: Condition| condition.reason == reason;
-            stage.session_until("s", reason, |session| session.workflow_reconciled().is_some_and(holds)).await
-        };
-        says("Fetching").await?;
+        stage.session_says("s", "Fetching").await?;
         tokio::task::spawn_blocking(move || silent.accept().map(|connection| (silent, connection))).await??;
 
         let stop = Patch::Merge(json!({ "metadata": { "annotations": { DESIRED_PHASE: "Stopped" } } }));
         stage.sessions().patch("s", &PatchParams::default(), &stop).await?;
-        let condition = says("Interrupted").await?.workflow_reconciled().unwrap_or_default();
+        let session = stage.session_says("s", "Interrupted").await?;
+        let condition = session.workflow_reconciled().unwrap_or_default();
         assert!(condition.message.contains("restart the session"), "{condition}");
         Ok(())
     })
