@@ -11,7 +11,7 @@ use workflow_contract::names::CONFIG_FILE;
 
 use crate::cli::{self, render};
 use crate::serve;
-use crate::telemetry::{self, LogFormat};
+use crate::telemetry::LogFormat;
 
 /// Delivers workflows to session pods.
 #[derive(Debug, Parser)]
@@ -101,10 +101,7 @@ fn duration(text: &str) -> Result<Duration, LimitError> {
 #[must_use]
 pub fn run() -> ExitCode {
     match Args::parse().command {
-        Command::Serve(args) => {
-            telemetry::start(args.log_format);
-            serve::run(args)
-        }
+        Command::Serve(args) => serve::run(args),
         Command::Render(args) => render::run(&args),
         Command::Check(args) => cli::check(args),
         Command::Cleanup => cli::cleanup(),

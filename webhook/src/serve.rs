@@ -26,12 +26,13 @@ use crate::config::{self, Config, Watched};
 use crate::metrics::Metrics;
 use crate::replica::{Identity, Replica};
 use crate::server::{self, Ops, Phase};
+use crate::telemetry;
 
 /// Runs to the end. The exit code says whether it was a good one.
 #[must_use]
 pub fn run(args: Serve) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ended = runtime
+    let _logs = telemetry::start(args.log_format);
+    let ended = telemetry::runtime()
         .context("failed to start the async runtime")
         .and_then(|runtime| runtime.block_on(serve(args)));
     match ended {

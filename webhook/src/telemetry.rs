@@ -1,8 +1,20 @@
 //! Logs: one constant sentence with fields a line, on stderr.
+//!
+//! Lines are held back while there is something to do, and written in one call when there is not: a
+//! call for each would be a sixth of what a review costs. See [`runtime`].
 
+use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
+
+use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+
+/// Most that is held back, in bytes.
+const MOST: usize = 32 << 10;
+
+static HELD: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -14,15 +26,26 @@ pub enum LogFormat {
     Json,
 }
 
+/// Writes out what is held back when it goes, also when it goes by a panic.
+#[derive(Debug)]
+#[must_use = "lines that are held back are lost without it"]
+pub struct Logs(());
+
+impl Drop for Logs {
+    fn drop(&mut self) {
+        flush();
+    }
+}
+
 /// Starts logging. `RUST_LOG` chooses what is logged, such as `info,kube=debug`; `info` by default, and where it can't
 /// be read.
-pub fn start(format: LogFormat) {
+pub fn start(format: LogFormat) -> Logs {
     let asked = std::env::var("RUST_LOG").ok().filter(|asked| !asked.is_empty());
     // Levels by module are enough, and need no regular expressions.
     let filter: Targets = asked
         .and_then(|asked| asked.parse().ok())
         .unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
-    let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let logs = tracing_subscriber::fmt::layer().with_writer(|| Held).with_ansi(false);
     let all = tracing_subscriber::registry().with(filter);
     let started = match format {
         LogFormat::Text => all.with(logs).try_init(),
@@ -30,4 +53,44 @@ pub fn start(format: LogFormat) {
     };
     // An error means that logging has been started already, as in tests.
     drop(started);
+    Logs(())
+}
+
+/// A runtime on this thread that writes out what is held back before it waits for anything.
+///
+/// # Errors
+/// When the system gives no means to wait.
+pub fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().on_thread_park(flush).build()
+}
+
+fn flush() {
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    if !held.is_empty() {
+        // Where logs can't be written, nothing can be said.
+        drop(io::stderr().write_all(&held));
+        held.clear();
+    }
+}
+
+struct Held;
+
+impl Write for Held {
+    /// Takes a whole line, as the layer writes it.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let full = {
+            let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+            held.extend_from_slice(line);
+            held.len() >= MOST
+        };
+        if full {
+            flush();
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        flush();
+        Ok(())
+    }
 }

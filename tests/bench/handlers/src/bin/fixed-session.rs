@@ -46,10 +46,14 @@ impl Live for Fixed {
     }
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
-    let Args { listen, tls_dir, sessions } = Args::parse();
-    telemetry::start(LogFormat::Text);
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let _logs = telemetry::start(LogFormat::Text);
+    telemetry::runtime()?.block_on(serve(args))
+}
+
+async fn serve(args: Args) -> anyhow::Result<()> {
+    let Args { listen, tls_dir, sessions } = args;
     let sessions = std::fs::read(&sessions).context("the sessions can't be read")?;
     let sessions: Vec<AgenticSession> = serde_json::from_slice(&sessions)?;
     let named =
