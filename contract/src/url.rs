@@ -301,6 +301,9 @@ impl fmt::Debug for RepoUrl {
 /// what a query or a fragment holds.
 #[must_use]
 pub fn redacted(text: &str) -> String {
+    if !text.contains(['@', '?', '#']) {
+        return text.to_owned();
+    }
     let (scheme, rest) = match text.find("://") {
         Some(at) => text.split_at(at + 3),
         None => ("", text),

@@ -1,4 +1,5 @@
-//! JSON as it was sent, with an index of where each of its values begins and ends.
+//! JSON as it was sent, with an index of where each of its values begins and ends; and JSON as it is to
+//! be sent, written as it comes (`write`).
 //!
 //! ```text
 //! text ──scan──> Document (text + index) ──root──> Json: a place in it, as cheap to pass on as a number
@@ -12,13 +13,16 @@
 //! nothing, because a pod may come from a file or from an API server newer than this. Of members with
 //! the same name the last one counts, as for the API server.
 //!
-//! A package of its own because it is compiled for speed, as the rest of the webhook is not.
+//! A package of its own because it is compiled for speed, as the rest of the webhook is not. What is
+//! worth that is never inlined, as it would be compiled like its caller then.
 
+mod bytes;
 mod scan;
+mod write;
 
-use serde::{Serialize, Serializer, ser};
 use serde_json::Value;
-use serde_json::value::RawValue;
+
+pub use write::{Base64, Members, ToJson, object, to_json};
 
 /// Text that is no JSON, or none that is read here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -55,7 +59,7 @@ struct Node {
     /// Where it begins in the text, and where it has ended.
     start: u32,
     end: u32,
-    /// Of a list or an object: the first node that is not in it.
+    /// The first node that is not in it.
     behind: u32,
 }
 
@@ -69,13 +73,24 @@ enum Kind {
     Object,
 }
 
-/// A text without its quotes.
+/// A text without its quotes: from one byte of the document to before another; or, where it had
+/// escapes, one of those without them.
 #[derive(Debug, Clone, Copy)]
-enum Span {
-    /// As it stands in the document, from one byte to before another.
-    Verbatim(u32, u32),
-    /// One of those that had escapes.
-    Unescaped(u32),
+struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    /// Of what has no name.
+    const EMPTY: Self = Self { start: 0, end: 0 };
+
+    /// An end that no text has, as texts end before it.
+    const UNESCAPED: u32 = u32::MAX;
+
+    fn unescaped(index: u32) -> Self {
+        Self { start: index, end: Self::UNESCAPED }
+    }
 }
 
 /// A value of a document, or nothing.
@@ -91,6 +106,7 @@ impl<'a> Document<'a> {
     ///
     /// # Errors
     /// Where and why it can't be read.
+    #[inline(never)]
     pub fn read(text: &'a str) -> Result<Self, JsonError> {
         scan::scan(text)
     }
@@ -108,9 +124,19 @@ impl<'a> Document<'a> {
     }
 
     fn span(&self, span: Span) -> &str {
-        match span {
-            Span::Verbatim(start, end) => &self.text[start as usize..end as usize],
-            Span::Unescaped(at) => &self.unescaped[at as usize],
+        if span.end == Span::UNESCAPED {
+            &self.unescaped[span.start as usize]
+        } else {
+            &self.text[span.start as usize..span.end as usize]
+        }
+    }
+
+    /// Whether a text is this one; by its length first, as most are not.
+    fn is(&self, span: Span, text: &str) -> bool {
+        let verbatim = self.text.as_bytes().get(span.start as usize..span.end as usize);
+        match verbatim {
+            Some(verbatim) => verbatim == text.as_bytes(),
+            None => self.span(span) == text,
         }
     }
 }
@@ -129,26 +155,26 @@ impl<'d> Json<'d> {
     /// The values right in it, with their names where it is an object.
     fn children(self) -> impl Iterator<Item = (Span, Self)> + Clone + use<'d> {
         let document = self.document;
-        let (mut at, behind) = match self.node() {
-            Some(node @ Node { kind: Kind::List | Kind::Object, .. }) => (self.at + 1, node.behind as usize),
-            _ => (0, 0),
-        };
+        let behind = self.node().map_or(0, |node| node.behind as usize);
+        let within = document.nodes.get(..behind).unwrap_or_default();
+        let mut at = self.at.saturating_add(1);
         std::iter::from_fn(move || {
             let child = Self { document, at };
-            let node = child.node().filter(|_| at < behind)?;
-            at = if matches!(node.kind, Kind::List | Kind::Object) { node.behind as usize } else { at + 1 };
+            let node = within.get(at)?;
+            at = node.behind as usize;
             Some((node.key, child))
         })
     }
 
     /// The member of an object, nothing where there is none.
     #[must_use]
+    #[inline(never)]
     pub fn get(self, key: &str) -> Self {
         let nothing = Self { document: self.document, at: usize::MAX };
         if !self.is_object() {
             return nothing;
         }
-        let named = self.children().filter(|(name, _)| self.document.span(*name) == key);
+        let named = self.children().filter(|(name, _)| self.document.is(*name, key));
         named.last().map_or(nothing, |(_, value)| value)
     }
 
@@ -232,10 +258,9 @@ impl<'d> Json<'d> {
 }
 
 /// The very text that was sent.
-impl Serialize for Json<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let raw: &RawValue = serde_json::from_str(self.raw()).map_err(ser::Error::custom)?;
-        raw.serialize(serializer)
+impl ToJson for Json<'_> {
+    fn to_json(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.raw().as_bytes());
     }
 }
 

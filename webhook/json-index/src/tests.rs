@@ -47,8 +47,20 @@ proptest! {
             let document = Document::read(&text).unwrap();
             same(document.root(), &value);
             prop_assert_eq!(document.root().raw(), &*text);
-            prop_assert_eq!(serde_json::to_string(&document.root()).unwrap(), &*text);
+            prop_assert_eq!(to_json(&document.root()), &*text);
         }
+    }
+
+    #[test]
+    fn texts_are_written_as_serde_json_writes_them(text in "[a-z\"\\\\\\PC\u{0}-\u{1f}]{0,40}") {
+        prop_assert_eq!(to_json(&*text), serde_json::to_string(&text).unwrap());
+    }
+
+    #[test]
+    fn bytes_are_written_as_base64_has_them(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+        use base64::Engine;
+        let encoded = base64::engine::general_purpose::STANDARD.encode(&bytes);
+        prop_assert_eq!(to_json(&Base64(&bytes)), to_json(&*encoded));
     }
 
     /// What is JSON is what serde_json takes for it.
@@ -134,4 +146,20 @@ fn means_the_same_whatever_the_order_and_the_space() {
     assert!(document.root().means(r#"{"b":"A","a":1}"#));
     assert!(!document.root().means(r#"{"b":"A","a":2}"#));
     assert!(document.root().get("none").means("null"));
+}
+
+#[test]
+fn objects_and_lists_are_written_in_order() {
+    let inner = ["a", "\""];
+    let mut out = Vec::new();
+    object(&mut out, |members| {
+        members.add("list", &inner[..]);
+        members.add("yes", &true);
+        members.add("number", &-7);
+        members.add("none", &Vec::<&str>::new()[..]);
+    });
+    assert_eq!(out, br#"{"list":["a","\""],"yes":true,"number":-7,"none":[]}"#);
+    out.clear();
+    object(&mut out, |_| {});
+    assert_eq!(out, b"{}");
 }

@@ -126,10 +126,7 @@ async fn mutate(State(admission): State<Arc<Admission>>, request: Request) -> Re
     let took = start.elapsed();
     admission.metrics.decided(outcome.name, took);
     log(&request, &outcome, took);
-    match rendered {
-        Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    }
+    ([(header::CONTENT_TYPE, "application/json")], rendered).into_response()
 }
 
 fn malformed(admission: &Admission, start: Instant, status: StatusCode, sentence: String) -> Response {

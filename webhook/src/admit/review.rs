@@ -2,14 +2,11 @@
 //!
 //! The body is read once and stays what it is, see `json_index`. The answer is written into one buffer.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use serde::Serialize;
 use workflow_contract::text;
 
 use super::patch::Patch;
 use super::plan::Refusal;
-use json_index::{Document, Json, JsonError};
+use json_index::{Base64, Document, Json, JsonError, ToJson, object};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
@@ -148,41 +145,32 @@ pub struct Answer {
     pub refusal: Option<Refusal>,
 }
 
-#[derive(Serialize)]
-struct Status<'a> {
-    code: u16,
-    message: &'a str,
-}
-
 /// The body of the response.
-///
-/// # Errors
-/// Never in practice: texts always serialise.
-pub fn render(uid: &str, answer: &Answer) -> Result<Vec<u8>, serde_json::Error> {
+#[must_use]
+pub fn render(uid: &str, answer: &Answer) -> Vec<u8> {
     let patch = answer.patch.as_bytes();
-    let encoded = patch.len().div_ceil(3) * 4;
-    let mut out = Vec::with_capacity(ROOM + encoded);
+    let mut out = Vec::with_capacity(ROOM + patch.len().div_ceil(3) * 4);
     out.extend_from_slice(RESPONSE);
-    serde_json::to_writer(&mut out, uid)?;
+    uid.to_json(&mut out);
     if let Some(refusal) = &answer.refusal {
         out.extend_from_slice(br#","allowed":false,"status":"#);
-        serde_json::to_writer(&mut out, &Status { code: refusal.code, message: &refusal.message })?;
+        object(&mut out, |members| {
+            members.add("code", &i64::from(refusal.code));
+            members.add("message", &*refusal.message);
+        });
     } else {
         out.extend_from_slice(br#","allowed":true"#);
         if !patch.is_empty() {
-            out.extend_from_slice(br#","patchType":"JSONPatch","patch":""#);
-            let at = out.len();
-            out.resize(at + encoded, 0);
-            STANDARD.encode_slice(patch, &mut out[at..]).map_err(serde::ser::Error::custom)?;
-            out.push(b'"');
+            out.extend_from_slice(br#","patchType":"JSONPatch","patch":"#);
+            Base64(patch).to_json(&mut out);
         }
     }
     if !answer.warnings.is_empty() {
         out.extend_from_slice(br#","warnings":"#);
-        serde_json::to_writer(&mut out, &answer.warnings)?;
+        answer.warnings[..].to_json(&mut out);
     }
     out.extend_from_slice(b"}}");
-    Ok(out)
+    out
 }
 
 #[cfg(test)]
@@ -275,7 +263,7 @@ mod tests {
     #[test]
     fn a_refusal_carries_uid_code_and_message_and_no_patch() {
         let refusal = Some(Refusal { code: 403, message: "no".into() });
-        let body = render("u", &Answer { refusal, ..Answer::default() }).unwrap();
+        let body = render("u", &Answer { refusal, ..Answer::default() });
         assert_eq!(
             serde_json::from_slice::<Value>(&body).unwrap(),
             json!({
@@ -288,7 +276,7 @@ mod tests {
 
     #[test]
     fn an_unchanged_pod_is_allowed_without_a_patch() {
-        let body = render("u", &Answer::default()).unwrap();
+        let body = render("u", &Answer::default());
         let response = serde_json::from_slice::<Value>(&body).unwrap()["response"].take();
         assert_eq!(response, json!({"uid": "u", "allowed": true}));
     }
@@ -298,7 +286,7 @@ mod tests {
         let mut ops = Ops::default();
         ops.remove(Path::ROOT.below("a"));
         let patch = ops.into_patch();
-        let body = render("u", &Answer { patch, ..Answer::default() }).unwrap();
+        let body = render("u", &Answer { patch, ..Answer::default() });
         let response = serde_json::from_slice::<Value>(&body).unwrap()["response"].take();
         assert_eq!(response["patchType"], "JSONPatch");
         let ByteString(bytes) = serde_json::from_value(response["patch"].clone()).unwrap();

@@ -2,7 +2,6 @@
 //!
 //! Last, because `init-hydrate` restores the workspace over whatever was there before it.
 
-use serde::Serialize;
 use serde_json::Value;
 use workflow_contract::env::default::TERMINATION_LOG;
 use workflow_contract::names::INIT_CONTAINER;
@@ -15,7 +14,7 @@ use super::variables::{self, Wanted};
 use super::volumes::{self, Mount};
 use crate::admit::plan::Plan;
 use crate::config::Config;
-use json_index::Json;
+use json_index::{Json, ToJson, object};
 
 /// Where a container's error is to be found when it wrote no message.
 const POLICY: &str = "FallbackToLogsOnError";
@@ -35,18 +34,30 @@ const FORBIDDEN: [&str; 9] = [
 ];
 
 /// A new container, in the API server's own order.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
 struct Container<'v> {
-    name: &'static str,
     image: &'v str,
     env: &'v [Entry<'v>],
     resources: &'v Value,
-    volume_mounts: &'v [Mount<'v>],
-    termination_message_policy: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    mounts: &'v [Mount<'v>],
     image_pull_policy: Option<&'v str>,
     security_context: Context,
+}
+
+impl ToJson for Container<'_> {
+    fn to_json(&self, out: &mut Vec<u8>) {
+        object(out, |members| {
+            members.add("name", INIT_CONTAINER);
+            members.add("image", self.image);
+            members.add("env", self.env);
+            members.add("resources", self.resources);
+            members.add("volumeMounts", self.mounts);
+            members.add("terminationMessagePolicy", POLICY);
+            if let Some(policy) = self.image_pull_policy {
+                members.add("imagePullPolicy", policy);
+            }
+            members.add("securityContext", &self.security_context);
+        });
+    }
 }
 
 /// Writes the init container.
@@ -56,12 +67,10 @@ pub fn write(ops: &mut Ops, pod: &Pod<'_>, plan: &Plan<'_>, config: &Config, mou
         return bring(ops, pod, index, config, &wanted, mounts);
     }
     let container = Container {
-        name: INIT_CONTAINER,
         image: &config.image,
         env: &wanted.entries,
         resources: &config.resources,
-        volume_mounts: mounts,
-        termination_message_policy: POLICY,
+        mounts,
         image_pull_policy: config.image_pull_policy.as_deref(),
         security_context: security::wanted(pod),
     };

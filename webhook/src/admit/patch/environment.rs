@@ -6,39 +6,65 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
-
 use super::ops::{Ops, Path};
-use json_index::Json;
+use json_index::{Json, ToJson, object, to_json};
 
 /// An entry that is wanted. The API server drops an empty `value`, so that it is not written.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone)]
 pub struct Entry<'v> {
     /// Name of the variable.
     pub name: &'static str,
-    #[serde(skip_serializing_if = "str::is_empty")]
     value: Cow<'v, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     value_from: Option<Reference<'v>>,
 }
 
-#[derive(Debug, Clone, Serialize)]
-#[serde(untagged)]
+#[derive(Debug, Clone, Copy)]
 enum Reference<'v> {
+    /// As another container has it.
     Copied(Json<'v>),
-    Secret {
-        #[serde(rename = "secretKeyRef")]
-        key: SecretKey<'v>,
-    },
+    /// To a key of a Secret, which may be absent.
+    Secret { name: &'v str, key: &'v str },
 }
 
-/// In the API server's own order, so that it is found again as it was written.
-#[derive(Debug, Clone, Serialize)]
+impl ToJson for Entry<'_> {
+    fn to_json(&self, out: &mut Vec<u8>) {
+        object(out, |members| {
+            members.add("name", self.name);
+            if !self.value.is_empty() {
+                members.add("value", &self.value);
+            }
+            if let Some(reference) = &self.value_from {
+                members.add("valueFrom", reference);
+            }
+        });
+    }
+}
+
+impl ToJson for Reference<'_> {
+    fn to_json(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Copied(json) => json.to_json(out),
+            Self::Secret { name, key } => object(out, |members| {
+                members.add("secretKeyRef", &SecretKey { name, key });
+            }),
+        }
+    }
+}
+
 struct SecretKey<'v> {
     name: &'v str,
     key: &'v str,
-    optional: bool,
+}
+
+/// In the API server's own order, so that it is found again as it was written.
+impl ToJson for SecretKey<'_> {
+    fn to_json(&self, out: &mut Vec<u8>) {
+        object(out, |members| {
+            members.add("name", self.name);
+            members.add("key", self.key);
+            members.add("optional", &true);
+        });
+    }
 }
 
 impl<'v> Entry<'v> {
@@ -54,15 +80,14 @@ impl<'v> Entry<'v> {
 
     /// A key of a Secret, which may be absent.
     pub fn secret(name: &'static str, secret: &'v str, key: &'v str) -> Self {
-        let key = SecretKey { name: secret, key, optional: true };
-        Self { name, value: "".into(), value_from: Some(Reference::Secret { key }) }
+        Self { name, value: "".into(), value_from: Some(Reference::Secret { name: secret, key }) }
     }
 
     /// Whether the kubelet passes over the entry when what it refers to is not there.
     pub fn may_be_absent(&self) -> bool {
         match &self.value_from {
             None => false,
-            Some(Reference::Secret { key }) => key.optional,
+            Some(Reference::Secret { .. }) => true,
             Some(Reference::Copied(from)) => {
                 from.values().any(|reference| reference.get("optional").as_bool() == Some(true))
             }
@@ -76,7 +101,7 @@ impl<'v> Entry<'v> {
             && match &self.value_from {
                 None => from.is_null(),
                 Some(Reference::Copied(wanted)) => from.means(wanted.raw()),
-                Some(wanted) => from.means(&serde_json::to_string(wanted).unwrap_or_default()),
+                Some(wanted) => from.means(&to_json(wanted)),
             }
     }
 }

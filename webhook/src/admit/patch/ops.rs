@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use serde::Serialize;
+use json_index::ToJson;
 
 /// The token that means "behind the last item of a list".
 pub const LAST: &str = "-";
@@ -81,6 +81,7 @@ impl Path<'_> {
         above.write(out);
         out.push(b'/');
         match self.token {
+            Token::Name(name) if !name.contains(['~', '/']) => out.extend_from_slice(name.as_bytes()),
             Token::Name(name) => {
                 for &byte in name.as_bytes() {
                     match byte {
@@ -104,13 +105,13 @@ pub struct Ops {
 
 impl Ops {
     /// Adds a member or an item; a member that exists is replaced.
-    pub fn add(&mut self, path: Path<'_>, value: impl Serialize) {
+    pub fn add(&mut self, path: Path<'_>, value: &(impl ToJson + ?Sized)) {
         self.operation("add", "path", path);
         self.value(value);
     }
 
     /// Replaces what is there.
-    pub fn replace(&mut self, path: Path<'_>, value: impl Serialize) {
+    pub fn replace(&mut self, path: Path<'_>, value: &(impl ToJson + ?Sized)) {
         self.operation("replace", "path", path);
         self.value(value);
     }
@@ -130,7 +131,7 @@ impl Ops {
     }
 
     /// Adds items behind the last one of a list; `exists` says whether there is a list yet.
-    pub fn append(&mut self, list: Path<'_>, exists: bool, items: &[impl Serialize]) {
+    pub fn append(&mut self, list: Path<'_>, exists: bool, items: &[impl ToJson]) {
         if !exists && !items.is_empty() {
             return self.add(list, items);
         }
@@ -161,10 +162,9 @@ impl Ops {
         self.out.push(b'"');
     }
 
-    fn value(&mut self, value: impl Serialize) {
+    fn value(&mut self, value: &(impl ToJson + ?Sized)) {
         self.out.extend_from_slice(br#","value":"#);
-        // Texts, numbers and what was JSON before always serialise.
-        drop(serde_json::to_writer(&mut self.out, &value));
+        value.to_json(&mut self.out);
         self.out.push(b'}');
     }
 }

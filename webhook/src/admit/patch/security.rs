@@ -1,10 +1,8 @@
 //! The init container's security context: passes Pod Security `restricted`.
 
-use serde::{Serialize, Serializer};
-
 use super::ops::{Ops, Path};
 use super::pod::Pod;
-use json_index::Json;
+use json_index::{Json, ToJson, object, to_json};
 
 /// Who the init container is where the runner is root: the user of the image.
 const IMAGE_USER: i64 = 1001;
@@ -13,18 +11,28 @@ const IMAGE_USER: i64 = 1001;
 #[derive(Debug)]
 pub struct Context(Vec<(&'static str, Setting)>);
 
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
+#[derive(Debug)]
 enum Setting {
     Flag(bool),
     Id(i64),
-    Capabilities { drop: [&'static str; 1] },
-    Profile { r#type: &'static str },
+    Drop([&'static str; 1]),
+    Profile(&'static str),
 }
 
-impl Serialize for Context {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(field, setting)| (field, setting)))
+impl ToJson for Context {
+    fn to_json(&self, out: &mut Vec<u8>) {
+        object(out, |members| self.0.iter().for_each(|(field, setting)| members.add(field, setting)));
+    }
+}
+
+impl ToJson for Setting {
+    fn to_json(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Flag(flag) => flag.to_json(out),
+            Self::Id(id) => id.to_json(out),
+            Self::Drop(all) => object(out, |members| members.add("drop", &all[..])),
+            Self::Profile(profile) => object(out, |members| members.add("type", profile)),
+        }
     }
 }
 
@@ -34,10 +42,10 @@ impl Serialize for Context {
 pub fn wanted(pod: &Pod<'_>) -> Context {
     let mut context = vec![
         ("allowPrivilegeEscalation", Setting::Flag(false)),
-        ("capabilities", Setting::Capabilities { drop: ["ALL"] }),
+        ("capabilities", Setting::Drop(["ALL"])),
         ("readOnlyRootFilesystem", Setting::Flag(true)),
         ("runAsNonRoot", Setting::Flag(true)),
-        ("seccompProfile", Setting::Profile { r#type: "RuntimeDefault" }),
+        ("seccompProfile", Setting::Profile("RuntimeDefault")),
     ];
     for field in ["runAsUser", "runAsGroup"] {
         let says = |holder: Json<'_>| holder.get("securityContext").get(field).as_i64();
@@ -67,7 +75,7 @@ pub fn bring(ops: &mut Ops, container: Json<'_>, at: Path<'_>, wanted: &Context)
         ops.remove(path.below(field));
     }
     for (field, setting) in &wanted.0 {
-        if !current.get(field).means(&serde_json::to_string(setting).unwrap_or_default()) {
+        if !current.get(field).means(&to_json(setting)) {
             ops.add(path.below(*field), setting);
         }
     }

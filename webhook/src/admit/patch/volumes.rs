@@ -2,13 +2,12 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
 use workflow_contract::names::{WORKFLOWS_ROOT, WORKFLOWS_VOLUME, WORKSPACE_MOUNT};
 
 use super::ops::{Ops, Path};
 use super::pod::Pod;
 use crate::config::Config;
-use json_index::Json;
+use json_index::{Json, ToJson, object};
 
 /// Where the Secret with git credentials is mounted in the init container.
 pub const CREDENTIALS_DIR: &str = "/var/run/secrets/workflow-credentials";
@@ -18,8 +17,7 @@ const CREDENTIALS_VOLUME: &str = "workflow-credentials";
 const CA_BUNDLE: &str = "/etc/pki/tls/certs/ca-bundle.crt";
 
 /// A mount of the init container.
-#[derive(Debug, Clone, Serialize)]
-#[serde(untagged)]
+#[derive(Debug, Clone)]
 pub enum Mount<'v> {
     /// One of ours.
     New(NewMount<'v>),
@@ -28,37 +26,70 @@ pub enum Mount<'v> {
 }
 
 /// A mount that we make.
-#[derive(Debug, Clone, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Default)]
 pub struct NewMount<'v> {
     name: Cow<'v, str>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     read_only: bool,
     mount_path: &'static str,
-    #[serde(skip_serializing_if = "str::is_empty")]
     sub_path: &'v str,
-    #[serde(skip_serializing_if = "str::is_empty")]
     sub_path_expr: &'v str,
 }
 
+impl ToJson for Mount<'_> {
+    fn to_json(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Copied(json) => json.to_json(out),
+            Self::New(mount) => object(out, |members| {
+                members.add("name", &mount.name);
+                if mount.read_only {
+                    members.add("readOnly", &true);
+                }
+                members.add("mountPath", mount.mount_path);
+                for (name, path) in [("subPath", mount.sub_path), ("subPathExpr", mount.sub_path_expr)] {
+                    if !path.is_empty() {
+                        members.add(name, path);
+                    }
+                }
+            }),
+        }
+    }
+}
+
 /// A volume that we make.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone)]
 struct Volume<'v> {
     name: Cow<'static, str>,
-    #[serde(flatten)]
     source: Source<'v>,
 }
 
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy)]
 enum Source<'v> {
-    EmptyDir {},
-    #[serde(rename_all = "camelCase")]
-    Secret {
-        secret_name: &'v str,
-        optional: bool,
-    },
+    EmptyDir,
+    /// A Secret of this name, which may be absent.
+    Secret(&'v str),
+}
+
+impl ToJson for Volume<'_> {
+    fn to_json(&self, out: &mut Vec<u8>) {
+        object(out, |members| {
+            members.add("name", &self.name);
+            match self.source {
+                Source::EmptyDir => members.add("emptyDir", &self.source),
+                Source::Secret(_) => members.add("secret", &self.source),
+            }
+        });
+    }
+}
+
+impl ToJson for Source<'_> {
+    fn to_json(&self, out: &mut Vec<u8>) {
+        object(out, |members| {
+            if let Self::Secret(name) = self {
+                members.add("secretName", name);
+                members.add("optional", &true);
+            }
+        });
+    }
 }
 
 /// Adds the volumes that are missing, and the runner's mount where it has no workspace. Returns the
@@ -70,7 +101,7 @@ pub fn write<'v>(ops: &mut Ops, pod: &Pod<'v>, config: &'v Config) -> Vec<Mount<
     let mut mounts: Vec<_> = [WORKSPACE_MOUNT, WORKFLOWS_ROOT].into_iter().filter_map(shared).collect();
     if mounts.is_empty() {
         let name =
-            volumes.ensure(WORKFLOWS_VOLUME, Source::EmptyDir {}, |volume| !volume.get("emptyDir").is_null());
+            volumes.ensure(WORKFLOWS_VOLUME, Source::EmptyDir, |volume| !volume.get("emptyDir").is_null());
         let mount = Mount::New(NewMount { name, mount_path: WORKFLOWS_ROOT, ..NewMount::default() });
         let path = Path::CONTAINERS.below(pod.runner_index);
         let exists = runner.get("volumeMounts").is_array();
@@ -78,7 +109,7 @@ pub fn write<'v>(ops: &mut Ops, pod: &Pod<'v>, config: &'v Config) -> Vec<Mount<
         mounts.push(mount);
     }
     if let Some(secret) = &config.credentials_secret {
-        let source = Source::Secret { secret_name: secret, optional: true };
+        let source = Source::Secret(secret);
         let name = volumes.ensure(CREDENTIALS_VOLUME, source, |volume| {
             let found = volume.get("secret");
             found.text("secretName") == secret && found.get("optional").as_bool() == Some(true)
