@@ -58,6 +58,11 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Whether its node is on this machine.
+    pub fn is_local(&self) -> bool {
+        self.local
+    }
+
     /// URL of its API server.
     pub fn url(&self) -> String {
         self.url.to_string()

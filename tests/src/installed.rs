@@ -21,7 +21,7 @@ use crate::wait::PATIENCE;
 /// Key of the ConfigMap.
 const CONFIG: &str = "config.yaml";
 /// Selects the replicas.
-const REPLICAS: &str = "app.kubernetes.io/name=workflow-injector";
+pub(crate) const REPLICAS: &str = "app.kubernetes.io/name=workflow-injector";
 
 /// The installed injector.
 pub struct Installed {
@@ -55,18 +55,18 @@ impl Installed {
 
     /// Puts this configuration in force: when this ends, no replica has another.
     pub async fn configure(&self, config: &str) -> anyhow::Result<()> {
-        let before = self.pods.list(&ListParams::default().labels(REPLICAS)).await?;
         let (params, data) = (PatchParams::default(), json!({ "data": { CONFIG: config } }));
         self.config_maps
             .patch(INJECTOR, &params, &Patch::Merge(data))
             .await
             .context("write the configuration")?;
-        let annotations = json!({ "workflow-tests/configured": Timestamp::now() });
-        let template = json!({ "spec": { "template": { "metadata": { "annotations": annotations } } } });
-        self.deployments
-            .patch(INJECTOR, &params, &Patch::Merge(template))
-            .await
-            .context("start a rollout")?;
+        self.roll_out().await
+    }
+
+    /// Replaces every replica, as `kubectl rollout restart` does, and waits until the last old one has ended.
+    pub async fn roll_out(&self) -> anyhow::Result<()> {
+        let before = self.pods.list(&ListParams::default().labels(REPLICAS)).await?;
+        self.start_rollout().await?;
         let rollout = async {
             await_condition(self.deployments.clone(), INJECTOR, is_rolled_out()).await?;
             // Until it has drained, a replica that was told to end answers on the connections that it has.
@@ -77,6 +77,23 @@ impl Installed {
             anyhow::Ok(())
         };
         tokio::time::timeout(PATIENCE, rollout).await.context("the rollout takes too long")?
+    }
+
+    /// Starts to replace every replica.
+    pub(crate) async fn start_rollout(&self) -> anyhow::Result<()> {
+        let annotations = json!({ "workflow-tests/rolled-out": Timestamp::now() });
+        let template = json!({ "spec": { "template": { "metadata": { "annotations": annotations } } } });
+        self.deployments
+            .patch(INJECTOR, &PatchParams::default(), &Patch::Merge(template))
+            .await
+            .map(drop)
+            .context("start a rollout")
+    }
+
+    /// Whether every replica is ready, and of the present template.
+    pub(crate) async fn is_rolled_out(&self) -> anyhow::Result<bool> {
+        let deployment = self.deployments.get(INJECTOR).await.context("read the Deployment")?;
+        Ok(is_rolled_out().matches_object(Some(&deployment)))
     }
 }
 

@@ -7,6 +7,7 @@
 //!  api_server: an API server and nothing else ── driver: plays operator and kubelet there
 //!  session: written by tests, read by everyone      wait: until an object is as expected
 //!  runner: what the runner (crate session-runner) found at its first instruction
+//!  load: fifty session pods a second     upheaval: what is done to an installed injector meanwhile
 //! ```
 //!
 //! Tests are in `tests/`, one file for each family; they need a cluster, which `make test` brings up. Nothing here may
@@ -24,9 +25,11 @@ pub mod faults;
 pub mod images;
 pub mod installed;
 pub mod kubelet;
+pub mod load;
 pub mod namespace;
 pub mod operator;
 pub mod runner;
 pub mod session;
 pub mod stage;
+pub mod upheaval;
 pub mod wait;

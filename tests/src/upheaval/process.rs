@@ -1,0 +1,78 @@
+//! Processes of the local node, as this machine sees them: found by the cgroup that they are in, so that no other
+//! process of the same name is ever taken for one of them.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The cgroup that all of the node is in (`tests/cluster/cgroup.sh`).
+const NODE: &str = "workflow-injector-node";
+/// Name of the injector's program.
+const INJECTOR: &str = "workflow-injector";
+/// Name of the API server's.
+const API_SERVER: &str = "kube-apiserver";
+
+/// The injector's process in this replica.
+pub(super) fn of_replica(pod: &Pod) -> Option<Pid> {
+    let uid = pod.uid()?;
+    find(INJECTOR, |cgroup| cgroup.contains(&uid))
+}
+
+/// The node's API server.
+pub(super) fn api_server() -> Option<Pid> {
+    find(API_SERVER, |cgroup| cgroup.contains(NODE))
+}
+
+/// Kills it at once.
+pub(super) fn kill(process: Pid) -> anyhow::Result<()> {
+    kill_process(process, Signal::KILL).with_context(|| format!("kill process {}", process.as_raw_nonzero()))
+}
+
+/// Its memory that is resident, in bytes.
+pub(super) fn memory(process: Pid) -> Option<u64> {
+    resident(&fs::read_to_string(format!("/proc/{}/status", process.as_raw_nonzero())).ok()?)
+}
+
+fn resident(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+fn find(program: &str, is_in: impl Fn(&str) -> bool) -> Option<Pid> {
+    let entries = fs::read_dir("/proc").ok()?.flatten();
+    let mut ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let id = ids.find(|id| {
+        // A process that is gone meanwhile is none.
+        runs(*id, program)
+            && fs::read_to_string(format!("/proc/{id}/cgroup")).is_ok_and(|cgroup| is_in(&cgroup))
+    })?;
+    Pid::from_raw(id)
+}
+
+fn runs(id: i32, program: &str) -> bool {
+    let first = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+    let first = first.split(|byte| *byte == 0).next().unwrap_or_default();
+    std::str::from_utf8(first)
+        .is_ok_and(|path| Path::new(path).file_name().is_some_and(|name| name == program))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_what_is_resident() {
+        let status = "Name:\tx\nVmHWM:\t    9999 kB\nVmRSS:\t   12288 kB\nThreads:\t1\n";
+        assert_eq!(resident(status), Some(12 << 20));
+        assert_eq!(resident("Name:\tkthreadd\n"), None);
+    }
+
+    #[test]
+    fn a_process_of_another_place_is_none_of_the_nodes() {
+        assert_eq!(find(API_SERVER, |_| false), None);
+    }
+}
