@@ -50,6 +50,11 @@ bench-status: setup build ## the status controller with 10,000 sessions and pods
 	@cargo run --quiet -p workflow-tests --bin bench-status -- \
 	  --injector "$$(tests/cluster/programs --print | grep -x '.*/workflow-injector')" $(BENCH)
 
+.PHONY: chaos
+chaos: images install ## 50 session pods a second while all that can happen to the injector does; CHAOS_SECONDS=600, SEED
+	@$(quietly) chaos 'building chaos' target/log/chaos-build.log cargo build -p workflow-tests --bin chaos
+	@cargo run --quiet -p workflow-tests --bin chaos -- --seconds $(or $(CHAOS_SECONDS),600) $(if $(SEED),--seed $(SEED))
+
 .PHONY: setup
 setup: ## install missing system packages (Debian, root), check toolchains and kernel
 	@tests/cluster/setup

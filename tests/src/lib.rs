@@ -15,6 +15,7 @@
 
 pub mod api_server;
 pub mod bench_status;
+pub mod chaos;
 pub mod cluster;
 pub mod delivered;
 pub mod demo;
@@ -26,6 +27,7 @@ pub mod images;
 pub mod installed;
 pub mod kubelet;
 pub mod load;
+pub mod lobby;
 pub mod namespace;
 pub mod operator;
 pub mod runner;

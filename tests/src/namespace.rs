@@ -123,7 +123,8 @@ impl TestNamespace {
         Api::namespaced(self.cluster.client.clone(), &self.name)
     }
 
-    async fn remove(&self) -> kube::Result<()> {
+    /// Removes it, with all that is in it.
+    pub async fn remove(&self) -> kube::Result<()> {
         let namespaces: Api<Namespace> = Api::all(self.cluster.client.clone());
         namespaces.delete(&self.name, &DeleteParams::default()).await.map(drop)
     }

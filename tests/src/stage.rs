@@ -9,6 +9,7 @@ use workflow_contract::names::runner_pod;
 use workflow_git_server::{GitServer, Settings as GitSettings};
 
 use crate::images;
+use crate::kubelet::NO_SCHEDULER;
 use crate::namespace::TestNamespace;
 use crate::operator::{Mode, Settings, StandInOperator};
 use crate::runner::Runner;
@@ -36,11 +37,26 @@ impl Stage {
         mode: Mode,
         adjust: impl FnOnce(GitSettings) -> GitSettings,
     ) -> anyhow::Result<Self> {
+        Self::set(namespace, mode, adjust, Settings::new(&images::session_runner()?)).await
+    }
+
+    /// As [`new`](Self::new), but the session pods wait for a node until a test gives them one: nobody schedules them.
+    pub async fn without_a_scheduler(namespace: TestNamespace, mode: Mode) -> anyhow::Result<Self> {
+        let scheduler = Some(NO_SCHEDULER.to_owned());
+        let settings = Settings { scheduler, ..Settings::new(&images::session_runner()?) };
+        Self::set(namespace, mode, |git| git, settings).await
+    }
+
+    async fn set(
+        namespace: TestNamespace,
+        mode: Mode,
+        adjust: impl FnOnce(GitSettings) -> GitSettings,
+        settings: Settings,
+    ) -> anyhow::Result<Self> {
         namespace.cluster.require_injector().await?;
         let address = namespace.cluster.git_server_address()?;
         let git = GitServer::start(&adjust(GitSettings::on(address)))?;
         namespace.trust(git.ca_pem()).await?;
-        let settings = Settings::new(&images::session_runner()?);
         let operator =
             StandInOperator::start(namespace.cluster.client.clone(), &namespace.name, mode, settings);
         Ok(Self { namespace, git, _operator: operator })
