@@ -176,6 +176,8 @@ fn launch() -> anyhow::Result<(Child, Flags, u16, PathBuf)> {
         ("--service-account-signing-key-file", path("service-account.key")),
         ("--service-cluster-ip-range", "10.96.0.0/16".to_owned()),
         ("--endpoint-reconciler-type", "none".to_owned()),
+        // There is no kube-proxy: webhooks behind a Service are reached at its endpoints.
+        ("--enable-aggregator-routing", "true".to_owned()),
         ("--disable-admission-plugins", "ServiceAccount".to_owned()),
         ("--audit-policy-file", path("audit.json")),
         ("--audit-log-path", path("audit.log")),

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::Client;
 use kube::api::{Api, PostParams};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use workflow_contract::names::INJECTOR;
@@ -32,6 +33,8 @@ pub struct Injector {
 /// One that runs; killed when dropped.
 pub struct Running {
     process: Child,
+    /// Port of `/mutate`.
+    pub https: u16,
     ops: u16,
 }
 
@@ -64,21 +67,25 @@ impl Injector {
 
     /// Starts it under the name of always the same pod.
     pub fn start(&self) -> anyhow::Result<Running> {
-        let free =
-            |()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr().map(|address| address.port());
-        let (https, ops) = (free(())?, free(())?);
+        self.start_as("bench-status-0", Ipv4Addr::LOCALHOST)
+    }
+
+    /// Starts a replica of this name, which listens for reviews at this address.
+    pub fn start_as(&self, pod: &str, address: Ipv4Addr) -> anyhow::Result<Running> {
+        let free = |address| TcpListener::bind((address, 0))?.local_addr().map(|address| address.port());
+        let (https, ops) = (free(address)?, free(Ipv4Addr::LOCALHOST)?);
         let log = fs::File::options().create(true).append(true).open(&self.log)?;
         let process = Command::new(&self.program)
             .arg("serve")
-            .args(["--listen", &format!("127.0.0.1:{https}"), "--listen-ops", &format!("127.0.0.1:{ops}")])
+            .args(["--listen", &format!("{address}:{https}"), "--listen-ops", &format!("127.0.0.1:{ops}")])
             .env("KUBECONFIG", &self.kubeconfig)
-            .env("POD_NAME", "bench-status-0")
+            .env("POD_NAME", pod)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
             .with_context(|| format!("{} could not be started", self.program.display()))?;
-        Ok(Running { process, ops })
+        Ok(Running { process, https, ops })
     }
 }
 
@@ -112,6 +119,24 @@ impl Running {
         field("VmRSS:").zip(field("VmHWM:")).context("no memory figures of workflow-injector")
     }
 
+    /// Tells it to end, as the kubelet does.
+    pub fn terminate(&self) -> anyhow::Result<()> {
+        let process = Pid::from_child(&self.process);
+        kill_process(process, Signal::TERM).context("send SIGTERM to workflow-injector")
+    }
+
+    /// Waits until it has ended; tells whether it ended well.
+    pub async fn ended(&mut self) -> anyhow::Result<bool> {
+        let limit = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.process.try_wait()? {
+                return Ok(status.success());
+            }
+            anyhow::ensure!(Instant::now() < limit, "workflow-injector does not end");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Ends it as a crash does.
     pub fn kill(mut self) -> anyhow::Result<()> {
         self.process.kill()?;
@@ -136,5 +161,8 @@ async fn create<K>(api: Api<K>, object: &K) -> anyhow::Result<()>
 where
     K: Clone + DeserializeOwned + serde::Serialize + std::fmt::Debug,
 {
-    api.create(&PostParams::default(), object).await.map(drop).context("install the injector's rights")
+    match api.create(&PostParams::default(), object).await {
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+        made => made.map(drop).context("install the injector's rights"),
+    }
 }

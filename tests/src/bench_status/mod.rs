@@ -9,7 +9,7 @@
 //! server's audit log counts the calls. It asserts nothing by itself: the table says which limit holds.
 
 mod calls;
-mod injector;
+pub mod injector;
 mod seen;
 mod table;
 

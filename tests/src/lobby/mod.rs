@@ -49,7 +49,6 @@ pub struct Lobby {
     stage: Stage,
     repository: Repository,
     tree: Tree,
-    node: String,
     refused: Arc<Mutex<BTreeMap<String, Timestamp>>>,
     watch: JoinHandle<()>,
 }
@@ -66,12 +65,10 @@ impl Lobby {
         let client = namespace.cluster.client.clone();
         let stage = Stage::without_a_scheduler(namespace, Mode::PostRunning).await?;
         let repository = stage.git.repository("acme/flow").file("README.md", "# Flow\n").create()?;
-        let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await?;
-        let node = nodes.items.first().context("the cluster has no node")?.name_any();
         let refused = Arc::default();
         let sessions = session::api(client, &stage.namespace.name);
         let watch = tokio::spawn(note_refusals(sessions, Arc::clone(&refused)));
-        Ok(Self { tree: delivered::expected(&repository, "main")?, repository, stage, node, refused, watch })
+        Ok(Self { tree: delivered::expected(&repository, "main")?, repository, stage, refused, watch })
     }
 
     /// Creates a session, as its user does.
@@ -107,7 +104,9 @@ impl Lobby {
     pub async fn runs(&self, name: &str, wish: Wish) -> anyhow::Result<Vec<String>> {
         persistently("bind a pod", || async {
             let pod = runner_pod(name);
-            let target = json!({ "apiVersion": "v1", "kind": "Node", "name": self.node });
+            let nodes = Api::<Node>::all(self.client().clone()).list(&ListParams::default()).await?;
+            let node = nodes.items.first().context("the cluster has no node")?.name_any();
+            let target = json!({ "apiVersion": "v1", "kind": "Node", "name": node });
             let binding = json!({
                 "apiVersion": "v1", "kind": "Binding", "metadata": { "name": pod }, "target": target,
             });
