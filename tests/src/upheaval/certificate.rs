@@ -19,7 +19,7 @@ use super::until;
 const FORGOTTEN_AFTER: SignedDuration = SignedDuration::from_secs(5);
 
 /// Puts a leaf in place that is due for renewal, and waits until it was renewed.
-pub(super) async fn renew_leaf(client: &Client) -> anyhow::Result<()> {
+pub async fn renew_leaf(client: &Client) -> anyhow::Result<()> {
     let old = changed(client, |state| {
         let now = Timestamp::now();
         let left = Lifetimes::default().leaf / 3 - SignedDuration::from_hours(1);
@@ -35,7 +35,7 @@ pub(super) async fn renew_leaf(client: &Client) -> anyhow::Result<()> {
 }
 
 /// Adds another authority as the next one, waits until it has taken over, and lets the old one be forgotten.
-pub(super) async fn change_authority(client: &Client) -> anyhow::Result<()> {
+pub async fn change_authority(client: &Client) -> anyhow::Result<()> {
     let before = changed(client, |state| {
         ensure!(state.next.is_none(), "another authority is on its way already");
         let names = state.leaf.facts.names.clone();
@@ -59,7 +59,7 @@ pub(super) async fn change_authority(client: &Client) -> anyhow::Result<()> {
 }
 
 /// Deletes the Secret, and waits until it is there again, with the authority that it had.
-pub(super) async fn lose(client: &Client) -> anyhow::Result<()> {
+pub async fn lose(client: &Client) -> anyhow::Result<()> {
     let before = read(client).await?.0;
     let secrets: Api<Secret> = Api::namespaced(client.clone(), INJECTOR);
     secrets.delete(TLS_SECRET, &DeleteParams::default()).await.context("delete the Secret")?;

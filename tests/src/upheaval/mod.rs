@@ -3,7 +3,7 @@
 //! Each is carried out as the one who does it in earnest would, and ends when the injector is whole again: as many
 //! ready replicas as the Deployment asks for. Replicas that were told to end may still be draining then.
 
-mod certificate;
+pub mod certificate;
 mod process;
 mod replicas;
 

@@ -20,7 +20,8 @@ pub struct Replicas {
 }
 
 impl Replicas {
-    pub(super) fn in_cluster(client: &Client) -> Self {
+    /// Those that are installed in the cluster of this client.
+    pub fn in_cluster(client: &Client) -> Self {
         Self {
             pods: Api::namespaced(client.clone(), INJECTOR),
             leases: Api::namespaced(client.clone(), INJECTOR),
@@ -53,7 +54,7 @@ impl Replicas {
     }
 
     /// Makes another replica the leader, and waits until it acts as one.
-    pub(super) async fn hand_over(&self, to: &str) -> anyhow::Result<()> {
+    pub async fn hand_over(&self, to: &str) -> anyhow::Result<()> {
         let handed = loop {
             let mut lease = self.leases.get(INJECTOR).await?;
             lease.spec.get_or_insert_default().holder_identity = Some(to.to_owned());

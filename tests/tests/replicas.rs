@@ -1,4 +1,5 @@
-//! Two replicas behind a Service, fifty session pods a second, and one of the replicas is told to end, or is killed.
+//! Two replicas behind a Service, fifty session pods a second, and one of the replicas is told to end or is killed, another
+//! leads, certificates change.
 //!
 //! On an API server of the test's own, with the released program as processes. The test plays the controller of
 //! endpoints, and plays it late: a replica that was told to end stays in the Service for a while.
@@ -22,6 +23,7 @@ use workflow_tests::bench_status::injector::{Injector, Running};
 use workflow_tests::load::{Load, RATE, Span};
 use workflow_tests::lobby::{Lobby, Wish};
 use workflow_tests::namespace::TestNamespace;
+use workflow_tests::upheaval::{Replicas, certificate};
 use workflow_tests::wait::PATIENCE;
 
 /// Our registration, as it is installed.
@@ -133,7 +135,7 @@ fn tell(what: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_that_are_told_to_end_lose_no_call() -> anyhow::Result<()> {
-    let mut stage = Stage::set("drain-told").await?;
+    let mut stage = Stage::set("replicas-told").await?;
     let second = usize::try_from(RATE)?;
     stage.load.another(2 * second).await?;
     let before = stage.load.so_far();
@@ -150,6 +152,29 @@ async fn replicas_that_are_told_to_end_lose_no_call() -> anyhow::Result<()> {
     stage.load.another(2 * second).await?;
     let story = stage.load.stop().await?;
     tell(&format!("{story}; of these, before: {before}"));
+    anyhow::ensure!(story.wrong().is_empty(), "{:?}", story.wrong());
+    anyhow::ensure!(story.lost(&[]).is_empty(), "{story}\n{}", story.lost(&[]).join("\n"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_of_leader_and_certificates_lose_no_call() -> anyhow::Result<()> {
+    let stage = Stage::set("replicas-changes").await?;
+    let (client, second) = (&stage.client, usize::try_from(RATE)?);
+    stage.load.another(2 * second).await?;
+    let replicas = Replicas::in_cluster(client);
+    let leader = replicas.leader().await?;
+    let other = if leader == slice(0) { slice(1) } else { slice(0) };
+    replicas.hand_over(&other).await?;
+    stage.load.another(second).await?;
+    certificate::renew_leaf(client).await?;
+    stage.load.another(second).await?;
+    certificate::lose(client).await?;
+    stage.load.another(second).await?;
+    certificate::change_authority(client).await?;
+    stage.load.another(2 * second).await?;
+    let story = stage.load.stop().await?;
+    tell(&story.to_string());
     anyhow::ensure!(story.wrong().is_empty(), "{:?}", story.wrong());
     anyhow::ensure!(story.lost(&[]).is_empty(), "{story}\n{}", story.lost(&[]).join("\n"));
     Ok(())
@@ -187,7 +212,7 @@ async fn costs_refusals_only(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_is_killed_costs_refusals_but_no_workflow_and_no_prompt() -> anyhow::Result<()> {
-    let mut stage = Stage::set("drain-killed").await?;
+    let mut stage = Stage::set("replicas-killed").await?;
     let next = stage.injector.start_as("next-0", stage.address)?;
     let killed = std::mem::replace(&mut stage.replicas[0], next);
     costs_refusals_only(stage, async |stage| {
@@ -201,6 +226,6 @@ async fn a_replica_that_is_killed_costs_refusals_but_no_workflow_and_no_prompt()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_is_killed_costs_refusals_but_no_workflow_and_no_prompt() -> anyhow::Result<()> {
-    let stage = Stage::set("drain-api-server").await?;
+    let stage = Stage::set("replicas-api-server").await?;
     costs_refusals_only(stage, async |_| api_server::server()?.restart().await).await
 }
