@@ -66,6 +66,13 @@ impl ApiServer {
         self.kubeconfig(ADMIN)
     }
 
+    /// Writes the administrator's kubeconfig and gives its path.
+    pub fn admin_kubeconfig_file(&self) -> anyhow::Result<PathBuf> {
+        let path = self.state.join("admin.kubeconfig");
+        fs::write(&path, self.kubeconfig(ADMIN))?;
+        Ok(path)
+    }
+
     /// Writes the kubeconfig of the injector's own account and gives its path.
     pub fn injectors_kubeconfig(&self) -> anyhow::Result<PathBuf> {
         let path = self.state.join("injector.kubeconfig");

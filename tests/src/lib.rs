@@ -24,6 +24,7 @@ pub mod faults;
 pub mod images;
 pub mod installed;
 pub mod kubelet;
+pub mod manifests;
 pub mod namespace;
 pub mod operator;
 pub mod runner;

@@ -4,6 +4,9 @@
 //! The leader alone writes, whenever the registration, the bundle or the leader changes. A write
 //! goes on top of the version that was read, so that nothing that an admin changes is undone. What
 //! is in place is told back: a new authority signs only once every entry holds it.
+//!
+//! Where annotations ask another controller to fill caBundle, it is left to that one: what replicas have
+//! mounted is behind for up to a minute, and two writers would take turns for as long.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +30,15 @@ use workflow_certs::Bundle;
 const LOOK: Duration = Duration::from_mins(1);
 /// The pause after a write that failed.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// Annotations by which a registration asks others to fill caBundle: cert-manager's cainjector, and
+/// OpenShift's service-ca operator.
+const FILLED_BY_OTHERS: [&str; 4] = [
+    "cert-manager.io/inject-ca-from",
+    "cert-manager.io/inject-ca-from-secret",
+    "cert-manager.io/inject-apiserver-ca",
+    "service.beta.openshift.io/inject-cabundle",
+];
 
 /// Why the registration could not be completed; the next look tries again.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +73,7 @@ pub fn completion(
 ) -> Vec<PatchOperation> {
     let mut operations = Vec::new();
     let webhooks = registration.webhooks.iter().flatten().enumerate();
-    if let Some(bundle) = bundle {
+    if let Some(bundle) = bundle.filter(|_| !filled_by_others(registration)) {
         let bundle = ByteString(bundle.as_bytes().to_vec());
         let lacking =
             webhooks.filter(|(_, webhook)| webhook.client_config.ca_bundle.as_ref() != Some(&bundle));
@@ -79,6 +91,11 @@ pub fn completion(
         operations.insert(0, PatchOperation::Test(TestOperation { path, value: json!(version) }));
     }
     operations
+}
+
+fn filled_by_others(registration: &MutatingWebhookConfiguration) -> bool {
+    let annotations = registration.metadata.annotations.as_ref();
+    annotations.is_some_and(|found| FILLED_BY_OTHERS.iter().any(|name| found.contains_key(*name)))
 }
 
 fn add(path: &[&str], value: serde_json::Value) -> PatchOperation {
@@ -270,6 +287,18 @@ mod tests {
         let typed = serde_json::from_value(whole).unwrap();
         assert_eq!(completion(&typed, Some("new"), &owner("live")), []);
         assert_eq!(completion(&typed, None, &owner("live")), [], "another issuer's bundle stays");
+    }
+
+    #[test]
+    fn a_bundle_that_others_are_asked_to_fill_is_left_to_them_but_not_the_owner() {
+        for name in FILLED_BY_OTHERS {
+            let with = |owners: &[OwnerReference]| {
+                let mut registration = registration([Some("theirs"), None], owners);
+                registration["metadata"]["annotations"] = json!({ name: "x" });
+                registration
+            };
+            assert_eq!(completed(&with(&[]), Some("ours")), with(&[owner("live")]), "{name}");
+        }
     }
 
     #[test]

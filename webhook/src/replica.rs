@@ -54,6 +54,8 @@ pub struct Replica {
     pub resolver: Arc<Resolver>,
     /// The status controller, with the sessions that it watches.
     pub status: status::Handle,
+    /// Whether this replica leads.
+    pub leading: watch::Receiver<bool>,
     election: JoinHandle<()>,
     tasks: JoinSet<()>,
     _certificates: JoinSet<()>,
@@ -94,8 +96,8 @@ impl Replica {
             ),
         };
         let (name, namespace) = (INJECTOR.to_owned(), identity.namespace.clone());
-        tasks.spawn(cabundle::run(client.clone(), name, namespace, leading, bundle, in_place));
-        Ok(Self { resolver, status, election, tasks, _certificates: certificates })
+        tasks.spawn(cabundle::run(client.clone(), name, namespace, leading.clone(), bundle, in_place));
+        Ok(Self { resolver, status, leading, election, tasks, _certificates: certificates })
     }
 
     /// Ends all parts, once the Lease is given back.

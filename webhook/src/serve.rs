@@ -108,7 +108,7 @@ fn watch_config(
 fn ops(metrics: &Arc<Metrics>, replica: &Replica, phases: &watch::Receiver<Phase>) -> Ops {
     let (ready, expiry) = (Arc::clone(&replica.resolver), Arc::clone(&replica.resolver));
     let (phases, horizon) = (phases.clone(), replica.status.horizon.clone());
-    let fetching = replica.status.fetching_gauge();
+    let (fetching, leading) = (replica.status.fetching_gauge(), replica.leading.clone());
     Ops::new(Arc::clone(metrics))
         .ready_when(move || (*phases.borrow() != Phase::Serving).then(|| "draining".to_owned()))
         .ready_when(move || match ready.serving(Timestamp::now()) {
@@ -122,6 +122,7 @@ fn ops(metrics: &Arc<Metrics>, replica: &Replica, phases: &watch::Receiver<Phase
         .before_metrics(move |metrics| {
             metrics.certificate_expires(expiry.facts().map(|facts| facts.not_after));
             metrics.fetching(fetching());
+            metrics.leads(*leading.borrow());
         })
 }
 
