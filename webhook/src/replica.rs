@@ -3,7 +3,7 @@
 //!
 //! Only wiring: each part decides for itself, and they hear of each other through channels.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -48,6 +48,15 @@ impl Identity {
     }
 }
 
+/// Who issues what is served.
+#[derive(Debug, Clone)]
+pub enum Issuer {
+    /// Another, which keeps the pair in this folder.
+    Other(PathBuf),
+    /// We ourselves, for so long.
+    Ourselves(Lifetimes),
+}
+
 /// The running parts. They end when this is dropped.
 pub struct Replica {
     /// Serves the current certificate.
@@ -65,11 +74,11 @@ impl Replica {
     /// Starts all parts. From `phases` on draining, another replica may lead.
     ///
     /// # Errors
-    /// Where `tls_dir` holds no pair that can be served.
+    /// Where another issuer's folder holds no pair that can be served.
     pub fn start(
         client: &Client,
         identity: &Identity,
-        tls_dir: Option<&Path>,
+        issuer: Issuer,
         metrics: Arc<Metrics>,
         mut phases: watch::Receiver<Phase>,
     ) -> anyhow::Result<Self> {
@@ -84,13 +93,13 @@ impl Replica {
 
         let mut tasks = JoinSet::new();
         let (in_place, held) = watch::channel(None);
-        let SelfManaged { resolver, bundle, tasks: certificates } = match tls_dir {
-            Some(folder) => followed(folder)?,
-            None => workflow_certs::self_managed(
+        let SelfManaged { resolver, bundle, tasks: certificates } = match issuer {
+            Issuer::Other(folder) => followed(&folder)?,
+            Issuer::Ourselves(lifetimes) => workflow_certs::self_managed(
                 client.clone(),
                 &identity.namespace,
                 identity.service_names(),
-                Lifetimes::default(),
+                lifetimes,
                 leading.clone(),
                 held,
             ),
