@@ -69,6 +69,12 @@ impl Kubectl {
         Self { kubeconfig: None }
     }
 
+    /// For the cluster that [`Cluster::connect`](crate::cluster::Cluster::connect) leads to.
+    pub fn local() -> Self {
+        let current = std::env::var("CLUSTER").is_ok_and(|cluster| cluster == "current");
+        Self { kubeconfig: (!current).then(|| checkout().join("target/cluster/kubeconfig")) }
+    }
+
     /// For the cluster of this kubeconfig.
     pub fn with(kubeconfig: &Path) -> Self {
         Self { kubeconfig: Some(kubeconfig.to_owned()) }
