@@ -105,7 +105,8 @@ fn watch_config(
 }
 
 /// What the kubelet and Prometheus are told.
-fn ops(metrics: &Arc<Metrics>, replica: &Replica, phases: &watch::Receiver<Phase>) -> Ops {
+#[must_use]
+pub fn ops(metrics: &Arc<Metrics>, replica: &Replica, phases: &watch::Receiver<Phase>) -> Ops {
     let (ready, expiry) = (Arc::clone(&replica.resolver), Arc::clone(&replica.resolver));
     let (phases, horizon) = (phases.clone(), replica.status.horizon.clone());
     let fetching = replica.status.fetching_gauge();

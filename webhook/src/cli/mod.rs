@@ -20,7 +20,12 @@ const FAILED: u8 = 2;
 
 /// Runs `check`.
 pub(crate) fn check(args: Check) -> ExitCode {
-    let options = check::Options { namespace: args.namespace, before_registration: args.before_registration };
+    let scope = match (args.before_registration, args.installation) {
+        (true, _) => check::Scope::BeforeRegistration,
+        (false, true) => check::Scope::Installation,
+        (false, false) => check::Scope::Everything,
+    };
+    let options = check::Options { namespace: args.namespace, scope };
     on_cluster(async move |client, out| check::run(client, &options, out).await)
 }
 
