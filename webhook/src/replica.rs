@@ -18,6 +18,7 @@ use workflow_contract::names::INJECTOR;
 use crate::metrics::Metrics;
 use crate::server::Phase;
 use crate::status::{self, Observe};
+use crate::trusted::{Filler, View, mistrust};
 use crate::{cabundle, leader};
 
 /// Who this replica is.
@@ -41,10 +42,15 @@ impl Identity {
         }
     }
 
-    /// The names that the API server may call the Service by.
+    /// The names that clients may call the Service by.
     fn service_names(&self) -> Vec<String> {
-        let service = format!("{INJECTOR}.{}.svc", self.namespace);
+        let service = self.service_name();
         vec![format!("{service}.cluster.local"), service]
+    }
+
+    /// The name that the API server calls the Service by.
+    fn service_name(&self) -> String {
+        format!("{INJECTOR}.{}.svc", self.namespace)
     }
 }
 
@@ -54,6 +60,7 @@ pub struct Replica {
     pub resolver: Arc<Resolver>,
     /// The status controller, with the sessions that it watches.
     pub status: status::Handle,
+    trust: Trust,
     election: JoinHandle<()>,
     tasks: JoinSet<()>,
     _certificates: JoinSet<()>,
@@ -94,8 +101,21 @@ impl Replica {
             ),
         };
         let (name, namespace) = (INJECTOR.to_owned(), identity.namespace.clone());
-        tasks.spawn(cabundle::run(client.clone(), name, namespace, leading, bundle, in_place));
-        Ok(Self { resolver, status, election, tasks, _certificates: certificates })
+        let (views, view) = watch::channel(None);
+        tasks.spawn(cabundle::run(client.clone(), name, namespace, leading, bundle, in_place, views));
+        let trust = Trust {
+            view,
+            served: Arc::clone(&resolver),
+            filler: if tls_dir.is_some() { Filler::Issuer } else { Filler::Leader },
+            name: identity.service_name(),
+        };
+        Ok(Self { resolver, status, trust, election, tasks, _certificates: certificates })
+    }
+
+    /// Tells at any time whether API servers trust what is served.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        self.trust.clone()
     }
 
     /// Ends all parts, once the Lease is given back.
@@ -104,6 +124,23 @@ impl Replica {
         let _ = self.election.await;
         self.tasks.shutdown().await;
         self.status.shutdown().await;
+    }
+}
+
+/// What this replica serves, beside what is registered.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    view: watch::Receiver<View>,
+    served: Arc<Resolver>,
+    filler: Filler,
+    name: String,
+}
+
+impl Trust {
+    /// Why API servers would not trust what is served at `now`, as far as is known.
+    #[must_use]
+    pub fn missing(&self, now: Timestamp) -> Option<String> {
+        mistrust(&self.view.borrow(), &self.served, self.filler, &self.name, now)
     }
 }
 

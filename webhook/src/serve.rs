@@ -109,7 +109,7 @@ fn watch_config(
 pub fn ops(metrics: &Arc<Metrics>, replica: &Replica, phases: &watch::Receiver<Phase>) -> Ops {
     let (ready, expiry) = (Arc::clone(&replica.resolver), Arc::clone(&replica.resolver));
     let (phases, horizon) = (phases.clone(), replica.status.horizon.clone());
-    let fetching = replica.status.fetching_gauge();
+    let (fetching, trust) = (replica.status.fetching_gauge(), replica.trust());
     Ops::new(Arc::clone(metrics))
         .ready_when(move || (*phases.borrow() != Phase::Serving).then(|| "draining".to_owned()))
         .ready_when(move || match ready.serving(Timestamp::now()) {
@@ -117,6 +117,7 @@ pub fn ops(metrics: &Arc<Metrics>, replica: &Replica, phases: &watch::Receiver<P
             Serving::Nothing => Some("no certificate loaded yet".to_owned()),
             Serving::Expired(at) => Some(format!("the certificate expired at {at}")),
         })
+        .ready_when(move || trust.missing(Timestamp::now()))
         .ready_when(move || {
             (!horizon.borrow().is_complete()).then(|| "sessions and pods not read yet".to_owned())
         })

@@ -41,6 +41,7 @@ const CHECKOUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 pub struct Installation {
     pub cluster: Cluster,
     pub client: Client,
+    ops: u16,
     _phase: watch::Sender<Phase>,
     _replica: Replica,
     _servers: JoinSet<()>,
@@ -90,7 +91,15 @@ impl Installation {
         servers.spawn(server::serve(http, None, ops(&metrics, &replica, &phases).router(), phases));
 
         play_controllers(&client, address, port, ops_port).await?;
-        Ok(Self { cluster, client, _phase: phase, _replica: replica, _servers: servers, _turn: turn })
+        Ok(Self {
+            cluster,
+            client,
+            ops: ops_port,
+            _phase: phase,
+            _replica: replica,
+            _servers: servers,
+            _turn: turn,
+        })
     }
 
     /// Waits until `check` has this exit code (0: sound) and each of these: a line that begins with the first and
@@ -110,6 +119,28 @@ impl Installation {
             }
             ensure!(Instant::now() < limit, "check said {code:?}\n{said}\nexpected {lines:?}");
             tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// What the replica says when asked whether it is ready: `ok`, or what is missing.
+    pub async fn readiness(&self) -> anyhow::Result<String> {
+        let path = format!("/api/v1/namespaces/{INJECTOR}/pods/first:{}/proxy/readyz", self.ops);
+        match self.client.request_text(http::Request::get(path).body(Vec::new())?).await {
+            Err(kube::Error::Api(status)) if status.code == 503 => Ok(status.message.clone()),
+            answer => Ok(answer?),
+        }
+    }
+
+    /// Waits until it says something with these words.
+    pub async fn until_ready_says(&self, words: &str) -> anyhow::Result<()> {
+        let limit = Instant::now() + PATIENCE;
+        loop {
+            let said = self.readiness().await?;
+            if said.contains(words) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < limit, "/readyz said {said}, expected {words}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 

@@ -87,6 +87,37 @@ async fn a_wrong_ca_bundle_that_the_leader_may_not_mend() -> anyhow::Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replica_is_ready_while_the_registration_trusts_it_and_mends_that_when_it_is_not()
+-> anyhow::Result<()> {
+    let installation = Installation::unregistered(async |_| Ok(())).await?;
+    // The registration comes after the replicas are ready.
+    installation.until_ready_says("ok").await?;
+    register()?;
+    installation.check_says(Scope::Everything, true, &[]).await?;
+    assert_eq!(installation.readiness().await?, "ok");
+
+    let roles: Api<ClusterRole> = Api::all(installation.client.clone());
+    let whole = roles.get(INJECTOR).await?;
+    let mut role = whole.clone();
+    without(role.rules.as_deref_mut().unwrap_or_default(), "mutatingwebhookconfigurations", "patch");
+    roles.replace(INJECTOR, &PostParams::default(), &role).await?;
+    installation.check_says(Scope::Installation, false, &[("FAILED  rights ", "")]).await?;
+    let other = rcgen::generate_simple_self_signed(["other.test".to_owned()])?.cert.pem();
+    for (value, words) in [(other, "does not trust the certificate"), (String::new(), "has no caBundle yet")]
+    {
+        let value = ByteString(value.into_bytes());
+        let bundle = json!([{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": value}]);
+        installation.registrations().patch(INJECTOR, &PatchParams::default(), &as_patch(bundle)?).await?;
+        installation.until_ready_says(words).await?;
+    }
+
+    // While it is not ready it leads, and completes the registration as soon as it may.
+    apply("manifests/overlays/self-managed")?;
+    installation.until_ready_says("ok").await?;
+    installation.check_says(Scope::Everything, true, &[]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_expired_certificate_that_the_leader_may_not_renew() -> anyhow::Result<()> {
     let expiring = async |client: Client| {
         let names =
