@@ -84,6 +84,11 @@ impl ApiServer {
         self.state.join("audit.log")
     }
 
+    /// The folder with what belongs to it.
+    pub(crate) fn state(&self) -> &Path {
+        &self.state
+    }
+
     /// Kills the API server and starts another in its place, over the same etcd.
     pub async fn restart(&self) -> anyhow::Result<()> {
         let (done, outcome) = mpsc::channel();
@@ -194,7 +199,7 @@ fn launch() -> anyhow::Result<(Child, Flags, u16, PathBuf)> {
 }
 
 /// Starts a program that the kernel ends together with this thread.
-fn spawn(program: &str, flags: &[(&str, String)], state: &Path) -> anyhow::Result<Child> {
+pub(crate) fn spawn(program: &str, flags: &[(&str, String)], state: &Path) -> anyhow::Result<Child> {
     let binary = checkout().join("target/cluster/bin").join(program);
     ensure!(binary.exists(), "{} is missing: run tests/cluster/build-tools", binary.display());
     let log = state.join(format!("{program}.log"));

@@ -2,6 +2,9 @@
 //! own; one replica in this process, with the injector's own account; and, played by hand, what controllers and kubelet
 //! would write (the Deployment's status, pods, the Service's endpoints).
 
+// Each test binary uses its own part of it.
+#![allow(dead_code)]
+
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -42,10 +45,15 @@ pub struct Installation {
     pub cluster: Cluster,
     pub client: Client,
     ops: u16,
+    running: Option<Running>,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// The replica; all of it ends when this is dropped.
+struct Running {
     _phase: watch::Sender<Phase>,
     _replica: Replica,
     _servers: JoinSet<()>,
-    _turn: MutexGuard<'static, ()>,
 }
 
 impl Installation {
@@ -91,15 +99,8 @@ impl Installation {
         servers.spawn(server::serve(http, None, ops(&metrics, &replica, &phases).router(), phases));
 
         play_controllers(&client, address, port, ops_port).await?;
-        Ok(Self {
-            cluster,
-            client,
-            ops: ops_port,
-            _phase: phase,
-            _replica: replica,
-            _servers: servers,
-            _turn: turn,
-        })
+        let running = Some(Running { _phase: phase, _replica: replica, _servers: servers });
+        Ok(Self { cluster, client, ops: ops_port, running, _turn: turn })
     }
 
     /// Waits until `check` has this exit code (0: sound) and each of these: a line that begins with the first and
@@ -120,6 +121,11 @@ impl Installation {
             ensure!(Instant::now() < limit, "check said {code:?}\n{said}\nexpected {lines:?}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    /// Ends the replica, as the kubelet does when its pod goes.
+    pub fn end_replica(&mut self) {
+        self.running = None;
     }
 
     /// What the replica says when asked whether it is ready: `ok`, or what is missing.
@@ -181,18 +187,23 @@ pub fn apply(folder: &str) -> anyhow::Result<()> {
 }
 
 /// Runs kubectl in the checkout.
-pub fn kubectl(args: &[&str]) -> anyhow::Result<()> {
+fn kubectl(args: &[&str]) -> anyhow::Result<()> {
+    run("target/cluster/bin/kubectl", args).map(drop)
+}
+
+/// Runs a program of the checkout as an admin of the process's API server, and gives what it printed.
+pub fn run(program: &str, args: &[&str]) -> anyhow::Result<String> {
     let checkout = Path::new(CHECKOUT);
     let kubeconfig = tempfile::NamedTempFile::new()?;
     std::fs::write(kubeconfig.path(), api_server::server()?.admin_kubeconfig())?;
-    let output = Command::new(checkout.join("target/cluster/bin/kubectl"))
+    let output = Command::new(checkout.join(program))
         .current_dir(checkout)
         .env("KUBECONFIG", kubeconfig.path())
         .args(args)
         .output()
-        .context("kubectl could not be started")?;
-    ensure!(output.status.success(), "kubectl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
+        .with_context(|| format!("{program} could not be started"))?;
+    ensure!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// What the test before left; its replica is gone.
