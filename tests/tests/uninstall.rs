@@ -7,7 +7,7 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams};
 use kube::runtime::wait::{await_condition, conditions};
-use workflow_contract::names::{HYDRATE_CONTAINER, INJECTOR};
+use workflow_contract::names::{HYDRATE_CONTAINER, INIT_CONTAINER, INJECTOR};
 use workflow_tests::delivered::{expected, found};
 use workflow_tests::gate::Gate;
 use workflow_tests::images::Build;
@@ -21,6 +21,7 @@ use workflow_tests::wait::{PATIENCE, until};
 /// Begins a session called `name` whose delivery waits, lets the injector go by `goes`, and sees the session through.
 async fn a_session_in_flight_ends_well(
     stage: &Stage,
+    installer: &Installer,
     name: &str,
     goes: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
@@ -37,6 +38,10 @@ async fn a_session_in_flight_ends_well(
     assert_eq!(pod.metadata.finalizers, None);
     let record = stage.runner(name).record().await?;
     assert_eq!(found(&record, name), Some(expected(&repository, "main")?));
+
+    let pod = format!("{name}-runner");
+    let log = installer.kubectl(&["-n", &stage.namespace.name, "logs", &pod, "-c", INIT_CONTAINER]).await?;
+    assert!(!log.is_empty(), "the init container's log can be read");
 
     let after = format!("{name}-after");
     stage.create(SessionBuilder::new(&after).workflow(repository.url(), "main")).await?;
@@ -64,7 +69,7 @@ async fn sessions_in_flight_end_well_when_the_injector_is_uninstalled_or_its_nam
         let stage = Stage::new(namespace, Mode::Plain).await?;
         let story = async || {
             let uninstalled = async { installer.uninstall().await.map(drop) };
-            Box::pin(a_session_in_flight_ends_well(&stage, "uninstall", uninstalled)).await?;
+            Box::pin(a_session_in_flight_ends_well(&stage, &installer, "uninstall", uninstalled)).await?;
 
             installer.install(&Build::current()?).await?;
             let deleted = async {
@@ -78,7 +83,7 @@ async fn sessions_in_flight_end_well_when_the_injector_is_uninstalled_or_its_nam
                 tokio::time::timeout(PATIENCE, await_condition(registrations, INJECTOR, gone)).await??;
                 Ok(())
             };
-            Box::pin(a_session_in_flight_ends_well(&stage, "namespace", deleted)).await
+            Box::pin(a_session_in_flight_ends_well(&stage, &installer, "namespace", deleted)).await
         };
         installer.put_back_after(story).await
     })

@@ -38,7 +38,7 @@ use workflow_tests::cluster::Cluster;
 use workflow_tests::wait::PATIENCE;
 
 /// The root of the checkout.
-const CHECKOUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+pub const CHECKOUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// An installation on the process's API server, for one test.
 pub struct Installation {
@@ -191,11 +191,16 @@ fn kubectl(args: &[&str]) -> anyhow::Result<()> {
     run("target/cluster/bin/kubectl", args).map(drop)
 }
 
-/// Runs a program of the checkout as an admin of the process's API server, and gives what it printed.
-pub fn run(program: &str, args: &[&str]) -> anyhow::Result<String> {
-    let checkout = Path::new(CHECKOUT);
+/// The kubeconfig of an admin of the process's API server, as long as it is held.
+pub fn admin_kubeconfig() -> anyhow::Result<tempfile::NamedTempFile> {
     let kubeconfig = tempfile::NamedTempFile::new()?;
     std::fs::write(kubeconfig.path(), api_server::server()?.admin_kubeconfig())?;
+    Ok(kubeconfig)
+}
+
+/// Runs a program of the checkout as an admin of the process's API server, and gives what it printed.
+pub fn run(program: &str, args: &[&str]) -> anyhow::Result<String> {
+    let (checkout, kubeconfig) = (Path::new(CHECKOUT), admin_kubeconfig()?);
     let output = Command::new(checkout.join(program))
         .current_dir(checkout)
         .env("KUBECONFIG", kubeconfig.path())

@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role};
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use workflow_certs::rotate::{Action, apply as rotate};
@@ -27,10 +27,8 @@ fn as_patch(operations: Value) -> anyhow::Result<Patch<()>> {
 }
 
 /// Takes a verb away from the rule for this resource.
-fn without(rules: &mut [k8s_openapi::api::rbac::v1::PolicyRule], resource: &str, verb: &str) {
-    let about = |rule: &&mut k8s_openapi::api::rbac::v1::PolicyRule| {
-        rule.resources.iter().flatten().any(|name| name == resource)
-    };
+fn without(rules: &mut [PolicyRule], resource: &str, verb: &str) {
+    let about = |rule: &&mut PolicyRule| rule.resources.iter().flatten().any(|name| name == resource);
     rules.iter_mut().filter(about).for_each(|rule| rule.verbs.retain(|allowed| allowed != verb));
 }
 
@@ -51,7 +49,7 @@ async fn a_sound_installation_passes_and_nothing_is_left_behind() -> anyhow::Res
     ];
     installation.check_says(Scope::Everything, true, &lines).await?;
     let pods: Api<Pod> = Api::namespaced(installation.client.clone(), "default");
-    assert_eq!(pods.list(&kube::api::ListParams::default()).await?.items.len(), 0);
+    assert_eq!(pods.list(&ListParams::default()).await?.items.len(), 0);
     Ok(())
 }
 
@@ -128,9 +126,10 @@ async fn an_expired_certificate_that_the_leader_may_not_renew() -> anyhow::Resul
         secret.metadata.name = Some(TLS_SECRET.to_owned());
         Api::namespaced(client.clone(), INJECTOR).create(&PostParams::default(), &secret).await?;
         let roles: Api<Role> = Api::namespaced(client, INJECTOR);
-        let mut role = roles.get(INJECTOR).await?;
-        without(role.rules.as_deref_mut().unwrap_or_default(), "secrets", "update");
-        roles.replace(INJECTOR, &PostParams::default(), &role).await?;
+        for mut role in roles.list(&ListParams::default()).await? {
+            without(role.rules.as_deref_mut().unwrap_or_default(), "secrets", "update");
+            roles.replace(&role.name_any(), &PostParams::default(), &role).await?;
+        }
         Ok(())
     };
     let installation = Installation::unregistered(expiring).await?;
