@@ -95,6 +95,9 @@ pub struct Check {
     /// Judge the installation only, not what became of sessions
     #[arg(long)]
     pub installation: bool,
+    /// How long to look again while something is wrong; only the last look is printed
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub wait: Option<Duration>,
 }
 
 fn duration(text: &str) -> Result<Duration, LimitError> {

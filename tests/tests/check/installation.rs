@@ -106,7 +106,7 @@ impl Installation {
     /// Waits until `check` has this exit code (0: sound) and each of these: a line that begins with the first and
     /// contains the second.
     pub async fn check_says(&self, scope: Scope, sound: bool, lines: &[(&str, &str)]) -> anyhow::Result<()> {
-        let options = Options { namespace: "default".to_owned(), scope };
+        let options = Options { namespace: "default".to_owned(), scope, wait: Duration::ZERO };
         let limit = Instant::now() + PATIENCE;
         loop {
             let mut out = Vec::new();

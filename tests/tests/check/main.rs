@@ -3,6 +3,8 @@
 
 mod installation;
 
+use std::process::ExitCode;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
@@ -15,10 +17,11 @@ use workflow_certs::rotate::{Action, apply as rotate};
 use workflow_certs::{Lifetimes, store};
 use workflow_contract::Exit;
 use workflow_contract::names::{APP_LABEL, APP_LABEL_VALUE, INIT_CONTAINER, INJECTOR, TLS_SECRET};
-use workflow_injector::cli::check::Scope;
+use workflow_injector::cli::check::{self, Options, Scope};
 use workflow_tests::driver::Driver;
 use workflow_tests::namespace::TestNamespace;
 use workflow_tests::session::SessionBuilder;
+use workflow_tests::wait::PATIENCE;
 
 use installation::{Installation, apply, register};
 
@@ -50,6 +53,21 @@ async fn a_sound_installation_passes_and_nothing_is_left_behind() -> anyhow::Res
     installation.check_says(Scope::Everything, true, &lines).await?;
     let pods: Api<Pod> = Api::namespaced(installation.client.clone(), "default");
     assert_eq!(pods.list(&ListParams::default()).await?.items.len(), 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_mended_while_check_waits_is_sound() -> anyhow::Result<()> {
+    let installation = Installation::sound().await?;
+    installation.replicas_ready(1).await?;
+    installation.check_says(Scope::Installation, false, &[("FAILED  replicas ", "1 of 2")]).await?;
+    let options = Options { namespace: "default".to_owned(), scope: Scope::Installation, wait: PATIENCE };
+    let mut out = Vec::new();
+    let waits = check::run(installation.client.clone(), &options, &mut out);
+    let (code, mended) = tokio::join!(waits, installation.replicas_ready(2));
+    mended?;
+    assert_eq!(code?, ExitCode::SUCCESS);
+    assert!(!String::from_utf8(out)?.contains("FAILED"), "only the last look is printed");
     Ok(())
 }
 

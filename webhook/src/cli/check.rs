@@ -15,12 +15,17 @@ pub mod rights;
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use jiff::Timestamp;
 use kube::Client;
+use tokio::time::Instant;
 
 use judge::Finding;
+
+/// Time between two looks.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How much is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +45,9 @@ pub struct Options {
     pub namespace: String,
     /// How much is judged.
     pub scope: Scope,
+    /// How long to look again while something is wrong: after an installation, endpoints and
+    /// registration take a moment to get everywhere.
+    pub wait: Duration,
 }
 
 /// Looks at the installation in the client's cluster and prints one line for each finding.
@@ -47,8 +55,15 @@ pub struct Options {
 /// # Errors
 /// What could not be looked at, such as for lack of rights; that is no verdict.
 pub async fn run(client: Client, options: &Options, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let evidence = gather::gather(&client, options).await?;
-    let findings = judge::judge(&evidence, Timestamp::now());
+    let patience = Instant::now() + options.wait;
+    let findings = loop {
+        let evidence = gather::gather(&client, options).await?;
+        let findings = judge::judge(&evidence, Timestamp::now());
+        if findings.iter().all(Finding::is_ok) || Instant::now() >= patience {
+            break findings;
+        }
+        tokio::time::sleep(LOOK).await;
+    };
     for finding in &findings {
         writeln!(out, "{finding}").context("failed to write the findings")?;
     }

@@ -25,7 +25,8 @@ pub(crate) fn check(args: Check) -> ExitCode {
         (false, true) => check::Scope::Installation,
         (false, false) => check::Scope::Everything,
     };
-    let options = check::Options { namespace: args.namespace, scope };
+    let wait = args.wait.unwrap_or_default();
+    let options = check::Options { namespace: args.namespace, scope, wait };
     on_cluster(async move |client, out| check::run(client, &options, out).await)
 }
 
