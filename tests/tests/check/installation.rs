@@ -70,13 +70,11 @@ impl Installation {
     pub async fn unregistered(
         before: impl AsyncFnOnce(Client) -> anyhow::Result<()>,
     ) -> anyhow::Result<Self> {
-        let (cluster, turn) = api_server::exclusive().await?;
+        let (cluster, turn) = applied().await?;
         let client = cluster.client.clone();
-        sweep(&client).await?;
-        apply("manifests/overlays/self-managed")?;
         before(client.clone()).await?;
 
-        let address = address_facing("10.77.0.2", 443).context("this machine has no address but loopback")?;
+        let address = address()?;
         let (https, http) = (TcpListener::bind((address, 0)).await?, TcpListener::bind((address, 0)).await?);
         let (port, ops_port) = (https.local_addr()?.port(), http.local_addr()?.port());
         let config = api_server::server()?.injectors_config().await?;
@@ -179,6 +177,19 @@ impl Installation {
 /// Registers the webhook as `make install` does.
 pub fn register() -> anyhow::Result<()> {
     apply("manifests/registration")
+}
+
+/// The manifests but for the registration, applied to the process's API server, for one test; nothing runs.
+pub async fn applied() -> anyhow::Result<(Cluster, MutexGuard<'static, ()>)> {
+    let (cluster, turn) = api_server::exclusive().await?;
+    sweep(&cluster.client).await?;
+    apply("manifests/overlays/self-managed")?;
+    Ok((cluster, turn))
+}
+
+/// An address of this machine that may be an endpoint's: loopback may not.
+pub fn address() -> anyhow::Result<IpAddr> {
+    address_facing("10.77.0.2", 443).context("this machine has no address but loopback")
 }
 
 /// `kubectl apply` of a folder of the checkout, as `make install` does it.
