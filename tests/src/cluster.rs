@@ -58,6 +58,11 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Whether it is the local one.
+    pub fn is_local(&self) -> bool {
+        self.local
+    }
+
     /// URL of its API server.
     pub fn url(&self) -> String {
         self.url.to_string()

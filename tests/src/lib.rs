@@ -5,6 +5,7 @@
 //!                         ├── git server (crate workflow-git-server), trusted by the session pods
 //!                         └── stage: all of these together
 //!  api_server: an API server and nothing else ── driver: plays operator and kubelet there
+//!                                             └─ controllers: deletes there as Kubernetes does
 //!  session: written by tests, read by everyone      wait: until an object is as expected
 //!  runner: what the runner (crate session-runner) found at its first instruction
 //! ```
@@ -15,14 +16,17 @@
 pub mod api_server;
 pub mod bench_status;
 pub mod cluster;
+pub mod controllers;
 pub mod delivered;
 pub mod demo;
 pub mod desk;
 pub mod driver;
 mod dump;
 pub mod faults;
+pub mod gate;
 pub mod images;
 pub mod installed;
+pub mod installer;
 pub mod kubelet;
 pub mod manifests;
 pub mod namespace;

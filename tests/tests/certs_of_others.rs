@@ -66,6 +66,7 @@ async fn what_the_leader_makes_of(folder: &str) -> anyhow::Result<[Vec<ByteStrin
     let (_leads, leading) = watch::channel(true);
     let (_sender, bundle) = watch::channel(Some(Arc::from("ours")));
     let (in_place, _) = watch::channel(None);
+    let (views, _) = watch::channel(None);
     let leader = tokio::spawn(cabundle::run(
         client,
         NAME.to_owned(),
@@ -73,6 +74,7 @@ async fn what_the_leader_makes_of(folder: &str) -> anyhow::Result<[Vec<ByteStrin
         leading,
         bundle,
         in_place,
+        views,
     ));
 
     let first = registration.once_owned().await?;

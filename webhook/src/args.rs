@@ -99,9 +99,16 @@ pub struct Check {
     /// from admission
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub namespace: String,
-    /// Judge only what must hold before the registration is applied: certificate and replicas
-    #[arg(long)]
+    /// Judge only what must hold before the registration is applied: replicas, rights, certificate,
+    /// configuration
+    #[arg(long, conflicts_with = "installation")]
     pub before_registration: bool,
+    /// Judge the installation only, not what became of sessions
+    #[arg(long)]
+    pub installation: bool,
+    /// How long to look again while something is wrong; only the last look is printed
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub wait: Option<Duration>,
 }
 
 impl Serve {

@@ -26,6 +26,8 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 use workflow_certs::Bundle;
 
+use crate::trusted::{self, View};
+
 /// Time between two looks when nothing changes: the namespace's uid has no watch of its own.
 const LOOK: Duration = Duration::from_mins(1);
 /// The pause after a write that failed.
@@ -125,7 +127,8 @@ fn holds(registration: Option<&MutatingWebhookConfiguration>, bundle: &str) -> b
 
 /// Keeps the registration called `name` complete while this replica leads; `namespace` is to own it.
 /// `bundle` is what every entry is to hold (`None`: another issuer fills it, or it is not known yet); `in_place` is told what
-/// every entry holds. Ends when the sender of `leading` is gone.
+/// every entry holds, and `views` what is registered, also while this replica does not lead. Ends when the sender of
+/// `leading` is gone.
 pub async fn run(
     client: Client,
     name: String,
@@ -133,6 +136,7 @@ pub async fn run(
     mut leading: watch::Receiver<bool>,
     mut bundle: watch::Receiver<Bundle>,
     in_place: watch::Sender<Bundle>,
+    views: watch::Sender<View>,
 ) {
     let api = Api::all(client.clone());
     let mut changes = kube::runtime::watcher::watch_object(api.clone(), &name).default_backoff().boxed();
@@ -143,8 +147,14 @@ pub async fn run(
     loop {
         tokio::select! {
             change = changes.next() => match change {
-                Some(Ok(now)) => registration = Some(now),
-                Some(Err(error)) => warn!(error = %error, "watching the registration failed"),
+                Some(Ok(now)) => {
+                    tell(&views, trusted::view(now.as_ref()));
+                    registration = Some(now);
+                }
+                Some(Err(error)) => {
+                    warn!(error = %error, "watching the registration failed");
+                    tell(&views, None);
+                }
                 None => return,
             },
             ended = leading.changed() => if ended.is_err() { return },
@@ -154,6 +164,16 @@ pub async fn run(
         let wanted = bundle.borrow_and_update().clone();
         let leads = *leading.borrow_and_update();
         pause = LOOK;
+        if registration.is_some() && views.borrow().is_none() {
+            // The watch may go on without a word; until it was asked, nobody knows what is registered now.
+            match edge.api.get_opt(&edge.name).await {
+                Ok(now) => {
+                    tell(&views, trusted::view(now.as_ref()));
+                    registration = Some(now);
+                }
+                Err(_) => pause = RETRY,
+            }
+        }
         let Some(seen) = registration.as_mut().filter(|_| leads) else {
             // Whoever leads next looks for itself.
             in_place.send_replace(None);
@@ -170,8 +190,8 @@ pub async fn run(
     }
 }
 
-fn tell(in_place: &watch::Sender<Bundle>, now: Bundle) {
-    in_place.send_if_modified(|known| {
+fn tell<T: PartialEq>(sender: &watch::Sender<T>, now: T) {
+    sender.send_if_modified(|known| {
         let changed = *known != now;
         *known = now;
         changed

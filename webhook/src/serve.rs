@@ -106,10 +106,12 @@ fn watch_config(
 }
 
 /// What the kubelet and Prometheus are told.
-fn ops(metrics: &Arc<Metrics>, replica: &Replica, phases: &watch::Receiver<Phase>) -> Ops {
+#[must_use]
+pub fn ops(metrics: &Arc<Metrics>, replica: &Replica, phases: &watch::Receiver<Phase>) -> Ops {
     let (ready, expiry) = (Arc::clone(&replica.resolver), Arc::clone(&replica.resolver));
     let (phases, horizon) = (phases.clone(), replica.status.horizon.clone());
     let (fetching, leading) = (replica.status.fetching_gauge(), replica.leading.clone());
+    let trust = replica.trust();
     Ops::new(Arc::clone(metrics))
         .ready_when(move || (*phases.borrow() != Phase::Serving).then(|| "draining".to_owned()))
         .ready_when(move || match ready.serving(Timestamp::now()) {
@@ -117,6 +119,7 @@ fn ops(metrics: &Arc<Metrics>, replica: &Replica, phases: &watch::Receiver<Phase
             Serving::Nothing => Some("no certificate loaded yet".to_owned()),
             Serving::Expired(at) => Some(format!("the certificate expired at {at}")),
         })
+        .ready_when(move || trust.missing(Timestamp::now()))
         .ready_when(move || {
             (!horizon.borrow().is_complete()).then(|| "sessions and pods not read yet".to_owned())
         })
