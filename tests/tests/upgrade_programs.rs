@@ -243,7 +243,7 @@ async fn deliver(driver: &Driver, name: &str) -> anyhow::Result<Condition> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_and_a_rollback_of_the_program_refuse_nobody_and_lose_no_outcome() -> anyhow::Result<()> {
-    let (cluster, _turn) = applied().await?;
+    let (cluster, _turn) = applied("self-managed").await?;
     let client = cluster.client.clone();
     let (old, new) = (Build::new("fetcher:old", b"")?, Build::new("fetcher:new", b"another build\n")?);
     let first = Replica::start(&old, "first").await?;

@@ -25,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{MutexGuard, watch};
 use tokio::task::JoinSet;
 use workflow_certs::Lifetimes;
+use workflow_certs::facts::Facts;
 use workflow_contract::names::{INJECTOR, TLS_SECRET};
 use workflow_git_server::address_facing;
 use workflow_injector::admit::Admission;
@@ -71,9 +72,21 @@ impl Installation {
     pub async fn unregistered(
         before: impl AsyncFnOnce(Client) -> anyhow::Result<()>,
     ) -> anyhow::Result<Self> {
-        let (cluster, turn) = applied().await?;
+        Self::by("self-managed", async |client| {
+            before(client).await?;
+            Ok(Issuer::Ourselves(Lifetimes::default()))
+        })
+        .await
+    }
+
+    /// As [`unregistered`](Self::unregistered), in another way to certificates; `before` tells who issues.
+    pub async fn by(
+        way: &str,
+        before: impl AsyncFnOnce(Client) -> anyhow::Result<Issuer>,
+    ) -> anyhow::Result<Self> {
+        let (cluster, turn) = applied(way).await?;
         let client = cluster.client.clone();
-        before(client.clone()).await?;
+        let issuer = before(client.clone()).await?;
 
         let address = address()?;
         let (https, http) = (TcpListener::bind((address, 0)).await?, TcpListener::bind((address, 0)).await?);
@@ -86,7 +99,7 @@ impl Installation {
         let replica = Replica::start(
             &Client::try_from(config)?,
             &identity,
-            Issuer::Ourselves(Lifetimes::default()),
+            issuer,
             Arc::clone(&metrics),
             phases.clone(),
         )?;
@@ -125,6 +138,11 @@ impl Installation {
     /// Ends the replica, as the kubelet does when its pod goes.
     pub fn end_replica(&mut self) {
         self.running = None;
+    }
+
+    /// The certificate that the replica serves.
+    pub fn served(&self) -> Option<Facts> {
+        self.running.as_ref()?._replica.resolver.facts()
     }
 
     /// What the replica says when asked whether it is ready: `ok`, or what is missing.
@@ -180,11 +198,11 @@ pub fn register() -> anyhow::Result<()> {
     apply("manifests/registration")
 }
 
-/// The manifests but for the registration, applied to the process's API server, for one test; nothing runs.
-pub async fn applied() -> anyhow::Result<(Cluster, MutexGuard<'static, ()>)> {
+/// The manifests of this overlay, applied to the process's API server, for one test; nothing runs.
+pub async fn applied(way: &str) -> anyhow::Result<(Cluster, MutexGuard<'static, ()>)> {
     let (cluster, turn) = api_server::exclusive().await?;
     sweep(&cluster.client).await?;
-    apply("manifests/overlays/self-managed")?;
+    apply(&format!("manifests/overlays/{way}"))?;
     Ok((cluster, turn))
 }
 

@@ -4,113 +4,26 @@
 //! A file of its own: while it runs, nobody else may need the injector, which it puts back at the end.
 
 mod played;
+mod steps;
 
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use futures::FutureExt;
 use jiff::Timestamp;
-use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::runtime::wait::{await_condition, conditions};
+use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::json;
-use workflow_contract::names::{INJECTOR, REFUSAL_PREFIX};
+use workflow_contract::names::INJECTOR;
 use workflow_tests::cluster::Cluster;
-use workflow_tests::manifests::{Kubectl, STAND_INS};
+use workflow_tests::manifests::Kubectl;
 use workflow_tests::wait::PATIENCE;
 
-use played::{Issuer, MANAGER, Way};
-
-/// Time between two looks.
-const LOOK: Duration = Duration::from_millis(200);
-/// Marks CRDs that tests made.
-const STAND_IN: &str = "workflow-tests/stand-in";
-
-/// Runs a script of `manifests/` and waits for its end beside `meanwhile`, which is called again and again.
-async fn script(
-    name: &str,
-    environment: &[(&str, &str)],
-    mut meanwhile: impl AsyncFnMut() -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut command = Command::new(root.join("manifests").join(name));
-    command.envs(environment.iter().copied());
-    if std::env::var("CLUSTER").as_deref() != Ok("current") {
-        command.env("KUBECONFIG", root.join("target/cluster/kubeconfig"));
-    }
-    let mut ended = tokio::task::spawn_blocking(move || command.output());
-    let output = loop {
-        tokio::select! {
-            output = &mut ended => break output??,
-            () = tokio::time::sleep(LOOK) => meanwhile().await?,
-        }
-    };
-    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    ensure!(output.status.success(), "manifests/{name} with {environment:?} failed:\n{said}");
-    Ok(())
-}
-
-async fn nothing() -> anyhow::Result<()> {
-    Ok(())
-}
-
-/// Serves the CRDs of the issuers and of Prometheus' operator, where they are not served.
-async fn stand_ins(client: &Client) -> anyhow::Result<()> {
-    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for text in STAND_INS {
-        for crd in serde_saphyr::from_multiple::<CustomResourceDefinition>(text)? {
-            let name = crd.name_any();
-            match crds.get_opt(&name).await? {
-                Some(theirs) if !theirs.annotations().contains_key(STAND_IN) => {
-                    bail!("this cluster has a {name} of its own: this test would get into its way")
-                }
-                Some(_) => (),
-                None => drop(crds.create(&PostParams::default(), &crd).await?),
-            }
-            await_condition(crds.clone(), &name, conditions::is_crd_established()).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn remove_stand_ins(client: &Client) -> anyhow::Result<()> {
-    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let ours = |crd: &CustomResourceDefinition| crd.annotations().contains_key(STAND_IN);
-    for crd in crds.list(&ListParams::default()).await?.into_iter().filter(ours) {
-        crds.delete(&crd.name_any(), &DeleteParams::default()).await?;
-    }
-    Ok(())
-}
-
-/// A pod as the operator makes it for a session that does not exist: we refuse it, if we are asked and trusted.
-async fn answered_by_us(client: &Client) -> anyhow::Result<()> {
-    let owner = json!({
-        "apiVersion": "vteam.ambient-code/v1alpha1", "kind": "AgenticSession", "name": "none",
-        "uid": "00000000-0000-0000-0000-000000000000", "controller": true,
-    });
-    let pod: Pod = serde_json::from_value(json!({
-        "metadata": {
-            "name": "none-runner", "ownerReferences": [owner],
-            "labels": { "app": "ambient-code-runner", "agentic-session": "none" },
-        },
-        "spec": { "containers": [{
-            "name": "ambient-code-runner", "image": "none",
-            "env": [{ "name": "ACTIVE_WORKFLOW_GIT_URL", "value": "https://git.invalid/o/r.git" }],
-        }] },
-    }))?;
-    let params = PostParams { dry_run: true, ..PostParams::default() };
-    match Api::<Pod>::namespaced(client.clone(), "default").create(&params, &pod).await {
-        Err(kube::Error::Api(status)) if status.message.contains(REFUSAL_PREFIX) => Ok(()),
-        other => bail!("not our answer: {other:?}"),
-    }
-}
+use played::{Issuer, Way};
+use steps::{LOOK, Place, nothing};
 
 async fn replicas(client: &Client) -> anyhow::Result<Vec<Pod>> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), INJECTOR);
@@ -140,16 +53,15 @@ async fn nudge(client: &Client) -> anyhow::Result<()> {
 }
 
 /// Waits until every replica serves what expires then; from the change on, each call is answered by us.
-async fn until_all_serve(client: &Client, not_after: Timestamp) -> anyhow::Result<()> {
-    let (limit, mut calls) = (Instant::now() + PATIENCE, 0_u32);
+async fn until_all_serve(place: &Place, not_after: Timestamp) -> anyhow::Result<()> {
+    let (client, limit) = (&place.client, Instant::now() + PATIENCE);
     loop {
         nudge(client).await?;
         let mut served = Vec::new();
         for pod in replicas(client).await? {
             served.push(expiry(client, &format!("pods/{}:8080", pod.name_any())).await?);
         }
-        answered_by_us(client).await.with_context(|| format!("after {calls} calls; served: {served:?}"))?;
-        calls += 1;
+        place.answered_by_us().await.with_context(|| format!("while {served:?} are served"))?;
         if served.len() == 2 && served.iter().all(|at| *at == Some(not_after.as_second())) {
             return Ok(());
         }
@@ -158,67 +70,23 @@ async fn until_all_serve(client: &Client, not_after: Timestamp) -> anyhow::Resul
     }
 }
 
-/// Who wrote a caBundle of the registration, and what each entry holds.
-async fn bundles(client: &Client) -> anyhow::Result<(Vec<String>, Vec<String>)> {
-    let found = Api::<MutatingWebhookConfiguration>::all(client.clone()).get(INJECTOR).await?;
-    let mut writers = Vec::new();
-    for entry in found.managed_fields() {
-        if json!(entry.fields_v1).to_string().contains("f:caBundle") {
-            writers.extend(entry.manager.clone());
-        }
-    }
-    let held = found.webhooks.into_iter().flatten().filter_map(|webhook| webhook.client_config.ca_bundle);
-    Ok((writers, held.map(|bundle| String::from_utf8_lossy(&bundle.0).into_owned()).collect()))
-}
-
-async fn may(client: &Client, verb: &str, resource: &str, name: &str) -> anyhow::Result<bool> {
-    let asked: SubjectAccessReview = serde_json::from_value(json!({ "metadata": {}, "spec": {
-        "user": format!("system:serviceaccount:{INJECTOR}:{INJECTOR}"),
-        "resourceAttributes": { "namespace": INJECTOR, "verb": verb, "resource": resource, "name": name },
-    } }))?;
-    let answer = Api::all(client.clone()).create(&PostParams::default(), &asked).await?;
-    Ok(answer.status.is_some_and(|status| status.allowed))
-}
-
-/// Names of objects of any kind that are called after us.
-fn leftovers(kubectl: &Kubectl) -> anyhow::Result<Vec<String>> {
-    let kinds = kubectl.run(&["api-resources", "--verbs=list", "-o", "name"], None)?;
-    let kinds: Vec<_> = kinds.lines().filter(|kind| !kind.starts_with("events")).collect();
-    let found = kubectl.run(&["get", &kinds.join(","), "-A", "-o", "name", "--ignore-not-found"], None)?;
-    Ok(found.lines().filter(|name| name.contains(INJECTOR)).map(str::to_owned).collect())
-}
-
-async fn story(way: Way, client: &Client, kubectl: &Kubectl) -> anyhow::Result<()> {
-    let mut issuer = Issuer::new(way, client.clone())?;
+async fn story(way: Way, place: &Place) -> anyhow::Result<()> {
+    let mut issuer = Issuer::new(way, place.client.clone())?;
     let environment = [("OVERLAY", way.overlay()), ("WITH", "monitoring freeze-running")];
-    script("install", &environment, async || issuer.tend().await).await?;
-    answered_by_us(client).await?;
-    issuer.tend().await?;
-
-    let (writers, held) = bundles(client).await?;
-    assert!(held.iter().all(|bundle| bundle == issuer.bundle()), "{held:?}");
-    // The first one was written by `install`.
-    assert!(writers.iter().all(|writer| writer == MANAGER || writer.starts_with("kubectl")), "{writers:?}");
-    for verb in ["get", "list", "watch", "create", "update"] {
-        assert!(!may(client, verb, "secrets", "workflow-injector-tls").await?, "{verb} secrets");
-    }
-    assert!(may(client, "get", "namespaces", INJECTOR).await?, "what it may do");
+    place.script("install", &environment, async || issuer.tend().await).await?;
+    place.is_installed_by(&issuer).await?;
     let scraped = format!("services/{INJECTOR}-metrics:ops");
-    assert!(expiry(client, &scraped).await?.is_some(), "what is scraped has our metrics");
-    kubectl.run(&["-n", INJECTOR, "get", "servicemonitor,prometheusrule", INJECTOR], None)?;
+    assert!(expiry(&place.client, &scraped).await?.is_some(), "what is scraped has our metrics");
 
     let not_after = issuer.renew().await?;
-    until_all_serve(client, not_after).await?;
-    let (writers, held) = bundles(client).await?;
-    assert!(held.iter().all(|bundle| bundle == issuer.bundle()), "the leader took a renewed authority back");
-    assert!(writers.contains(&MANAGER.to_owned()), "{writers:?}");
+    until_all_serve(place, not_after).await?;
+    place.has_what_was_renewed_by(&issuer).await?;
 
     // Installed again, as for an upgrade: what the issuer wrote stays.
-    script("install", &environment, nothing).await?;
-    assert_eq!(bundles(client).await?.1, held);
-
-    script("uninstall", &environment[..1], nothing).await?;
-    assert_eq!(leftovers(kubectl)?, Vec::<String>::new());
+    place.script("install", &environment, nothing).await?;
+    place.has_what_was_renewed_by(&issuer).await?;
+    place.script("uninstall", &environment[..1], nothing).await?;
+    assert_eq!(place.leftovers()?, Vec::<String>::new());
     Ok(())
 }
 
@@ -226,20 +94,25 @@ async fn story(way: Way, client: &Client, kubectl: &Kubectl) -> anyhow::Result<(
 async fn installs_rotates_and_goes_with_certificates_of_others() -> anyhow::Result<()> {
     let cluster = Cluster::connect().await?;
     cluster.require_injector().await?;
-    let client = cluster.client.clone();
-    let kubectl = Kubectl::local();
-    stand_ins(&client).await?;
+    let local = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/cluster/kubeconfig");
+    let is_local = std::env::var("CLUSTER").as_deref() != Ok("current");
+    let place = Place {
+        client: cluster.client.clone(),
+        kubectl: Kubectl::local(),
+        kubeconfig: is_local.then_some(local),
+    };
+    place.stand_ins().await?;
     let stories = async {
-        script("uninstall", &[], nothing).await?;
-        assert_eq!(leftovers(&kubectl)?, Vec::<String>::new(), "self-managed");
+        place.script("uninstall", &[], nothing).await?;
+        assert_eq!(place.leftovers()?, Vec::<String>::new(), "self-managed");
         for way in [Way::CertManager, Way::OpenShift] {
-            story(way, &client, &kubectl).await.with_context(|| format!("{way:?}"))?;
+            story(way, &place).await.with_context(|| format!("{way:?}"))?;
         }
         anyhow::Ok(())
     };
     let told = AssertUnwindSafe(stories).catch_unwind().await;
-    let removed = script("uninstall", &[], nothing).await;
-    let put_back = script("install", &[], nothing).await;
-    remove_stand_ins(&client).await.and(removed).and(put_back)?;
+    let removed = place.script("uninstall", &[], nothing).await;
+    let put_back = place.script("install", &[], nothing).await;
+    place.remove_stand_ins().await.and(removed).and(put_back)?;
     told.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked))
 }
