@@ -40,6 +40,7 @@ unit: ## unit tests: no cluster, no root
 .PHONY: e2e
 e2e: images install ## end-to-end tests of what is in the checkout
 	@tests/cluster/build-tools
+	@tests/cluster/promtool
 	@$(quietly) e2e 'building the end-to-end tests' target/log/e2e-build.log cargo test -p workflow-tests --no-run
 	@cargo test --quiet -p workflow-tests
 
