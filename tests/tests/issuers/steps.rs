@@ -140,7 +140,10 @@ impl Place {
         self.answered_by_us().await?;
         issuer.tend().await?;
         let (writers, held) = self.bundles().await?;
-        ensure!(!held.is_empty() && held.iter().all(|bundle| bundle == issuer.bundle()), "{held:?}");
+        ensure!(
+            !held.is_empty() && held.iter().all(|bundle| bundle == issuer.bundle()),
+            "caBundle is {held:?}"
+        );
         // The first one is written by `install`.
         let by_us = |writer: &String| writer != MANAGER && !writer.starts_with("kubectl");
         ensure!(!writers.iter().any(by_us), "caBundle was written by {writers:?}");
@@ -155,7 +158,7 @@ impl Place {
     pub async fn has_what_was_renewed_by(&self, issuer: &Issuer) -> anyhow::Result<()> {
         let (writers, held) = self.bundles().await?;
         ensure!(held.iter().all(|bundle| bundle == issuer.bundle()), "a renewed authority was taken back");
-        ensure!(writers.iter().any(|writer| writer == MANAGER), "{writers:?}");
+        ensure!(writers.iter().any(|writer| writer == MANAGER), "caBundle was written by {writers:?}");
         Ok(())
     }
 
