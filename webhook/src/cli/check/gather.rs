@@ -28,6 +28,7 @@ use super::{Options, Scope};
 use crate::cli::untyped;
 use crate::session::AgenticSession;
 use crate::status::condition::is_ours;
+use crate::status::outcome::NO_IMAGE;
 
 /// Name of the session that the dry-run pod claims; it must not exist.
 const NO_SESSION: &str = "workflow-injector-check";
@@ -168,7 +169,7 @@ async fn unpulled(client: &Client) -> anyhow::Result<Vec<Unpulled>> {
 
 fn unpulled_image(status: &Value) -> Option<String> {
     let reason = status["state"]["waiting"]["reason"].as_str()?;
-    let cant = super::judge::is_about_the_image(reason) && status["name"] == INIT_CONTAINER;
+    let cant = NO_IMAGE.contains(&reason) && status["name"] == INIT_CONTAINER;
     cant.then(|| status["image"].as_str().unwrap_or_default().to_owned())
 }
 

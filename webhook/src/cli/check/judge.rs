@@ -152,20 +152,6 @@ fn image(unpulled: &Unpulled, count: usize) -> String {
     )
 }
 
-/// Whether the kubelet waits with this reason because it has no image.
-pub(super) fn is_about_the_image(reason: &str) -> bool {
-    matches!(
-        reason,
-        "ErrImagePull"
-            | "ImagePullBackOff"
-            | "InvalidImageName"
-            | "ErrImageNeverPull"
-            | "ImageInspectError"
-            | "RegistryUnavailable"
-            | "SignatureValidationFailed"
-    )
-}
-
 pub(super) fn list(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
 }

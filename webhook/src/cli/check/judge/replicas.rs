@@ -6,8 +6,9 @@ use kube::ResourceExt;
 use kube::core::DynamicObject;
 use workflow_contract::names::INJECTOR;
 
-use super::{Verdict, is_about_the_image, list};
+use super::{Verdict, list};
 use crate::cli::check::evidence::Evidence;
+use crate::status::outcome::NO_IMAGE;
 
 /// Version of this program, which knows the manifests of the same version.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -44,7 +45,7 @@ fn waiting(pod: &DynamicObject) -> Option<String> {
     let (status, reason) =
         statuses.iter().find_map(|status| Some((status, status["state"]["waiting"]["reason"].as_str()?)))?;
     let name = pod.name_any();
-    let remedy = if is_about_the_image(reason) {
+    let remedy = if NO_IMAGE.contains(&reason) {
         let image = status["image"].as_str().unwrap_or_default();
         format!("its image {image} can't be pulled: correct the name, or the node's access to the registry")
     } else if reason == "CrashLoopBackOff" {
