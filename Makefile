@@ -19,10 +19,10 @@ quietly := tests/cluster/quietly
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  CLUSTER=current  use the cluster of your own KUBECONFIG; images go to IMAGE_REGISTRY=...'
-	@echo '  K8S=1.37         the version of the local cluster'
+	@echo '  K8S=1.37         the version of the local cluster: 1.37 or 1.34'
 
 .PHONY: demo
 demo: setup images install ## the story on a real cluster; WORKFLOW_URL, _BRANCH, _PATH: with your own repository
@@ -40,6 +40,7 @@ unit: ## unit tests: no cluster, no root
 .PHONY: e2e
 e2e: images install ## end-to-end tests of what is in the checkout
 	@tests/cluster/build-tools
+	@tests/cluster/promtool
 	@$(quietly) e2e 'building the end-to-end tests' target/log/e2e-build.log cargo test -p workflow-tests --no-run
 	@cargo test --quiet -p workflow-tests
 
@@ -90,6 +91,13 @@ check: ## is the installation sound? One line each, with the remedy
 .PHONY: uninstall
 uninstall: ## remove it, webhook first
 	@manifests/uninstall
+
+.PHONY: render-manifests
+render-manifests: ## render every kustomization to target/manifests/, and have a real API server validate all
+	@tests/cluster/build-tools
+	@tests/cluster/promtool
+	@cargo test --quiet -p workflow-tests --test manifests --test alerts
+	@echo 'rendered, and valid to an API server: target/manifests/*.yaml'
 
 .PHONY: bench-admission
 bench-admission: ## what admission costs, beside a bare handler and controller-runtime; some minutes

@@ -13,6 +13,7 @@ use rustls::sign::CertifiedKey;
 use crate::facts::Facts;
 use crate::load::{LoadError, Loaded, load};
 use crate::pair::Pair;
+use crate::trust::{self, TrustError};
 
 /// Hands each handshake the current certificate.
 #[derive(Debug, Default)]
@@ -62,6 +63,18 @@ impl Resolver {
             None => Serving::Nothing,
             Some(facts) if now >= facts.not_after => Serving::Expired(facts.not_after),
             Some(facts) => Serving::Until(facts.not_after),
+        }
+    }
+
+    /// Whether a client that knows only the authorities in `bundle` (PEM) would trust what is served,
+    /// under `name` at `now`. Nothing served is nothing to mistrust.
+    ///
+    /// # Errors
+    /// [`TrustError`] says what does not hold.
+    pub fn trusted_by(&self, bundle: &str, name: &str, now: Timestamp) -> Result<(), TrustError> {
+        match self.current.load().as_ref() {
+            None => Ok(()),
+            Some(loaded) => trust::trusts_chain(bundle, &loaded.key.cert, name, now),
         }
     }
 

@@ -9,6 +9,8 @@
 //! An authority is known to every client before anything that it signed is served, and is forgotten
 //! only when nothing that it signed can still be served. So replicas need not act at the same time.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::facts::FactsError;
@@ -55,9 +57,24 @@ pub enum LifetimesError {
          or the old authority is over before the new one is trusted everywhere"
     )]
     AuthorityTooShort,
+    /// Certificates can't say such times.
+    #[error("a lifetime may be a hundred years at most")]
+    TooLong,
 }
 
+/// The longest that is allowed: far from where times overflow.
+const LONGEST: SignedDuration = SignedDuration::from_hours(100 * 365 * 24);
+
 impl Lifetimes {
+    /// Those that a person gave.
+    ///
+    /// # Errors
+    /// As [`checked`](Self::checked).
+    pub fn new(authority: Duration, leaf: Duration, settle: Duration) -> Result<Self, LifetimesError> {
+        let signed = |life| SignedDuration::try_from(life).map_err(|_| LifetimesError::TooLong);
+        Self { authority: signed(authority)?, leaf: signed(leaf)?, settle: signed(settle)? }.checked()
+    }
+
     /// Checks that a rotation can finish in time.
     ///
     /// # Errors
@@ -66,6 +83,9 @@ impl Lifetimes {
         let shortest = SignedDuration::from_secs(2);
         if self.leaf <= shortest || self.authority <= shortest || self.settle.is_negative() {
             return Err(LifetimesError::NotPositive);
+        }
+        if [self.leaf, self.authority, self.settle].iter().any(|life| *life > LONGEST) {
+            return Err(LifetimesError::TooLong);
         }
         if self.authority / 3 <= self.settle + self.leaf / 3 {
             return Err(LifetimesError::AuthorityTooShort);

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
-use rustls_pki_types::{ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::facts::{self, FactsError};
 
@@ -38,11 +38,24 @@ pub enum TrustError {
 /// # Errors
 /// [`TrustError`] says which of them does not hold.
 pub fn trusts(bundle: &str, chain: &str, name: &str, now: Timestamp) -> Result<(), TrustError> {
+    let chain = facts::certificates(chain).map_err(TrustError::Certificate)?;
+    trusts_chain(bundle, &chain, name, now)
+}
+
+/// As [`trusts`], for a chain that has been read.
+///
+/// # Errors
+/// As [`trusts`].
+pub fn trusts_chain(
+    bundle: &str,
+    chain: &[CertificateDer<'_>],
+    name: &str,
+    now: Timestamp,
+) -> Result<(), TrustError> {
     let mut roots = RootCertStore::empty();
     for authority in facts::certificates(bundle).map_err(TrustError::Bundle)? {
         roots.add(authority).map_err(|error| TrustError::Authorities(error.to_string()))?;
     }
-    let chain = facts::certificates(chain).map_err(TrustError::Certificate)?;
     let Some((leaf, intermediates)) = chain.split_first() else {
         return Err(TrustError::Certificate(FactsError::Missing));
     };

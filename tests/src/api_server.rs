@@ -66,6 +66,13 @@ impl ApiServer {
         self.kubeconfig(ADMIN)
     }
 
+    /// Writes the administrator's kubeconfig and gives its path.
+    pub fn admin_kubeconfig_file(&self) -> anyhow::Result<PathBuf> {
+        let path = self.state.join("admin.kubeconfig");
+        fs::write(&path, self.kubeconfig(ADMIN))?;
+        Ok(path)
+    }
+
     /// Writes the kubeconfig of the injector's own account and gives its path.
     pub fn injectors_kubeconfig(&self) -> anyhow::Result<PathBuf> {
         let path = self.state.join("injector.kubeconfig");
@@ -73,9 +80,20 @@ impl ApiServer {
         Ok(path)
     }
 
+    /// Leads there as the injector's own account, with the rights that are given to that account.
+    pub async fn injectors_config(&self) -> anyhow::Result<Config> {
+        let kubeconfig = Kubeconfig::from_yaml(&self.kubeconfig(INJECTOR_TOKEN))?;
+        Ok(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
+    }
+
     /// Every request of the injector's own account, one JSON object a line.
     pub fn audit_log(&self) -> PathBuf {
         self.state.join("audit.log")
+    }
+
+    /// The folder with what belongs to it.
+    pub(crate) fn state(&self) -> &Path {
+        &self.state
     }
 
     /// Kills the API server and starts another in its place, over the same etcd.
@@ -188,7 +206,7 @@ fn launch() -> anyhow::Result<(Child, Flags, u16, PathBuf)> {
 }
 
 /// Starts a program that the kernel ends together with this thread.
-fn spawn(program: &str, flags: &[(&str, String)], state: &Path) -> anyhow::Result<Child> {
+pub(crate) fn spawn(program: &str, flags: &[(&str, String)], state: &Path) -> anyhow::Result<Child> {
     let binary = checkout().join("target/cluster/bin").join(program);
     ensure!(binary.exists(), "{} is missing: run tests/cluster/build-tools", binary.display());
     let log = state.join(format!("{program}.log"));

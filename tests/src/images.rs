@@ -20,6 +20,31 @@ pub fn session_runner() -> anyhow::Result<String> {
         .with_context(|| format!("{SESSION_RUNNER_IMAGE} is neither set nor in {IMAGES}: run `make images`"))
 }
 
+/// The images of the injector and of its init container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// The injector's.
+    pub injector: String,
+    /// The init container's.
+    pub fetcher: String,
+}
+
+impl Build {
+    /// What `file`, below the checkout, says.
+    pub fn of(file: &str) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(checkout().join(file)).with_context(|| format!("read {file}"))?;
+        let image = |name: &str| {
+            lookup(&text, name).map(str::to_owned).with_context(|| format!("{name} is not in {file}"))
+        };
+        Ok(Self { injector: image("WORKFLOW_INJECTOR_IMAGE")?, fetcher: image("INIT_FETCHER_IMAGE")? })
+    }
+
+    /// The one of the checkout.
+    pub fn current() -> anyhow::Result<Self> {
+        Self::of(IMAGES)
+    }
+}
+
 /// The value of `name` in lines `NAME=VALUE`; the last one counts, as in a shell.
 fn lookup<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines()

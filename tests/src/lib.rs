@@ -5,6 +5,7 @@
 //!                         ├── git server (crate workflow-git-server), trusted by the session pods
 //!                         └── stage: all of these together
 //!  api_server: an API server and nothing else ── driver: plays operator and kubelet there
+//!                                             └─ controllers: deletes there as Kubernetes does
 //!  session: written by tests, read by everyone      wait: until an object is as expected
 //!  runner: what the runner (crate session-runner) found at its first instruction
 //!  load: fifty session pods a second     upheaval: what is done to an installed injector meanwhile
@@ -17,17 +18,21 @@ pub mod api_server;
 pub mod bench_status;
 pub mod chaos;
 pub mod cluster;
+pub mod controllers;
 pub mod delivered;
 pub mod demo;
 pub mod desk;
 pub mod driver;
 mod dump;
 pub mod faults;
+pub mod gate;
 pub mod images;
 pub mod installed;
+pub mod installer;
 pub mod kubelet;
 pub mod load;
 pub mod lobby;
+pub mod manifests;
 pub mod namespace;
 pub mod operator;
 pub mod runner;

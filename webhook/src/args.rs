@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
+use workflow_certs::Lifetimes;
 use workflow_contract::limits::{LimitError, parse_duration};
 use workflow_contract::names::CONFIG_FILE;
 
@@ -50,6 +52,15 @@ pub struct Serve {
     /// are made and kept in a Secret
     #[arg(long, value_name = "DIR")]
     pub tls_dir: Option<PathBuf>,
+    /// Life of a serving certificate that we issue; it is renewed at two thirds of it
+    #[arg(long, value_name = "TIME", default_value = "720h", value_parser = duration, conflicts_with = "tls_dir")]
+    pub leaf_lifetime: Duration,
+    /// Life of the authority that we issue it by
+    #[arg(long, value_name = "TIME", default_value = "8760h", value_parser = duration, conflicts_with = "tls_dir")]
+    pub ca_lifetime: Duration,
+    /// How long a new authority stands in every caBundle before it signs what is served
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration, conflicts_with = "tls_dir")]
+    pub settle: Duration,
     /// Address for HTTPS: /mutate
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:8443")]
     pub listen: SocketAddr,
@@ -88,9 +99,29 @@ pub struct Check {
     /// from admission
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub namespace: String,
-    /// Judge only what must hold before the registration is applied: certificate and replicas
-    #[arg(long)]
+    /// Judge only what must hold before the registration is applied: replicas, rights, certificate,
+    /// configuration
+    #[arg(long, conflicts_with = "installation")]
     pub before_registration: bool,
+    /// Judge the installation only, not what became of sessions
+    #[arg(long)]
+    pub installation: bool,
+    /// How long to look again while something is wrong; only the last look is printed
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub wait: Option<Duration>,
+}
+
+impl Serve {
+    /// The lifetimes of certificates that we issue.
+    ///
+    /// # Errors
+    /// Those under which a rotation can't succeed, with the flags.
+    pub fn lifetimes(&self) -> anyhow::Result<Lifetimes> {
+        let (leaf, authority, settle) = (self.leaf_lifetime, self.ca_lifetime, self.settle);
+        Lifetimes::new(authority, leaf, settle).with_context(|| {
+            format!("--leaf-lifetime {leaf:?}, --ca-lifetime {authority:?} and --settle {settle:?} don't fit together")
+        })
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, LimitError> {
@@ -117,6 +148,46 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    fn lifetimes(flags: &[&str]) -> Result<Lifetimes, String> {
+        let all = ["workflow-injector", "serve"].iter().chain(flags);
+        let Command::Serve(args) = Args::try_parse_from(all).map_err(|error| error.to_string())?.command
+        else {
+            panic!("serve is a command");
+        };
+        args.lifetimes().map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn lifetimes_are_those_of_the_rotation_unless_flags_say_otherwise() {
+        assert_eq!(lifetimes(&[]), Ok(Lifetimes::default()));
+        let short = lifetimes(&["--leaf-lifetime", "4s", "--ca-lifetime", "20s", "--settle", "3s"]).unwrap();
+        let seconds = [short.leaf, short.authority, short.settle].map(|life| life.as_secs());
+        assert_eq!(seconds, [4, 20, 3]);
+    }
+
+    #[test]
+    fn lifetimes_under_which_no_rotation_succeeds_are_refused_with_the_reason() {
+        for (flags, reason) in [
+            (&["--leaf-lifetime", "8760h"][..], "a third of the authority's life must exceed"),
+            (
+                &["--leaf-lifetime", "2h", "--ca-lifetime", "1h"],
+                "a third of the authority's life must exceed",
+            ),
+            (
+                &["--ca-lifetime", "90s", "--leaf-lifetime", "3s"],
+                "a third of the authority's life must exceed",
+            ),
+            (&["--leaf-lifetime", "1s"], "must be longer than two seconds"),
+            (&["--ca-lifetime", "9999999h"], "a hundred years at most"),
+            (&["--settle", "0s"], "is not a duration"),
+            (&["--leaf-lifetime", "30d"], "is not a duration"),
+            (&["--tls-dir", "/tls", "--settle", "10s"], "cannot be used with"),
+        ] {
+            let refusal = lifetimes(flags).unwrap_err();
+            assert!(refusal.contains(reason), "{flags:?}: {refusal}");
+        }
     }
 
     #[test]

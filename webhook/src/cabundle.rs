@@ -4,6 +4,9 @@
 //! The leader alone writes, whenever the registration, the bundle or the leader changes. A write
 //! goes on top of the version that was read, so that nothing that an admin changes is undone. What
 //! is in place is told back: a new authority signs only once every entry holds it.
+//!
+//! Where annotations ask another controller to fill caBundle, it is left to that one: what replicas have
+//! mounted is behind for up to a minute, and two writers would take turns for as long.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +26,21 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 use workflow_certs::Bundle;
 
+use crate::trusted::{self, View};
+
 /// Time between two looks when nothing changes: the namespace's uid has no watch of its own.
 const LOOK: Duration = Duration::from_mins(1);
 /// The pause after a write that failed.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// Annotations by which a registration asks others to fill caBundle: cert-manager's cainjector, and
+/// OpenShift's service-ca operator.
+const FILLED_BY_OTHERS: [&str; 4] = [
+    "cert-manager.io/inject-ca-from",
+    "cert-manager.io/inject-ca-from-secret",
+    "cert-manager.io/inject-apiserver-ca",
+    "service.beta.openshift.io/inject-cabundle",
+];
 
 /// Why the registration could not be completed; the next look tries again.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +75,7 @@ pub fn completion(
 ) -> Vec<PatchOperation> {
     let mut operations = Vec::new();
     let webhooks = registration.webhooks.iter().flatten().enumerate();
-    if let Some(bundle) = bundle {
+    if let Some(bundle) = bundle.filter(|_| !filled_by_others(registration)) {
         let bundle = ByteString(bundle.as_bytes().to_vec());
         let lacking =
             webhooks.filter(|(_, webhook)| webhook.client_config.ca_bundle.as_ref() != Some(&bundle));
@@ -79,6 +93,11 @@ pub fn completion(
         operations.insert(0, PatchOperation::Test(TestOperation { path, value: json!(version) }));
     }
     operations
+}
+
+fn filled_by_others(registration: &MutatingWebhookConfiguration) -> bool {
+    let annotations = registration.metadata.annotations.as_ref();
+    annotations.is_some_and(|found| FILLED_BY_OTHERS.iter().any(|name| found.contains_key(*name)))
 }
 
 fn add(path: &[&str], value: serde_json::Value) -> PatchOperation {
@@ -108,7 +127,8 @@ fn holds(registration: Option<&MutatingWebhookConfiguration>, bundle: &str) -> b
 
 /// Keeps the registration called `name` complete while this replica leads; `namespace` is to own it.
 /// `bundle` is what every entry is to hold (`None`: another issuer fills it, or it is not known yet); `in_place` is told what
-/// every entry holds. Ends when the sender of `leading` is gone.
+/// every entry holds, and `views` what is registered, also while this replica does not lead. Ends when the sender of
+/// `leading` is gone.
 pub async fn run(
     client: Client,
     name: String,
@@ -116,6 +136,7 @@ pub async fn run(
     mut leading: watch::Receiver<bool>,
     mut bundle: watch::Receiver<Bundle>,
     in_place: watch::Sender<Bundle>,
+    views: watch::Sender<View>,
 ) {
     let api = Api::all(client.clone());
     let mut changes = kube::runtime::watcher::watch_object(api.clone(), &name).default_backoff().boxed();
@@ -126,8 +147,14 @@ pub async fn run(
     loop {
         tokio::select! {
             change = changes.next() => match change {
-                Some(Ok(now)) => registration = Some(now),
-                Some(Err(error)) => warn!(error = %error, "watching the registration failed"),
+                Some(Ok(now)) => {
+                    tell(&views, trusted::view(now.as_ref()));
+                    registration = Some(now);
+                }
+                Some(Err(error)) => {
+                    warn!(error = %error, "watching the registration failed");
+                    tell(&views, None);
+                }
                 None => return,
             },
             ended = leading.changed() => if ended.is_err() { return },
@@ -137,6 +164,16 @@ pub async fn run(
         let wanted = bundle.borrow_and_update().clone();
         let leads = *leading.borrow_and_update();
         pause = LOOK;
+        if registration.is_some() && views.borrow().is_none() {
+            // The watch may go on without a word; until it was asked, nobody knows what is registered now.
+            match edge.api.get_opt(&edge.name).await {
+                Ok(now) => {
+                    tell(&views, trusted::view(now.as_ref()));
+                    registration = Some(now);
+                }
+                Err(_) => pause = RETRY,
+            }
+        }
         let Some(seen) = registration.as_mut().filter(|_| leads) else {
             // Whoever leads next looks for itself.
             in_place.send_replace(None);
@@ -153,8 +190,8 @@ pub async fn run(
     }
 }
 
-fn tell(in_place: &watch::Sender<Bundle>, now: Bundle) {
-    in_place.send_if_modified(|known| {
+fn tell<T: PartialEq>(sender: &watch::Sender<T>, now: T) {
+    sender.send_if_modified(|known| {
         let changed = *known != now;
         *known = now;
         changed
@@ -270,6 +307,18 @@ mod tests {
         let typed = serde_json::from_value(whole).unwrap();
         assert_eq!(completion(&typed, Some("new"), &owner("live")), []);
         assert_eq!(completion(&typed, None, &owner("live")), [], "another issuer's bundle stays");
+    }
+
+    #[test]
+    fn a_bundle_that_others_are_asked_to_fill_is_left_to_them_but_not_the_owner() {
+        for name in FILLED_BY_OTHERS {
+            let with = |owners: &[OwnerReference]| {
+                let mut registration = registration([Some("theirs"), None], owners);
+                registration["metadata"]["annotations"] = json!({ name: "x" });
+                registration
+            };
+            assert_eq!(completed(&with(&[]), Some("ours")), with(&[owner("live")]), "{name}");
+        }
     }
 
     #[test]

@@ -23,3 +23,4 @@ pub mod server;
 pub mod session;
 pub mod status;
 pub mod telemetry;
+pub mod trusted;

@@ -32,6 +32,11 @@ struct Watched {
     resource: &'static str,
 }
 
+/// What admission may decide. Each counts from 0 on: of a counter that begins at 1 Prometheus sees no increase.
+const DECISIONS: [&str; 5] = ["injected", "unchanged", "skipped", "refused", "malformed"];
+/// Reasons that an alert asks for, from 0 on for the same reason.
+const ALERTED: [&str; 2] = ["NotInjected", "ImagePullFailed"];
+
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -45,6 +50,7 @@ pub struct Metrics {
     fetching: Gauge,
     certificate_expiry: Gauge,
     config_current: Gauge,
+    leader: Gauge,
 }
 
 impl Default for Metrics {
@@ -52,7 +58,10 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix(METRICS_PREFIX);
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of this replica", version);
-        let decisions = Family::default();
+        let decisions = Family::<Decision, Counter>::default();
+        for outcome in DECISIONS {
+            drop(decisions.get_or_create(&Decision { outcome }));
+        }
         registry.register("admission_decisions", "Admission requests by outcome", decisions.clone());
         let duration = Histogram::new(BUCKETS);
         registry.register_with_unit(
@@ -61,7 +70,10 @@ impl Default for Metrics {
             Unit::Seconds,
             duration.clone(),
         );
-        let outcomes = Family::default();
+        let outcomes = Family::<Outcome, Counter>::default();
+        for reason in ALERTED {
+            drop(outcomes.get_or_create(&Outcome { reason: reason.to_owned() }));
+        }
         registry.register("status_outcomes", "Conditions written, by reason", outcomes.clone());
         let conflicts = Counter::default();
         registry.register(
@@ -97,6 +109,8 @@ impl Default for Metrics {
             "1 while the config file as it is now is used, 0 while it is broken and an older one is",
             config_current.clone(),
         );
+        let leader = Gauge::default();
+        registry.register("leader", "1 on the replica that writes conditions, 0 on others", leader.clone());
         Self {
             registry,
             decisions,
@@ -108,6 +122,7 @@ impl Default for Metrics {
             fetching,
             certificate_expiry,
             config_current,
+            leader,
         }
     }
 }
@@ -154,6 +169,11 @@ impl Metrics {
         self.config_current.set(i64::from(current));
     }
 
+    /// Records whether this replica leads.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
     /// All metrics in the OpenMetrics text format, with its content type.
     ///
     /// # Errors
@@ -183,6 +203,7 @@ mod tests {
         metrics.status_write_failed();
         metrics.watch_failed("pods");
         metrics.fetching(3);
+        metrics.leads(true);
         let text = metrics.encode().unwrap();
         for line in [
             r#"workflow_injector_admission_decisions_total{outcome="injected"} 1"#,
@@ -193,6 +214,9 @@ mod tests {
             "workflow_injector_status_write_failures_total 1",
             r#"workflow_injector_watch_failures_total{resource="pods"} 1"#,
             "workflow_injector_fetching 3",
+            "workflow_injector_leader 1",
+            r#"workflow_injector_admission_decisions_total{outcome="refused"} 0"#,
+            r#"workflow_injector_status_outcomes_total{reason="NotInjected"} 0"#,
             "workflow_injector_certificate_expiry_timestamp_seconds 1700000000",
             "workflow_injector_config_current 0",
             concat!(r#"workflow_injector_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),

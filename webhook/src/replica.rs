@@ -3,7 +3,7 @@
 //!
 //! Only wiring: each part decides for itself, and they hear of each other through channels.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -18,6 +18,7 @@ use workflow_contract::names::INJECTOR;
 use crate::metrics::Metrics;
 use crate::server::Phase;
 use crate::status::{self, Observe};
+use crate::trusted::{Filler, View, mistrust};
 use crate::{cabundle, leader};
 
 /// Who this replica is.
@@ -41,11 +42,25 @@ impl Identity {
         }
     }
 
-    /// The names that the API server may call the Service by.
+    /// The names that clients may call the Service by.
     fn service_names(&self) -> Vec<String> {
-        let service = format!("{INJECTOR}.{}.svc", self.namespace);
+        let service = self.service_name();
         vec![format!("{service}.cluster.local"), service]
     }
+
+    /// The name that the API server calls the Service by.
+    fn service_name(&self) -> String {
+        format!("{INJECTOR}.{}.svc", self.namespace)
+    }
+}
+
+/// Who issues what is served.
+#[derive(Debug, Clone)]
+pub enum Issuer {
+    /// Another, which keeps the pair in this folder.
+    Other(PathBuf),
+    /// We ourselves, for so long.
+    Ourselves(Lifetimes),
 }
 
 /// The running parts. They end when this is dropped.
@@ -54,6 +69,9 @@ pub struct Replica {
     pub resolver: Arc<Resolver>,
     /// The status controller, with the sessions that it watches.
     pub status: status::Handle,
+    /// Whether this replica leads.
+    pub leading: watch::Receiver<bool>,
+    trust: Trust,
     election: JoinHandle<()>,
     tasks: JoinSet<()>,
     _certificates: JoinSet<()>,
@@ -63,11 +81,11 @@ impl Replica {
     /// Starts all parts. From `phases` on draining, another replica may lead.
     ///
     /// # Errors
-    /// Where `tls_dir` holds no pair that can be served.
+    /// Where another issuer's folder holds no pair that can be served.
     pub fn start(
         client: &Client,
         identity: &Identity,
-        tls_dir: Option<&Path>,
+        issuer: Issuer,
         metrics: Arc<Metrics>,
         mut phases: watch::Receiver<Phase>,
     ) -> anyhow::Result<Self> {
@@ -82,20 +100,32 @@ impl Replica {
 
         let mut tasks = JoinSet::new();
         let (in_place, held) = watch::channel(None);
-        let SelfManaged { resolver, bundle, tasks: certificates } = match tls_dir {
-            Some(folder) => followed(folder)?,
-            None => workflow_certs::self_managed(
+        let filler = match issuer {
+            Issuer::Other(_) => Filler::Issuer,
+            Issuer::Ourselves(_) => Filler::Leader,
+        };
+        let SelfManaged { resolver, bundle, tasks: certificates } = match issuer {
+            Issuer::Other(folder) => followed(&folder)?,
+            Issuer::Ourselves(lifetimes) => workflow_certs::self_managed(
                 client.clone(),
                 &identity.namespace,
                 identity.service_names(),
-                Lifetimes::default(),
+                lifetimes,
                 leading.clone(),
                 held,
             ),
         };
         let (name, namespace) = (INJECTOR.to_owned(), identity.namespace.clone());
-        tasks.spawn(cabundle::run(client.clone(), name, namespace, leading, bundle, in_place));
-        Ok(Self { resolver, status, election, tasks, _certificates: certificates })
+        let (views, view) = watch::channel(None);
+        tasks.spawn(cabundle::run(client.clone(), name, namespace, leading.clone(), bundle, in_place, views));
+        let trust = Trust { view, served: Arc::clone(&resolver), filler, name: identity.service_name() };
+        Ok(Self { resolver, status, leading, trust, election, tasks, _certificates: certificates })
+    }
+
+    /// Tells at any time whether API servers trust what is served.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        self.trust.clone()
     }
 
     /// Ends all parts, once the Lease is given back.
@@ -104,6 +134,23 @@ impl Replica {
         let _ = self.election.await;
         self.tasks.shutdown().await;
         self.status.shutdown().await;
+    }
+}
+
+/// What this replica serves, beside what is registered.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    view: watch::Receiver<View>,
+    served: Arc<Resolver>,
+    filler: Filler,
+    name: String,
+}
+
+impl Trust {
+    /// Why API servers would not trust what is served at `now`, as far as is known.
+    #[must_use]
+    pub fn missing(&self, now: Timestamp) -> Option<String> {
+        mistrust(&self.view.borrow(), &self.served, self.filler, &self.name, now)
     }
 }
 

@@ -24,7 +24,7 @@ use crate::args::Serve;
 use crate::client;
 use crate::config::{self, Config, Watched};
 use crate::metrics::Metrics;
-use crate::replica::{Identity, Replica};
+use crate::replica::{Identity, Issuer, Replica};
 use crate::server::{self, Ops, Phase};
 use crate::telemetry;
 
@@ -45,7 +45,9 @@ pub fn run(args: Serve) -> ExitCode {
 }
 
 async fn serve(args: Serve) -> anyhow::Result<ExitCode> {
-    let Serve { config, tls_dir, listen, listen_ops, drain, log_format: _ } = args;
+    let lifetimes = args.lifetimes()?;
+    let Serve { config, tls_dir, listen, listen_ops, drain, .. } = args;
+    let issuer = tls_dir.map_or(Issuer::Ourselves(lifetimes), Issuer::Other);
     let mut tasks = JoinSet::new();
     // First of all, so that a signal during the start is not the end without a word.
     let mut signals = signals(&mut tasks)?;
@@ -57,8 +59,7 @@ async fn serve(args: Serve) -> anyhow::Result<ExitCode> {
 
     let (phase, phases) = watch::channel(Phase::Serving);
     let identity = Identity::from_environment();
-    let replica =
-        Replica::start(&client, &identity, tls_dir.as_deref(), Arc::clone(&metrics), phases.clone())?;
+    let replica = Replica::start(&client, &identity, issuer, Arc::clone(&metrics), phases.clone())?;
     let sessions = Sessions::new(Arc::new(reader), Some(replica.status.sessions.clone()));
     let admission = Admission::new(sessions, config, Arc::clone(&metrics)).router();
     let ops = ops(&metrics, &replica, &phases).router();
@@ -105,10 +106,12 @@ fn watch_config(
 }
 
 /// What the kubelet and Prometheus are told.
-fn ops(metrics: &Arc<Metrics>, replica: &Replica, phases: &watch::Receiver<Phase>) -> Ops {
+#[must_use]
+pub fn ops(metrics: &Arc<Metrics>, replica: &Replica, phases: &watch::Receiver<Phase>) -> Ops {
     let (ready, expiry) = (Arc::clone(&replica.resolver), Arc::clone(&replica.resolver));
     let (phases, horizon) = (phases.clone(), replica.status.horizon.clone());
-    let fetching = replica.status.fetching_gauge();
+    let (fetching, leading) = (replica.status.fetching_gauge(), replica.leading.clone());
+    let trust = replica.trust();
     Ops::new(Arc::clone(metrics))
         .ready_when(move || (*phases.borrow() != Phase::Serving).then(|| "draining".to_owned()))
         .ready_when(move || match ready.serving(Timestamp::now()) {
@@ -116,12 +119,14 @@ fn ops(metrics: &Arc<Metrics>, replica: &Replica, phases: &watch::Receiver<Phase
             Serving::Nothing => Some("no certificate loaded yet".to_owned()),
             Serving::Expired(at) => Some(format!("the certificate expired at {at}")),
         })
+        .ready_when(move || trust.missing(Timestamp::now()))
         .ready_when(move || {
             (!horizon.borrow().is_complete()).then(|| "sessions and pods not read yet".to_owned())
         })
         .before_metrics(move |metrics| {
             metrics.certificate_expires(expiry.facts().map(|facts| facts.not_after));
             metrics.fetching(fetching());
+            metrics.leads(*leading.borrow());
         })
 }
 

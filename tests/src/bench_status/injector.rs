@@ -19,7 +19,10 @@ use workflow_contract::names::INJECTOR;
 use crate::api_server::ApiServer;
 
 /// What the injector may do, as it is installed.
-const RIGHTS: &str = include_str!("../../../manifests/base/rbac.yaml");
+const RIGHTS: [&str; 2] = [
+    include_str!("../../../manifests/base/rbac.yaml"),
+    include_str!("../../../manifests/overlays/self-managed/rbac.yaml"),
+];
 /// How long it may take to get ready.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -43,7 +46,9 @@ impl Injector {
     pub async fn install(client: &Client, server: &ApiServer, program: &Path) -> anyhow::Result<Self> {
         let namespace: Namespace = serde_json::from_value(json!({ "metadata": { "name": INJECTOR } }))?;
         create(Api::all(client.clone()), &namespace).await?;
-        for document in serde_saphyr::from_multiple::<Value>(RIGHTS)? {
+        let documents: Result<Vec<_>, _> =
+            RIGHTS.into_iter().map(serde_saphyr::from_multiple::<Value>).collect();
+        for document in documents?.into_iter().flatten() {
             match document["kind"].as_str() {
                 Some("ClusterRole") => {
                     create(Api::all(client.clone()), &typed::<ClusterRole>(document)?).await?;

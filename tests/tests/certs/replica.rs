@@ -72,6 +72,7 @@ impl Replica {
             leading.clone(),
             certificates.bundle,
             in_place,
+            watch::Sender::default(),
         ));
         let (phase, phases) = watch::channel(Phase::Serving);
         let tls = server::tls_config(certificates.resolver.clone())?;

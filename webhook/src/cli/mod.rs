@@ -20,7 +20,13 @@ const FAILED: u8 = 2;
 
 /// Runs `check`.
 pub(crate) fn check(args: Check) -> ExitCode {
-    let options = check::Options { namespace: args.namespace, before_registration: args.before_registration };
+    let scope = match (args.before_registration, args.installation) {
+        (true, _) => check::Scope::BeforeRegistration,
+        (false, true) => check::Scope::Installation,
+        (false, false) => check::Scope::Everything,
+    };
+    let wait = args.wait.unwrap_or_default();
+    let options = check::Options { namespace: args.namespace, scope, wait };
     on_cluster(async move |client, out| check::run(client, &options, out).await)
 }
 

@@ -122,7 +122,8 @@ pub fn recent_news(session: &AgenticSession, now: Timestamp) -> Option<&'static 
 }
 
 /// Whether a condition of the type is one that this controller wrote.
-fn is_ours(condition: &Condition) -> bool {
+#[must_use]
+pub fn is_ours(condition: &Condition) -> bool {
     let message = condition.message.as_deref().unwrap_or_default();
     match condition.reason.as_deref().unwrap_or_default() {
         reason::NOT_CONFIGURED

@@ -16,7 +16,7 @@ use super::pod::{ContainerStatus, PodStatus, SessionPod, Terminated};
 const MAX_SENTENCE: usize = 1000;
 
 /// Waiting reasons that mean "no image"; the kubelet alternates between them.
-const NO_IMAGE: [&str; 7] = [
+pub const NO_IMAGE: [&str; 7] = [
     "ErrImageNeverPull",
     "ErrImagePull",
     "ImageInspectError",

@@ -1,53 +1,32 @@
 //! What the evidence says about the installation, and what to do. Pure.
 
-use std::collections::BTreeMap;
+mod certificate;
+mod registration;
+mod replicas;
+mod sessions;
+
 use std::fmt;
 
 use jiff::Timestamp;
-use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt;
 use kube::core::DynamicObject;
 use serde_json::Value;
-use workflow_certs::{store, trust};
-use workflow_contract::names::{INJECTOR, REFUSAL_PREFIX, TLS_SECRET};
+use workflow_contract::names::{INJECTOR, REFUSAL_PREFIX};
+use workflow_contract::text::one_line;
 
-/// What the dry-run of a session-like pod came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DryRun {
-    /// Nobody objected.
-    Accepted,
-    /// The API server said no.
-    Refused {
-        /// HTTP status.
-        code: u16,
-        /// Its message.
-        message: String,
-    },
-}
+use super::evidence::{DryRun, Evidence, Told, Unpulled};
+use super::rights::Right;
+use crate::config;
 
-/// All that was seen.
-#[derive(Debug, Clone, Default)]
-pub struct Evidence {
-    /// `None` before the registration.
-    pub dry_run: Option<DryRun>,
-    /// `None` before the registration; within it, whether there is one.
-    pub registration: Option<Option<MutatingWebhookConfiguration>>,
-    /// The uid of our namespace.
-    pub namespace_uid: Option<String>,
-    /// Our Deployment.
-    pub deployment: Option<DynamicObject>,
-    /// Our pods.
-    pub pods: Vec<DynamicObject>,
-    /// The Secret of self-managed certificates.
-    pub secret: Option<Secret>,
-}
+pub(super) use certificate::{certificate_secret, is_self_managed};
+
+/// What is said of one thing: all is well, or what is wrong and what to do.
+type Verdict = Result<String, String>;
 
 /// One line of the verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     about: &'static str,
-    verdict: Result<String, String>,
+    verdict: Verdict,
 }
 
 impl Finding {
@@ -64,7 +43,8 @@ impl fmt::Display for Finding {
             Ok(text) => ("ok", text),
             Err(text) => ("FAILED", text),
         };
-        write!(f, "{word:<7} {:<13} {text}", self.about)
+        // What others wrote (a message, a name) breaks no line.
+        write!(f, "{word:<7} {:<13} {}", self.about, one_line(text))
     }
 }
 
@@ -78,29 +58,37 @@ pub fn judge(evidence: &Evidence, now: Timestamp) -> Vec<Finding> {
         add("admission", admission(dry_run));
     }
     if let Some(found) = registration {
-        add("registration", registered(found.as_ref(), evidence.namespace_uid.as_deref()));
+        let uid = evidence.namespace_uid.as_deref();
+        add("registration", registration::registration(found.as_ref(), uid));
     }
-    if !other_issuer(evidence.deployment.as_ref()) {
-        add("certificate", certificate(evidence.secret.as_ref(), registration.and_then(Option::as_ref), now));
+    if let Some(verdict) = certificate::certificate(evidence, now) {
+        add("certificate", verdict);
     }
-    add("replicas", replicas(evidence.deployment.as_ref(), &evidence.pods));
-    add("versions", versions(&evidence.pods));
+    add("replicas", replicas::replicas(evidence));
+    add("service", replicas::service(evidence.endpoints, evidence.deployment.as_ref()));
+    add("versions", replicas::versions(evidence));
+    add("rights", rights(&evidence.denied));
+    add("config", configuration(evidence.config.as_deref(), evidence.told.values()));
+    if let Some(unpulled) = evidence.unpulled.first() {
+        add("image", Err(image(unpulled, evidence.unpulled.len())));
+    }
+    for verdict in evidence.sessions.iter().flat_map(|failed| sessions::sessions(failed)) {
+        add("sessions", verdict);
+    }
     findings
 }
 
-fn admission(dry_run: &DryRun) -> Result<String, String> {
+fn admission(dry_run: &DryRun) -> Verdict {
     let DryRun::Refused { code, message } = dry_run else {
-        return Err("a session-like pod was not shown to the webhook: the registration is missing or its \
-             selectors were changed; kubectl apply -k manifests/registration"
+        return Err("a session-like pod was not shown to the webhook, its registration is missing or was \
+             changed; see the line `registration`"
             .to_owned());
     };
     if message.contains(&format!("denied the request: {REFUSAL_PREFIX}")) {
         return if *code == 403 {
             Ok("a pod of a session that does not exist is refused by us, by the real path".to_owned())
         } else {
-            Err(format!(
-                "the webhook answers, but can't look up sessions: {message}; kubectl apply -k the overlay again, which grants the rights"
-            ))
+            Err(format!("the webhook answers, but can't look up sessions: {message}; see the line `rights`"))
         };
     }
     if !message.contains("failed calling webhook") || !message.contains(".workflow.ambient-code.io") {
@@ -108,132 +96,71 @@ fn admission(dry_run: &DryRun) -> Result<String, String> {
             "somebody else refused the test pod: {message}; name a namespace where pods may be created (--namespace)"
         ));
     }
+    let slow = "no answer within the time limit: is port 8443 of the pods open to the API server?";
     let remedies = [
         ("x509: certificate has expired", "the certificate is over; see the line `certificate`"),
-        ("x509:", "caBundle does not fit the certificate; the leader fills it within a minute, see its logs"),
-        ("no endpoints available", "no replica is ready; see the line `replicas`"),
-        ("not found", "the Service is missing; kubectl apply -k the overlay again"),
-        ("connection refused", "nothing listens behind the Service; see the line `replicas`"),
-        (
-            "deadline exceeded",
-            "no answer within the time limit: is port 8443 of the pods open to the API server?",
-        ),
-        (
-            "Client.Timeout",
-            "no answer within the time limit: is port 8443 of the pods open to the API server?",
-        ),
+        ("x509:", "caBundle does not fit the certificate; see the line `certificate`"),
+        ("no endpoints available", "no replica is ready; see the line `service`"),
+        ("not found", "the Service is missing; see the line `service`"),
+        ("connection refused", "nothing listens behind the Service; see the line `service`"),
+        ("deadline exceeded", slow),
+        ("Client.Timeout", slow),
     ];
     let remedy = remedies.iter().find(|(symptom, _)| message.contains(symptom));
     let remedy = remedy.map_or("see the logs of the injector", |(_, remedy)| remedy);
     Err(format!("the API server can't call the webhook: {message}; {remedy}"))
 }
 
-fn registered(
-    found: Option<&MutatingWebhookConfiguration>,
-    namespace_uid: Option<&str>,
-) -> Result<String, String> {
-    let Some(found) = found else {
-        return Err("there is none, no pod is injected; kubectl apply -k manifests/registration".to_owned());
+fn rights(denied: &[(Right, &'static str)]) -> Verdict {
+    let Some((right, verb)) = denied.first() else {
+        return Ok("the injector's account may do what it needs".to_owned());
     };
-    let webhooks = found.webhooks.as_deref().unwrap_or_default();
-    if webhooks.is_empty() {
-        return Err("it has no webhooks; kubectl apply -k manifests/registration".to_owned());
-    }
-    for webhook in webhooks {
-        let name = &webhook.name;
-        if webhook.client_config.ca_bundle.as_ref().is_none_or(|bundle| bundle.0.is_empty()) {
-            return Err(format!("{name} has no caBundle; the leader fills it within a minute, see its logs"));
-        }
-        if webhook.failure_policy.as_deref().is_some_and(|policy| policy != "Fail") {
-            return Err(format!(
-                "{name} has another failurePolicy than Fail, pods can slip through; \
-                 kubectl apply -k manifests/registration"
-            ));
-        }
-    }
-    let owned = found.owner_references().iter().any(|owner| Some(owner.uid.as_str()) == namespace_uid);
-    if owned {
-        Ok("it is there, every entry has a caBundle, and it goes with our namespace".to_owned())
-    } else {
-        Err("our namespace does not own it, it would stay when the namespace goes; \
-             the leader adds that within a minute, see its logs"
-            .to_owned())
-    }
+    let more = match denied.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    let group = if right.group.is_empty() { String::new() } else { format!(".{}", right.group) };
+    Err(format!(
+        "the account {INJECTOR} may not {verb} {}{group}{more}: {}; `make install` grants it",
+        right.resource, right.without
+    ))
 }
 
-/// Whether the Deployment serves a folder that another issuer keeps.
-fn other_issuer(deployment: Option<&DynamicObject>) -> bool {
-    let containers =
-        deployment.map(|deployment| list(&deployment.data["spec"]["template"]["spec"]["containers"]));
-    let mut args = containers.into_iter().flatten().flat_map(|container| list(&container["args"]));
-    args.any(|arg| arg.as_str().is_some_and(|arg| arg.starts_with("--tls-dir")))
+fn configuration<'a>(config: Option<&str>, told: impl Iterator<Item = &'a Told>) -> Verdict {
+    let edit = format!("kubectl -n {INJECTOR} edit configmap {INJECTOR}");
+    let Some(text) = config else {
+        return Err(format!("the ConfigMap {INJECTOR} has no config.yaml; `make install` makes it"));
+    };
+    let config = config::parse(text).map_err(|error| {
+        format!("config.yaml is refused, the last good one stays in use: {error}; {edit}")
+    })?;
+    let late = told.filter(|told| told.config_current == Some(false)).count();
+    if late > 0 {
+        return Err(format!(
+            "{late} replicas refused the config.yaml that they see; if this stays for more than two minutes: \
+             kubectl -n {INJECTOR} logs deployment/{INJECTOR}"
+        ));
+    }
+    Ok(format!("config.yaml is good, the init container's image is {}", config.image))
 }
 
-fn list(value: &Value) -> &[Value] {
+fn image(unpulled: &Unpulled, count: usize) -> String {
+    let Unpulled { pod, image } = unpulled;
+    format!(
+        "the init container's image {image} can't be pulled, {count} pods wait for it, {pod} among them; correct \
+         `image` in the ConfigMap {INJECTOR} or the nodes' access to the registry, then start these sessions again"
+    )
+}
+
+pub(super) fn list(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-fn certificate(
-    secret: Option<&Secret>,
-    registration: Option<&MutatingWebhookConfiguration>,
-    now: Timestamp,
-) -> Result<String, String> {
-    let Some(secret) = secret else {
-        return Err(format!("the Secret {TLS_SECRET} is missing; the leader makes it, see its logs"));
-    };
-    let state = store::decode(secret.data.as_ref().unwrap_or(&BTreeMap::new())).map_err(|error| {
-        format!("the Secret {TLS_SECRET} is damaged: {error}; delete it, the leader writes it anew")
-    })?;
-    let until = state.leaf.facts.not_after;
-    if now >= until {
-        return Err(format!("it expired at {until}; the leader renews it, see its logs"));
-    }
-    let name = format!("{INJECTOR}.{INJECTOR}.svc");
-    for webhook in registration.into_iter().flat_map(|found| found.webhooks.iter().flatten()) {
-        let Some(bundle) = &webhook.client_config.ca_bundle else { continue };
-        let bundle = String::from_utf8_lossy(&bundle.0);
-        trust::trusts(&bundle, &state.leaf.pair.certificate, &name, now).map_err(|error| {
-            format!("the caBundle of {} does not trust it: {error}; the leader fills it within a minute, see its logs", webhook.name)
-        })?;
-    }
-    Ok(format!("valid until {until}"))
-}
-
-fn replicas(deployment: Option<&DynamicObject>, pods: &[DynamicObject]) -> Result<String, String> {
-    let Some(deployment) = deployment else {
-        return Err(format!("there is no Deployment {INJECTOR}; kubectl apply -k the overlay"));
-    };
-    let wanted = deployment.data["spec"]["replicas"].as_i64().unwrap_or(1);
-    let ready = deployment.data["status"]["readyReplicas"].as_i64().unwrap_or(0);
-    if wanted > 0 && ready >= wanted {
-        return Ok(format!("{ready} of {wanted} are ready"));
-    }
-    let why = pods.iter().find_map(waiting).map(|why| format!(": {why}")).unwrap_or_default();
-    Err(format!("{ready} of {wanted} are ready{why}; kubectl -n {INJECTOR} describe pods"))
-}
-
-/// Why a pod's container does not run, in the kubelet's words.
-fn waiting(pod: &DynamicObject) -> Option<String> {
-    let statuses = list(&pod.data["status"]["containerStatuses"]);
-    let reason = statuses.iter().find_map(|status| status["state"]["waiting"]["reason"].as_str())?;
-    Some(format!("{} waits with {reason}", pod.name_any()))
-}
-
-fn versions(pods: &[DynamicObject]) -> Result<String, String> {
-    let mut images: BTreeMap<&str, usize> = BTreeMap::new();
-    let specs = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-    for container in specs.flat_map(|pod| list(&pod.data["spec"]["containers"])) {
-        *images.entry(container["image"].as_str().unwrap_or_default()).or_default() += 1;
-    }
-    let list: Vec<String> = images.iter().map(|(image, count)| format!("{count} of {image}")).collect();
-    match images.len() {
-        0 => Err("no replica runs; see the line `replicas`".to_owned()),
-        1 => Ok(format!("all replicas run one image: {}", list.join(", "))),
-        _ => Err(format!(
-            "two versions serve at once: {}; kubectl -n {INJECTOR} rollout status deployment/{INJECTOR}",
-            list.join(", ")
-        )),
-    }
+/// The containers of the pods that a Deployment makes.
+fn containers(deployment: Option<&DynamicObject>) -> &[Value] {
+    deployment
+        .map(|deployment| list(&deployment.data["spec"]["template"]["spec"]["containers"]))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

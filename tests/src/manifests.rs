@@ -1,0 +1,113 @@
+//! What is under `manifests/`, as kustomize renders it, and kubectl for tests that do with it what an admin does.
+//!
+//! kubectl has kustomize within, and is the program that `manifests/install` calls: what it makes of a folder is what is
+//! installed.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, ensure};
+use serde_json::Value;
+
+use crate::cluster::checkout;
+
+/// Kinds of others that our manifests use, as far as they do.
+pub const STAND_INS: [&str; 2] =
+    [include_str!("../crds/cert-manager.yaml"), include_str!("../crds/monitoring.yaml")];
+
+/// Every folder below `manifests/` that renders to objects, by its path from there. Pieces of others, which patch and
+/// add nothing, are left out.
+pub fn folders() -> anyhow::Result<Vec<String>> {
+    let root = checkout().join("manifests");
+    let mut found = Vec::new();
+    let mut left = vec![root.clone()];
+    while let Some(folder) = left.pop() {
+        for entry in fs::read_dir(&folder)?.collect::<Result<Vec<_>, _>>()? {
+            if entry.file_type()?.is_dir() {
+                left.push(entry.path());
+            } else if entry.file_name() == "kustomization.yaml" {
+                let name = folder.strip_prefix(&root)?.display().to_string();
+                if fs::read_to_string(entry.path())?.contains("\nresources:") {
+                    found.push(name);
+                }
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// What this folder renders to.
+pub fn render(folder: &str) -> anyhow::Result<String> {
+    let path = checkout().join("manifests").join(folder);
+    let output = Kubectl::anywhere().output(&["kustomize", &path.display().to_string()], None)?;
+    succeeded(&output, &format!("kustomize can't render manifests/{folder}"))?;
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// The objects that this folder renders to.
+pub fn objects(folder: &str) -> anyhow::Result<Vec<Value>> {
+    serde_saphyr::from_multiple(&render(folder)?)
+        .with_context(|| format!("manifests/{folder} is rendered to what is no YAML"))
+}
+
+/// The objects of this kind among `objects`.
+pub fn of_kind<'o>(objects: &'o [Value], kind: &str) -> Vec<&'o Value> {
+    objects.iter().filter(|object| object["kind"] == kind).collect()
+}
+
+/// kubectl, of the cluster's own programs where it is there.
+pub struct Kubectl {
+    kubeconfig: Option<PathBuf>,
+}
+
+impl Kubectl {
+    /// For what needs no cluster.
+    pub fn anywhere() -> Self {
+        Self { kubeconfig: None }
+    }
+
+    /// For the cluster that [`Cluster::connect`](crate::cluster::Cluster::connect) leads to.
+    pub fn local() -> Self {
+        let current = std::env::var("CLUSTER").is_ok_and(|cluster| cluster == "current");
+        Self { kubeconfig: (!current).then(|| checkout().join("target/cluster/kubeconfig")) }
+    }
+
+    /// For the cluster of this kubeconfig.
+    pub fn with(kubeconfig: &Path) -> Self {
+        Self { kubeconfig: Some(kubeconfig.to_owned()) }
+    }
+
+    /// Runs it with these arguments and this input, and gives what it says; an error if it fails.
+    pub fn run(&self, arguments: &[&str], input: Option<&str>) -> anyhow::Result<String> {
+        let output = self.output(arguments, input)?;
+        succeeded(&output, &format!("kubectl {} failed", arguments.join(" ")))?;
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    fn output(&self, arguments: &[&str], input: Option<&str>) -> anyhow::Result<Output> {
+        let own = checkout().join("target/cluster/bin/kubectl");
+        let mut command = Command::new(if own.exists() { own.as_path() } else { Path::new("kubectl") });
+        if let Some(kubeconfig) = &self.kubeconfig {
+            command.env("KUBECONFIG", kubeconfig);
+        }
+        let mut child = command
+            .args(arguments)
+            .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("kubectl could not be started: run tests/cluster/build-tools")?;
+        if let (Some(mut pipe), Some(input)) = (child.stdin.take(), input) {
+            pipe.write_all(input.as_bytes())?;
+        }
+        Ok(child.wait_with_output()?)
+    }
+}
+
+fn succeeded(output: &Output, failure: &str) -> anyhow::Result<()> {
+    ensure!(output.status.success(), "{failure}:\n{}", String::from_utf8_lossy(&output.stderr).trim_end());
+    Ok(())
+}

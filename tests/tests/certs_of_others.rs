@@ -1,0 +1,107 @@
+//! The leader and a registration whose caBundle another controller was asked to fill, on an API server of the test's own.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use workflow_injector::cabundle;
+use workflow_tests::api_server;
+use workflow_tests::manifests::objects;
+use workflow_tests::namespace::TestNamespace;
+use workflow_tests::wait::PATIENCE;
+
+const NAME: &str = "of-others";
+
+fn bytes(text: &str) -> ByteString {
+    ByteString(text.as_bytes().to_vec())
+}
+
+struct Registration {
+    api: Api<MutatingWebhookConfiguration>,
+}
+
+impl Registration {
+    /// That of this folder under a name of its own, with nothing to match.
+    async fn create(api: Api<MutatingWebhookConfiguration>, folder: &str) -> anyhow::Result<Self> {
+        let mut registration: Value = objects(folder)?.remove(0);
+        registration["metadata"]["name"] = json!(NAME);
+        registration["webhooks"][0]["objectSelector"] = json!({ "matchLabels": { "none": "none" } });
+        registration["webhooks"][0]["clientConfig"]["caBundle"] = json!(bytes("theirs"));
+        api.create(&PostParams::default(), &serde_json::from_value(registration)?).await?;
+        Ok(Self { api })
+    }
+
+    async fn patch(&self, patch: Value) -> anyhow::Result<()> {
+        self.api.patch(NAME, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        Ok(())
+    }
+
+    /// Waits until the leader has made our namespace its owner, and gives what caBundle then is.
+    async fn once_owned(&self) -> anyhow::Result<Vec<ByteString>> {
+        let limit = Instant::now() + PATIENCE;
+        loop {
+            let found = self.api.get(NAME).await?;
+            if !found.owner_references().is_empty() {
+                let entries = found.webhooks.into_iter().flatten();
+                return Ok(entries.filter_map(|entry| entry.client_config.ca_bundle).collect());
+            }
+            anyhow::ensure!(Instant::now() < limit, "nobody adds the owner");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// What the leader, which has `ours` in its folder, makes of the registration of this folder; then the same again after
+/// the owner was taken away, with one write of the leader in between.
+async fn what_the_leader_makes_of(folder: &str) -> anyhow::Result<[Vec<ByteString>; 2]> {
+    let (cluster, _turn) = api_server::exclusive().await?;
+    let client = cluster.client.clone();
+    let namespace = TestNamespace::named(cluster, &folder.replace('/', "-")).await?;
+    let registration = Registration::create(Api::all(client.clone()), folder).await?;
+    let (_leads, leading) = watch::channel(true);
+    let (_sender, bundle) = watch::channel(Some(Arc::from("ours")));
+    let (in_place, _) = watch::channel(None);
+    let (views, _) = watch::channel(None);
+    let leader = tokio::spawn(cabundle::run(
+        client,
+        NAME.to_owned(),
+        namespace.name.clone(),
+        leading,
+        bundle,
+        in_place,
+        views,
+    ));
+
+    let first = registration.once_owned().await?;
+    registration.patch(json!({ "metadata": { "ownerReferences": null } })).await?;
+    let second = registration.once_owned().await?;
+    leader.abort();
+    registration.api.delete(NAME, &DeleteParams::default()).await?;
+    Ok([first, second])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cert_manager_fills_is_left_to_it() -> anyhow::Result<()> {
+    let made = what_the_leader_makes_of("overlays/cert-manager/registration").await?;
+    assert_eq!(made, [vec![bytes("theirs")], vec![bytes("theirs")]]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_openshift_fills_is_left_to_it() -> anyhow::Result<()> {
+    let made = what_the_leader_makes_of("overlays/openshift/registration").await?;
+    assert_eq!(made, [vec![bytes("theirs")], vec![bytes("theirs")]]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_is_asked_to_fill_the_leader_fills() -> anyhow::Result<()> {
+    let made = what_the_leader_makes_of("registration").await?;
+    assert_eq!(made, [vec![bytes("ours")], vec![bytes("ours")]]);
+    Ok(())
+}

@@ -1,0 +1,317 @@
+//! The injector as it is installed, without a node: the manifests, applied by kubectl to an API server of the test's
+//! own; one replica in this process, with the injector's own account; and, played by hand, what controllers and kubelet
+//! would write (the Deployment's status, pods, the Service's endpoints).
+
+// Each test binary uses its own part of it.
+#![allow(dead_code)]
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Client;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::{MutexGuard, watch};
+use tokio::task::JoinSet;
+use workflow_certs::Lifetimes;
+use workflow_certs::facts::Facts;
+use workflow_contract::names::{INJECTOR, TLS_SECRET};
+use workflow_git_server::address_facing;
+use workflow_injector::admit::Admission;
+use workflow_injector::admit::live::Reader;
+use workflow_injector::admit::session::Sessions;
+use workflow_injector::cli::check::{self, Options, Scope};
+use workflow_injector::replica::{Identity, Issuer, Replica};
+use workflow_injector::serve::ops;
+use workflow_injector::server::{self, Phase};
+use workflow_tests::api_server;
+use workflow_tests::cluster::Cluster;
+use workflow_tests::wait::PATIENCE;
+
+/// The root of the checkout.
+pub const CHECKOUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// An installation on the process's API server, for one test.
+pub struct Installation {
+    pub cluster: Cluster,
+    pub client: Client,
+    ops: u16,
+    running: Option<Running>,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// The replica; all of it ends when this is dropped.
+struct Running {
+    _phase: watch::Sender<Phase>,
+    _replica: Replica,
+    _servers: JoinSet<()>,
+}
+
+impl Installation {
+    /// Installs everything and waits until `check` finds nothing wrong.
+    pub async fn sound() -> anyhow::Result<Self> {
+        let installation = Self::unregistered(async |_| Ok(())).await?;
+        installation.check_says(Scope::BeforeRegistration, true, &[]).await?;
+        register()?;
+        installation.check_says(Scope::Everything, true, &[]).await?;
+        Ok(installation)
+    }
+
+    /// Installs everything but the registration; `before` changes what is applied before the replica starts.
+    pub async fn unregistered(
+        before: impl AsyncFnOnce(Client) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
+        Self::by("self-managed", async |client| {
+            before(client).await?;
+            Ok(Issuer::Ourselves(Lifetimes::default()))
+        })
+        .await
+    }
+
+    /// As [`unregistered`](Self::unregistered), in another way to certificates; `before` tells who issues.
+    pub async fn by(
+        way: &str,
+        before: impl AsyncFnOnce(Client) -> anyhow::Result<Issuer>,
+    ) -> anyhow::Result<Self> {
+        let (cluster, turn) = applied(way).await?;
+        let client = cluster.client.clone();
+        let issuer = before(client.clone()).await?;
+
+        let address = address()?;
+        let (https, http) = (TcpListener::bind((address, 0)).await?, TcpListener::bind((address, 0)).await?);
+        let (port, ops_port) = (https.local_addr()?.port(), http.local_addr()?.port());
+        let config = api_server::server()?.injectors_config().await?;
+        let reader = Reader::new(&config)?;
+        let (phase, phases) = watch::channel(Phase::Serving);
+        let identity = Identity { namespace: INJECTOR.to_owned(), name: "replica".to_owned() };
+        let metrics = Arc::default();
+        let replica = Replica::start(
+            &Client::try_from(config)?,
+            &identity,
+            issuer,
+            Arc::clone(&metrics),
+            phases.clone(),
+        )?;
+        let sessions = Sessions::new(Arc::new(reader), Some(replica.status.sessions.clone()));
+        let admission = Admission::new(sessions, Arc::default(), Arc::clone(&metrics)).router();
+        let tls = server::tls_config(replica.resolver.clone())?;
+        let mut servers = JoinSet::new();
+        servers.spawn(server::serve(https, Some(tls), admission, phases.clone()));
+        servers.spawn(server::serve(http, None, ops(&metrics, &replica, &phases).router(), phases));
+
+        play_controllers(&client, address, port, ops_port).await?;
+        let running = Some(Running { _phase: phase, _replica: replica, _servers: servers });
+        Ok(Self { cluster, client, ops: ops_port, running, _turn: turn })
+    }
+
+    /// Waits until `check` has this exit code (0: sound) and each of these: a line that begins with the first and
+    /// contains the second.
+    pub async fn check_says(&self, scope: Scope, sound: bool, lines: &[(&str, &str)]) -> anyhow::Result<()> {
+        let options = Options { namespace: "default".to_owned(), scope, wait: Duration::ZERO };
+        let limit = Instant::now() + PATIENCE;
+        loop {
+            let mut out = Vec::new();
+            let code = check::run(self.client.clone(), &options, &mut out).await?;
+            let said = String::from_utf8(out)?;
+            let has = |(about, words): &(&str, &str)| {
+                said.lines().any(|line| line.starts_with(about) && line.contains(words))
+            };
+            if (code == ExitCode::SUCCESS) == sound && lines.iter().all(has) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < limit, "check said {code:?}\n{said}\nexpected {lines:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Ends the replica, as the kubelet does when its pod goes.
+    pub fn end_replica(&mut self) {
+        self.running = None;
+    }
+
+    /// The certificate that the replica serves.
+    pub fn served(&self) -> Option<Facts> {
+        self.running.as_ref()?._replica.resolver.facts()
+    }
+
+    /// What the replica says when asked whether it is ready: `ok`, or what is missing.
+    pub async fn readiness(&self) -> anyhow::Result<String> {
+        let path = format!("/api/v1/namespaces/{INJECTOR}/pods/first:{}/proxy/readyz", self.ops);
+        match self.client.request_text(http::Request::get(path).body(Vec::new())?).await {
+            Err(kube::Error::Api(status)) if status.code == 503 => Ok(status.message.clone()),
+            answer => Ok(answer?),
+        }
+    }
+
+    /// Waits until it says something with these words.
+    pub async fn until_ready_says(&self, words: &str) -> anyhow::Result<()> {
+        let limit = Instant::now() + PATIENCE;
+        loop {
+            let said = self.readiness().await?;
+            if said.contains(words) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < limit, "/readyz said {said}, expected {words}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Objects of a kind in the injector's namespace.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), INJECTOR)
+    }
+
+    /// The registrations.
+    pub fn registrations(&self) -> Api<MutatingWebhookConfiguration> {
+        Api::all(self.client.clone())
+    }
+
+    /// Writes the status of one of the pods that stand for the replicas.
+    pub async fn pod_waits(&self, pod: &str, reason: &str) -> anyhow::Result<()> {
+        let status = json!({"status": {"containerStatuses": [container(false, &json!({"waiting": {"reason": reason}}))]}});
+        self.api::<Pod>().patch_status(pod, &PatchParams::default(), &Patch::Merge(status)).await?;
+        Ok(())
+    }
+
+    /// Writes how many replicas the Deployment's controller sees ready.
+    pub async fn replicas_ready(&self, count: i32) -> anyhow::Result<()> {
+        replicas_ready(&self.client, count).await
+    }
+}
+
+/// Registers the webhook as `make install` does.
+pub fn register() -> anyhow::Result<()> {
+    apply("manifests/registration")
+}
+
+/// The manifests of this overlay, applied to the process's API server, for one test; nothing runs.
+pub async fn applied(way: &str) -> anyhow::Result<(Cluster, MutexGuard<'static, ()>)> {
+    let (cluster, turn) = api_server::exclusive().await?;
+    sweep(&cluster.client).await?;
+    apply(&format!("manifests/overlays/{way}"))?;
+    Ok((cluster, turn))
+}
+
+/// An address of this machine that may be an endpoint's: loopback may not.
+pub fn address() -> anyhow::Result<IpAddr> {
+    address_facing("10.77.0.2", 443).context("this machine has no address but loopback")
+}
+
+/// `kubectl apply` of a folder of the checkout, as `make install` does it.
+pub fn apply(folder: &str) -> anyhow::Result<()> {
+    kubectl(&["apply", "--server-side", "--force-conflicts", "-k", folder])
+}
+
+/// Runs kubectl in the checkout.
+fn kubectl(args: &[&str]) -> anyhow::Result<()> {
+    run("target/cluster/bin/kubectl", args).map(drop)
+}
+
+/// The kubeconfig of an admin of the process's API server, as long as it is held.
+pub fn admin_kubeconfig() -> anyhow::Result<tempfile::NamedTempFile> {
+    let kubeconfig = tempfile::NamedTempFile::new()?;
+    std::fs::write(kubeconfig.path(), api_server::server()?.admin_kubeconfig())?;
+    Ok(kubeconfig)
+}
+
+/// Runs a program of the checkout as an admin of the process's API server, and gives what it printed.
+pub fn run(program: &str, args: &[&str]) -> anyhow::Result<String> {
+    let (checkout, kubeconfig) = (Path::new(CHECKOUT), admin_kubeconfig()?);
+    let output = Command::new(checkout.join(program))
+        .current_dir(checkout)
+        .env("KUBECONFIG", kubeconfig.path())
+        .args(args)
+        .output()
+        .with_context(|| format!("{program} could not be started"))?;
+    ensure!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// What the test before left; its replica is gone.
+async fn sweep(client: &Client) -> anyhow::Result<()> {
+    gone(Api::<MutatingWebhookConfiguration>::all(client.clone()), INJECTOR).await?;
+    gone(Api::<Secret>::namespaced(client.clone(), INJECTOR), TLS_SECRET).await?;
+    gone(Api::<EndpointSlice>::namespaced(client.clone(), INJECTOR), INJECTOR).await?;
+    for pod in ["first", "second"] {
+        gone(Api::<Pod>::namespaced(client.clone(), INJECTOR), pod).await?;
+    }
+    Ok(())
+}
+
+async fn gone<K>(api: Api<K>, name: &str) -> anyhow::Result<()>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    match api.delete(name, &DeleteParams::default().grace_period(0)).await {
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        done => Ok(done.map(drop)?),
+    }
+}
+
+/// What the controllers and the kubelet would write of two replicas, both being the one of this process.
+async fn play_controllers(client: &Client, address: IpAddr, https: u16, ops: u16) -> anyhow::Result<()> {
+    let slice = json!({
+        "metadata": {"name": INJECTOR, "labels": {"kubernetes.io/service-name": INJECTOR}},
+        "addressType": if address.is_ipv4() { "IPv4" } else { "IPv6" },
+        "endpoints": [{"addresses": [address], "conditions": {"ready": true}}],
+        "ports": [{"name": "https", "protocol": "TCP", "port": https}],
+    });
+    create::<EndpointSlice>(client, slice).await?;
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), INJECTOR);
+    let deployment = serde_json::to_value(deployments.get(INJECTOR).await?)?;
+    let template = &deployment["spec"]["template"];
+    let pods: Api<Pod> = Api::namespaced(client.clone(), INJECTOR);
+    for name in ["first", "second"] {
+        let mut spec = template["spec"].clone();
+        for port in spec["containers"][0]["ports"].as_array_mut().into_iter().flatten() {
+            if port["name"] == "ops" {
+                port["containerPort"] = json!(ops);
+            }
+        }
+        let labels = &template["metadata"]["labels"];
+        create::<Pod>(client, json!({"metadata": {"name": name, "labels": labels}, "spec": spec})).await?;
+        let status = json!({"status": {
+            "phase": "Running", "podIP": address, "podIPs": [{"ip": address}],
+            "containerStatuses": [container(true, &json!({"running": {}}))],
+        }});
+        pods.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await?;
+    }
+    replicas_ready(client, 2).await
+}
+
+async fn create<K>(client: &Client, object: Value) -> anyhow::Result<()>
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+    K: Clone + std::fmt::Debug + DeserializeOwned + Serialize,
+{
+    let object: K = serde_json::from_value(object)?;
+    Api::namespaced(client.clone(), INJECTOR).create(&PostParams::default(), &object).await?;
+    Ok(())
+}
+
+async fn replicas_ready(client: &Client, count: i32) -> anyhow::Result<()> {
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), INJECTOR);
+    let status = json!({"status": {"replicas": 2, "readyReplicas": count, "availableReplicas": count}});
+    deployments.patch_status(INJECTOR, &PatchParams::default(), &Patch::Merge(status)).await?;
+    Ok(())
+}
+
+fn container(ready: bool, state: &Value) -> Value {
+    json!({
+        "name": INJECTOR, "image": INJECTOR, "imageID": "", "ready": ready, "restartCount": 0, "state": state,
+    })
+}

@@ -1,0 +1,307 @@
+//! `check` on installations that are broken, one way at a time: it ends with 1 and says in one line what to do. On the
+//! sound one it ends with 0.
+
+mod installation;
+
+use std::process::ExitCode;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+use workflow_certs::rotate::{Action, apply as rotate};
+use workflow_certs::{Lifetimes, store};
+use workflow_contract::Exit;
+use workflow_contract::names::{APP_LABEL, APP_LABEL_VALUE, INIT_CONTAINER, INJECTOR, TLS_SECRET};
+use workflow_injector::cli::check::{self, Options, Scope};
+use workflow_tests::driver::Driver;
+use workflow_tests::namespace::TestNamespace;
+use workflow_tests::session::SessionBuilder;
+use workflow_tests::wait::PATIENCE;
+
+use installation::{Installation, apply, register};
+
+fn as_patch(operations: Value) -> anyhow::Result<Patch<()>> {
+    Ok(Patch::Json(serde_json::from_value(operations)?))
+}
+
+/// Takes a verb away from the rule for this resource.
+fn without(rules: &mut [PolicyRule], resource: &str, verb: &str) {
+    let about = |rule: &&mut PolicyRule| rule.resources.iter().flatten().any(|name| name == resource);
+    rules.iter_mut().filter(about).for_each(|rule| rule.verbs.retain(|allowed| allowed != verb));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sound_installation_passes_and_nothing_is_left_behind() -> anyhow::Result<()> {
+    let installation = Installation::sound().await?;
+    installation.check_says(Scope::Installation, true, &[]).await?;
+    let lines = [
+        ("ok      admission ", "by the real path"),
+        ("ok      registration ", "goes with our namespace"),
+        ("ok      certificate ", "valid until"),
+        ("ok      replicas ", "2 of 2"),
+        ("ok      service ", "endpoints: 1"),
+        ("ok      versions ", env!("CARGO_PKG_VERSION")),
+        ("ok      rights ", ""),
+        ("ok      config ", "init-fetcher"),
+        ("ok      sessions ", ""),
+    ];
+    installation.check_says(Scope::Everything, true, &lines).await?;
+    let pods: Api<Pod> = Api::namespaced(installation.client.clone(), "default");
+    assert_eq!(pods.list(&ListParams::default()).await?.items.len(), 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_mended_while_check_waits_is_sound() -> anyhow::Result<()> {
+    let installation = Installation::sound().await?;
+    installation.replicas_ready(1).await?;
+    installation.check_says(Scope::Installation, false, &[("FAILED  replicas ", "1 of 2")]).await?;
+    let options = Options { namespace: "default".to_owned(), scope: Scope::Installation, wait: PATIENCE };
+    let mut out = Vec::new();
+    let waits = check::run(installation.client.clone(), &options, &mut out);
+    let (code, mended) = tokio::join!(waits, installation.replicas_ready(2));
+    mended?;
+    assert_eq!(code?, ExitCode::SUCCESS);
+    assert!(!String::from_utf8(out)?.contains("FAILED"), "only the last look is printed");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_ca_bundle_that_the_leader_may_not_mend() -> anyhow::Result<()> {
+    let installation = Installation::sound().await?;
+    let roles: Api<ClusterRole> = Api::all(installation.client.clone());
+    let mut role = roles.get(INJECTOR).await?;
+    without(role.rules.as_deref_mut().unwrap_or_default(), "mutatingwebhookconfigurations", "patch");
+    roles.replace(INJECTOR, &PostParams::default(), &role).await?;
+    installation
+        .check_says(
+            Scope::Everything,
+            false,
+            &[("FAILED  rights ", "may not patch mutatingwebhookconfigurations")],
+        )
+        .await?;
+
+    let other = rcgen::generate_simple_self_signed(["other.test".to_owned()])?.cert.pem();
+    let bundle = json!([{
+        "op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": ByteString(other.into_bytes()),
+    }]);
+    installation.registrations().patch(INJECTOR, &PatchParams::default(), &as_patch(bundle)?).await?;
+    let lines = [
+        ("FAILED  admission ", "caBundle does not fit the certificate"),
+        ("FAILED  certificate ", "does not trust it"),
+        ("FAILED  rights ", "`make install` grants it"),
+    ];
+    installation.check_says(Scope::Everything, false, &lines).await?;
+
+    apply("manifests/overlays/self-managed")?;
+    installation.check_says(Scope::Everything, true, &[]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_is_ready_while_the_registration_trusts_it_and_mends_that_when_it_is_not()
+-> anyhow::Result<()> {
+    let installation = Installation::unregistered(async |_| Ok(())).await?;
+    // The registration comes after the replicas are ready.
+    installation.until_ready_says("ok").await?;
+    register()?;
+    installation.check_says(Scope::Everything, true, &[]).await?;
+    assert_eq!(installation.readiness().await?, "ok");
+
+    let roles: Api<ClusterRole> = Api::all(installation.client.clone());
+    let whole = roles.get(INJECTOR).await?;
+    let mut role = whole.clone();
+    without(role.rules.as_deref_mut().unwrap_or_default(), "mutatingwebhookconfigurations", "patch");
+    roles.replace(INJECTOR, &PostParams::default(), &role).await?;
+    installation.check_says(Scope::Installation, false, &[("FAILED  rights ", "")]).await?;
+    let other = rcgen::generate_simple_self_signed(["other.test".to_owned()])?.cert.pem();
+    for (value, words) in [(other, "does not trust the certificate"), (String::new(), "has no caBundle yet")]
+    {
+        let value = ByteString(value.into_bytes());
+        let bundle = json!([{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": value}]);
+        installation.registrations().patch(INJECTOR, &PatchParams::default(), &as_patch(bundle)?).await?;
+        installation.until_ready_says(words).await?;
+    }
+
+    // While it is not ready it leads, and completes the registration as soon as it may.
+    apply("manifests/overlays/self-managed")?;
+    installation.until_ready_says("ok").await?;
+    installation.check_says(Scope::Everything, true, &[]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_certificate_that_the_leader_may_not_renew() -> anyhow::Result<()> {
+    let expiring = async |client: Client| {
+        let names =
+            [format!("{INJECTOR}.{INJECTOR}.svc.cluster.local"), format!("{INJECTOR}.{INJECTOR}.svc")];
+        let lifetimes = Lifetimes { leaf: SignedDuration::from_secs(8), ..Lifetimes::default() };
+        let state = rotate(Action::Start, None, &names, Timestamp::now(), &lifetimes)?;
+        let mut secret = Secret { data: Some(store::encode(&state)?), ..Secret::default() };
+        secret.metadata.name = Some(TLS_SECRET.to_owned());
+        Api::namespaced(client.clone(), INJECTOR).create(&PostParams::default(), &secret).await?;
+        let roles: Api<Role> = Api::namespaced(client, INJECTOR);
+        for mut role in roles.list(&ListParams::default()).await? {
+            without(role.rules.as_deref_mut().unwrap_or_default(), "secrets", "update");
+            roles.replace(&role.name_any(), &PostParams::default(), &role).await?;
+        }
+        Ok(())
+    };
+    let installation = Installation::unregistered(expiring).await?;
+    register()?;
+    let lines = [
+        ("FAILED  admission ", "see the line `certificate`"),
+        ("FAILED  certificate ", "it expired at"),
+        ("FAILED  rights ", "may not update secrets"),
+    ];
+    installation.check_says(Scope::Everything, false, &lines).await?;
+
+    apply("manifests/overlays/self-managed")?;
+    installation.check_says(Scope::Everything, true, &[]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_rights() -> anyhow::Result<()> {
+    let installation = Installation::sound().await?;
+    let bindings: Api<ClusterRoleBinding> = Api::all(installation.client.clone());
+    bindings.delete(INJECTOR, &DeleteParams::default()).await?;
+    let lines = [
+        ("FAILED  admission ", "can't look up sessions"),
+        ("FAILED  rights ", "may not get agenticsessions.vteam.ambient-code (and "),
+    ];
+    installation.check_says(Scope::Everything, false, &lines).await?;
+
+    apply("manifests/overlays/self-managed")?;
+    installation.check_says(Scope::Everything, true, &[]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_that_cant_be_pulled() -> anyhow::Result<()> {
+    let installation = Installation::sound().await?;
+    installation.pod_waits("second", "ImagePullBackOff").await?;
+    installation.replicas_ready(1).await?;
+    let line = ("FAILED  replicas ", "1 of 2 are ready; second waits with ImagePullBackOff: its image");
+    installation.check_says(Scope::Everything, false, &[line]).await?;
+    installation.replicas_ready(2).await?;
+
+    let namespace = TestNamespace::named(installation.cluster.clone(), "unpulled").await?;
+    let container = |name: &str| json!({"name": name, "image": "local.test/none:1"});
+    let pod = json!({
+        "metadata": {"name": "s-runner", "labels": {APP_LABEL: APP_LABEL_VALUE}},
+        "spec": {"containers": [container("main")], "initContainers": [container(INIT_CONTAINER)]},
+    });
+    let pods = namespace.api::<Pod>();
+    pods.create(&PostParams::default(), &serde_json::from_value(pod)?).await?;
+    let status = json!({"status": {"phase": "Pending", "initContainerStatuses": [{
+        "name": INIT_CONTAINER, "image": "local.test/none:1", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}},
+    }]}});
+    pods.patch_status("s-runner", &PatchParams::default(), &Patch::Merge(status)).await?;
+    let line = (
+        "FAILED  image ",
+        "local.test/none:1 can't be pulled, 1 pods wait for it, unpulled/s-runner among them",
+    );
+    installation.check_says(Scope::Installation, false, &[line]).await?;
+
+    pods.delete("s-runner", &DeleteParams::default().grace_period(0)).await?;
+    installation.check_says(Scope::Everything, true, &[]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_without_endpoints_and_none_at_all() -> anyhow::Result<()> {
+    let installation = Installation::sound().await?;
+    let slices = installation.api::<EndpointSlice>();
+    slices.delete(INJECTOR, &DeleteParams::default()).await?;
+    let lines = [
+        ("FAILED  admission ", "see the line `service`"),
+        ("FAILED  service ", "its selector or port does not fit them; `make install` puts it back"),
+    ];
+    installation.check_says(Scope::Everything, false, &lines).await?;
+
+    let services = installation.api::<k8s_openapi::api::core::v1::Service>();
+    services.delete(INJECTOR, &DeleteParams::default()).await?;
+    let line = ("FAILED  service ", "there is no Service workflow-injector; `make install` makes it");
+    installation
+        .check_says(Scope::Everything, false, &[("FAILED  admission ", "the Service is missing"), line])
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_that_was_removed_or_changed() -> anyhow::Result<()> {
+    let installation = Installation::sound().await?;
+    let registrations = installation.registrations();
+    registrations.delete(INJECTOR, &DeleteParams::default()).await?;
+    let lines = [
+        ("FAILED  admission ", "see the line `registration`"),
+        ("FAILED  registration ", "there is none, no pod is injected; `make install` registers the webhook"),
+    ];
+    installation.check_says(Scope::Everything, false, &lines).await?;
+    register()?;
+    installation.check_says(Scope::Everything, true, &[]).await?;
+
+    let changes = [
+        ("objectSelector", json!({"matchLabels": {"app": "something-else"}}), false),
+        ("namespaceSelector", json!({"matchLabels": {"sessions": "yes"}}), false),
+        ("matchConditions", json!([{"name": "asks-for-a-workflow", "expression": "false"}]), false),
+        ("failurePolicy", json!("Ignore"), true),
+        ("timeoutSeconds", json!(30), true),
+        ("reinvocationPolicy", json!("Never"), true),
+    ];
+    for (field, value, is_asked) in changes {
+        let change = json!([{"op": "replace", "path": format!("/webhooks/0/{field}"), "value": value}]);
+        registrations.patch(INJECTOR, &PatchParams::default(), &as_patch(change)?).await?;
+        let named = format!("is not what is shipped ({field})");
+        let admission = if is_asked { "ok      admission " } else { "FAILED  admission " };
+        let lines = [(admission, ""), ("FAILED  registration ", named.as_str())];
+        installation.check_says(Scope::Everything, false, &lines).await?;
+        register()?;
+        installation.check_says(Scope::Everything, true, &[]).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_versions_at_once() -> anyhow::Result<()> {
+    let installation = Installation::sound().await?;
+    let pods = installation.api::<Pod>();
+    let other =
+        json!([{"op": "replace", "path": "/spec/containers/0/image", "value": "workflow-injector:other"}]);
+    pods.patch("second", &PatchParams::default(), &as_patch(other)?).await?;
+    let line = (
+        "FAILED  versions ",
+        "two versions serve at once: 1 of workflow-injector:0.1.0, 1 of workflow-injector:other",
+    );
+    installation.check_says(Scope::Everything, false, &[line, ("FAILED  versions ", "rollout undo")]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_is_refused() -> anyhow::Result<()> {
+    let installation = Installation::sound().await?;
+    let broken = Patch::Merge(json!({"data": {"config.yaml": "image: x\ntimeuot: 1s\n"}}));
+    installation.api::<ConfigMap>().patch(INJECTOR, &PatchParams::default(), &broken).await?;
+    let line = ("FAILED  config ", "kubectl -n workflow-injector edit configmap workflow-injector");
+    installation.check_says(Scope::Everything, false, &[("FAILED  config ", "timeuot"), line]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_sessions_are_told_and_are_no_fault_of_the_installation() -> anyhow::Result<()> {
+    let installation = Installation::sound().await?;
+    let driver = Driver::new(TestNamespace::named(installation.cluster.clone(), "failed").await?);
+    let session =
+        |name: &str| SessionBuilder::new(name).workflow("https://git.invalid/o/r.git", "mian").build();
+    driver.begin(session("s")).await?;
+    let sentence = "no branch `mian`; did you mean `main`?";
+    let code = i32::from(Exit::RefNotFound.code());
+    driver.end("s", code, "Error", &format!("{sentence}\n{{\"v\":1}}")).await?;
+    let line = format!("failed/s: RefNotFound: {sentence}");
+    installation.check_says(Scope::Everything, false, &[("FAILED  sessions ", &line)]).await?;
+    installation.check_says(Scope::Installation, true, &[]).await?;
+
+    let failed = driver.sessions().get("s").await?;
+    driver.sessions().delete(&failed.name_any(), &DeleteParams::default()).await?;
+    driver.delete_pod("s").await?;
+    installation.check_says(Scope::Everything, true, &[]).await
+}

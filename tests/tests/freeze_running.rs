@@ -1,0 +1,107 @@
+//! The optional component `freeze-running`, on an API server of the test's own and nothing beside it: no replica of
+//! ours runs, and none is asked.
+
+use std::time::{Duration, Instant};
+
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+use workflow_tests::api_server;
+use workflow_tests::driver::Driver;
+use workflow_tests::manifests::{Kubectl, render};
+use workflow_tests::namespace::TestNamespace;
+use workflow_tests::session::{Phase, SessionBuilder};
+use workflow_tests::wait::PATIENCE;
+
+const PHASES: [Phase; 7] = [
+    Phase::Pending,
+    Phase::Creating,
+    Phase::Running,
+    Phase::Stopping,
+    Phase::Stopped,
+    Phase::Completed,
+    Phase::Failed,
+];
+const URL: &str = "https://git.invalid/o/r.git";
+
+struct Stage {
+    driver: Driver,
+}
+
+impl Stage {
+    /// The answer to this change of a session, which is judged and not stored.
+    async fn change(&self, name: &str, change: &Value) -> Result<(), String> {
+        let params = PatchParams { dry_run: true, ..PatchParams::default() };
+        let answer = self.driver.sessions().patch(name, &params, &Patch::Merge(change)).await;
+        answer.map(drop).map_err(|error| error.to_string())
+    }
+
+    async fn until_it_refuses(&self, name: &str, change: &Value) -> anyhow::Result<()> {
+        let limit = Instant::now() + PATIENCE;
+        while self.change(name, change).await.is_ok() {
+            anyhow::ensure!(Instant::now() < limit, "the policy does not come into force");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_workflow_of_a_running_session_stays_and_nothing_else_is_held() -> anyhow::Result<()> {
+    let (cluster, _turn) = api_server::exclusive().await?;
+    let kubectl = Kubectl::with(&api_server::server()?.admin_kubeconfig_file()?);
+    let stage = Stage { driver: Driver::new(TestNamespace::named(cluster, "freeze").await?) };
+    stage.driver.create(SessionBuilder::new("with").workflow_path(URL, "main", "flows/a").build()).await?;
+    stage.driver.create(SessionBuilder::new("without").build()).await?;
+
+    let workflow = |url: &str, branch: &str, path: &str| json!({ "spec": { "activeWorkflow": { "gitUrl": url, "branch": branch, "path": path } } });
+    let other = workflow("https://git.invalid/o/other.git", "main", "flows/a");
+    let removed = json!({ "spec": { "activeWorkflow": null } });
+    let switches = [
+        ("with", other.clone()),
+        ("with", workflow(URL, "dev", "flows/a")),
+        ("with", workflow(URL, "main", "flows/b")),
+        ("with", json!({ "spec": { "activeWorkflow": { "path": null } } })),
+        ("with", removed.clone()),
+        ("without", workflow(URL, "main", "")),
+    ];
+    let others = [
+        ("with", workflow(URL, "main", "flows/a")),
+        ("with", json!({ "spec": { "initialPrompt": "other" } })),
+        ("with", json!({ "metadata": { "annotations": { "ambient-code.io/desired-phase": "Stopped" } } })),
+        ("without", removed),
+        ("without", json!({ "spec": { "initialPrompt": "other" } })),
+    ];
+
+    for name in ["with", "without"] {
+        stage.driver.set_status(name, json!({ "phase": "Running" })).await?;
+    }
+    kubectl.run(&["apply", "-f", "-"], Some(&render("components/freeze-running")?))?;
+    stage.until_it_refuses("with", &other).await?;
+
+    for phase in PHASES {
+        // A status goes through with the policy in force, also away from Running.
+        for name in ["with", "without"] {
+            stage.driver.set_status(name, json!({ "phase": phase })).await?;
+        }
+        for (name, change) in &switches {
+            let answer = stage.change(name, change).await;
+            if phase == Phase::Running {
+                let refusal = answer.err().unwrap_or_default();
+                let sentence =
+                    format!("the workflow of the running session {name} can't be changed: stop the session");
+                assert!(refusal.contains(&sentence), "{change}: {refusal}");
+            } else {
+                assert_eq!(answer, Ok(()), "{phase:?}: {change}");
+            }
+        }
+        for (name, change) in &others {
+            assert_eq!(stage.change(name, change).await, Ok(()), "{phase:?}: {change}");
+        }
+    }
+
+    // A session of which nothing is known yet.
+    stage.driver.create(SessionBuilder::new("new").build()).await?;
+    assert_eq!(stage.change("new", &workflow(URL, "main", "")).await, Ok(()));
+    kubectl.run(&["delete", "-f", "-"], Some(&render("components/freeze-running")?))?;
+    Ok(())
+}

@@ -1,0 +1,208 @@
+//! Every command of `docs/operate.md` is run by a test: here, on an API server of the test's own, or where the table
+//! below says. A command that is new there fails this test until it has a row.
+
+#[path = "check/installation.rs"]
+mod installation;
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::DeleteParams;
+use workflow_contract::names::CREDENTIALS_SECRET;
+use workflow_git_server::SshServer;
+use workflow_tests::controllers;
+use workflow_tests::driver::Driver;
+use workflow_tests::namespace::TestNamespace;
+use workflow_tests::session::SessionBuilder;
+use workflow_tests::wait::PATIENCE;
+
+use installation::{CHECKOUT, Installation, admin_kubeconfig};
+
+const GUIDE: &str = include_str!("../../docs/operate.md");
+
+/// Who runs a command.
+#[derive(Clone, Copy)]
+enum Run {
+    /// The tests of this file, with names of their own for those in capitals.
+    Here,
+    /// Another file, which contains this.
+    By(&'static str, &'static str),
+    /// Nobody, for this reason.
+    Nobody(&'static str),
+}
+
+const CONDITION: &str =
+    r#"kubectl get agenticsession NAME -o jsonpath='{.status.conditions[?(@.type=="WorkflowReconciled")]}'"#;
+const DESCRIBE: &str = "kubectl describe pod NAME-runner";
+const CHECK: &str = "make check CLUSTER=current";
+const UNINSTALL: &str = "make uninstall CLUSTER=current";
+const KEYSCAN: &str = "ssh-keyscan -p 22 git.example.com >known_hosts";
+const SECRET: &str = "kubectl -n NAMESPACE create secret generic workflow-credentials \
+                      --from-file=ssh-privatekey=id_ed25519 --from-file=known_hosts=known_hosts";
+
+/// Every command of the guide.
+const COMMANDS: &[(&str, Run)] = &[
+    (CHECK, Run::Here),
+    (UNINSTALL, Run::Here),
+    (KEYSCAN, Run::Here),
+    (SECRET, Run::Here),
+    (CONDITION, Run::Here),
+    (DESCRIBE, Run::Here),
+    ("make build", Run::By("tests/cluster/images", "\"$cluster_src/programs\"")),
+    ("make install CLUSTER=current", Run::By("Makefile", "e2e: images install")),
+    (
+        "make images CLUSTER=current IMAGE_REGISTRY=registry.example.com/team",
+        Run::Nobody("there is no registry; without one, `make e2e` runs it"),
+    ),
+    (
+        "make images install CLUSTER=current IMAGE_REGISTRY=registry.example.com/team",
+        Run::Nobody("there is no registry; tests/tests/upgrade.rs does the same on a node without one"),
+    ),
+    (
+        "kubectl -n workflow-injector rollout undo deployment/workflow-injector",
+        Run::By("tests/tests/upgrade.rs", r#""rollout", "undo", "deployment/workflow-injector""#),
+    ),
+    (
+        "make install CLUSTER=current OVERLAY=cert-manager",
+        Run::By("tests/tests/issuers/main.rs", r#"[("OVERLAY", way.overlay()),"#),
+    ),
+    (
+        "make uninstall CLUSTER=current OVERLAY=cert-manager",
+        Run::By("tests/tests/issuers/main.rs", r#"script("uninstall", &environment[..1], nothing)"#),
+    ),
+    (
+        "kubectl apply -k manifests/overlays/monitoring",
+        Run::By("tests/tests/issuers/main.rs", r#"("WITH", "monitoring freeze-running")"#),
+    ),
+    (
+        "kubectl apply -k manifests/components/freeze-running",
+        Run::By("tests/tests/issuers/main.rs", r#"("WITH", "monitoring freeze-running")"#),
+    ),
+    (
+        "kubectl delete -k manifests/components/freeze-running",
+        Run::By(
+            "manifests/uninstall",
+            "kubectl delete --ignore-not-found -k manifests/components/freeze-running",
+        ),
+    ),
+    (
+        "kubectl -n workflow-injector describe pods",
+        Run::Nobody("it shows, and nothing is promised of its words"),
+    ),
+    (
+        "kubectl logs NAME-runner -c init-workflow",
+        Run::By("tests/tests/uninstall.rs", r#""logs", &pod, "-c", INIT_CONTAINER"#),
+    ),
+];
+
+/// The commands in the guide's `sh` blocks, and those of kubectl in its text; without comments, continued lines joined.
+fn commands(guide: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (index, part) in guide.split("```").enumerate() {
+        let is_block = index % 2 == 1;
+        if let Some(block) = part.strip_prefix("sh\n").filter(|_| is_block) {
+            let joined = block.replace("\\\n", " ");
+            let lines = joined.lines().map(|line| line.split(" #").next().unwrap_or_default());
+            found.extend(lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")));
+        } else if !is_block {
+            let code = part.split('`').skip(1).step_by(2);
+            found.extend(code.filter(|code| code.starts_with("kubectl ")).map(str::to_owned));
+        }
+    }
+    found.retain(|command| !command.is_empty());
+    found
+}
+
+/// Runs a command as an admin would type it, in `folder`, and gives what it prints.
+fn shell(command: &str, folder: &Path) -> anyhow::Result<String> {
+    let kubeconfig = admin_kubeconfig()?;
+    let path = std::env::var("PATH").unwrap_or_default();
+    let output = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", command])
+        .current_dir(folder)
+        .env("KUBECONFIG", kubeconfig.path())
+        .env("PATH", format!("{CHECKOUT}/target/cluster/bin:{path}"))
+        .output()
+        .context("bash could not be started")?;
+    let [out, error] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    ensure!(output.status.success(), "{command}\n{out}\n{error}");
+    Ok(out)
+}
+
+#[test]
+fn every_command_of_the_guide_is_run_or_it_is_said_why_not() {
+    let found = commands(GUIDE);
+    for command in &found {
+        let row = COMMANDS.iter().find(|(known, _)| known == command);
+        let (_, run) = row.unwrap_or_else(|| panic!("`{command}` is run by no test"));
+        match run {
+            Run::Here => {}
+            Run::By(file, words) => {
+                let text = std::fs::read_to_string(Path::new(CHECKOUT).join(file)).unwrap();
+                assert!(text.contains(words), "{file} does not run `{command}`");
+            }
+            Run::Nobody(why) => assert!(!why.is_empty()),
+        }
+    }
+    for (command, _) in COMMANDS {
+        assert!(found.iter().any(|one| one == command), "`{command}` is not in the guide any more");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_about_the_installation_do_what_the_guide_says() -> anyhow::Result<()> {
+    let mut installation = Installation::sound().await?;
+    controllers::start()?;
+    let checkout = Path::new(CHECKOUT);
+    let said = shell(CHECK, checkout)?;
+    assert!(said.lines().count() > 5 && said.lines().all(|line| line.starts_with("ok ")), "{said}");
+
+    let said = shell(UNINSTALL, checkout)?;
+    assert!(said.contains("uninstall: done"), "{said}");
+    installation.end_replica();
+    let said = shell(&format!("{CHECK} || true"), checkout)?;
+    assert!(said.contains("FAILED  registration  there is none"), "{said}");
+    drop(installation);
+    Installation::sound().await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_about_sessions_do_what_the_guide_says() -> anyhow::Result<()> {
+    let installation = Installation::sound().await?;
+    let namespace = TestNamespace::named(installation.cluster.clone(), "operate").await?;
+    let driver = Driver::new(namespace);
+    let session = SessionBuilder::new("s").workflow("https://git.invalid/o/r.git", "main").build();
+    driver.begin(session).await?;
+    let folder = tempfile::tempdir()?;
+    let in_namespace = |command: &str| {
+        command.replace("kubectl ", "kubectl -n operate ").replace("-n NAMESPACE ", "").replace("NAME", "s")
+    };
+    let condition = async {
+        loop {
+            let said = shell(&in_namespace(CONDITION), folder.path())?;
+            if said.contains(r#""reason":"Fetching""#) {
+                return anyhow::Ok(());
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, condition).await??;
+    assert!(shell(&in_namespace(DESCRIBE), folder.path())?.contains("init-workflow"));
+
+    let server = SshServer::start(true)?;
+    let (host, port) = (server.address().ip().to_string(), server.address().port().to_string());
+    let keyscan = KEYSCAN.replace("-p 22 git.example.com", &format!("-p {port} {host}"));
+    shell(&keyscan, folder.path())?;
+    let known = std::fs::read_to_string(folder.path().join("known_hosts"))?;
+    assert!(known.contains(server.known_hosts("ed25519")?.trim()), "{known}");
+    std::fs::copy(server.client_key("ed25519"), folder.path().join("id_ed25519"))?;
+    shell(&in_namespace(SECRET), folder.path())?;
+    let secrets = driver.namespace().api::<Secret>();
+    let keys: Vec<_> = secrets.get(CREDENTIALS_SECRET).await?.data.unwrap_or_default().into_keys().collect();
+    assert_eq!(keys, ["known_hosts", "ssh-privatekey"]);
+
+    driver.sessions().delete("s", &DeleteParams::default()).await?;
+    driver.delete_pod("s").await?;
+    Ok(())
+}

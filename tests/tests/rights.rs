@@ -1,0 +1,184 @@
+//! The injector's own rights on an API server of the test's own: in each way to certificates a whole replica, with the
+//! rights that its overlay gives, does all that it has to; nothing is refused to it, and no right is there that it does
+//! not use.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config, ResourceExt};
+use serde_json::Value;
+use tokio::sync::watch;
+use workflow_certs::issue::{self, Validity};
+use workflow_certs::{Lifetimes, facts};
+use workflow_contract::names::INJECTOR;
+use workflow_injector::metrics::Metrics;
+use workflow_injector::replica::{Identity, Issuer, Replica};
+use workflow_injector::server::Phase;
+use workflow_tests::api_server::{self, ApiServer};
+use workflow_tests::driver::{self, Driver};
+use workflow_tests::manifests::{Kubectl, objects};
+use workflow_tests::namespace::TestNamespace;
+use workflow_tests::session::{SessionBuilder, SessionView};
+use workflow_tests::wait::{self, PATIENCE};
+
+/// What is asked for only when something is not as it should be: a pod that no watch has shown, a registration whose watch
+/// is broken.
+const IN_TROUBLE: [&str; 2] = ["get mutatingwebhookconfigurations", "get pods"];
+
+/// As short as a rotation can be, for a renewal to be seen.
+const LIFETIMES: Lifetimes = Lifetimes {
+    authority: SignedDuration::from_secs(20),
+    leaf: SignedDuration::from_secs(4),
+    settle: SignedDuration::from_secs(3),
+};
+
+/// Waits until `holds`.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    let limit = Instant::now() + PATIENCE;
+    while !holds().await? {
+        anyhow::ensure!(Instant::now() < limit, "waited in vain until {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// `VERB RESOURCE` of each request of the injector's account.
+struct Requests {
+    made: BTreeSet<String>,
+    forbidden: BTreeSet<String>,
+}
+
+/// Those from this place in the audit log on.
+fn requests(log: &Path, from: u64) -> anyhow::Result<Requests> {
+    let mut file = fs::File::open(log)?;
+    file.seek(SeekFrom::Start(from))?;
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    let (mut made, mut forbidden) = (BTreeSet::new(), BTreeSet::new());
+    for event in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        let (verb, object) = (event["verb"].as_str().unwrap_or_default(), &event["objectRef"]);
+        let Some(resource) = object["resource"].as_str() else { continue };
+        let subresource = object["subresource"].as_str().map(|name| format!("/{name}")).unwrap_or_default();
+        let request = format!("{verb} {resource}{subresource}");
+        if event["responseStatus"]["code"] == 403 {
+            forbidden.insert(request.clone());
+        }
+        made.insert(request);
+    }
+    Ok(Requests { made, forbidden })
+}
+
+/// Gives the injector's account the rights of this overlay and no others, and tells them, as `VERB RESOURCE`.
+fn grant(kubectl: &Kubectl, way: &str) -> anyhow::Result<BTreeSet<String>> {
+    kubectl
+        .run(&["-n", INJECTOR, "delete", "role,rolebinding,lease", "--all", "--ignore-not-found"], None)?;
+    let mut granted = BTreeSet::new();
+    for object in objects(way)? {
+        let kind = object["kind"].as_str().unwrap_or_default();
+        if kind == "Namespace" || kind.contains("Role") {
+            kubectl.run(&["apply", "--server-side", "-f", "-"], Some(&object.to_string()))?;
+        }
+        for rule in object["rules"].as_array().into_iter().flatten() {
+            for resource in rule["resources"].as_array().into_iter().flatten() {
+                let verbs = rule["verbs"].as_array().into_iter().flatten();
+                let right = |verb: &Value| Some(format!("{} {}", verb.as_str()?, resource.as_str()?));
+                granted.extend(verbs.filter_map(right));
+            }
+        }
+    }
+    Ok(granted)
+}
+
+/// A folder with a pair, as another issuer keeps it.
+fn folder() -> anyhow::Result<tempfile::TempDir> {
+    let now = Timestamp::now();
+    let validity = Validity { not_before: now, not_after: now + SignedDuration::from_hours(1) };
+    let authority = issue::authority(validity)?;
+    let pair = issue::leaf(&authority, &["localhost".to_owned()], validity)?;
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("tls.crt"), pair.certificate)?;
+    fs::write(folder.path().join("tls.key"), pair.key.expose())?;
+    Ok(folder)
+}
+
+/// Has a replica do each thing that it does while it leads.
+async fn work(server: &ApiServer, driver: &Driver, session: &str, issuer: Issuer) -> anyhow::Result<()> {
+    let kubeconfig = Kubeconfig::read_from(server.injectors_kubeconfig()?)?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    let client = Client::try_from(config)?;
+    let identity = Identity { namespace: INJECTOR.to_owned(), name: session.to_owned() };
+    let renews = matches!(issuer, Issuer::Ourselves(_));
+    let (phase, phases) = watch::channel(Phase::Serving);
+    let mut replica = Replica::start(&client, &identity, issuer, Arc::new(Metrics::default()), phases)?;
+    tokio::time::timeout(PATIENCE, replica.leading.wait_for(|leads| *leads)).await??;
+
+    driver
+        .begin(SessionBuilder::new(session).workflow("https://git.invalid/o/r.git", "main").build())
+        .await?;
+    driver.end(session, 22, "Error", "no such branch").await?;
+    let holds = |reason: &str| {
+        let reason = reason.to_owned();
+        move |session: &workflow_tests::session::Session| {
+            session.workflow_reconciled().is_some_and(|condition| condition.reason == reason)
+        }
+    };
+    wait::until_exists(&driver.sessions(), session, "its outcome", PATIENCE, holds("RefNotFound")).await?;
+
+    let registrations: Api<MutatingWebhookConfiguration> = Api::all(driver.cluster().client.clone());
+    until("the registration is owned", async || {
+        Ok(!registrations.get(INJECTOR).await?.owner_references().is_empty())
+    })
+    .await?;
+    until("a certificate is served", async || Ok(replica.resolver.facts().is_some())).await?;
+    if renews {
+        let first = replica.resolver.facts().context("a certificate is served")?.serial;
+        until("the certificate is renewed", async || {
+            Ok(replica.resolver.facts().is_some_and(|facts: facts::Facts| facts.serial != first))
+        })
+        .await?;
+    }
+    phase.send_replace(Phase::Ending);
+    replica.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_way_has_the_rights_that_a_replica_uses_and_no_others() -> anyhow::Result<()> {
+    let (cluster, _turn) = api_server::exclusive().await?;
+    let server = api_server::server()?;
+    let kubectl = Kubectl::with(&server.admin_kubeconfig_file()?);
+    let client = cluster.client.clone();
+    let driver = Driver::new(TestNamespace::named(cluster, "rights").await?);
+    let folder = folder()?;
+    let other = || Issuer::Other(folder.path().to_owned());
+    let ways =
+        [("cert-manager", other()), ("openshift", other()), ("self-managed", Issuer::Ourselves(LIFETIMES))];
+    for (way, issuer) in ways {
+        let granted = grant(&kubectl, &format!("overlays/{way}"))?;
+        let before = fs::metadata(server.audit_log())?.len();
+        driver::unregister(client.clone()).await?;
+        driver::register(client.clone()).await?;
+        work(server, &driver, way, issuer).await.context(way)?;
+
+        // A watch is in the log once it has ended.
+        let (log, mut unused) = (server.audit_log(), BTreeSet::new());
+        let all_used = until("each right was used", async || {
+            let seen = requests(&log, before)?;
+            unused = granted.difference(&seen.made).cloned().collect();
+            unused.retain(|right| !IN_TROUBLE.contains(&right.as_str()));
+            Ok(unused.is_empty())
+        });
+        let all_used = all_used.await;
+        all_used.with_context(|| format!("{way}: granted and never used: {unused:?}"))?;
+        assert_eq!(requests(&log, before)?.forbidden, BTreeSet::new(), "{way}");
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! What a real node makes of an injector that goes while a workflow is being fetched: the delivery ends, the runner
+//! starts, and sessions that come are the platform's own.
+//!
+//! `removal.rs` has what is left behind, on an API server of its own.
+
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, DeleteParams};
+use kube::runtime::wait::{await_condition, conditions};
+use workflow_contract::names::{HYDRATE_CONTAINER, INIT_CONTAINER, INJECTOR};
+use workflow_tests::delivered::{expected, found};
+use workflow_tests::gate::Gate;
+use workflow_tests::images::Build;
+use workflow_tests::installer::Installer;
+use workflow_tests::namespace::with_namespace;
+use workflow_tests::operator::Mode;
+use workflow_tests::session::{Phase, SessionBuilder, SessionView};
+use workflow_tests::stage::Stage;
+use workflow_tests::wait::{PATIENCE, until};
+
+/// Begins a session called `name` whose delivery waits, lets the injector go by `goes`, and sees the session through.
+async fn a_session_in_flight_ends_well(
+    stage: &Stage,
+    installer: &Installer,
+    name: &str,
+    goes: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    let repository = stage.git.repository(&format!("acme/{name}")).file("README.md", "# Flow\n").create()?;
+    let gate = Gate::before(stage.git.address().ip(), &stage.git.address()).await?;
+    stage.create(SessionBuilder::new(name).workflow(&gate.url(repository.url()), "main")).await?;
+    gate.until_somebody_waits().await?;
+    goes.await?;
+    gate.open();
+
+    let running = |session: &workflow_tests::session::Session| session.phase() == Some(Phase::Running);
+    stage.session_until(name, "phase Running", running).await?;
+    let pod = stage.pod(name).await?;
+    assert_eq!(pod.metadata.finalizers, None);
+    let record = stage.runner(name).record().await?;
+    assert_eq!(found(&record, name), Some(expected(&repository, "main")?));
+
+    let pod = format!("{name}-runner");
+    let log = installer.kubectl(&["-n", &stage.namespace.name, "logs", &pod, "-c", INIT_CONTAINER]).await?;
+    assert!(!log.is_empty(), "the init container's log can be read");
+
+    let after = format!("{name}-after");
+    stage.create(SessionBuilder::new(&after).workflow(repository.url(), "main")).await?;
+    stage.session_until(&after, "phase Running", running).await?;
+    let spec = stage.pod(&after).await?.spec.unwrap_or_default();
+    let init: Vec<_> = spec.init_containers.unwrap_or_default().into_iter().map(|one| one.name).collect();
+    assert_eq!(init, [HYDRATE_CONTAINER]);
+    for session in [name, &after] {
+        let pod = format!("{session}-runner");
+        stage.sessions().delete(session, &DeleteParams::default()).await?;
+        match stage.pods().delete(&pod, &DeleteParams::default().grace_period(0)).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            deleted => drop(deleted?),
+        }
+        until(&stage.pods(), &pod, "the pod to go", PATIENCE, |pod| pod.is_none()).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_in_flight_end_well_when_the_injector_is_uninstalled_or_its_namespace_deleted() {
+    with_namespace(|namespace| async move {
+        let installer = Installer::new(&namespace.cluster);
+        let client = namespace.cluster.client.clone();
+        let stage = Stage::new(namespace, Mode::Plain).await?;
+        let story = async || {
+            let uninstalled = async { installer.uninstall().await.map(drop) };
+            Box::pin(a_session_in_flight_ends_well(&stage, &installer, "uninstall", uninstalled)).await?;
+
+            installer.install(&Build::current()?).await?;
+            let deleted = async {
+                let namespaces: Api<Namespace> = Api::all(client.clone());
+                let uid = namespaces.get(INJECTOR).await?.metadata.uid.unwrap_or_default();
+                namespaces.delete(INJECTOR, &DeleteParams::default()).await?;
+                let gone = await_condition(namespaces, INJECTOR, conditions::is_deleted(&uid));
+                tokio::time::timeout(PATIENCE, gone).await??;
+                let registrations: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
+                let gone = |found: Option<&MutatingWebhookConfiguration>| found.is_none();
+                tokio::time::timeout(PATIENCE, await_condition(registrations, INJECTOR, gone)).await??;
+                Ok(())
+            };
+            Box::pin(a_session_in_flight_ends_well(&stage, &installer, "namespace", deleted)).await
+        };
+        installer.put_back_after(story).await
+    })
+    .await;
+}
