@@ -88,6 +88,17 @@ lock_machine() {
   flock 9
 }
 
+# Closes what the caller had open, such as the lock of a script around this one: what lasts as long as
+# the node would hold it as long.
+close_inherited() {
+  local fd
+  for fd in "/proc/$BASHPID/fd"/*; do
+    fd=${fd##*/}
+    # bash itself reads the script by 255.
+    case $fd in 0 | 1 | 2 | 255) ;; *) eval "exec $fd>&-" ;; esac
+  done
+}
+
 # Prints the process from outside of which the node is entered. Fails if no node runs.
 node_pid() {
   local pid
