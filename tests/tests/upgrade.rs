@@ -72,7 +72,8 @@ async fn under_calls(
     let (stop, mut stopped) = oneshot::channel::<()>();
     let calls = tokio::spawn(async move {
         let mut count = 0;
-        while stopped.try_recv().is_err() {
+        // A sender that is gone is the end.
+        while stopped.try_recv() == Err(oneshot::error::TryRecvError::Empty) {
             let created = pods.create(&dry_run, &pod).await?;
             let containers = created.spec.unwrap_or_default().init_containers.unwrap_or_default();
             ensure!(containers.iter().any(|one| one.name == INIT_CONTAINER), "a pod was not injected");
