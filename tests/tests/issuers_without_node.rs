@@ -34,8 +34,8 @@ use steps::{LOOK, Place, nothing};
 async fn mount(client: &Client, folder: &Path) -> anyhow::Result<()> {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), INJECTOR);
     let deployment: Value = serde_json::to_value(deployments.get(INJECTOR).await?)?;
-    let volumes = deployment["spec"]["template"]["spec"]["volumes"].as_array().into_iter().flatten();
-    let name = volumes.filter_map(|volume| volume["secret"]["secretName"].as_str()).next();
+    let mut volumes = deployment["spec"]["template"]["spec"]["volumes"].as_array().into_iter().flatten();
+    let name = volumes.find_map(|volume| volume["secret"]["secretName"].as_str());
     let secrets: Api<Secret> = Api::namespaced(client.clone(), INJECTOR);
     let secret = secrets.get(name.context("no Secret is mounted")?).await?;
     let version = format!("..{}", secret.metadata.resource_version.unwrap_or_default());

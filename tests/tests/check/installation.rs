@@ -54,7 +54,7 @@ pub struct Installation {
 /// The replica; all of it ends when this is dropped.
 struct Running {
     _phase: watch::Sender<Phase>,
-    _replica: Replica,
+    replica: Replica,
     _servers: JoinSet<()>,
 }
 
@@ -111,7 +111,7 @@ impl Installation {
         servers.spawn(server::serve(http, None, ops(&metrics, &replica, &phases).router(), phases));
 
         play_controllers(&client, address, port, ops_port).await?;
-        let running = Some(Running { _phase: phase, _replica: replica, _servers: servers });
+        let running = Some(Running { _phase: phase, replica, _servers: servers });
         Ok(Self { cluster, client, ops: ops_port, running, _turn: turn })
     }
 
@@ -142,7 +142,7 @@ impl Installation {
 
     /// The certificate that the replica serves.
     pub fn served(&self) -> Option<Facts> {
-        self.running.as_ref()?._replica.resolver.facts()
+        self.running.as_ref()?.replica.resolver.facts()
     }
 
     /// What the replica says when asked whether it is ready: `ok`, or what is missing.
