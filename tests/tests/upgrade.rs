@@ -14,6 +14,7 @@ use workflow_contract::names::{INIT_CONTAINER, INJECTOR, STAMP_ANNOTATION};
 use workflow_tests::delivered::{expected, found};
 use workflow_tests::gate::Gate;
 use workflow_tests::images::Build;
+use workflow_tests::installed::Installed;
 use workflow_tests::installer::Installer;
 use workflow_tests::namespace::with_namespace;
 use workflow_tests::operator::{Mode, Settings, session_pod};
@@ -161,9 +162,10 @@ async fn story(stage: &Stage, installer: &Installer, old: &Build, new: &Build) -
     let calls = under_calls(stage, &session, async { installer.install(old).await.map(drop) });
     ensure!(calls.await? > 0, "nobody called");
     assert_eq!(stage.sessions().get("before").await?.workflow_reconciled().as_ref(), Some(&before));
-    // The kubelet brings the ConfigMap to running replicas within a minute or two.
+    let installed = Installed::in_cluster(&stage.namespace.cluster.client);
     let back = async {
         loop {
+            installed.nudge().await?;
             let pod = session_pod(&session, &Settings::new("local.test/none:1"));
             let mut pod: Pod = serde_json::from_value(pod)?;
             pod.metadata.name = Some("asked".to_owned());

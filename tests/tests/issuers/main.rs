@@ -14,11 +14,11 @@ use anyhow::{Context, ensure};
 use futures::FutureExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
-use serde_json::json;
 use workflow_contract::names::INJECTOR;
 use workflow_tests::cluster::Cluster;
+use workflow_tests::installed::Installed;
 use workflow_tests::manifests::Kubectl;
 use workflow_tests::wait::PATIENCE;
 
@@ -42,21 +42,12 @@ async fn expiry(client: &Client, path: &str) -> anyhow::Result<Option<i64>> {
     Ok(value.and_then(|value| value.parse().ok()))
 }
 
-/// Has the kubelet look at what it mounted into our pods: a change of a pod makes it, where it else takes a minute.
-async fn nudge(client: &Client) -> anyhow::Result<()> {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), INJECTOR);
-    let annotation = json!({ "metadata": { "annotations": { "workflow-tests/nudged": Timestamp::now() } } });
-    for pod in replicas(client).await? {
-        pods.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&annotation)).await?;
-    }
-    Ok(())
-}
-
 /// Waits until every replica serves what expires then; from the change on, each call is answered by us.
 async fn until_all_serve(place: &Place, not_after: Timestamp) -> anyhow::Result<()> {
     let (client, limit) = (&place.client, Instant::now() + PATIENCE);
+    let installed = Installed::in_cluster(client);
     loop {
-        nudge(client).await?;
+        installed.nudge().await?;
         let mut served = Vec::new();
         for pod in replicas(client).await? {
             served.push(expiry(client, &format!("pods/{}:8080", pod.name_any())).await?);
