@@ -82,12 +82,11 @@ impl Installed {
     /// Has the kubelet look at what it mounted into the replicas: a change of a pod makes it, where it else takes a
     /// minute or two.
     pub async fn nudge(&self) -> anyhow::Result<()> {
-        let annotation = json!({ "metadata": { "annotations": { "workflow-tests/nudged": Timestamp::now() } } });
+        let annotation =
+            json!({ "metadata": { "annotations": { "workflow-tests/nudged": Timestamp::now() } } });
         for pod in self.pods.list(&ListParams::default().labels(REPLICAS)).await? {
-            let nudged = self
-                .pods
-                .patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&annotation))
-                .await;
+            let nudged =
+                self.pods.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&annotation)).await;
             match nudged {
                 // It was told to end.
                 Err(kube::Error::Api(status)) if status.is_not_found() => {}

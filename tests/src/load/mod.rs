@@ -181,14 +181,23 @@ impl Shared {
     /// Removes a batch, or all that is left, also when the API server is away for a while. What was stored without the
     /// init container counts, too: the answer to its creation may have been lost.
     async fn remove(&self, batch: Option<u64>) -> anyhow::Result<()> {
-        let limit = Instant::now() + PATIENCE;
-        let bare = loop {
+        let mut limit = Instant::now() + PATIENCE;
+        let mut bare = Vec::new();
+        loop {
             match self.pods.delete(batch).await {
-                Ok(bare) => break bare,
-                Err(answer) => anyhow::ensure!(Instant::now() < limit, "pods can't be removed: {answer:?}"),
+                Ok((some, more)) => {
+                    bare.extend(some);
+                    limit = Instant::now() + PATIENCE;
+                    if !more {
+                        break;
+                    }
+                }
+                Err(answer) => {
+                    anyhow::ensure!(Instant::now() < limit, "pods can't be removed: {answer:?}");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
             }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        };
+        }
         let mut story = self.story();
         let unknown: Vec<_> = bare.into_iter().filter(|pod| !story.sessions.bare.contains(pod)).collect();
         story.sessions.bare.extend(unknown);

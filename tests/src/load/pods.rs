@@ -66,6 +66,9 @@ impl Stored {
     }
 }
 
+/// Pods that are deleted by one call.
+const BITE: usize = 200;
+
 /// A pod of a session, as the operator makes it, but for its name: one session has many of them at a time.
 pub(super) fn of_session(session: &Session, name: &str, batch: u64) -> Value {
     let settings = Settings { scheduler: Some(NO_SCHEDULER.to_owned()), ..Settings::new(IMAGE) };
@@ -105,17 +108,19 @@ impl Pods {
         }
     }
 
-    /// Deletes a batch, or all; gives the names of its session pods that were stored without the init container.
-    pub async fn delete(&self, batch: Option<u64>) -> Result<Vec<String>, Answer> {
+    /// Deletes some of a batch, or of all: as many as can be deleted in time. Gives the names of those session pods that
+    /// were stored without the init container, and whether there may be more to delete.
+    pub async fn delete(&self, batch: Option<u64>) -> Result<(Vec<String>, bool), Answer> {
         let which = batch.map(|batch| format!("%3D{batch}")).unwrap_or_default();
         let request = Request::delete(format!(
-            "/api/v1/namespaces/{}/pods?gracePeriodSeconds=0&labelSelector={BATCH}{which}",
+            "/api/v1/namespaces/{}/pods?gracePeriodSeconds=0&limit={BITE}&labelSelector={BATCH}{which}",
             self.namespace
         ))
         .body(Vec::new());
         let deleted: List = self.ask(request).await?;
         let bare = |pod: &Stored| pod.is_a_sessions() && !pod.is_injected();
-        Ok(deleted.items.into_iter().filter(bare).map(|pod| pod.metadata.name).collect())
+        let more = deleted.items.len() >= BITE;
+        Ok((deleted.items.into_iter().filter(bare).map(|pod| pod.metadata.name).collect(), more))
     }
 
     async fn ask<T: DeserializeOwned>(&self, request: http::Result<Request<Vec<u8>>>) -> Result<T, Answer> {
