@@ -162,10 +162,10 @@ async fn story(stage: &Stage, installer: &Installer, old: &Build, new: &Build) -
     let calls = under_calls(stage, &session, async { installer.install(old).await.map(drop) });
     ensure!(calls.await? > 0, "nobody called");
     assert_eq!(stage.sessions().get("before").await?.workflow_reconciled().as_ref(), Some(&before));
-    let installed = Installed::in_cluster(&stage.namespace.cluster.client);
+    let webhook = Installed::in_cluster(&stage.namespace.cluster.client);
     let back = async {
         loop {
-            installed.nudge().await?;
+            webhook.nudge().await?;
             let pod = session_pod(&session, &Settings::new("local.test/none:1"));
             let mut pod: Pod = serde_json::from_value(pod)?;
             pod.metadata.name = Some("asked".to_owned());
