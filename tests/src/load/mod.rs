@@ -4,6 +4,7 @@
 //! ```text
 //!  maker ──50/s session pods, 5/s others──> API server ──> [webhook] ──> answers, counted
 //!  remover ──each second, what is some seconds old──> what was stored, looked at once more
+//!     └──what is removed──> maker: pods that nobody could remove yet are never many
 //!  watch ──> times in which this machine stood still
 //! ```
 //!
@@ -14,7 +15,7 @@
 mod count;
 mod pods;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::api::PostParams;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::namespace::TestNamespace;
 use crate::session::{self, Session, SessionBuilder};
@@ -41,6 +42,11 @@ const SESSIONS: usize = 20;
 const UNDER_WAY: usize = 400;
 /// How old a batch of pods gets, in seconds.
 const AGE: u64 = 3;
+/// Batches that are removed at a time. An API server removes the pods of one after the other, at times more slowly than
+/// they come.
+const REMOVED_AT_A_TIME: usize = 8;
+/// Batches that are there at a time, at most. A small cluster whose pods become thousands is busy with nothing else.
+const BATCHES: u64 = 20;
 /// What the sessions ask for; nobody ever fetches it.
 const URL: &str = "https://git.invalid/acme/flow.git";
 /// A pause that takes this much longer than it should says that the machine stood still.
@@ -63,6 +69,8 @@ struct Shared {
     sessions: Vec<Session>,
     story: Mutex<Story>,
     answered: watch::Sender<usize>,
+    /// Batches.
+    removed: AtomicU64,
     stopped: AtomicBool,
 }
 
@@ -112,6 +120,7 @@ impl Load {
             sessions,
             story: Mutex::default(),
             answered: sender,
+            removed: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
         });
         Ok(Self {
@@ -208,10 +217,14 @@ impl Shared {
 /// Asks for pods at the rate.
 async fn make(shared: Arc<Shared>) {
     let mut ticks = interval(Duration::from_secs(1) / u32::try_from(RATE).unwrap_or(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let (room, mut asking, mut number) = (Arc::new(Semaphore::new(UNDER_WAY)), JoinSet::new(), 0);
     while shared.goes_on() {
         ticks.tick().await;
         while asking.try_join_next().is_some() {}
+        if number / RATE >= shared.removed.load(Ordering::Relaxed) + BATCHES {
+            continue;
+        }
         let Ok(place) = Arc::clone(&room).acquire_owned().await else { break };
         let shared = Arc::clone(&shared);
         asking.spawn(async move {
@@ -225,17 +238,29 @@ async fn make(shared: Arc<Shared>) {
 
 /// Removes batches that are old enough.
 async fn remove(shared: Arc<Shared>) -> anyhow::Result<()> {
-    let mut batch = 0;
+    let (mut removing, mut batch) = (JoinSet::new(), 0);
     let mut answered = shared.answered.subscribe();
     while shared.goes_on() {
         let enough = usize::try_from((batch + 1 + AGE) * RATE)?;
+        let has_room = removing.len() < REMOVED_AT_A_TIME;
         tokio::select! {
-            reached = answered.wait_for(|answered| *answered >= enough) => drop(reached?),
+            reached = answered.wait_for(|answered| *answered >= enough), if has_room => {
+                drop(reached?);
+                let shared = Arc::clone(&shared);
+                removing.spawn(async move {
+                    shared.remove(Some(batch)).await?;
+                    shared.removed.fetch_add(1, Ordering::Relaxed);
+                    anyhow::Ok(())
+                });
+                batch += 1;
+            }
+            Some(removed) = removing.join_next() => removed??,
             // Nothing tells of the end but the flag.
-            () = tokio::time::sleep(Duration::from_millis(100)) => continue,
+            () = tokio::time::sleep(Duration::from_millis(100)) => {}
         }
-        shared.remove(Some(batch)).await?;
-        batch += 1;
+    }
+    while let Some(removed) = removing.join_next().await {
+        removed??;
     }
     Ok(())
 }
