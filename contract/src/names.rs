@@ -16,6 +16,8 @@ pub const OPT_OUT: &str = "false";
 
 /// Namespace, Deployment, Service, webhook configuration, Lease and ConfigMap.
 pub const INJECTOR: &str = "workflow-injector";
+/// Label selector of what belongs to the injector: its replicas, and all else that its manifests make.
+pub const INJECTOR_SELECTOR: &str = "app.kubernetes.io/name=workflow-injector";
 /// Optional Secret with git credentials in the session's namespace.
 pub const CREDENTIALS_SECRET: &str = "workflow-credentials";
 /// How every refusal of ours begins, so that one is told from any other webhook's.

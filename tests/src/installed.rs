@@ -8,20 +8,19 @@ use std::panic::AssertUnwindSafe;
 use anyhow::Context;
 use futures::FutureExt;
 use jiff::Timestamp;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::runtime::wait::{Condition, await_condition, conditions};
 use kube::{Client, ResourceExt};
 use serde_json::json;
-use workflow_contract::names::INJECTOR;
+use workflow_contract::names::{INJECTOR, INJECTOR_SELECTOR};
 
 use crate::wait::PATIENCE;
 
 /// Key of the ConfigMap.
 const CONFIG: &str = "config.yaml";
-/// Selects the replicas.
-pub(crate) const REPLICAS: &str = "app.kubernetes.io/name=workflow-injector";
 
 /// The installed injector.
 pub struct Installed {
@@ -65,7 +64,7 @@ impl Installed {
 
     /// Replaces every replica, as `kubectl rollout restart` does, and waits until the last old one has ended.
     pub async fn roll_out(&self) -> anyhow::Result<()> {
-        let before = self.pods.list(&ListParams::default().labels(REPLICAS)).await?;
+        let before = self.pods.list(&ListParams::default().labels(INJECTOR_SELECTOR)).await?;
         self.start_rollout().await?;
         let rollout = async {
             await_condition(self.deployments.clone(), INJECTOR, is_rolled_out()).await?;
@@ -84,7 +83,7 @@ impl Installed {
     pub async fn nudge(&self) -> anyhow::Result<()> {
         let annotation =
             json!({ "metadata": { "annotations": { "workflow-tests/nudged": Timestamp::now() } } });
-        for pod in self.pods.list(&ListParams::default().labels(REPLICAS)).await? {
+        for pod in self.pods.list(&ListParams::default().labels(INJECTOR_SELECTOR)).await? {
             let nudged =
                 self.pods.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&annotation)).await;
             match nudged {
@@ -112,6 +111,14 @@ impl Installed {
         let deployment = self.deployments.get(INJECTOR).await.context("read the Deployment")?;
         Ok(is_rolled_out().matches_object(Some(&deployment)))
     }
+}
+
+/// Waits until the registration is gone.
+pub async fn until_unregistered(client: &Client) -> anyhow::Result<()> {
+    let registrations: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
+    let gone = await_condition(registrations, INJECTOR, |found: Option<&_>| found.is_none());
+    tokio::time::timeout(PATIENCE, gone).await.context("the registration stays")??;
+    Ok(())
 }
 
 /// Whether every replica is of the present template, and no other is left.

@@ -33,6 +33,7 @@ pub mod kubelet;
 pub mod load;
 pub mod lobby;
 pub mod manifests;
+pub mod memory;
 pub mod namespace;
 pub mod operator;
 pub mod runner;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, DeleteParams, PostParams};
 use workflow_contract::names::runner_pod;
 use workflow_git_server::{GitServer, Settings as GitSettings};
 
@@ -107,6 +107,17 @@ impl Stage {
     /// The pod of a session, as it is now.
     pub async fn pod(&self, session: &str) -> anyhow::Result<Pod> {
         self.pods().get(&runner_pod(session)).await.context("read the session's pod")
+    }
+
+    /// Deletes a session and its pod, and waits until the pod is gone: the node has room for few at a time.
+    pub async fn end(&self, session: &str) -> anyhow::Result<()> {
+        self.sessions().delete(session, &DeleteParams::default()).await.context("delete the session")?;
+        let pod = runner_pod(session);
+        match self.pods().delete(&pod, &DeleteParams::default().grace_period(0)).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            deleted => drop(deleted.context("delete the session's pod")?),
+        }
+        wait::until(&self.pods(), &pod, "the pod to go", PATIENCE, |pod| pod.is_none()).await.map(drop)
     }
 
     /// The runner of a session.

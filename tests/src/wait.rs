@@ -1,5 +1,5 @@
 //! Waits for an object to be as a test expects it: by watching, with a limit, and with a message that says what was
-//! seen last when the limit is reached.
+//! seen last when the limit is reached. What can't be watched is looked at often.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -12,11 +12,15 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::watch_object;
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use crate::session::{self, Session};
 
 /// Long enough for anything that a cluster with work to do takes to happen, but for the fetcher's own back-off.
 pub const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Time between two looks at what can't be watched.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// An object in one line, for messages.
 pub trait Describe {
@@ -68,6 +72,28 @@ where
 {
     let object = until(api, name, what, limit, |object| object.is_some_and(&mut holds)).await?;
     object.with_context(|| format!("{name} is gone"))
+}
+
+/// Waits until `holds`, which nothing tells but a look at it. A look that fails says that it does not hold yet.
+///
+/// `what` completes the sentence "waited for …".
+pub async fn until_so<F>(what: &str, mut holds: impl FnMut() -> F) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<bool>>,
+{
+    let limit = Instant::now() + PATIENCE;
+    loop {
+        let error = match holds().await {
+            Ok(true) => return Ok(()),
+            Ok(false) => None,
+            Err(error) => Some(error),
+        };
+        if Instant::now() > limit {
+            let failed = error.map(|error| format!("; the last look failed: {error:#}")).unwrap_or_default();
+            bail!("waited {} s for {what}{failed}", PATIENCE.as_secs());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 impl Describe for Session {

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use workflow_contract::names::{HYDRATE_CONTAINER, INIT_CONTAINER, INJECTOR, RUNNER_CONTAINER};
 use workflow_tests::api_server;
 use workflow_tests::session::SessionBuilder;
+use workflow_tests::wait::until_so;
 
 use admission::{Injector, Stage, init_containers, operator_pod, refusal, serve};
 
@@ -185,11 +186,10 @@ async fn beside_another_injector(name: &str) -> anyhow::Result<()> {
     let session = stage.session(asking("s")).await?;
     let pod = operator_pod(&session);
     let expected = [HYDRATE_CONTAINER, "mesh-init", INIT_CONTAINER];
-    stage
-        .until("both to be asked, and ours to be last", || async {
-            Ok(init_containers(&stage.dry_run(&pod).await?) == expected)
-        })
-        .await?;
+    until_so("both to be asked, and ours to be last", || async {
+        Ok(init_containers(&stage.dry_run(&pod).await?) == expected)
+    })
+    .await?;
     let mut stored = stage.create(&pod, "").await?;
     assert_eq!(init_containers(&stored), expected);
     let runner = container(&mut stored, RUNNER_CONTAINER);

@@ -11,6 +11,7 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use workflow_contract::names::{APP_LABEL, APP_LABEL_VALUE, INJECTOR};
 use workflow_tests::session::SessionBuilder;
+use workflow_tests::wait::until_so;
 
 use admission::{Stage, client_config, operator_pod, refusal, serve};
 
@@ -22,9 +23,7 @@ async fn only_sessions_with_a_workflow_are_refused(name: &str, leads_to: Value) 
     stage.register(INJECTOR, leads_to).await?;
     let with = stage.session(SessionBuilder::new("with").workflow(URL, "main")).await?;
     let with = operator_pod(&with);
-    stage
-        .until("the registration to be in force", || async { Ok(stage.dry_run(&with).await.is_err()) })
-        .await?;
+    until_so("the registration to be in force", || async { Ok(stage.dry_run(&with).await.is_err()) }).await?;
 
     let without = stage.session(SessionBuilder::new("without")).await?;
     let mut foreign = with.clone();

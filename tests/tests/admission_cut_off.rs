@@ -12,7 +12,7 @@ use kube::{Config, ResourceExt};
 use workflow_contract::names::{INIT_CONTAINER, INJECTOR};
 use workflow_tests::api_server;
 use workflow_tests::session::{Session, SessionBuilder};
-use workflow_tests::wait::PATIENCE;
+use workflow_tests::wait::{PATIENCE, until_so};
 
 use admission::proxy::{Proxy, Way};
 use admission::{Injector, Stage, init_containers, operator_pod, refusal};
@@ -51,11 +51,10 @@ async fn known_sessions_are_injected_and_others_refused(name: &str, way: Way) ->
     let known = stage.session(asking("known")).await?;
     copied(&injector, &known).await?;
     let pod = operator_pod(&known);
-    stage
-        .until("the injector to be asked", || async {
-            Ok(init_containers(&stage.dry_run(&pod).await?).contains(&INIT_CONTAINER.to_owned()))
-        })
-        .await?;
+    until_so("the injector to be asked", || async {
+        Ok(init_containers(&stage.dry_run(&pod).await?).contains(&INIT_CONTAINER.to_owned()))
+    })
+    .await?;
 
     proxy.set(way);
     let unknown = stage.session(asking("unknown")).await?;
@@ -67,11 +66,10 @@ async fn known_sessions_are_injected_and_others_refused(name: &str, way: Way) ->
     stage.create(&operator_pod(&without), "").await?;
 
     proxy.set(Way::Open);
-    stage
-        .until("the refused pod to be created", || async {
-            Ok(stage.dry_run(&operator_pod(&unknown)).await.is_ok())
-        })
-        .await
+    until_so("the refused pod to be created", || async {
+        Ok(stage.dry_run(&operator_pod(&unknown)).await.is_ok())
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

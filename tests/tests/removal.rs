@@ -6,15 +6,16 @@
 #[path = "check/installation.rs"]
 mod installation;
 
-use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::{await_condition, conditions};
 use serde_json::{Value, json};
-use workflow_contract::names::{HYDRATE_CONTAINER, INIT_CONTAINER, INJECTOR, RUNNER_CONTAINER, runner_pod};
+use workflow_contract::names::{
+    HYDRATE_CONTAINER, INIT_CONTAINER, INJECTOR, INJECTOR_SELECTOR, RUNNER_CONTAINER, runner_pod,
+};
 use workflow_injector::cli::cleanup;
 use workflow_tests::controllers;
+use workflow_tests::installed::until_unregistered;
 use workflow_tests::kubelet::NO_SCHEDULER;
 use workflow_tests::namespace::TestNamespace;
 use workflow_tests::operator::{Mode, Settings, StandInOperator};
@@ -87,21 +88,12 @@ fn container(name: &str, state: &Value) -> Value {
     })
 }
 
-/// Waits until the registration is gone.
-async fn unregistered(client: &Client) -> anyhow::Result<()> {
-    let registrations: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
-    let gone = |found: Option<&MutatingWebhookConfiguration>| found.is_none();
-    tokio::time::timeout(PATIENCE, await_condition(registrations, INJECTOR, gone)).await??;
-    Ok(())
-}
-
 /// What of the installation can be found by its label, by kind.
 fn leftovers() -> anyhow::Result<String> {
     const KINDS: &str = "namespaces,clusterroles,clusterrolebindings,mutatingwebhookconfigurations,\
                          validatingwebhookconfigurations,roles,rolebindings,deployments,services,configmaps,\
                          serviceaccounts,secrets,leases,networkpolicies,poddisruptionbudgets";
-    let label = format!("app.kubernetes.io/name={INJECTOR}");
-    run("target/cluster/bin/kubectl", &["get", KINDS, "-A", "-o", "name", "-l", &label])
+    run("target/cluster/bin/kubectl", &["get", KINDS, "-A", "-o", "name", "-l", INJECTOR_SELECTOR])
 }
 
 /// Sessions in flight end well, sessions that come are the platform's own again.
@@ -133,7 +125,7 @@ async fn deleting_the_namespace_removes_the_registration_and_refuses_nobody_afte
     installation.end_replica();
     let gone = await_condition(namespaces, INJECTOR, conditions::is_deleted(&uid));
     tokio::time::timeout(PATIENCE, gone).await??;
-    unregistered(&installation.client).await?;
+    until_unregistered(&installation.client).await?;
     sessions_go_on(&sessions).await?;
 
     drop(installation);
@@ -182,7 +174,7 @@ async fn cleanup_removes_what_was_made_at_run_time_and_the_rest_can_be_deleted()
     let pods = installation.api::<Pod>();
     let (client, mut out) = (installation.client.clone(), Vec::new());
     let ended = async {
-        unregistered(&client).await?;
+        until_unregistered(&client).await?;
         for pod in ["first", "second"] {
             pods.delete(pod, &DeleteParams::default().grace_period(0)).await?;
         }

@@ -7,9 +7,8 @@ use std::fs;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -27,7 +26,7 @@ use workflow_tests::driver::{self, Driver};
 use workflow_tests::manifests::{Kubectl, objects};
 use workflow_tests::namespace::TestNamespace;
 use workflow_tests::session::{SessionBuilder, SessionView};
-use workflow_tests::wait::{self, PATIENCE};
+use workflow_tests::wait::{PATIENCE, until_exists, until_so};
 
 /// What is asked for only when something is not as it should be: a pod that no watch has shown, a registration whose watch
 /// is broken.
@@ -39,16 +38,6 @@ const LIFETIMES: Lifetimes = Lifetimes {
     leaf: SignedDuration::from_secs(4),
     settle: SignedDuration::from_secs(3),
 };
-
-/// Waits until `holds`.
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
-    let limit = Instant::now() + PATIENCE;
-    while !holds().await? {
-        anyhow::ensure!(Instant::now() < limit, "waited in vain until {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    Ok(())
-}
 
 /// `VERB RESOURCE` of each request of the injector's account.
 struct Requests {
@@ -130,17 +119,17 @@ async fn work(server: &ApiServer, driver: &Driver, session: &str, issuer: Issuer
             session.workflow_reconciled().is_some_and(|condition| condition.reason == reason)
         }
     };
-    wait::until_exists(&driver.sessions(), session, "its outcome", PATIENCE, holds("RefNotFound")).await?;
+    until_exists(&driver.sessions(), session, "its outcome", PATIENCE, holds("RefNotFound")).await?;
 
     let registrations: Api<MutatingWebhookConfiguration> = Api::all(driver.cluster().client.clone());
-    until("the registration is owned", async || {
+    until_so("the registration to be owned", || async {
         Ok(!registrations.get(INJECTOR).await?.owner_references().is_empty())
     })
     .await?;
-    until("a certificate is served", async || Ok(replica.resolver.facts().is_some())).await?;
+    until_so("a certificate to be served", || async { Ok(replica.resolver.facts().is_some()) }).await?;
     if renews {
         let first = replica.resolver.facts().context("a certificate is served")?.serial;
-        until("the certificate is renewed", async || {
+        until_so("the certificate to be renewed", || async {
             Ok(replica.resolver.facts().is_some_and(|facts: facts::Facts| facts.serial != first))
         })
         .await?;
@@ -169,15 +158,15 @@ async fn each_way_has_the_rights_that_a_replica_uses_and_no_others() -> anyhow::
         work(server, &driver, way, issuer).await.context(way)?;
 
         // A watch is in the log once it has ended.
-        let (log, mut unused) = (server.audit_log(), BTreeSet::new());
-        let all_used = until("each right was used", async || {
-            let seen = requests(&log, before)?;
-            unused = granted.difference(&seen.made).cloned().collect();
-            unused.retain(|right| !IN_TROUBLE.contains(&right.as_str()));
-            Ok(unused.is_empty())
-        });
-        let all_used = all_used.await;
-        all_used.with_context(|| format!("{way}: granted and never used: {unused:?}"))?;
+        let log = server.audit_log();
+        until_so("each right to be used", || async {
+            let made = requests(&log, before)?.made;
+            let unused = granted.difference(&made).filter(|right| !IN_TROUBLE.contains(&right.as_str()));
+            let unused: Vec<_> = unused.collect();
+            ensure!(unused.is_empty(), "{way}: granted and never used: {unused:?}");
+            Ok(true)
+        })
+        .await?;
         assert_eq!(requests(&log, before)?.forbidden, BTreeSet::new(), "{way}");
     }
     Ok(())

@@ -3,7 +3,6 @@
 //!
 //! `removal.rs` has what is left behind, on an API server of its own.
 
-use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams};
 use kube::runtime::wait::{await_condition, conditions};
@@ -11,12 +10,13 @@ use workflow_contract::names::{HYDRATE_CONTAINER, INIT_CONTAINER, INJECTOR};
 use workflow_tests::delivered::{expected, found};
 use workflow_tests::gate::Gate;
 use workflow_tests::images::Build;
+use workflow_tests::installed::until_unregistered;
 use workflow_tests::installer::Installer;
 use workflow_tests::namespace::with_namespace;
 use workflow_tests::operator::Mode;
 use workflow_tests::session::{Phase, SessionBuilder, SessionView};
 use workflow_tests::stage::Stage;
-use workflow_tests::wait::{PATIENCE, until};
+use workflow_tests::wait::PATIENCE;
 
 /// Begins a session called `name` whose delivery waits, lets the injector go by `goes`, and sees the session through.
 async fn a_session_in_flight_ends_well(
@@ -50,13 +50,7 @@ async fn a_session_in_flight_ends_well(
     let init: Vec<_> = spec.init_containers.unwrap_or_default().into_iter().map(|one| one.name).collect();
     assert_eq!(init, [HYDRATE_CONTAINER]);
     for session in [name, &after] {
-        let pod = format!("{session}-runner");
-        stage.sessions().delete(session, &DeleteParams::default()).await?;
-        match stage.pods().delete(&pod, &DeleteParams::default().grace_period(0)).await {
-            Err(kube::Error::Api(status)) if status.is_not_found() => {}
-            deleted => drop(deleted?),
-        }
-        until(&stage.pods(), &pod, "the pod to go", PATIENCE, |pod| pod.is_none()).await?;
+        stage.end(session).await?;
     }
     Ok(())
 }
@@ -78,10 +72,7 @@ async fn sessions_in_flight_end_well_when_the_injector_is_uninstalled_or_its_nam
                 namespaces.delete(INJECTOR, &DeleteParams::default()).await?;
                 let gone = await_condition(namespaces, INJECTOR, conditions::is_deleted(&uid));
                 tokio::time::timeout(PATIENCE, gone).await??;
-                let registrations: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
-                let gone = |found: Option<&MutatingWebhookConfiguration>| found.is_none();
-                tokio::time::timeout(PATIENCE, await_condition(registrations, INJECTOR, gone)).await??;
-                Ok(())
+                until_unregistered(&client).await
             };
             Box::pin(a_session_in_flight_ends_well(&stage, &installer, "namespace", deleted)).await
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, PostParams};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use workflow_contract::names::{INIT_CONTAINER, INJECTOR, STAMP_ANNOTATION};
@@ -20,7 +20,7 @@ use workflow_tests::namespace::with_namespace;
 use workflow_tests::operator::{Mode, Settings, session_pod};
 use workflow_tests::session::{Condition, Phase, Session, SessionBuilder, SessionView};
 use workflow_tests::stage::Stage;
-use workflow_tests::wait::{PATIENCE, until};
+use workflow_tests::wait::PATIENCE;
 
 /// Time between two looks at what can't be watched; calls come ten times as often.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -46,18 +46,6 @@ async fn delivered(stage: &Stage, name: &str, url: &str) -> anyhow::Result<Condi
     stage.create(SessionBuilder::new(name).workflow(url, "main")).await?;
     let session = stage.session_until(name, "its workflow", runs_with_its_workflow).await?;
     Ok(session.workflow_reconciled().unwrap_or_default())
-}
-
-/// Deletes a session with its pod: the node has room for few at a time.
-async fn end(stage: &Stage, name: &str) -> anyhow::Result<()> {
-    stage.sessions().delete(name, &DeleteParams::default()).await?;
-    let pod = format!("{name}-runner");
-    let now = DeleteParams::default().grace_period(0);
-    match stage.pods().delete(&pod, &now).await {
-        Err(kube::Error::Api(status)) if status.is_not_found() => {}
-        deleted => drop(deleted?),
-    }
-    until(&stage.pods(), &pod, "the pod to go", PATIENCE, |pod| pod.is_none()).await.map(drop)
 }
 
 /// Runs `change` while the pod of this session is created again and again, with `dryRun`; gives how often, and fails if
@@ -143,13 +131,13 @@ async fn story(stage: &Stage, installer: &Installer, old: &Build, new: &Build) -
     let record = stage.runner("under-way").record().await?;
     assert_eq!(found(&record, "flow"), Some(expected(&repository, "main")?));
     assert_eq!(stage.sessions().get("before").await?.workflow_reconciled().as_ref(), Some(&before));
-    end(stage, "under-way").await?;
+    stage.end("under-way").await?;
 
     delivered(stage, "after", repository.url()).await?;
     assert_eq!(injected(stage, "after").await?, (new.fetcher.clone(), new.fetcher.clone()));
     let images = ["-n", INJECTOR, "get", "pods", "-o", "jsonpath={.items[*].spec.containers[*].image}"];
     assert_eq!(installer.kubectl(&images).await?, format!("{0} {0}", new.injector));
-    end(stage, "after").await?;
+    stage.end("after").await?;
 
     // Back: the program alone at once, then all that was installed before.
     let calls = under_calls(stage, &session, async {
@@ -179,5 +167,5 @@ async fn story(stage: &Stage, installer: &Installer, old: &Build, new: &Build) -
         }
     };
     tokio::time::timeout(PATIENCE, back).await??;
-    end(stage, "before").await
+    stage.end("before").await
 }

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use workflow_contract::names::INJECTOR;
 
 use crate::api_server::ApiServer;
+use crate::memory::Memory;
 
 /// What the injector may do, as it is installed.
 const RIGHTS: [&str; 2] = [
@@ -114,14 +115,9 @@ impl Running {
         Ok(answer.starts_with("HTTP/1.1 200"))
     }
 
-    /// Memory in use now and at most so far, in bytes.
-    pub fn memory(&self) -> anyhow::Result<(u64, u64)> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
-        };
-        field("VmRSS:").zip(field("VmHWM:")).context("no memory figures of workflow-injector")
+    /// Memory in use.
+    pub fn memory(&self) -> anyhow::Result<Memory> {
+        Memory::of(self.process.id())
     }
 
     /// Tells it to end, as the kubelet does.

@@ -65,7 +65,7 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Table> {
 
     let running = injector.start()?;
     running.ready().await?;
-    let idle = running.memory()?.0;
+    let idle = running.memory()?.now;
     let begun = Instant::now();
     stream::iter(names.iter().map(Ok::<_, anyhow::Error>))
         .try_for_each_concurrent(HANDS, async |name| begin(&driver, name).await)
@@ -167,9 +167,9 @@ async fn settle_calls(calls: &Calls, outcomes: usize, table: &mut Table) -> anyh
 }
 
 fn memory(running: &Running, what: &str, table: &mut Table) -> anyhow::Result<()> {
-    let (now, most) = running.memory()?;
-    table.memory(&format!("{what}, resident"), now, MEMORY);
-    table.memory(&format!("{what}, at most so far"), most, MEMORY);
+    let memory = running.memory()?;
+    table.memory(&format!("{what}, resident"), memory.now, MEMORY);
+    table.memory(&format!("{what}, at most so far"), memory.peak, MEMORY);
     Ok(())
 }
 

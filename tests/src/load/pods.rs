@@ -128,19 +128,11 @@ impl Pods {
         match tokio::time::timeout(LONGEST, self.client.request(request)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(kube::Error::Api(status))) => Err(Answer::Refused(status.message)),
-            Ok(Err(error)) => Err(Answer::Unanswered(innermost(&error))),
+            // "Connection refused" helps where "client error" does not.
+            Ok(Err(error)) => Err(Answer::Unanswered(anyhow::Error::from(error).root_cause().to_string())),
             Err(_) => Err(Answer::Unanswered(format!("no answer within {} s", LONGEST.as_secs()))),
         }
     }
-}
-
-/// "Connection refused" helps where "client error" does not.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use workflow_certs::state::Issued;
 use workflow_certs::{Lifetimes, State};
 use workflow_contract::names::{INJECTOR, TLS_SECRET};
 
-use super::until;
+use crate::wait::until_so;
 
 /// How long the old authority is trusted after its successor took over; as long as the last leaf of it, in earnest.
 const FORGOTTEN_AFTER: SignedDuration = SignedDuration::from_secs(5);
@@ -28,7 +28,7 @@ pub async fn renew_leaf(client: &Client) -> anyhow::Result<()> {
         Ok(())
     })
     .await?;
-    until("the leaf to be renewed", || async {
+    until_so("the leaf to be renewed", || async {
         Ok(read(client).await?.0.leaf.facts.serial != old.leaf.facts.serial)
     })
     .await
@@ -43,7 +43,7 @@ pub async fn change_authority(client: &Client) -> anyhow::Result<()> {
         Ok(())
     })
     .await?;
-    until("the next authority to take over", || async {
+    until_so("the next authority to take over", || async {
         Ok(read(client).await?.0.current.facts.key_id != before.current.facts.key_id)
     })
     .await?;
@@ -54,7 +54,7 @@ pub async fn change_authority(client: &Client) -> anyhow::Result<()> {
         Ok(())
     })
     .await?;
-    until("the old authority to be forgotten", || async { Ok(read(client).await?.0.retired.is_empty()) })
+    until_so("the old authority to be forgotten", || async { Ok(read(client).await?.0.retired.is_empty()) })
         .await
 }
 
@@ -64,7 +64,7 @@ pub async fn lose(client: &Client) -> anyhow::Result<()> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), INJECTOR);
     secrets.delete(TLS_SECRET, &DeleteParams::default()).await.context("delete the Secret")?;
     let authority = before.current.pair.certificate.trim();
-    until("the Secret to be written again", || async {
+    until_so("the Secret to be written again", || async {
         Ok(read(client).await?.0.bundle().contains(authority))
     })
     .await

@@ -8,16 +8,14 @@ mod process;
 mod replicas;
 
 use std::fmt;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use tokio::time::Instant;
 
 use crate::cluster::Cluster;
 use crate::installed::Installed;
-use crate::wait::PATIENCE;
+use crate::wait::until_so;
 
 pub use replicas::Replicas;
 
@@ -121,7 +119,7 @@ impl Hand {
 
     /// Waits until as many replicas are ready as are wanted, and no other is of an older template.
     pub async fn whole_again(&self) -> anyhow::Result<()> {
-        until("the injector to be whole", || async {
+        until_so("the injector to be whole", || async {
             Ok(self.installed.is_rolled_out().await? && self.replicas.all_ready().await?)
         })
         .await
@@ -184,31 +182,14 @@ impl Hand {
     async fn restart_api_server(&self) -> anyhow::Result<()> {
         let before = process::api_server().context("the node has no API server")?;
         process::kill(before)?;
-        until("another API server", || async { Ok(process::api_server().is_some_and(|now| now != before)) })
-            .await?;
-        until("the API server to be ready", || async {
+        until_so("another API server", || async {
+            Ok(process::api_server().is_some_and(|now| now != before))
+        })
+        .await?;
+        until_so("the API server to be ready", || async {
             let request = http::Request::get("/readyz").body(Vec::new())?;
             Ok(self.cluster.client.request_text(request).await.is_ok())
         })
         .await
-    }
-}
-
-/// Waits until this is so; what fails meanwhile is not so yet.
-async fn until<F>(what: &str, holds: impl Fn() -> F) -> anyhow::Result<()>
-where
-    F: Future<Output = anyhow::Result<bool>>,
-{
-    let limit = Instant::now() + PATIENCE;
-    loop {
-        let error = match holds().await {
-            Ok(true) => return Ok(()),
-            Ok(false) => None,
-            Err(error) => Some(error),
-        };
-        if Instant::now() > limit {
-            bail!("waited {} s for {what}; last error: {error:?}", PATIENCE.as_secs());
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

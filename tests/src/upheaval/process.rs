@@ -9,6 +9,8 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::memory::Memory;
+
 /// The cgroup that all of the node is in (`tests/cluster/cgroup.sh`).
 const NODE: &str = "workflow-injector-node";
 /// Name of the injector's program.
@@ -32,14 +34,10 @@ pub(super) fn kill(process: Pid) -> anyhow::Result<()> {
     kill_process(process, Signal::KILL).with_context(|| format!("kill process {}", process.as_raw_nonzero()))
 }
 
-/// Its memory that is resident, in bytes.
+/// Its memory that is resident, in bytes; nothing where it is gone.
 pub(super) fn memory(process: Pid) -> Option<u64> {
-    resident(&fs::read_to_string(format!("/proc/{}/status", process.as_raw_nonzero())).ok()?)
-}
-
-fn resident(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
+    let id = u32::try_from(process.as_raw_nonzero().get()).ok()?;
+    Memory::of(id).ok().map(|memory| memory.now)
 }
 
 fn find(program: &str, is_in: impl Fn(&str) -> bool) -> Option<Pid> {
@@ -63,13 +61,6 @@ fn runs(id: i32, program: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn memory_is_what_is_resident() {
-        let status = "Name:\tx\nVmHWM:\t    9999 kB\nVmRSS:\t   12288 kB\nThreads:\t1\n";
-        assert_eq!(resident(status), Some(12 << 20));
-        assert_eq!(resident("Name:\tkthreadd\n"), None);
-    }
 
     #[test]
     fn a_process_of_another_place_is_none_of_the_nodes() {

@@ -6,12 +6,9 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, EvictParams, ListParams, PostParams};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, ResourceExt};
-use workflow_contract::names::INJECTOR;
+use workflow_contract::names::{INJECTOR, INJECTOR_SELECTOR};
 
-use crate::installed::REPLICAS;
-use crate::wait::PATIENCE;
-
-use super::until;
+use crate::wait::{PATIENCE, until_so};
 
 /// The replicas of one cluster.
 pub struct Replicas {
@@ -30,8 +27,11 @@ impl Replicas {
 
     /// Those that were not told to end.
     pub async fn present(&self) -> anyhow::Result<Vec<Pod>> {
-        let all =
-            self.pods.list(&ListParams::default().labels(REPLICAS)).await.context("list the replicas")?;
+        let all = self
+            .pods
+            .list(&ListParams::default().labels(INJECTOR_SELECTOR))
+            .await
+            .context("list the replicas")?;
         Ok(all.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect())
     }
 
@@ -65,7 +65,7 @@ impl Replicas {
             }
         };
         let renewed = |lease: &Lease| lease.spec.as_ref().and_then(|spec| spec.renew_time.clone());
-        until("the other replica to renew the Lease", || async {
+        until_so("the other replica to renew the Lease", || async {
             let lease = self.leases.get(INJECTOR).await?;
             Ok(holder(&lease).as_deref() == Some(to) && renewed(&lease) != renewed(&handed))
         })
@@ -74,7 +74,7 @@ impl Replicas {
 
     /// Waits until the container of this pod has been started once more and is ready.
     pub(super) async fn until_restarted(&self, before: &Pod) -> anyhow::Result<()> {
-        until("the replica to be started again", || async {
+        until_so("the replica to be started again", || async {
             let now = self.pods.get(&before.name_any()).await?;
             Ok(restarts(&now) > restarts(before) && is_ready(&now))
         })

@@ -7,7 +7,6 @@
 pub mod proxy;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use axum::Router;
@@ -31,7 +30,7 @@ use workflow_tests::api_server;
 use workflow_tests::namespace::TestNamespace;
 use workflow_tests::operator::{Settings, session_pod};
 use workflow_tests::session::{self, Session, SessionBuilder};
-use workflow_tests::wait::PATIENCE;
+use workflow_tests::wait::{PATIENCE, until_so};
 
 /// Our registration, as it is installed.
 const REGISTRATION: &str = include_str!("../../../manifests/registration/mutatingwebhookconfiguration.yaml");
@@ -140,27 +139,13 @@ impl Stage {
         let session =
             self.session(SessionBuilder::new("probe").workflow("https://git.invalid/o/r.git", "main"));
         let pod = operator_pod(&session.await?);
-        self.until("the injector to be asked", || async {
+        // The API server learns of a registration a moment later.
+        until_so("the injector to be asked", || async {
             let stored = self.dry_run(&pod).await?;
             Ok(init_containers(&stored).contains(&INIT_CONTAINER.to_owned()))
         })
         .await?;
         Ok(injector)
-    }
-
-    /// Waits until `holds` is true; the API server learns of a registration a moment later.
-    pub async fn until<F>(&self, what: &str, holds: impl Fn() -> F) -> anyhow::Result<()>
-    where
-        F: Future<Output = anyhow::Result<bool>>,
-    {
-        let limit = Instant::now() + PATIENCE;
-        while !holds().await? {
-            if Instant::now() > limit {
-                bail!("waited in vain for {what}");
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
     }
 
     /// Creates a session.

@@ -4,31 +4,15 @@
 mod replica;
 mod rotation;
 
-use std::time::{Duration, Instant};
-
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use workflow_certs::{Lifetimes, store};
 use workflow_contract::names::TLS_SECRET;
 use workflow_tests::namespace::{TestNamespace, with_namespace};
+use workflow_tests::wait::{PATIENCE, until_so};
 
 use replica::{Replica, bundles, register, registrations, unregister};
-
-/// How long a wait may take before it is a failure.
-const PATIENCE: Duration = Duration::from_mins(1);
-/// Waits until `holds`, looking often.
-async fn until<Fut>(what: &str, mut holds: impl FnMut() -> Fut) -> anyhow::Result<()>
-where
-    Fut: Future<Output = anyhow::Result<bool>>,
-{
-    let started = Instant::now();
-    while !holds().await? {
-        anyhow::ensure!(started.elapsed() < PATIENCE, "waited in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    Ok(())
-}
 
 /// A create that admission judges and nobody stores.
 async fn call(namespace: &TestNamespace) -> kube::Result<()> {
@@ -50,7 +34,7 @@ async fn what_is_lost_or_damaged_comes_back_as_it_was() {
         let first = Replica::start(&namespace, "first", Lifetimes::default()).await?;
         let second = Replica::start(&namespace, "second", Lifetimes::default()).await?;
         register(&namespace, &[&first, &second]).await?;
-        until("the first call goes through", || async { Ok(call(&namespace).await.is_ok()) }).await?;
+        until_so("the first call to go through", || async { Ok(call(&namespace).await.is_ok()) }).await?;
         let secrets = namespace.api::<Secret>();
         let good = secrets.get(TLS_SECRET).await?.data;
         let registered = bundles(&namespace).await?;
@@ -59,14 +43,14 @@ async fn what_is_lost_or_damaged_comes_back_as_it_was() {
         anyhow::ensure!(served.is_some() && served == serial(&second), "both serve one certificate");
 
         secrets.delete(TLS_SECRET, &DeleteParams::default()).await?;
-        until("a deleted Secret comes back", || async {
+        until_so("a deleted Secret to come back", || async {
             Ok(stored(&namespace).await?.is_some_and(|secret| secret.data == good))
         })
         .await?;
 
         let damage = json!({"stringData": {store::KEY: "no key"}});
         secrets.patch(TLS_SECRET, &PatchParams::default(), &Patch::Merge(damage)).await?;
-        until("a damaged Secret is mended", || async {
+        until_so("a damaged Secret to be mended", || async {
             Ok(stored(&namespace).await?.is_some_and(|secret| secret.data == good))
         })
         .await?;
@@ -74,7 +58,7 @@ async fn what_is_lost_or_damaged_comes_back_as_it_was() {
         let empty = json!([{"op": "remove", "path": "/webhooks/1/clientConfig/caBundle"}]);
         let patch = Patch::Json::<()>(serde_json::from_value(empty)?);
         registrations(&namespace).patch(&namespace.name, &PatchParams::default(), &patch).await?;
-        until("a removed caBundle is filled again", || async {
+        until_so("a removed caBundle to be filled again", || async {
             Ok(bundles(&namespace).await? == registered)
         })
         .await?;
@@ -97,7 +81,7 @@ async fn one_replica_leads_and_hands_over_when_it_ends() {
         let mut first = Replica::start(&namespace, "first", Lifetimes::default()).await?;
         tokio::time::timeout(PATIENCE, first.leading.wait_for(|leads| *leads)).await??;
         let mut second = Replica::start(&namespace, "second", Lifetimes::default()).await?;
-        until("the second serves", || async { Ok(second.resolver.facts().is_some()) }).await?;
+        until_so("the second to serve", || async { Ok(second.resolver.facts().is_some()) }).await?;
         anyhow::ensure!(*first.leading.borrow() && !*second.leading.borrow(), "the first still leads alone");
 
         let served = second.resolver.facts();

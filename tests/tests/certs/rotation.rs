@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use workflow_certs::{Lifetimes, facts};
 use workflow_tests::namespace::{TestNamespace, with_namespace};
+use workflow_tests::wait::until_so;
 
+use super::call;
 use super::replica::{Replica, bundles, register, unregister};
-use super::{call, until};
 
 /// How long the load lasts, in seconds; two minutes are six authorities and more.
 const ROTATION_SECONDS: &str = "CERTS_ROTATION_SECONDS";
@@ -100,7 +101,7 @@ async fn rotation_under_constant_load_loses_no_call() {
         let first = Replica::start(&namespace, "first", LIFETIMES).await?;
         let second = Replica::start(&namespace, "second", LIFETIMES).await?;
         register(&namespace, &[&first, &second]).await?;
-        until("the first call goes through", || async { Ok(call(&namespace).await.is_ok()) }).await?;
+        until_so("the first call to go through", || async { Ok(call(&namespace).await.is_ok()) }).await?;
 
         let end = Instant::now() + Duration::from_secs(seconds);
         let loads: Vec<_> = (0..4).map(|_| tokio::spawn(load(namespace.clone(), end))).collect();

@@ -13,24 +13,16 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use futures::FutureExt;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 use workflow_contract::names::INJECTOR;
 use workflow_tests::cluster::Cluster;
 use workflow_tests::installed::Installed;
 use workflow_tests::manifests::Kubectl;
+use workflow_tests::upheaval::Replicas;
 use workflow_tests::wait::PATIENCE;
 
 use played::{Issuer, Way};
 use steps::{LOOK, Place, nothing};
-
-async fn replicas(client: &Client) -> anyhow::Result<Vec<Pod>> {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), INJECTOR);
-    let ours = ListParams::default().labels("app.kubernetes.io/name=workflow-injector");
-    let running = |pod: &Pod| pod.metadata.deletion_timestamp.is_none();
-    Ok(pods.list(&ours).await?.into_iter().filter(running).collect())
-}
 
 /// When what this pod or Service serves expires, by its own metrics.
 async fn expiry(client: &Client, path: &str) -> anyhow::Result<Option<i64>> {
@@ -49,7 +41,7 @@ async fn until_all_serve(place: &Place, not_after: Timestamp) -> anyhow::Result<
     loop {
         installed.nudge().await?;
         let mut served = Vec::new();
-        for pod in replicas(client).await? {
+        for pod in Replicas::in_cluster(client).present().await? {
             served.push(expiry(client, &format!("pods/{}:8080", pod.name_any())).await?);
         }
         place.answered_by_us().await.with_context(|| format!("while {served:?} are served"))?;

@@ -157,8 +157,9 @@ fn objects_and_lists_are_written_in_order() {
         members.add("yes", &true);
         members.add("number", &-7);
         members.add("none", &Vec::<&str>::new()[..]);
+        members.object("inner", |members| members.add("last", "x"));
     });
-    assert_eq!(out, br#"{"list":["a","\""],"yes":true,"number":-7,"none":[]}"#);
+    assert_eq!(out, br#"{"list":["a","\""],"yes":true,"number":-7,"none":[],"inner":{"last":"x"}}"#);
     out.clear();
     object(&mut out, |_| {});
     assert_eq!(out, b"{}");

@@ -33,6 +33,12 @@ impl Members<'_> {
         value.to_json(self.out);
     }
 
+    /// Writes a member that is an object itself.
+    pub fn object(&mut self, name: &'static str, members: impl FnOnce(&mut Members<'_>)) {
+        self.name(name);
+        object(self.out, members);
+    }
+
     #[inline(never)]
     fn name(&mut self, name: &'static str) {
         if !std::mem::take(&mut self.empty) {

@@ -4,7 +4,6 @@
 //! of the object: both cost more than the whole decision. Connection, certificates and credentials are
 //! kube's all the same, so that a cluster is reached in the same way by all parts.
 
-use std::error::Error;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -67,7 +66,9 @@ impl Live for Reader {
     ) -> BoxFuture<'a, Result<Option<Arc<AgenticSession>>, LiveError>> {
         Box::pin(async move {
             let answer = self.get(namespace, name).await;
-            let (status, body) = answer.map_err(|error| LiveError::Passing(root(&*error)))?;
+            // The innermost cause: "connection refused" helps where "client error" does not.
+            let root = |error: BoxError| anyhow::Error::from_boxed(error).root_cause().to_string();
+            let (status, body) = answer.map_err(|error| LiveError::Passing(root(error)))?;
             understood(status, &body)
         })
     }
@@ -99,15 +100,6 @@ fn understood(status: StatusCode, body: &[u8]) -> Result<Option<Arc<AgenticSessi
 struct Refusal {
     reason: String,
     message: String,
-}
-
-/// The innermost cause: "connection refused" helps where "client error" does not.
-fn root(error: &(dyn Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]

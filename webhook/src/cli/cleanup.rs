@@ -16,7 +16,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use workflow_contract::names::{INJECTOR, TLS_SECRET};
+use workflow_contract::names::{INJECTOR, INJECTOR_SELECTOR, TLS_SECRET};
 
 use super::untyped;
 
@@ -67,7 +67,7 @@ async fn stop(client: &Client) -> anyhow::Result<bool> {
         Err(error) => return Err(error).context("failed to scale the Deployment to nothing"),
     }
     let pods = untyped::<Pod>(client, INJECTOR);
-    let ours = ListParams::default().labels(&format!("app.kubernetes.io/name={INJECTOR}"));
+    let ours = ListParams::default().labels(INJECTOR_SELECTOR);
     let gone = async {
         while !pods.list(&ours).await?.items.is_empty() {
             tokio::time::sleep(LOOK).await;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
+use workflow_tests::memory::Memory;
 
 use crate::reviews::Reviews;
 
@@ -200,9 +201,7 @@ impl Handler {
 
     /// Resident memory, in KiB.
     pub fn resident(&self) -> anyhow::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        Ok(line.trim().trim_end_matches(" kB").parse()?)
+        Ok(Memory::of(self.child.id())?.now / 1024)
     }
 
     /// CPU time that it has used, its own and the kernel's for it.

@@ -45,25 +45,14 @@ impl ToJson for Reference<'_> {
         match self {
             Self::Copied(json) => json.to_json(out),
             Self::Secret { name, key } => object(out, |members| {
-                members.add("secretKeyRef", &SecretKey { name, key });
+                // In the API server's own order, so that it is found again as it was written.
+                members.object("secretKeyRef", |members| {
+                    members.add("name", name);
+                    members.add("key", key);
+                    members.add("optional", &true);
+                });
             }),
         }
-    }
-}
-
-struct SecretKey<'v> {
-    name: &'v str,
-    key: &'v str,
-}
-
-/// In the API server's own order, so that it is found again as it was written.
-impl ToJson for SecretKey<'_> {
-    fn to_json(&self, out: &mut Vec<u8>) {
-        object(out, |members| {
-            members.add("name", self.name);
-            members.add("key", self.key);
-            members.add("optional", &true);
-        });
     }
 }
 

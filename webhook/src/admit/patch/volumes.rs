@@ -74,19 +74,11 @@ impl ToJson for Volume<'_> {
         object(out, |members| {
             members.add("name", &self.name);
             match self.source {
-                Source::EmptyDir => members.add("emptyDir", &self.source),
-                Source::Secret(_) => members.add("secret", &self.source),
-            }
-        });
-    }
-}
-
-impl ToJson for Source<'_> {
-    fn to_json(&self, out: &mut Vec<u8>) {
-        object(out, |members| {
-            if let Self::Secret(name) = self {
-                members.add("secretName", name);
-                members.add("optional", &true);
+                Source::EmptyDir => members.object("emptyDir", |_| {}),
+                Source::Secret(name) => members.object("secret", |members| {
+                    members.add("secretName", name);
+                    members.add("optional", &true);
+                }),
             }
         });
     }

@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use workflow_contract::condition::WORKFLOW_RECONCILED;
 use workflow_contract::env::ACTIVE_WORKFLOW_GIT_URL;
 use workflow_contract::names::{
-    APP_LABEL, APP_LABEL_VALUE, INIT_CONTAINER, INJECTOR, RUNNER_CONTAINER, SESSION_GROUP, SESSION_KIND,
-    SESSION_LABEL, SESSION_VERSION, runner_pod,
+    APP_LABEL, APP_LABEL_VALUE, INIT_CONTAINER, INJECTOR, INJECTOR_SELECTOR, RUNNER_CONTAINER, SESSION_GROUP,
+    SESSION_KIND, SESSION_LABEL, SESSION_VERSION, runner_pod,
 };
 
 use super::evidence::{DryRun, Evidence, FailedSession, Told, Unpulled};
@@ -46,7 +46,7 @@ pub async fn gather(client: &Client, options: &Options) -> anyhow::Result<Eviden
     let namespace = namespaces.get_opt(INJECTOR).await.context("failed to read the namespace")?;
     let deployment = untyped::<Deployment>(client, INJECTOR).get_opt(INJECTOR).await;
     let deployment = deployment.context("failed to read the Deployment")?;
-    let ours = ListParams::default().labels(&format!("app.kubernetes.io/name={INJECTOR}"));
+    let ours = ListParams::default().labels(INJECTOR_SELECTOR);
     let pods = untyped::<Pod>(client, INJECTOR).list(&ours).await;
     let pods = pods.context("failed to list the injector's pods")?.items;
     let mut evidence = Evidence {

@@ -10,8 +10,6 @@ use serde_json::json;
 use workflow_certs::rotate::{Action, apply};
 use workflow_certs::{Lifetimes, State, store};
 
-const SHIPPED: &str = include_str!("../../../../manifests/registration/mutatingwebhookconfiguration.yaml");
-
 fn now() -> Timestamp {
     "2026-01-01T00:00:00Z".parse().unwrap()
 }
@@ -31,7 +29,7 @@ fn typed<T: serde::de::DeserializeOwned>(value: Value) -> T {
 }
 
 fn registration(bundle: &str) -> MutatingWebhookConfiguration {
-    let mut shipped: Value = serde_saphyr::from_str(SHIPPED).unwrap();
+    let mut shipped: Value = serde_saphyr::from_str(registration::SHIPPED).unwrap();
     shipped["metadata"]["ownerReferences"] =
         json!([{"apiVersion": "v1", "kind": "Namespace", "name": INJECTOR, "uid": "u"}]);
     shipped["webhooks"][0]["clientConfig"]["caBundle"] = json!(ByteString(bundle.as_bytes().to_vec()));

@@ -8,7 +8,8 @@ use workflow_contract::names::INJECTOR;
 use super::Verdict;
 
 /// What is shipped with this very program.
-const SHIPPED: &str = include_str!("../../../../../manifests/registration/mutatingwebhookconfiguration.yaml");
+pub(super) const SHIPPED: &str =
+    include_str!("../../../../../manifests/registration/mutatingwebhookconfiguration.yaml");
 
 /// What puts a changed registration right. An addition by another hand outlives that, hence the second half.
 const REMEDY: &str = "`make install` puts it back; what it leaves: kubectl edit mutatingwebhookconfiguration";
