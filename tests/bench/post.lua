@@ -1,11 +1,19 @@
 -- wrk's side of the admission benchmark: posts the reviews of a file, one a line, in turn, and prints one line of JSON.
-local requests, at = {}, 0
+-- The second argument is each connection's pause between an answer and the next review, in milliseconds.
+local requests, at, pause = {}, 0, 0
 
 function init(arguments)
   local headers = { ["Host"] = "localhost", ["Content-Type"] = "application/json" }
   for review in io.lines(arguments[1]) do
     requests[#requests + 1] = wrk.format("POST", "/mutate", headers, review)
   end
+  pause = tonumber(arguments[2])
+  -- wrk waits before each request of a script that has this, if only for nothing.
+  if pause == 0 then delay = nil end
+end
+
+function delay()
+  return pause
 end
 
 function request()

@@ -5,10 +5,12 @@
 //!                         ├── git server (crate workflow-git-server), trusted by the session pods
 //!                         └── stage: all of these together
 //!  api_server: an API server and nothing else ── driver: plays operator and kubelet there
-//!                                             └─ controllers: deletes there as Kubernetes does
+//!                                             ├─ controllers: deletes there as Kubernetes does
+//!                                             └─ released: the program as a process ── endpoints: the Service's
 //!  session: written by tests, read by everyone      wait: until an object is as expected
 //!  runner: what the runner (crate session-runner) found at its first instruction
 //!  load: fifty session pods a second     upheaval: what is done to an installed injector meanwhile
+//!  dry_runs: one pod again and again     chaos: load, sessions and upheavals at once
 //! ```
 //!
 //! Tests are in `tests/`, one file for each family; they need a cluster, which `make test` brings up. Nothing here may
@@ -23,7 +25,9 @@ pub mod delivered;
 pub mod demo;
 pub mod desk;
 pub mod driver;
+pub mod dry_runs;
 mod dump;
+pub mod endpoints;
 pub mod faults;
 pub mod gate;
 pub mod images;
@@ -36,6 +40,7 @@ pub mod manifests;
 pub mod memory;
 pub mod namespace;
 pub mod operator;
+pub mod released;
 pub mod runner;
 pub mod session;
 pub mod stage;

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryFutureExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
 use kube::api::Api;
 use kube::runtime::WatchStreamExt;
@@ -81,15 +81,22 @@ pub async fn until_so<F>(what: &str, mut holds: impl FnMut() -> F) -> anyhow::Re
 where
     F: Future<Output = anyhow::Result<bool>>,
 {
+    until_found(what, || holds().map_ok(|holds| holds.then_some(()))).await
+}
+
+/// As [`until_so`], for what a look finds.
+pub async fn until_found<T, F>(what: &str, mut look: impl FnMut() -> F) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<Option<T>>>,
+{
     let limit = Instant::now() + PATIENCE;
     loop {
-        let error = match holds().await {
-            Ok(true) => return Ok(()),
-            Ok(false) => None,
-            Err(error) => Some(error),
+        let failed = match look().await {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) => String::new(),
+            Err(error) => format!("; the last look failed: {error:#}"),
         };
         if Instant::now() > limit {
-            let failed = error.map(|error| format!("; the last look failed: {error:#}")).unwrap_or_default();
             bail!("waited {} s for {what}{failed}", PATIENCE.as_secs());
         }
         tokio::time::sleep(LOOK).await;

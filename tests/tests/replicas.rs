@@ -4,27 +4,24 @@
 //! On an API server of the test's own, with the released program as processes. The test plays the controller of
 //! endpoints, and plays it late: a replica that was told to end stays in the Service for a while.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::path::PathBuf;
-
-use anyhow::{Context, bail};
+use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
-use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use kube::api::{Api, PostParams};
 use serde_json::json;
 use tokio::sync::MutexGuard;
 use workflow_contract::names::INJECTOR;
 use workflow_tests::api_server;
-use workflow_tests::bench_status::injector::{Injector, Running};
+use workflow_tests::endpoints;
 use workflow_tests::load::{Load, RATE, Span};
 use workflow_tests::lobby::{Lobby, Wish};
 use workflow_tests::namespace::TestNamespace;
+use workflow_tests::released::{self, Injector, Running};
 use workflow_tests::upheaval::{Replicas, certificate};
-use workflow_tests::wait::PATIENCE;
+use workflow_tests::wait::until_so;
 
 /// Our registration, as it is installed.
 const REGISTRATION: &str = include_str!("../../manifests/registration/mutatingwebhookconfiguration.yaml");
@@ -33,51 +30,31 @@ const REGISTRATION: &str = include_str!("../../manifests/registration/mutatingwe
 const AFTERMATH: SignedDuration = SignedDuration::from_secs(1);
 /// Sessions that are created in the midst of a crash.
 const SESSIONS: usize = 20;
+/// The replicas' names.
+const REPLICAS: [&str; 2] = ["replica-0", "replica-1"];
 
 struct Stage {
     client: Client,
     namespace: TestNamespace,
-    address: Ipv4Addr,
+    address: IpAddr,
     injector: Injector,
     replicas: [Running; 2],
     load: Load,
     _turn: MutexGuard<'static, ()>,
 }
 
-/// The program, as it is released; what builds the images builds it.
-fn program() -> anyhow::Result<PathBuf> {
-    let checkout = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let built = format!("{checkout}/target/{}-unknown-linux-gnu/release/{INJECTOR}", std::env::consts::ARCH);
-    PathBuf::from(&built).canonicalize().with_context(|| format!("{built} is missing: run `make build`"))
-}
-
-/// An address of this machine that may stand in an EndpointSlice, as one of loopback may not.
-fn address() -> anyhow::Result<Ipv4Addr> {
-    let socket = UdpSocket::bind("0.0.0.0:0")?;
-    // Nothing is sent: this only asks which way it would go.
-    socket.connect("192.0.2.1:9").context("this machine has no address but loopback")?;
-    match socket.local_addr()? {
-        SocketAddr::V4(address) => Ok(*address.ip()),
-        SocketAddr::V6(address) => bail!("{address} is no IPv4 address"),
-    }
-}
-
 impl Stage {
     async fn set(name: &str) -> anyhow::Result<Self> {
         let (cluster, turn) = api_server::exclusive().await?;
-        let (client, address) = (cluster.client.clone(), address()?);
-        let injector = Injector::install(&client, api_server::server()?, &program()?).await?;
+        let (client, address) = (cluster.client.clone(), endpoints::address()?);
+        let injector = Injector::install(&client, api_server::server()?, &released::program()?).await?;
         let service: Service = serde_json::from_value(json!({
             "metadata": { "name": INJECTOR }, "spec": { "ports": [{ "name": "https", "port": 443 }] },
         }))?;
         once(Api::namespaced(client.clone(), INJECTOR).create(&PostParams::default(), &service).await)?;
-        let (these, all) = (DeleteParams::default(), ListParams::default());
-        slices(&client).delete_collection(&these, &all).await.context("remove the last test's endpoints")?;
-        let replicas = [injector.start_as("replica-0", address)?, injector.start_as("replica-1", address)?];
-        for (at, replica) in replicas.iter().enumerate() {
-            replica.ready().await?;
-            add(&client, at, address, replica).await?;
-        }
+        let replicas =
+            [injector.start(REPLICAS[0], address).await?, injector.start(REPLICAS[1], address).await?];
+        endpoints::lead_to(&client, &replicas.each_ref().map(|replica| replica.https)).await?;
         let registration: MutatingWebhookConfiguration = serde_saphyr::from_str(REGISTRATION)?;
         let registrations: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
         once(registrations.create(&PostParams::default(), &registration).await)?;
@@ -86,11 +63,8 @@ impl Stage {
             let bundles = found.webhooks.iter().flatten().map(|webhook| &webhook.client_config.ca_bundle);
             bundles.into_iter().all(Option::is_some)
         };
-        let limit = tokio::time::Instant::now() + PATIENCE;
-        while !complete(&registrations.get(INJECTOR).await?) {
-            anyhow::ensure!(tokio::time::Instant::now() < limit, "nobody fills caBundle in");
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        until_so("caBundle to be filled in", || async { Ok(complete(&registrations.get(INJECTOR).await?)) })
+            .await?;
         let load = Load::start(&namespace).await?;
         Ok(Self { client, namespace, address, injector, replicas, load, _turn: turn })
     }
@@ -102,30 +76,6 @@ fn once<K>(made: kube::Result<K>) -> kube::Result<()> {
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
         made => made.map(drop),
     }
-}
-
-/// Puts a replica into the Service.
-async fn add(client: &Client, at: usize, address: Ipv4Addr, replica: &Running) -> anyhow::Result<()> {
-    let slice: EndpointSlice = serde_json::from_value(json!({
-        "metadata": { "name": slice(at), "labels": { "kubernetes.io/service-name": INJECTOR } },
-        "addressType": "IPv4",
-        "endpoints": [{ "addresses": [address], "conditions": { "ready": true } }],
-        "ports": [{ "name": "https", "port": replica.https, "protocol": "TCP" }],
-    }))?;
-    slices(client).create(&PostParams::default(), &slice).await.map(drop).context("add an endpoint")
-}
-
-/// Takes a replica out of the Service.
-async fn remove(client: &Client, at: usize) -> anyhow::Result<()> {
-    slices(client).delete(&slice(at), &DeleteParams::default()).await.map(drop).context("remove an endpoint")
-}
-
-fn slice(at: usize) -> String {
-    format!("replica-{at}")
-}
-
-fn slices(client: &Client) -> Api<EndpointSlice> {
-    Api::namespaced(client.clone(), INJECTOR)
 }
 
 #[expect(clippy::print_stdout, reason = "what was counted; shown with --nocapture")]
@@ -140,14 +90,14 @@ async fn replicas_that_are_told_to_end_lose_no_call() -> anyhow::Result<()> {
     stage.load.another(2 * second).await?;
     let before = stage.load.so_far();
     for at in 0..2 {
-        let mut next = stage.injector.start_as(&format!("next-{at}"), stage.address)?;
-        next.ready().await?;
-        add(&stage.client, at + 2, stage.address, &next).await?;
-        std::mem::swap(&mut next, &mut stage.replicas[at]);
-        next.terminate()?;
+        let next = stage.injector.start(&format!("next-{at}"), stage.address).await?;
+        endpoints::add(&stage.client, next.https).await?;
+        let old = std::mem::replace(&mut stage.replicas[at], next);
+        let endpoint = old.https;
+        let ended = tokio::spawn(old.end());
         stage.load.another(2 * second).await?;
-        remove(&stage.client, at).await?;
-        anyhow::ensure!(next.ended().await?, "it did not end well");
+        endpoints::remove(&stage.client, endpoint).await?;
+        ended.await??;
     }
     stage.load.another(2 * second).await?;
     let story = stage.load.stop().await?;
@@ -164,8 +114,8 @@ async fn changes_of_leader_and_certificates_lose_no_call() -> anyhow::Result<()>
     stage.load.another(2 * second).await?;
     let replicas = Replicas::in_cluster(client);
     let leader = replicas.leader().await?;
-    let other = if leader == slice(0) { slice(1) } else { slice(0) };
-    replicas.hand_over(&other).await?;
+    let other = if leader == REPLICAS[0] { REPLICAS[1] } else { REPLICAS[0] };
+    replicas.hand_over(other).await?;
     stage.load.another(second).await?;
     certificate::renew_leaf(client).await?;
     stage.load.another(second).await?;
@@ -213,13 +163,14 @@ async fn costs_refusals_only(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_is_killed_costs_refusals_but_no_workflow_and_no_prompt() -> anyhow::Result<()> {
     let mut stage = Stage::set("replicas-killed").await?;
-    let next = stage.injector.start_as("next-0", stage.address)?;
+    let next = stage.injector.start("next-0", stage.address).await?;
     let killed = std::mem::replace(&mut stage.replicas[0], next);
     costs_refusals_only(stage, async |stage| {
+        let endpoint = killed.https;
         killed.kill()?;
         // It takes some time until it is taken out of the Service.
         stage.load.another(usize::try_from(2 * RATE)?).await?;
-        remove(&stage.client, 0).await
+        endpoints::remove(&stage.client, endpoint).await
     })
     .await
 }

@@ -9,10 +9,10 @@
 //! server's audit log counts the calls. It asserts nothing by itself: the table says which limit holds.
 
 mod calls;
-pub mod injector;
 mod seen;
 mod table;
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -24,15 +24,17 @@ use workflow_contract::{Exit, Source, Termination};
 use crate::api_server;
 use crate::driver::{self, Driver};
 use crate::namespace::TestNamespace;
+use crate::released::{Injector, Running};
 use crate::session::SessionBuilder;
 
 use calls::Calls;
-use injector::{Injector, Running};
 use seen::Seen;
 pub use table::Table;
 use table::percentile;
 
 const URL: &str = "https://git.example/acme/flow.git";
+/// Name of the injector's pod, before and after the restart.
+const POD: &str = "bench-status-0";
 /// Requests under way at a time while sessions are made.
 const HANDS: usize = 16;
 /// Limits, from the product's own promises.
@@ -59,12 +61,12 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Table> {
     let server = api_server::server()?;
     let client = cluster.client.clone();
     driver::register(client.clone()).await?;
+    let address = Ipv4Addr::LOCALHOST.into();
     let injector = Injector::install(&client, server, &plan.injector).await?;
     let driver = Driver::new(TestNamespace::named(cluster, "bench-status").await?);
     let names: Vec<String> = (0..plan.sessions).map(|at| format!("s-{at:05}")).collect();
 
-    let running = injector.start()?;
-    running.ready().await?;
+    let running = injector.start(POD, address).await?;
     let idle = running.memory()?.now;
     let begun = Instant::now();
     stream::iter(names.iter().map(Ok::<_, anyhow::Error>))
@@ -95,8 +97,7 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Table> {
     running.kill()?;
     end_all(&driver, second).await?;
     let restarted = Instant::now();
-    let running = injector.start()?;
-    running.ready().await?;
+    let running = injector.start(POD, address).await?;
     table.note("restart to ready", format!("{} ms", restarted.elapsed().as_millis()));
     seen.until_all(second, "RefNotFound").await?;
     table.time(

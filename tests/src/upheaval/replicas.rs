@@ -8,7 +8,7 @@ use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, ResourceExt};
 use workflow_contract::names::{INJECTOR, INJECTOR_SELECTOR};
 
-use crate::wait::{PATIENCE, until_so};
+use crate::wait::{PATIENCE, until_found, until_so};
 
 /// The replicas of one cluster.
 pub struct Replicas {
@@ -39,10 +39,12 @@ impl Replicas {
         Ok(self.present().await?.iter().all(is_ready))
     }
 
-    /// Name of the one that holds the Lease.
+    /// Name of the one that holds the Lease; waits for one, as a leader that ends gives it back.
     pub async fn leader(&self) -> anyhow::Result<String> {
-        let lease = self.leases.get(INJECTOR).await.context("read the Lease")?;
-        holder(&lease).context("nobody holds the Lease")
+        until_found("a replica that leads", || async {
+            Ok(holder(&self.leases.get(INJECTOR).await.context("read the Lease")?))
+        })
+        .await
     }
 
     pub(super) async fn evict(&self, name: &str) -> anyhow::Result<()> {

@@ -5,7 +5,7 @@
 // Each test binary uses its own part of it.
 #![allow(dead_code)]
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
@@ -15,7 +15,6 @@ use anyhow::{Context, ensure};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde::Serialize;
@@ -27,7 +26,6 @@ use tokio::task::JoinSet;
 use workflow_certs::Lifetimes;
 use workflow_certs::facts::Facts;
 use workflow_contract::names::{INJECTOR, TLS_SECRET};
-use workflow_git_server::address_facing;
 use workflow_injector::admit::Admission;
 use workflow_injector::admit::live::Reader;
 use workflow_injector::admit::session::Sessions;
@@ -37,7 +35,8 @@ use workflow_injector::serve::ops;
 use workflow_injector::server::{self, Phase};
 use workflow_tests::api_server;
 use workflow_tests::cluster::Cluster;
-use workflow_tests::wait::PATIENCE;
+use workflow_tests::endpoints;
+use workflow_tests::wait::{PATIENCE, until_so};
 
 /// The root of the checkout.
 pub const CHECKOUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -88,7 +87,7 @@ impl Installation {
         let client = cluster.client.clone();
         let issuer = before(client.clone()).await?;
 
-        let address = address()?;
+        let address = endpoints::address()?;
         let (https, http) = (TcpListener::bind((address, 0)).await?, TcpListener::bind((address, 0)).await?);
         let (port, ops_port) = (https.local_addr()?.port(), http.local_addr()?.port());
         let config = api_server::server()?.injectors_config().await?;
@@ -156,15 +155,12 @@ impl Installation {
 
     /// Waits until it says something with these words.
     pub async fn until_ready_says(&self, words: &str) -> anyhow::Result<()> {
-        let limit = Instant::now() + PATIENCE;
-        loop {
+        until_so(&format!("/readyz to say {words}"), || async {
             let said = self.readiness().await?;
-            if said.contains(words) {
-                return Ok(());
-            }
-            ensure!(Instant::now() < limit, "/readyz said {said}, expected {words}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+            ensure!(said.contains(words), "it says {said}");
+            Ok(true)
+        })
+        .await
     }
 
     /// Objects of a kind in the injector's namespace.
@@ -206,11 +202,6 @@ pub async fn applied(way: &str) -> anyhow::Result<(Cluster, MutexGuard<'static, 
     Ok((cluster, turn))
 }
 
-/// An address of this machine that may be an endpoint's: loopback may not.
-pub fn address() -> anyhow::Result<IpAddr> {
-    address_facing("10.77.0.2", 443).context("this machine has no address but loopback")
-}
-
 /// `kubectl apply` of a folder of the checkout, as `make install` does it.
 pub fn apply(folder: &str) -> anyhow::Result<()> {
     kubectl(&["apply", "--server-side", "--force-conflicts", "-k", folder])
@@ -245,7 +236,7 @@ pub fn run(program: &str, args: &[&str]) -> anyhow::Result<String> {
 async fn sweep(client: &Client) -> anyhow::Result<()> {
     gone(Api::<MutatingWebhookConfiguration>::all(client.clone()), INJECTOR).await?;
     gone(Api::<Secret>::namespaced(client.clone(), INJECTOR), TLS_SECRET).await?;
-    gone(Api::<EndpointSlice>::namespaced(client.clone(), INJECTOR), INJECTOR).await?;
+    endpoints::lead_to(client, &[]).await?;
     for pod in ["first", "second"] {
         gone(Api::<Pod>::namespaced(client.clone(), INJECTOR), pod).await?;
     }
@@ -264,13 +255,7 @@ where
 
 /// What the controllers and the kubelet would write of two replicas, both being the one of this process.
 async fn play_controllers(client: &Client, address: IpAddr, https: u16, ops: u16) -> anyhow::Result<()> {
-    let slice = json!({
-        "metadata": {"name": INJECTOR, "labels": {"kubernetes.io/service-name": INJECTOR}},
-        "addressType": if address.is_ipv4() { "IPv4" } else { "IPv6" },
-        "endpoints": [{"addresses": [address], "conditions": {"ready": true}}],
-        "ports": [{"name": "https", "protocol": "TCP", "port": https}],
-    });
-    create::<EndpointSlice>(client, slice).await?;
+    endpoints::lead_to(client, &[SocketAddr::new(address, https)]).await?;
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), INJECTOR);
     let deployment = serde_json::to_value(deployments.get(INJECTOR).await?)?;
     let template = &deployment["spec"]["template"];

@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
@@ -19,6 +18,7 @@ use workflow_contract::Exit;
 use workflow_contract::names::{APP_LABEL, APP_LABEL_VALUE, INIT_CONTAINER, INJECTOR, TLS_SECRET};
 use workflow_injector::cli::check::{self, Options, Scope};
 use workflow_tests::driver::Driver;
+use workflow_tests::endpoints;
 use workflow_tests::namespace::TestNamespace;
 use workflow_tests::session::SessionBuilder;
 use workflow_tests::wait::PATIENCE;
@@ -213,8 +213,7 @@ async fn images_that_cant_be_pulled() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_without_endpoints_and_none_at_all() -> anyhow::Result<()> {
     let installation = Installation::sound().await?;
-    let slices = installation.api::<EndpointSlice>();
-    slices.delete(INJECTOR, &DeleteParams::default()).await?;
+    endpoints::lead_to(&installation.client, &[]).await?;
     let lines = [
         ("FAILED  admission ", "see the line `service`"),
         ("FAILED  service ", "its selector or port does not fit them; `make install` puts it back"),

@@ -27,6 +27,8 @@ pub enum Kind {
     Bare,
     /// The same, reading all of the review into a tree.
     BareWhole,
+    /// The first, asked no more often than the live look-up can be.
+    BareSeldom,
     /// The injector's admission, sessions at hand.
     Fixed,
     /// The injector itself: `serve`, sessions read live.
@@ -38,12 +40,13 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All, in the order of the report.
-    pub const ALL: [Self; 6] = [
+    /// All, in the order of a round.
+    pub const ALL: [Self; 7] = [
         Self::Bare,
         Self::BareWhole,
         Self::Fixed,
         Self::Live,
+        Self::BareSeldom,
         Self::ControllerRuntime,
         Self::ControllerRuntimeLive,
     ];
@@ -53,6 +56,7 @@ impl Kind {
         match self {
             Self::Bare => "bare axum",
             Self::BareWhole => "bare axum, whole review as a tree",
+            Self::BareSeldom => "bare axum, as often as the live look-up",
             Self::Fixed => "workflow-injector, session at hand",
             Self::Live => "workflow-injector, live look-up",
             Self::ControllerRuntime => "controller-runtime, no look-up",
@@ -133,7 +137,9 @@ impl Handlers {
         let controller_runtime = ["--port", &port.to_string(), "--tls-dir", &file("")].map(str::to_owned);
         let ops = (kind == Kind::Live).then(free_port).transpose()?;
         let (program, arguments) = match kind {
-            Kind::Bare => ("bare-handler", listen(&["--parse", "lean", "--patch", &file("patch")])),
+            Kind::Bare | Kind::BareSeldom => {
+                ("bare-handler", listen(&["--parse", "lean", "--patch", &file("patch")]))
+            }
             Kind::BareWhole => ("bare-handler", listen(&["--parse", "whole", "--patch", &file("patch")])),
             Kind::Fixed => ("fixed-session", listen(&["--sessions", &self.sessions.display().to_string()])),
             Kind::Live => {

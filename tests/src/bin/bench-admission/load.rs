@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde::Deserialize;
@@ -23,20 +24,42 @@ pub struct Load {
     failed: u64,
 }
 
+/// How reviews are posted.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Connections at once.
+    pub connections: u32,
+    /// Between an answer and the next review, on each connection.
+    pub pause: Duration,
+}
+
+impl Pace {
+    /// As fast as answers come.
+    pub fn full(connections: u32) -> Self {
+        Self { connections, pause: Duration::ZERO }
+    }
+
+    /// About so many reviews a second, of a handler that answers at once.
+    pub fn of_rate(connections: u32, rate: f64) -> Self {
+        Self { connections, pause: Duration::from_secs_f64(f64::from(connections) / rate) }
+    }
+}
+
 /// Posts reviews for so many seconds; wrk takes no fractions.
 pub fn run(
     handler: &Handler,
     script: &Path,
     reviews: &Path,
-    connections: u32,
+    pace: Pace,
     seconds: u32,
 ) -> anyhow::Result<Load> {
     let output = Command::new("wrk")
-        .args(["--threads", "1", "--connections", &connections.to_string()])
+        .args(["--threads", "1", "--connections", &pace.connections.to_string()])
         .args(["--duration", &format!("{seconds}s"), "--timeout", "10s", "--script"])
         .arg(script)
         .args([&handler.url(), "--"])
         .arg(reviews)
+        .arg(pace.pause.as_millis().to_string())
         .output()
         .context("wrk could not be started")?;
     let text = String::from_utf8_lossy(&output.stdout);

@@ -21,7 +21,7 @@ use workflow_tests::api_server;
 use workflow_tests::namespace::TestNamespace;
 
 use handler::{Handler, Handlers, Kind};
-use load::Load;
+use load::{Load, Pace};
 use report::{Measured, Report};
 
 /// Connections at once.
@@ -65,7 +65,11 @@ async fn main() -> anyhow::Result<()> {
             let handler = handlers.start(kind)?;
             let idle = handler.resident()?;
             for connections in CONNECTIONS {
-                let load = |seconds| load::run(&handler, &args.script, &reviews.file, connections, seconds);
+                let pace = match kind {
+                    Kind::BareSeldom => Pace::of_rate(connections, report.last_rate(Kind::Live, connections)),
+                    _ => Pace::full(connections),
+                };
+                let load = |seconds| load::run(&handler, &args.script, &reviews.file, pace, seconds);
                 // The first connections and pages are not what is measured.
                 load(1)?;
                 report.add(kind, connections, measure(&handler, idle, || load(args.seconds))?);

@@ -62,6 +62,11 @@ impl Report {
         self.runs.entry((kind, connections)).or_default().push(measured);
     }
 
+    /// Reviews a second of the last run.
+    pub fn last_rate(&self, kind: Kind, connections: u32) -> f64 {
+        self.runs.get(&(kind, connections)).and_then(|runs| runs.last()).map_or(f64::NAN, |run| run.rate)
+    }
+
     /// Prints the report, and writes it to a file.
     #[expect(clippy::print_stdout, reason = "it is what the command is for")]
     pub fn publish(&self, file: &Path) -> anyhow::Result<()> {
@@ -113,6 +118,11 @@ impl Report {
         ] {
             let verdict = if found <= limit { "holds" } else { "MISSED" };
             writeln!(text, "- {what}: {found:.2} {unit}, at most {limit}: {verdict}")?;
+        }
+        writeln!(text, "\nCPU with the live look-up, beside other bare handlers:\n")?;
+        for bare in [Kind::BareWhole, Kind::BareSeldom] {
+            let cpu = |kind| self.median(kind, JUDGED, |run| run.cpu);
+            writeln!(text, "- {:.2} x {}", cpu(Kind::Live) / cpu(bare), bare.name())?;
         }
         Ok(text)
     }

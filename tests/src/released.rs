@@ -1,12 +1,13 @@
-//! The injector as a process of its own, with the account and the rights that its manifests give it.
+//! The released program as a process of its own, with the account and the rights that its manifests give it.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::ffi::OsString;
+use std::fs;
+use std::future::ready;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-use std::{fs, io};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::Client;
@@ -14,35 +15,51 @@ use kube::api::{Api, PostParams};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use workflow_contract::names::INJECTOR;
 
 use crate::api_server::ApiServer;
 use crate::memory::Memory;
+use crate::wait::{until_found, until_so};
 
 /// What the injector may do, as it is installed.
 const RIGHTS: [&str; 2] = [
-    include_str!("../../../manifests/base/rbac.yaml"),
-    include_str!("../../../manifests/overlays/self-managed/rbac.yaml"),
+    include_str!("../../manifests/base/rbac.yaml"),
+    include_str!("../../manifests/overlays/self-managed/rbac.yaml"),
 ];
-/// How long it may take to get ready.
-const PATIENCE: Duration = Duration::from_mins(2);
+
+/// The program, as it is released; what builds the images builds it.
+pub fn program() -> anyhow::Result<PathBuf> {
+    let checkout = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let built = format!("{checkout}/target/{}-unknown-linux-gnu/release/{INJECTOR}", std::env::consts::ARCH);
+    PathBuf::from(&built).canonicalize().with_context(|| format!("{built} is missing: run `make build`"))
+}
 
 /// A way to start it, again and again.
 pub struct Injector {
     program: PathBuf,
+    arguments: Vec<OsString>,
     kubeconfig: PathBuf,
     log: PathBuf,
 }
 
-/// One that runs; killed when dropped.
+/// A replica that runs; killed when dropped.
 pub struct Running {
     process: Child,
-    /// Port of `/mutate`.
-    pub https: u16,
-    ops: u16,
+    /// Where it answers reviews.
+    pub https: SocketAddr,
+    ops: SocketAddr,
 }
 
 impl Injector {
+    /// This program, with further arguments, for the API server; its account must have its rights already.
+    pub fn new(server: &ApiServer, program: &Path, arguments: Vec<OsString>) -> anyhow::Result<Self> {
+        let kubeconfig = server.injectors_kubeconfig()?;
+        let log = kubeconfig.with_extension("log");
+        Ok(Self { program: program.to_owned(), arguments, kubeconfig, log })
+    }
+
     /// Grants the rights, and makes the namespace that they are in.
     pub async fn install(client: &Client, server: &ApiServer, program: &Path) -> anyhow::Result<Self> {
         let namespace: Namespace = serde_json::from_value(json!({ "metadata": { "name": INJECTOR } }))?;
@@ -67,51 +84,38 @@ impl Injector {
                 other => bail!("rbac.yaml has a {other:?}, which is not known here"),
             }
         }
-        let kubeconfig = server.injectors_kubeconfig()?;
-        Ok(Self { program: program.to_owned(), log: kubeconfig.with_extension("log"), kubeconfig })
+        Self::new(server, program, Vec::new())
     }
 
-    /// Starts it under the name of always the same pod.
-    pub fn start(&self) -> anyhow::Result<Running> {
-        self.start_as("bench-status-0", Ipv4Addr::LOCALHOST)
-    }
-
-    /// Starts a replica of this name, which listens for reviews at this address.
-    pub fn start_as(&self, pod: &str, address: Ipv4Addr) -> anyhow::Result<Running> {
-        let free = |address| TcpListener::bind((address, 0))?.local_addr().map(|address| address.port());
-        let (https, ops) = (free(address)?, free(Ipv4Addr::LOCALHOST)?);
+    /// Starts a replica of this name at this address, and waits until it is ready: until it has read all sessions and
+    /// pods, and serves a certificate.
+    pub async fn start(&self, name: &str, address: IpAddr) -> anyhow::Result<Running> {
+        let free = || TcpListener::bind((address, 0))?.local_addr();
+        let (https, ops) = (free()?, free()?);
         let log = fs::File::options().create(true).append(true).open(&self.log)?;
         let process = Command::new(&self.program)
             .arg("serve")
-            .args(["--listen", &format!("{address}:{https}"), "--listen-ops", &format!("127.0.0.1:{ops}")])
+            .args(["--listen", &https.to_string(), "--listen-ops", &ops.to_string()])
+            .args(&self.arguments)
             .env("KUBECONFIG", &self.kubeconfig)
-            .env("POD_NAME", pod)
+            .env("POD_NAME", name)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
             .with_context(|| format!("{} could not be started", self.program.display()))?;
-        Ok(Running { process, https, ops })
+        let running = Running { process, https, ops };
+        until_so(&format!("{name} to get ready"), || running.is_ready()).await?;
+        Ok(running)
     }
 }
 
 impl Running {
-    /// Waits until it is ready: until it has read all sessions and pods.
-    pub async fn ready(&self) -> anyhow::Result<()> {
-        let limit = Instant::now() + PATIENCE;
-        while !self.answers_ready().unwrap_or(false) {
-            anyhow::ensure!(Instant::now() < limit, "workflow-injector does not get ready");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
-    }
-
-    fn answers_ready(&self) -> io::Result<bool> {
-        use std::io::{Read, Write};
-        let mut stream = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.ops))?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    async fn is_ready(&self) -> anyhow::Result<bool> {
+        let mut stream = TcpStream::connect(self.ops).await?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
         let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
+        stream.read_to_string(&mut answer).await?;
         Ok(answer.starts_with("HTTP/1.1 200"))
     }
 
@@ -120,22 +124,13 @@ impl Running {
         Memory::of(self.process.id())
     }
 
-    /// Tells it to end, as the kubelet does.
-    pub fn terminate(&self) -> anyhow::Result<()> {
-        let process = Pid::from_child(&self.process);
-        kill_process(process, Signal::TERM).context("send SIGTERM to workflow-injector")
-    }
-
-    /// Waits until it has ended; tells whether it ended well.
-    pub async fn ended(&mut self) -> anyhow::Result<bool> {
-        let limit = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.process.try_wait()? {
-                return Ok(status.success());
-            }
-            anyhow::ensure!(Instant::now() < limit, "workflow-injector does not end");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+    /// Ends it as the kubelet does, and waits until it has ended well.
+    pub async fn end(mut self) -> anyhow::Result<()> {
+        kill_process(Pid::from_child(&self.process), Signal::TERM).context("send SIGTERM to a replica")?;
+        let ended = || ready(self.process.try_wait().map_err(anyhow::Error::from));
+        let status = until_found("a replica to end", ended).await?;
+        ensure!(status.success(), "a replica ended with {status}");
+        Ok(())
     }
 
     /// Ends it as a crash does.

@@ -1,0 +1,63 @@
+//! The endpoints of the injector's Service, played: what their controller would write of replicas that no kubelet runs.
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::Context;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Client;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use serde_json::json;
+use workflow_contract::names::INJECTOR;
+use workflow_git_server::address_facing;
+
+/// Address for documentation (RFC 5737): not one of this machine's, and nothing is sent there.
+const ELSEWHERE: &str = "192.0.2.1";
+
+/// An address of this machine that may stand in an EndpointSlice, as one of loopback may not.
+pub fn address() -> anyhow::Result<IpAddr> {
+    address_facing(ELSEWHERE, 443).context("this machine has no address but loopback")
+}
+
+/// Lets the Service lead to these replicas and to no others.
+pub async fn lead_to(client: &Client, replicas: &[SocketAddr]) -> anyhow::Result<()> {
+    for replica in replicas {
+        add(client, *replica).await?;
+    }
+    let slices = slices(client);
+    for slice in slices.list(&ListParams::default()).await.context("list the endpoints")? {
+        let name = slice.metadata.name.unwrap_or_default();
+        if !replicas.iter().any(|replica| self::name(*replica) == name) {
+            slices.delete(&name, &DeleteParams::default()).await.context("remove an endpoint")?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts a replica into the Service.
+pub async fn add(client: &Client, replica: SocketAddr) -> anyhow::Result<()> {
+    let name = name(replica);
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": { "name": name, "labels": { "kubernetes.io/service-name": INJECTOR } },
+        "addressType": if replica.is_ipv4() { "IPv4" } else { "IPv6" },
+        "endpoints": [{ "addresses": [replica.ip()], "conditions": { "ready": true } }],
+        "ports": [{ "name": "https", "protocol": "TCP", "port": replica.port() }],
+    });
+    let apply = PatchParams::apply("workflow-tests").force();
+    slices(client).patch(&name, &apply, &Patch::Apply(slice)).await.map(drop).context("add an endpoint")
+}
+
+/// Takes a replica out of the Service.
+pub async fn remove(client: &Client, replica: SocketAddr) -> anyhow::Result<()> {
+    let removed = slices(client).delete(&name(replica), &DeleteParams::default()).await;
+    removed.map(drop).context("remove an endpoint")
+}
+
+fn name(replica: SocketAddr) -> String {
+    format!("{INJECTOR}-{}", replica.port())
+}
+
+fn slices(client: &Client) -> Api<EndpointSlice> {
+    Api::namespaced(client.clone(), INJECTOR)
+}
