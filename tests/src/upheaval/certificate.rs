@@ -13,7 +13,7 @@ use workflow_certs::state::Issued;
 use workflow_certs::{Lifetimes, State};
 use workflow_contract::names::{INJECTOR, TLS_SECRET};
 
-use crate::wait::until_so;
+use crate::wait::{until_found, until_so};
 
 /// How long the old authority is trusted after its successor took over; as long as the last leaf of it, in earnest.
 const FORGOTTEN_AFTER: SignedDuration = SignedDuration::from_secs(5);
@@ -75,13 +75,14 @@ async fn changed(
     client: &Client,
     change: impl Fn(&mut State) -> anyhow::Result<()>,
 ) -> anyhow::Result<State> {
-    loop {
+    // Meanwhile the API server may be killed, or the Secret be lost.
+    until_found("the Secret to be changed", || async {
         let (mut state, version) = read(client).await?;
         change(&mut state)?;
-        if TlsSecret::new(client.clone(), INJECTOR).write(&state, Some(version)).await? {
-            return Ok(state);
-        }
-    }
+        let written = TlsSecret::new(client.clone(), INJECTOR).write(&state, Some(version)).await?;
+        Ok(written.then_some(state))
+    })
+    .await
 }
 
 async fn read(client: &Client) -> anyhow::Result<(State, Version)> {

@@ -105,7 +105,7 @@ impl Hand {
 
     /// Does it and waits until the injector is whole again. Gives the replicas that were told to end.
     pub async fn cause(&self, upheaval: Upheaval) -> anyhow::Result<Vec<Pod>> {
-        let before = self.replicas.present().await?;
+        let before = self.replicas.leader_first().await?;
         let leaving = self.start(upheaval, &before).await.with_context(|| format!("cause a {upheaval}"))?;
         self.whole_again().await.with_context(|| format!("after a {upheaval}"))?;
         Ok(before.into_iter().filter(|pod| leaving.contains(&pod.name_any())).collect())
@@ -134,11 +134,10 @@ impl Hand {
         Ok(present.iter().filter_map(process::of_replica).filter_map(process::memory).collect())
     }
 
+    /// Starts it, where these are the replicas, the leader first. Gives the names of those that were told to end.
     async fn start(&self, upheaval: Upheaval, before: &[Pod]) -> anyhow::Result<Vec<String>> {
-        let leader = self.replicas.leader().await?;
-        let other = before.iter().map(ResourceExt::name_any).find(|name| *name != leader);
-        let other = other.context("there is no replica but the leader");
-        let pod = || before.iter().find(|pod| pod.name_any() == leader).context("the leader's pod is gone");
+        let [leader, others @ ..] = before else { bail!("there is no leader") };
+        let other = others.first().map(ResourceExt::name_any).context("there is no replica but the leader");
         match upheaval {
             Upheaval::Rollout => {
                 self.installed.start_rollout().await?;
@@ -150,8 +149,8 @@ impl Hand {
                 return Ok(vec![other]);
             }
             Upheaval::Deletion => {
-                self.replicas.delete(&leader).await?;
-                return Ok(vec![leader]);
+                self.replicas.delete(&leader.name_any()).await?;
+                return Ok(vec![leader.name_any()]);
             }
             Upheaval::NewLeader => self.replicas.hand_over(&other?).await?,
             Upheaval::NewLeaf => certificate::renew_leaf(&self.cluster.client).await?,
@@ -159,9 +158,8 @@ impl Hand {
             Upheaval::LostSecret => certificate::lose(&self.cluster.client).await?,
             Upheaval::Kill => {
                 self.require_local()?;
-                let victim = pod()?;
-                process::kill(process::of_replica(victim).context("the leader has no process here")?)?;
-                self.replicas.until_restarted(victim).await?;
+                process::kill(process::of_replica(leader).context("the leader has no process here")?)?;
+                self.replicas.until_restarted(leader).await?;
             }
             Upheaval::ApiServer => {
                 self.require_local()?;

@@ -35,6 +35,20 @@ impl Replicas {
         Ok(all.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect())
     }
 
+    /// Those that were not told to end, the leader first. Waits for it to be among them: one that drains may still lead.
+    pub(super) async fn leader_first(&self) -> anyhow::Result<Vec<Pod>> {
+        until_found("a leader that stays", || async {
+            let leader = holder(&self.leases.get(INJECTOR).await.context("read the Lease")?);
+            let mut all = self.present().await?;
+            let at = all.iter().position(|pod| Some(pod.name_any()) == leader);
+            Ok(at.map(|at| {
+                all.swap(0, at);
+                all
+            }))
+        })
+        .await
+    }
+
     pub(super) async fn all_ready(&self) -> anyhow::Result<bool> {
         Ok(self.present().await?.iter().all(is_ready))
     }

@@ -112,6 +112,15 @@ fn the_platforms_ca_bundle_is_mounted_too() {
 }
 
 #[test]
+fn a_ca_bundle_whose_path_ends_in_a_slash_is_mounted_once_and_found_again() {
+    let path = "/etc/pki/tls/certs/ca-bundle.crt/";
+    let mounts = json!([{"name": "trusted-ca-bundle", "mountPath": path, "subPath": "ca-bundle.crt"}]);
+    let once = injected(&with(pod(), [(MOUNTS, mounts)]), &session());
+    assert!(mount(init(&once), path).is_some());
+    assert_eq!(injected(&once, &session()), once);
+}
+
+#[test]
 fn a_brought_containers_mount_in_our_place_is_replaced_and_others_stay() {
     let pod = injected(&pod_with_brought_container(), &session());
     let mounts = init(&pod)["volumeMounts"].as_array().unwrap();
