@@ -23,11 +23,12 @@ async fn stored(namespace: &TestNamespace, pod: &str) -> anyhow::Result<String> 
     let text = namespace.cluster.client.request_text(request).await?;
     let value: Value = serde_json::from_str(&text)?;
     let metadata = &value["metadata"];
-    let own = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
-    Ok(text
-        .replace(&own("uid"), "UID")
-        .replace(&own("creationTimestamp"), "NOW")
-        .replace(OTHER_LABEL, SESSION_LABEL))
+    // Who changed what when is noted a moment later: that may be the next second.
+    let managed = metadata["managedFields"].as_array().into_iter().flatten();
+    let times = managed.map(|entry| &entry["time"]).chain([&metadata["creationTimestamp"]]);
+    let text = times.filter_map(Value::as_str).fold(text.clone(), |text, time| text.replace(time, "NOW"));
+    let uid = metadata["uid"].as_str().unwrap_or_default();
+    Ok(text.replace(uid, "UID").replace(OTHER_LABEL, SESSION_LABEL))
 }
 
 /// The answers with and without the injector being asked.
