@@ -1,5 +1,5 @@
 -- wrk's side of the admission benchmark: posts the reviews of a file, one a line, in turn, and prints one line of JSON.
--- The second argument is each connection's pause between an answer and the next review, in milliseconds.
+-- The second argument is each connection's mean pause between an answer and the next review, in milliseconds.
 local requests, at, pause = {}, 0, 0
 
 function init(arguments)
@@ -12,8 +12,9 @@ function init(arguments)
   if pause == 0 then delay = nil end
 end
 
+-- Whole milliseconds, which is all that wrk takes, and at random, so that connections don't fall into step.
 function delay()
-  return pause
+  return math.floor(2 * pause * math.random() + math.random())
 end
 
 function request()

@@ -21,6 +21,8 @@ host_ip=10.77.0.1
 node_ip=10.77.0.2
 link_net=10.77.0.0/24
 pod_net=10.244.0.0/22
+# No pod has the address behind this one: a test dials it.
+last_pod_ip=10.244.3.253
 service_net=10.96.0.0/16
 # The way out of the node to wherever the machine itself can connect, with a resolver at .3.
 way_out_net=10.77.1.0/24

@@ -10,12 +10,14 @@ use serde_json::json;
 use workflow_contract::names::INJECTOR;
 use workflow_git_server::address_facing;
 
+/// Label of a slice, with the name of its Service.
+const SERVICE: &str = "kubernetes.io/service-name";
 /// Address for documentation (RFC 5737): not one of this machine's, and nothing is sent there.
 const ELSEWHERE: &str = "192.0.2.1";
 
 /// An address of this machine that may stand in an EndpointSlice, as one of loopback may not.
 pub fn address() -> anyhow::Result<IpAddr> {
-    address_facing(ELSEWHERE, 443).context("this machine has no address but loopback")
+    address_facing(ELSEWHERE, 443).context("this machine has no address but loopback, or no default route")
 }
 
 /// Lets the Service lead to these replicas and to no others.
@@ -24,10 +26,14 @@ pub async fn lead_to(client: &Client, replicas: &[SocketAddr]) -> anyhow::Result
         add(client, *replica).await?;
     }
     let slices = slices(client);
-    for slice in slices.list(&ListParams::default()).await.context("list the endpoints")? {
+    for slice in slices
+        .list(&ListParams::default().labels(&format!("{SERVICE}={INJECTOR}")))
+        .await
+        .context("list the endpoints")?
+    {
         let name = slice.metadata.name.unwrap_or_default();
         if !replicas.iter().any(|replica| self::name(*replica) == name) {
-            slices.delete(&name, &DeleteParams::default()).await.context("remove an endpoint")?;
+            gone(slices.delete(&name, &DeleteParams::default()).await)?;
         }
     }
     Ok(())
@@ -39,7 +45,7 @@ pub async fn add(client: &Client, replica: SocketAddr) -> anyhow::Result<()> {
     let slice = json!({
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
-        "metadata": { "name": name, "labels": { "kubernetes.io/service-name": INJECTOR } },
+        "metadata": { "name": name, "labels": { SERVICE: INJECTOR } },
         "addressType": if replica.is_ipv4() { "IPv4" } else { "IPv6" },
         "endpoints": [{ "addresses": [replica.ip()], "conditions": { "ready": true } }],
         "ports": [{ "name": "https", "protocol": "TCP", "port": replica.port() }],
@@ -50,8 +56,14 @@ pub async fn add(client: &Client, replica: SocketAddr) -> anyhow::Result<()> {
 
 /// Takes a replica out of the Service.
 pub async fn remove(client: &Client, replica: SocketAddr) -> anyhow::Result<()> {
-    let removed = slices(client).delete(&name(replica), &DeleteParams::default()).await;
-    removed.map(drop).context("remove an endpoint")
+    gone(slices(client).delete(&name(replica), &DeleteParams::default()).await)
+}
+
+fn gone<T>(deleted: kube::Result<T>) -> anyhow::Result<()> {
+    match deleted {
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        deleted => deleted.map(drop).context("remove an endpoint"),
+    }
 }
 
 fn name(replica: SocketAddr) -> String {

@@ -29,11 +29,15 @@ const RIGHTS: [&str; 2] = [
     include_str!("../../manifests/overlays/self-managed/rbac.yaml"),
 ];
 
-/// The program, as it is released; what builds the images builds it.
+/// The program, as it is released; what builds the images builds it, and knows where.
 pub fn program() -> anyhow::Result<PathBuf> {
-    let checkout = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let built = format!("{checkout}/target/{}-unknown-linux-gnu/release/{INJECTOR}", std::env::consts::ARCH);
-    PathBuf::from(&built).canonicalize().with_context(|| format!("{built} is missing: run `make build`"))
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let script = checkout.join("tests/cluster/programs");
+    let output = Command::new(&script).arg("--print").output().context("run tests/cluster/programs")?;
+    let paths = String::from_utf8(output.stdout)?;
+    let path = paths.lines().map(Path::new).find(|path| path.ends_with(INJECTOR));
+    let path = checkout.join(path.context("tests/cluster/programs names no injector")?);
+    path.canonicalize().with_context(|| format!("{} is missing: run `make build`", path.display()))
 }
 
 /// A way to start it, again and again.
@@ -90,8 +94,12 @@ impl Injector {
     /// Starts a replica of this name at this address, and waits until it is ready: until it has read all sessions and
     /// pods, and serves a certificate.
     pub async fn start(&self, name: &str, address: IpAddr) -> anyhow::Result<Running> {
-        let free = || TcpListener::bind((address, 0))?.local_addr();
-        let (https, ops) = (free()?, free()?);
+        let (https, ops) = {
+            // Both are held until both are known.
+            let free = || TcpListener::bind((address, 0));
+            let (https, ops) = (free()?, free()?);
+            (https.local_addr()?, ops.local_addr()?)
+        };
         let log = fs::File::options().create(true).append(true).open(&self.log)?;
         let process = Command::new(&self.program)
             .arg("serve")

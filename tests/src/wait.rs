@@ -12,7 +12,6 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::watch_object;
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
-use tokio::time::Instant;
 
 use crate::session::{self, Session};
 
@@ -89,17 +88,20 @@ pub async fn until_found<T, F>(what: &str, mut look: impl FnMut() -> F) -> anyho
 where
     F: Future<Output = anyhow::Result<Option<T>>>,
 {
-    let limit = Instant::now() + PATIENCE;
-    loop {
-        let failed = match look().await {
-            Ok(Some(found)) => return Ok(found),
-            Ok(None) => String::new(),
-            Err(error) => format!("; the last look failed: {error:#}"),
-        };
-        if Instant::now() > limit {
-            bail!("waited {} s for {what}{failed}", PATIENCE.as_secs());
+    let mut seen = "no answer".to_owned();
+    let looks = async {
+        loop {
+            seen = match look().await {
+                Ok(Some(found)) => return found,
+                Ok(None) => "not yet".to_owned(),
+                Err(error) => format!("{error:#}"),
+            };
+            tokio::time::sleep(LOOK).await;
         }
-        tokio::time::sleep(LOOK).await;
+    };
+    match tokio::time::timeout(PATIENCE, looks).await {
+        Ok(found) => Ok(found),
+        Err(_) => bail!("waited {} s for {what}; the last look said: {seen}", PATIENCE.as_secs()),
     }
 }
 

@@ -1,7 +1,6 @@
 //! The leader and a registration whose caBundle another controller was asked to fill, on an API server of the test's own.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
@@ -13,7 +12,7 @@ use workflow_injector::cabundle;
 use workflow_tests::api_server;
 use workflow_tests::manifests::objects;
 use workflow_tests::namespace::TestNamespace;
-use workflow_tests::wait::PATIENCE;
+use workflow_tests::wait::until_found;
 
 const NAME: &str = "of-others";
 
@@ -43,16 +42,13 @@ impl Registration {
 
     /// Waits until the leader has made our namespace its owner, and gives what caBundle then is.
     async fn once_owned(&self) -> anyhow::Result<Vec<ByteString>> {
-        let limit = Instant::now() + PATIENCE;
-        loop {
+        until_found("an owner of the registration", || async {
             let found = self.api.get(NAME).await?;
-            if !found.owner_references().is_empty() {
-                let entries = found.webhooks.into_iter().flatten();
-                return Ok(entries.filter_map(|entry| entry.client_config.ca_bundle).collect());
-            }
-            anyhow::ensure!(Instant::now() < limit, "nobody adds the owner");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+            let is_owned = !found.owner_references().is_empty();
+            let entries = found.webhooks.into_iter().flatten();
+            Ok(is_owned.then(|| entries.filter_map(|entry| entry.client_config.ca_bundle).collect()))
+        })
+        .await
     }
 }
 

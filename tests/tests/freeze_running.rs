@@ -1,8 +1,5 @@
 //! The optional component `freeze-running`, on an API server of the test's own and nothing beside it: no replica of
 //! ours runs, and none is asked.
-
-use std::time::{Duration, Instant};
-
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use workflow_tests::api_server;
@@ -10,7 +7,7 @@ use workflow_tests::driver::Driver;
 use workflow_tests::manifests::{Kubectl, render};
 use workflow_tests::namespace::TestNamespace;
 use workflow_tests::session::{Phase, SessionBuilder};
-use workflow_tests::wait::PATIENCE;
+use workflow_tests::wait::until_so;
 
 const PHASES: [Phase; 7] = [
     Phase::Pending,
@@ -36,12 +33,7 @@ impl Stage {
     }
 
     async fn until_it_refuses(&self, name: &str, change: &Value) -> anyhow::Result<()> {
-        let limit = Instant::now() + PATIENCE;
-        while self.change(name, change).await.is_ok() {
-            anyhow::ensure!(Instant::now() < limit, "the policy does not come into force");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Ok(())
+        until_so("the policy to be in force", || async { Ok(self.change(name, change).await.is_err()) }).await
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use tokio::net::TcpStream;
 use workflow_tests::cluster::Cluster;
 
-/// The last address for pods (`pod_net` in `tests/cluster/lib.sh`); there is never a pod that has it.
+/// The last address of `pod_net` in `tests/cluster/lib.sh`, which `tests/cluster/configure` gives to no pod.
 const NO_POD: Ipv4Addr = Ipv4Addr::new(10, 244, 3, 254);
 
 /// A process that dials a pod that is gone would else keep the node's way out busy for as long as the node lives.

@@ -6,7 +6,7 @@
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams};
 use kube::runtime::wait::{await_condition, conditions};
-use workflow_contract::names::{HYDRATE_CONTAINER, INIT_CONTAINER, INJECTOR};
+use workflow_contract::names::{HYDRATE_CONTAINER, INIT_CONTAINER, INJECTOR, runner_pod};
 use workflow_tests::delivered::{expected, found};
 use workflow_tests::gate::Gate;
 use workflow_tests::images::Build;
@@ -39,8 +39,9 @@ async fn a_session_in_flight_ends_well(
     let record = stage.runner(name).record().await?;
     assert_eq!(found(&record, name), Some(expected(&repository, "main")?));
 
-    let pod = format!("{name}-runner");
-    let log = installer.kubectl(&["-n", &stage.namespace.name, "logs", &pod, "-c", INIT_CONTAINER]).await?;
+    let log = installer
+        .kubectl(&["-n", &stage.namespace.name, "logs", &runner_pod(name), "-c", INIT_CONTAINER])
+        .await?;
     assert!(!log.is_empty(), "the init container's log can be read");
 
     let after = format!("{name}-after");

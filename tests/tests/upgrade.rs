@@ -42,8 +42,8 @@ async fn under_dry_runs(
 ) -> anyhow::Result<()> {
     let runs = DryRuns::begin(stage.pods(), session.clone());
     let changed = change.await;
-    runs.end().await?;
-    changed
+    let ended = runs.end().await;
+    changed.and(ended)
 }
 
 /// Waits until the replicas that were told to end are gone.
@@ -113,11 +113,11 @@ async fn story(stage: &Stage, installer: &Installer, old: &Build, new: &Build) -
     under_dry_runs(stage, &session, async { installer.install(old).await.map(drop) }).await?;
     assert_eq!(stage.sessions().get("before").await?.workflow_reconciled().as_ref(), Some(&before));
     let webhook = Installed::in_cluster(&stage.namespace.cluster.client);
-    until_so("pods to be injected by the old build", || async {
+    let by_the_old = until_so("pods to be injected by the old build", || async {
         webhook.nudge().await?;
         let pod = dry_run(&stage.pods(), &session).await?;
         Ok(injected_image(&pod)?.as_ref() == Some(&old.fetcher))
-    })
-    .await?;
+    });
+    under_dry_runs(stage, &session, by_the_old).await?;
     stage.end("before").await
 }

@@ -139,6 +139,9 @@ impl Load {
         let reached = answered.wait_for(|answered| *answered >= goal);
         match tokio::time::timeout(PATIENCE, reached).await {
             Ok(reached) => Ok(reached.map(drop)?),
+            Err(_) if self.remover.is_finished() => {
+                anyhow::bail!("pods could not be removed any more: {}", self.so_far())
+            }
             Err(_) => anyhow::bail!("the load does not go on: {}", self.so_far()),
         }
     }

@@ -105,8 +105,9 @@ impl Hand {
 
     /// Does it and waits until the injector is whole again. Gives the replicas that were told to end.
     pub async fn cause(&self, upheaval: Upheaval) -> anyhow::Result<Vec<Pod>> {
-        let before = self.replicas.leader_first().await?;
-        let leaving = self.start(upheaval, &before).await.with_context(|| format!("cause a {upheaval}"))?;
+        let cause = || format!("cause a {upheaval}");
+        let before = self.replicas.leader_first().await.with_context(cause)?;
+        let leaving = self.start(upheaval, &before).await.with_context(cause)?;
         self.whole_again().await.with_context(|| format!("after a {upheaval}"))?;
         Ok(before.into_iter().filter(|pod| leaving.contains(&pod.name_any())).collect())
     }
@@ -117,12 +118,13 @@ impl Hand {
         self.replicas.until_gone(&leaving).await
     }
 
-    /// Waits until as many replicas are ready as are wanted, and no other is of an older template.
+    /// Waits until as many replicas are ready as are wanted, no other is of an older template, and one of them leads.
     pub async fn whole_again(&self) -> anyhow::Result<()> {
         until_so("the injector to be whole", || async {
             Ok(self.installed.is_rolled_out().await? && self.replicas.all_ready().await?)
         })
-        .await
+        .await?;
+        self.replicas.leader_first().await.map(drop)
     }
 
     /// Memory that replicas use now, in bytes; nothing where their processes are out of reach.

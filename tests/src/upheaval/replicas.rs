@@ -35,7 +35,7 @@ impl Replicas {
         Ok(all.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect())
     }
 
-    /// Those that were not told to end, the leader first. Waits for it to be among them: one that drains may still lead.
+    /// Those that were not told to end, the leader first. Waits for it to be among them: one that was told to end may not have given the Lease back yet.
     pub(super) async fn leader_first(&self) -> anyhow::Result<Vec<Pod>> {
         until_found("a leader that stays", || async {
             let leader = holder(&self.leases.get(INJECTOR).await.context("read the Lease")?);
@@ -71,15 +71,13 @@ impl Replicas {
 
     /// Makes another replica the leader, and waits until it acts as one.
     pub async fn hand_over(&self, to: &str) -> anyhow::Result<()> {
-        let handed = loop {
+        // The leader may renew it meanwhile.
+        let handed = until_found("the Lease to be handed over", || async {
             let mut lease = self.leases.get(INJECTOR).await?;
             lease.spec.get_or_insert_default().holder_identity = Some(to.to_owned());
-            match self.leases.replace(INJECTOR, &PostParams::default(), &lease).await {
-                // The leader has renewed it meanwhile.
-                Err(kube::Error::Api(status)) if status.is_conflict() => {}
-                handed => break handed.context("hand the Lease over")?,
-            }
-        };
+            Ok(Some(self.leases.replace(INJECTOR, &PostParams::default(), &lease).await?))
+        })
+        .await?;
         let renewed = |lease: &Lease| lease.spec.as_ref().and_then(|spec| spec.renew_time.clone());
         until_so("the other replica to renew the Lease", || async {
             let lease = self.leases.get(INJECTOR).await?;

@@ -27,7 +27,7 @@ pub enum Kind {
     Bare,
     /// The same, reading all of the review into a tree.
     BareWhole,
-    /// The first, asked no more often than the live look-up can be.
+    /// The first, asked about as often as the live look-up can be.
     BareSeldom,
     /// The injector's admission, sessions at hand.
     Fixed,
@@ -56,7 +56,7 @@ impl Kind {
         match self {
             Self::Bare => "bare axum",
             Self::BareWhole => "bare axum, whole review as a tree",
-            Self::BareSeldom => "bare axum, as often as the live look-up",
+            Self::BareSeldom => "bare axum, asked as seldom as the live look-up",
             Self::Fixed => "workflow-injector, session at hand",
             Self::Live => "workflow-injector, live look-up",
             Self::ControllerRuntime => "controller-runtime, no look-up",

@@ -29,7 +29,7 @@ pub struct Load {
 pub struct Pace {
     /// Connections at once.
     pub connections: u32,
-    /// Between an answer and the next review, on each connection.
+    /// Between an answer and the next review, on each connection; the mean.
     pub pause: Duration,
 }
 
@@ -40,8 +40,9 @@ impl Pace {
     }
 
     /// About so many reviews a second, of a handler that answers at once.
-    pub fn of_rate(connections: u32, rate: f64) -> Self {
-        Self { connections, pause: Duration::from_secs_f64(f64::from(connections) / rate) }
+    pub fn of_rate(connections: u32, rate: f64) -> anyhow::Result<Self> {
+        let pause = Duration::try_from_secs_f64(f64::from(connections) / rate);
+        Ok(Self { connections, pause: pause.with_context(|| format!("{rate} reviews a second"))? })
     }
 }
 
@@ -59,7 +60,7 @@ pub fn run(
         .arg(script)
         .args([&handler.url(), "--"])
         .arg(reviews)
-        .arg(pace.pause.as_millis().to_string())
+        .arg(format!("{:.3}", pace.pause.as_secs_f64() * 1000.0))
         .output()
         .context("wrk could not be started")?;
     let text = String::from_utf8_lossy(&output.stdout);

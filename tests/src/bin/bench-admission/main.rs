@@ -66,7 +66,9 @@ async fn main() -> anyhow::Result<()> {
             let idle = handler.resident()?;
             for connections in CONNECTIONS {
                 let pace = match kind {
-                    Kind::BareSeldom => Pace::of_rate(connections, report.last_rate(Kind::Live, connections)),
+                    Kind::BareSeldom => {
+                        Pace::of_rate(connections, report.last_rate(Kind::Live, connections))?
+                    }
                     _ => Pace::full(connections),
                 };
                 let load = |seconds| load::run(&handler, &args.script, &reviews.file, pace, seconds);
