@@ -94,7 +94,7 @@ const COMMANDS: &[(&str, Run)] = &[
     ),
     (
         "kubectl logs NAME-runner -c init-workflow",
-        Run::By("tests/tests/uninstall.rs", r#""logs", &pod, "-c", INIT_CONTAINER"#),
+        Run::By("tests/tests/uninstall.rs", r#""logs", &runner_pod(name), "-c", INIT_CONTAINER"#),
     ),
 ];
 
