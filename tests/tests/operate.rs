@@ -9,9 +9,11 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::DeleteParams;
-use workflow_contract::names::CREDENTIALS_SECRET;
+use k8s_openapi::api::rbac::v1::ClusterRole;
+use kube::api::{Api, DeleteParams};
+use workflow_contract::names::{CREDENTIALS_SECRET, INJECTOR};
 use workflow_git_server::SshServer;
+use workflow_tests::api_server;
 use workflow_tests::controllers;
 use workflow_tests::driver::Driver;
 use workflow_tests::namespace::TestNamespace;
@@ -205,5 +207,30 @@ async fn the_commands_about_sessions_do_what_the_guide_says() -> anyhow::Result<
 
     driver.sessions().delete("s", &DeleteParams::default()).await?;
     driver.delete_pod("s").await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_applied_where_what_others_bring_is_missing() -> anyhow::Result<()> {
+    let (cluster, _turn) = api_server::exclusive().await?;
+    let kubeconfig = admin_kubeconfig()?;
+    let roles: Api<ClusterRole> = Api::all(cluster.client.clone());
+    let before = roles.get_opt(INJECTOR).await?.map(|role| role.metadata.resource_version);
+    for (variable, value, says) in [
+        ("OVERLAY", "cert-manager", "does not serve cert-manager.io: install cert-manager first"),
+        ("WITH", "freeze-running monitoring", "monitoring.coreos.com: install the Prometheus operator first"),
+    ] {
+        let output = Command::new(Path::new(CHECKOUT).join("manifests/install"))
+            .envs([
+                ("WORKFLOW_INJECTOR_IMAGE", "local.test/none:1"),
+                ("INIT_FETCHER_IMAGE", "local.test/none:1"),
+            ])
+            .env("KUBECONFIG", kubeconfig.path())
+            .env(variable, value)
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(!output.status.success() && said.contains(says), "{variable}={value}: {said}");
+    }
+    assert_eq!(roles.get_opt(INJECTOR).await?.map(|role| role.metadata.resource_version), before);
     Ok(())
 }

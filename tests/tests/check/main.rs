@@ -9,13 +9,17 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use workflow_certs::rotate::{Action, apply as rotate};
 use workflow_certs::{Lifetimes, store};
 use workflow_contract::Exit;
-use workflow_contract::names::{APP_LABEL, APP_LABEL_VALUE, INIT_CONTAINER, INJECTOR, TLS_SECRET};
+use workflow_contract::names::{
+    APP_LABEL, APP_LABEL_VALUE, INIT_CONTAINER, INJECTOR, SESSION_GROUP, TLS_SECRET,
+};
 use workflow_injector::cli::check::{self, Options, Scope};
 use workflow_tests::driver::Driver;
 use workflow_tests::endpoints;
@@ -305,4 +309,18 @@ async fn failed_sessions_are_told_and_are_no_fault_of_the_installation() -> anyh
     driver.sessions().delete(&failed.name_any(), &DeleteParams::default()).await?;
     driver.delete_pod("s").await?;
     installation.check_says(Scope::Everything, true, &[]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_the_platform_is_there_no_session_has_failed() -> anyhow::Result<()> {
+    let installation = Installation::sound().await?;
+    let kinds: Api<CustomResourceDefinition> = Api::all(installation.client.clone());
+    let kind = format!("agenticsessions.{SESSION_GROUP}");
+    let uid = kinds.get(&kind).await?.metadata.uid.unwrap_or_default();
+    kinds.delete(&kind, &DeleteParams::default()).await?;
+    tokio::time::timeout(PATIENCE, await_condition(kinds, &kind, conditions::is_deleted(&uid))).await??;
+    let line = ("ok      sessions ", "no session's workflow failed");
+    let said = installation.check_says(Scope::Everything, true, &[line]).await;
+    installation.cluster.ensure_crd().await?;
+    said
 }

@@ -188,8 +188,9 @@ async fn failed_sessions(client: &Client) -> anyhow::Result<Vec<FailedSession>> 
     Ok(found)
 }
 
+/// By its code: of a kind that is not served the API server says no more than "404 page not found".
 fn is_not_found(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.is_not_found())
+    matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
 /// What failed, where something did and it is ours to tell.
