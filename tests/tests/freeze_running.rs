@@ -1,5 +1,6 @@
 //! The optional component `freeze-running`, on an API server of the test's own and nothing beside it: no replica of
 //! ours runs, and none is asked.
+
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use workflow_tests::api_server;

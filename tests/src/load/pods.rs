@@ -24,6 +24,8 @@ const BATCH: &str = "workflow-tests/batch";
 const IMAGE: &str = "local.test/none:1";
 /// After this long nobody answers any more.
 const LONGEST: Duration = Duration::from_secs(30);
+/// Pods that are deleted by one call.
+const BITE: usize = 200;
 
 /// A pod, as far as it counts.
 #[derive(Deserialize)]
@@ -65,9 +67,6 @@ impl Stored {
         self.metadata.labels.contains_key(workflow_contract::names::SESSION_LABEL)
     }
 }
-
-/// Pods that are deleted by one call.
-const BITE: usize = 200;
 
 /// A pod of a session, as the operator makes it, but for its name: one session has many of them at a time.
 pub(super) fn of_session(session: &Session, name: &str, batch: u64) -> Value {

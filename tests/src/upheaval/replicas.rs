@@ -35,10 +35,11 @@ impl Replicas {
         Ok(all.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect())
     }
 
-    /// Those that were not told to end, the leader first. Waits for it to be among them: one that was told to end may not have given the Lease back yet.
+    /// Those that were not told to end, the leader first. Waits for it to be among them: one that was told to end may
+    /// not have given the Lease back yet.
     pub(super) async fn leader_first(&self) -> anyhow::Result<Vec<Pod>> {
         until_found("a leader that stays", || async {
-            let leader = holder(&self.leases.get(INJECTOR).await.context("read the Lease")?);
+            let leader = self.holder().await?;
             let mut all = self.present().await?;
             let at = all.iter().position(|pod| Some(pod.name_any()) == leader);
             Ok(at.map(|at| {
@@ -55,10 +56,11 @@ impl Replicas {
 
     /// Name of the one that holds the Lease; waits for one, as a leader that ends gives it back.
     pub async fn leader(&self) -> anyhow::Result<String> {
-        until_found("a replica that leads", || async {
-            Ok(holder(&self.leases.get(INJECTOR).await.context("read the Lease")?))
-        })
-        .await
+        until_found("a replica that leads", || self.holder()).await
+    }
+
+    async fn holder(&self) -> anyhow::Result<Option<String>> {
+        Ok(holder(&self.leases.get(INJECTOR).await.context("read the Lease")?))
     }
 
     pub(super) async fn evict(&self, name: &str) -> anyhow::Result<()> {

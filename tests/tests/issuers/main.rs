@@ -37,11 +37,11 @@ async fn expiry(client: &Client, path: &str) -> anyhow::Result<Option<i64>> {
 /// Waits until every replica serves what expires then; from the change on, each call is answered by us.
 async fn until_all_serve(place: &Place, not_after: Timestamp) -> anyhow::Result<()> {
     let (client, limit) = (&place.client, Instant::now() + PATIENCE);
-    let installed = Installed::in_cluster(client);
+    let (installed, replicas) = (Installed::in_cluster(client), Replicas::in_cluster(client));
     loop {
         installed.nudge().await?;
         let mut served = Vec::new();
-        for pod in Replicas::in_cluster(client).present().await? {
+        for pod in replicas.present().await? {
             served.push(expiry(client, &format!("pods/{}:8080", pod.name_any())).await?);
         }
         place.answered_by_us().await.with_context(|| format!("while {served:?} are served"))?;
