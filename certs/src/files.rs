@@ -1,6 +1,6 @@
-//! A folder in which another issuer keeps the pair: a mounted Secret, or plain files.
+//! A directory in which another issuer keeps the pair: a mounted Secret, or plain files.
 //!
-//! The kubelet changes a mounted Secret by swapping the link `..data` to a new folder, so files are
+//! The kubelet changes a mounted Secret by swapping the link `..data` to a new directory, so files are
 //! never written in place and their own links never change. Contents are compared, not times or
 //! inodes, and one reading takes all its files from the same `..data`: a swap in between can't mix
 //! an old certificate with a new key.
@@ -20,14 +20,14 @@ use crate::pair::Pair;
 use crate::reload::{Resolver, Swap};
 use crate::store::{AUTHORITIES, CERTIFICATE, KEY};
 
-/// How often the folder is read. The kubelet itself takes up to a minute to show a change.
+/// How often the directory is read. The kubelet itself takes up to a minute to show a change.
 pub const POLL: Duration = Duration::from_secs(2);
 
-/// Why a folder can't be served from.
+/// Why a directory can't be served from.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
     /// A file can't be read.
-    #[error("failed to read {path}; the folder must hold tls.crt and tls.key")]
+    #[error("failed to read {path}; the directory must hold tls.crt and tls.key")]
     Read {
         /// The file.
         path: PathBuf,
@@ -36,10 +36,10 @@ pub enum FilesError {
         source: io::Error,
     },
     /// What the files hold can't be served.
-    #[error("the pair in {folder} can't be served")]
+    #[error("the pair in {directory} can't be served")]
     Load {
-        /// The folder.
-        folder: PathBuf,
+        /// The directory.
+        directory: PathBuf,
         /// What is wrong with it.
         #[source]
         source: LoadError,
@@ -55,17 +55,17 @@ pub struct Contents {
     pub bundle: Option<String>,
 }
 
-/// A folder that holds a pair.
+/// A directory that holds a pair.
 #[derive(Debug)]
-pub struct Folder {
+pub struct Directory {
     path: PathBuf,
     resolver: Arc<Resolver>,
     bundle: watch::Sender<Option<Arc<str>>>,
     last_error: Option<String>,
 }
 
-impl Folder {
-    /// Reads the folder once, so that a wrong path or pair fails at start and not at a handshake.
+impl Directory {
+    /// Reads the directory once, so that a wrong path or pair fails at start and not at a handshake.
     /// The sender is given the authorities of `ca.crt`, now and at each change.
     ///
     /// # Errors
@@ -76,12 +76,12 @@ impl Folder {
         bundle: watch::Sender<Option<Arc<str>>>,
         now: Timestamp,
     ) -> Result<Self, FilesError> {
-        let folder = Self { path: path.to_owned(), resolver, bundle, last_error: None };
-        folder.reload(now)?;
-        Ok(folder)
+        let directory = Self { path: path.to_owned(), resolver, bundle, last_error: None };
+        directory.reload(now)?;
+        Ok(directory)
     }
 
-    /// Reads the folder for ever and serves what it holds, every [`POLL`].
+    /// Reads the directory for ever and serves what it holds, every [`POLL`].
     pub async fn follow(mut self, every: Duration) {
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -97,7 +97,7 @@ impl Folder {
             Ok(Swap::Unchanged) => self.last_error = None,
             Ok(Swap::Replaced) => {
                 self.last_error = None;
-                info!(folder = %self.path.display(), "a new certificate is served");
+                info!(directory = %self.path.display(), "a new certificate is served");
             }
             Err(problem) => {
                 let text = format!("{problem:?}");
@@ -116,7 +116,7 @@ impl Folder {
         let swap = self
             .resolver
             .swap(&contents.pair, now)
-            .map_err(|source| FilesError::Load { folder: self.path.clone(), source })?;
+            .map_err(|source| FilesError::Load { directory: self.path.clone(), source })?;
         self.bundle.send_if_modified(|known| {
             let changed = *known != bundle;
             *known = bundle;
@@ -126,19 +126,19 @@ impl Folder {
     }
 }
 
-/// Reads the folder's files, all from one `..data` where there is one.
+/// Reads the directory's files, all from one `..data` where there is one.
 ///
 /// # Errors
 /// [`FilesError::Read`] with the file.
-pub fn read(folder: &Path) -> Result<Contents, FilesError> {
-    let linked = folder.join("..data");
-    let folder = match linked.canonicalize() {
+pub fn read(directory: &Path) -> Result<Contents, FilesError> {
+    let linked = directory.join("..data");
+    let directory = match linked.canonicalize() {
         Ok(target) => target,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => folder.to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => directory.to_owned(),
         Err(source) => return Err(FilesError::Read { path: linked, source }),
     };
     let text = |name: &str| {
-        let path = folder.join(name);
+        let path = directory.join(name);
         std::fs::read_to_string(&path).map_err(|source| FilesError::Read { path, source })
     };
     let bundle = match text(AUTHORITIES) {
@@ -167,8 +167,8 @@ mod tests {
         issue::authority(validity).unwrap()
     }
 
-    /// What the kubelet does to a mounted Secret: a new folder, then the link changes by rename,
-    /// then the old folder goes.
+    /// What the kubelet does to a mounted Secret: a new directory, then the link changes by rename,
+    /// then the old directory goes.
     fn kubelet_writes(mount: &Path, version: &str, pair: &Pair) {
         let target = mount.join(format!("..{version}"));
         fs::create_dir(&target).unwrap();
@@ -188,24 +188,24 @@ mod tests {
         }
     }
 
-    fn open(mount: &Path) -> (Folder, Arc<Resolver>, watch::Receiver<Option<Arc<str>>>) {
+    fn open(mount: &Path) -> (Directory, Arc<Resolver>, watch::Receiver<Option<Arc<str>>>) {
         let (sender, bundle) = watch::channel(None);
         let resolver = Arc::new(Resolver::default());
-        (Folder::open(mount, Arc::clone(&resolver), sender, now()).unwrap(), resolver, bundle)
+        (Directory::open(mount, Arc::clone(&resolver), sender, now()).unwrap(), resolver, bundle)
     }
 
     #[test]
     fn a_swap_of_the_data_link_changes_what_is_served_and_the_bundle() {
         let (mount, first, second) = (tempfile::tempdir().unwrap(), fresh(), fresh());
         kubelet_writes(mount.path(), "first", &first);
-        let (mut folder, resolver, mut bundle) = open(mount.path());
+        let (mut directory, resolver, mut bundle) = open(mount.path());
         assert_eq!(bundle.borrow_and_update().as_deref(), Some(first.certificate.as_str()));
 
-        folder.poll(now());
+        directory.poll(now());
         assert!(!bundle.has_changed().unwrap(), "nothing changed");
 
         kubelet_writes(mount.path(), "second", &second);
-        folder.poll(now());
+        directory.poll(now());
         assert_eq!(resolver.facts(), Some(facts::first(&second.certificate).unwrap()));
         assert_eq!(bundle.borrow_and_update().as_deref(), Some(second.certificate.as_str()));
     }
@@ -214,31 +214,31 @@ mod tests {
     fn a_broken_new_pair_leaves_the_good_one_until_a_good_one_comes() {
         let (mount, first, second) = (tempfile::tempdir().unwrap(), fresh(), fresh());
         kubelet_writes(mount.path(), "first", &first);
-        let (mut folder, resolver, mut bundle) = open(mount.path());
+        let (mut directory, resolver, mut bundle) = open(mount.path());
         bundle.borrow_and_update();
 
         let mixed = Pair { certificate: second.certificate.clone(), key: first.key.clone() };
         kubelet_writes(mount.path(), "mixed", &mixed);
-        folder.poll(now());
+        directory.poll(now());
         assert_eq!(resolver.facts(), Some(facts::first(&first.certificate).unwrap()));
         assert!(!bundle.has_changed().unwrap(), "the bundle of a refused pair is refused with it");
 
         fs::remove_file(mount.path().join("..data")).unwrap();
-        folder.poll(now());
+        directory.poll(now());
         assert_eq!(resolver.facts(), Some(facts::first(&first.certificate).unwrap()));
 
         kubelet_writes(mount.path(), "good", &second);
-        folder.poll(now());
+        directory.poll(now());
         assert_eq!(resolver.facts(), Some(facts::first(&second.certificate).unwrap()));
     }
 
     #[test]
     fn plain_files_serve_too_and_need_no_authorities() {
-        let (folder, pair) = (tempfile::tempdir().unwrap(), fresh());
-        fs::write(folder.path().join(CERTIFICATE), &pair.certificate).unwrap();
-        let error = read(folder.path()).unwrap_err();
+        let (directory, pair) = (tempfile::tempdir().unwrap(), fresh());
+        fs::write(directory.path().join(CERTIFICATE), &pair.certificate).unwrap();
+        let error = read(directory.path()).unwrap_err();
         assert!(error.to_string().contains("tls.key"), "{error}");
-        fs::write(folder.path().join(KEY), pair.key.expose()).unwrap();
-        assert_eq!(read(folder.path()).unwrap(), Contents { pair, bundle: None });
+        fs::write(directory.path().join(KEY), pair.key.expose()).unwrap();
+        assert_eq!(read(directory.path()).unwrap(), Contents { pair, bundle: None });
     }
 }

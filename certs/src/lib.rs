@@ -1,10 +1,10 @@
-//! The certificates that the webhook serves: issued here (self-managed), or read from a folder that
+//! The certificates that the webhook serves: issued here (self-managed), or read from a directory that
 //! another issuer keeps (cert-manager, OpenShift).
 //!
 //! ```text
 //!  leader:   clock, caBundle -> rotate -> state -> store -> Secret
 //!  replica:  Secret -> store -> state ─┐
-//!  replica:  folder -> files ──────────┴─> load -> reload (handshakes)
+//!  replica:  directory -> files ──────────┴─> load -> reload (handshakes)
 //! ```
 //!
 //! Decisions (`rotate`, `store`, `load`, `trust`) are functions of what they are given; `secret`,

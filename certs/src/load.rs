@@ -1,6 +1,6 @@
-//! Loads a pair for serving, wherever it comes from: one path for Secret, folder and every issuer.
+//! Loads a pair for serving, wherever it comes from: one path for Secret, directory and every issuer.
 //!
-//! A pair that would break the next handshake is refused here, with a sentence that says why, so
+//! A pair that would break the next handshake is refused here, with a message that says why, so
 //! that the caller can go on serving the one it has.
 
 use std::sync::Arc;

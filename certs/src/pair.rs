@@ -1,5 +1,5 @@
 //! A certificate with its private key, as PEM: the one form in which both travel between Secret,
-//! folder and memory.
+//! directory and memory.
 
 use workflow_contract::Secret;
 

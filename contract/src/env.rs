@@ -4,9 +4,9 @@
 pub const WORKFLOW_GIT_URL: &str = "WORKFLOW_GIT_URL";
 /// Branch, else tag, else full commit id; `main` by default.
 pub const WORKFLOW_BRANCH: &str = "WORKFLOW_BRANCH";
-/// Folder inside the repository; the whole repository by default.
+/// Directory inside the repository; the whole repository by default.
 pub const WORKFLOW_PATH: &str = "WORKFLOW_PATH";
-/// Folder under which the workflow is published.
+/// Directory under which the workflow is published.
 pub const WORKFLOW_ROOT: &str = "WORKFLOW_ROOT";
 /// Wall-clock limit for everything, such as `90s`.
 pub const WORKFLOW_TIMEOUT: &str = "WORKFLOW_TIMEOUT";
@@ -18,7 +18,7 @@ pub const WORKFLOW_MAX_FILES: &str = "WORKFLOW_MAX_FILES";
 pub const WORKFLOW_ALLOWED_HOSTS: &str = "WORKFLOW_ALLOWED_HOSTS";
 /// Schemes that may be fetched by, comma-separated.
 pub const WORKFLOW_ALLOWED_SCHEMES: &str = "WORKFLOW_ALLOWED_SCHEMES";
-/// Folder where a Secret with credentials is mounted.
+/// Directory where a Secret with credentials is mounted.
 pub const WORKFLOW_CREDENTIALS_DIR: &str = "WORKFLOW_CREDENTIALS_DIR";
 /// Exact hosts that [`GITHUB_TOKEN`] is for.
 pub const WORKFLOW_GITHUB_HOSTS: &str = "WORKFLOW_GITHUB_HOSTS";
@@ -44,7 +44,7 @@ pub const BOT_TOKEN: &str = "BOT_TOKEN";
 
 /// File of additional certificate authorities.
 pub const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
-/// Folder of additional certificate authorities.
+/// Directory of additional certificate authorities.
 pub const SSL_CERT_DIR: &str = "SSL_CERT_DIR";
 /// Proxy variables, upper and lower case.
 pub const PROXIES: [&str; 6] =
@@ -54,7 +54,7 @@ pub const PROXIES: [&str; 6] =
 pub const ACTIVE_WORKFLOW_GIT_URL: &str = "ACTIVE_WORKFLOW_GIT_URL";
 /// The workflow's branch, for the runner.
 pub const ACTIVE_WORKFLOW_BRANCH: &str = "ACTIVE_WORKFLOW_BRANCH";
-/// The workflow's folder, for the runner; absent when empty.
+/// The workflow's directory, for the runner; absent when empty.
 pub const ACTIVE_WORKFLOW_PATH: &str = "ACTIVE_WORKFLOW_PATH";
 /// Set by the operator on a run that is not the session's first; the runner then skips its prompt.
 pub const IS_RESUME: &str = "IS_RESUME";

@@ -43,7 +43,7 @@ exits! {
     RepositoryNotFound = 21,
     /// No such branch, tag or commit.
     RefNotFound = 22,
-    /// No such folder at that commit.
+    /// No such directory at that commit.
     PathNotFound = 23,
     /// DNS, refused, reset, no route, after retries.
     ServerUnreachable = 30,

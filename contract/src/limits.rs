@@ -22,7 +22,7 @@ pub enum LimitError {
 /// # Errors
 /// [`LimitError::Duration`] with the value.
 pub fn parse_duration(text: &str) -> Result<Duration, LimitError> {
-    let bad = || LimitError::Duration(crate::text::foreign(text));
+    let bad = || LimitError::Duration(crate::text::sanitize(text));
     let mut rest = text.trim();
     let mut millis: u64 = 0;
     while !rest.is_empty() {
@@ -60,7 +60,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, LimitError> {
         ("T", 1_000_000_000_000),
         ("", 1),
     ];
-    let bad = || LimitError::Bytes(crate::text::foreign(text));
+    let bad = || LimitError::Bytes(crate::text::sanitize(text));
     let text = text.trim();
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (_, factor) = UNITS.into_iter().find(|(unit, _)| &text[digits..] == *unit).ok_or_else(bad)?;
@@ -77,7 +77,7 @@ pub fn parse_count(text: &str) -> Result<u64, LimitError> {
         .parse()
         .ok()
         .filter(|count| *count > 0)
-        .ok_or_else(|| LimitError::Count(crate::text::foreign(text)))
+        .ok_or_else(|| LimitError::Count(crate::text::sanitize(text)))
 }
 
 #[cfg(test)]

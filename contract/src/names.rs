@@ -21,7 +21,7 @@ pub const INJECTOR_SELECTOR: &str = "app.kubernetes.io/name=workflow-injector";
 /// Optional Secret with git credentials in the session's namespace.
 pub const CREDENTIALS_SECRET: &str = "workflow-credentials";
 /// How every refusal of ours begins, so that one is told from any other webhook's.
-pub const REFUSAL_PREFIX: &str = "workflow-injector refuses this pod: ";
+pub const DENIAL_PREFIX: &str = "workflow-injector denies this pod: ";
 /// Secret in the injector's own namespace with what it serves; made at run time.
 pub const TLS_SECRET: &str = "workflow-injector-tls";
 /// Where the webhook's config file is mounted.
@@ -46,7 +46,7 @@ pub const SESSION_LABEL: &str = "agentic-session";
 
 /// Mount path of the shared volume in the runner.
 pub const WORKSPACE_MOUNT: &str = "/workspace";
-/// Folder that the runner reads workflows from.
+/// Directory that the runner reads workflows from.
 pub const WORKFLOWS_ROOT: &str = "/workspace/workflows";
 /// Name of the emptyDir that is added where the runner has no workspace volume.
 pub const WORKFLOWS_VOLUME: &str = "workflows";

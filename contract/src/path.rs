@@ -1,18 +1,18 @@
-//! The folder inside the repository that is delivered.
+//! The directory inside the repository that is delivered.
 
 use std::fmt;
 
 /// Longest path, in bytes: it must fit into the termination message.
 pub const MAX_PATH: usize = 1024;
 
-/// A path that can't name a folder in a repository.
+/// A path that can't name a directory in a repository.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     /// A segment `..`.
     #[error("the path `{0}` must not contain `..`")]
     Parent(String),
     /// A backslash.
-    #[error("the path `{0}` must not contain a backslash; folders are separated by `/`")]
+    #[error("the path `{0}` must not contain a backslash; directories are separated by `/`")]
     Backslash(String),
     /// A NUL or another control character.
     #[error("the path `{0}` must not contain control characters")]
@@ -22,7 +22,7 @@ pub enum PathError {
     TooLong(usize),
 }
 
-/// A folder inside a repository, relative to its root; empty means the whole repository.
+/// A directory inside a repository, relative to its root; empty means the whole repository.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
 pub struct RepoPath(String);
 
@@ -33,7 +33,7 @@ impl RepoPath {
     /// # Errors
     /// [`PathError`] says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, PathError> {
-        let shown = || crate::text::foreign(text);
+        let shown = || crate::text::sanitize(text);
         let trimmed = text.trim();
         if trimmed.contains('\\') {
             return Err(PathError::Backslash(shown()));
@@ -68,7 +68,7 @@ impl RepoPath {
         self.0.is_empty()
     }
 
-    /// The folders on the way down, outermost first.
+    /// The directories on the way down, outermost first.
     pub fn segments(&self) -> impl Iterator<Item = &str> {
         self.0.split('/').filter(|segment| !segment.is_empty())
     }
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn drops_what_does_not_name_a_folder() {
+    fn drops_what_does_not_name_a_directory() {
         for (text, path) in [
             ("", ""),
             ("  ", ""),

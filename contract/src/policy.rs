@@ -56,7 +56,7 @@ impl HostPattern {
         if plausible {
             Ok(Self(item.to_ascii_lowercase()))
         } else {
-            Err(PolicyError::Host(text::foreign(item)))
+            Err(PolicyError::Host(text::sanitize(item)))
         }
     }
 
@@ -107,7 +107,7 @@ pub fn parse_exact_hosts(list: &str) -> Result<Vec<String>, PolicyError> {
 /// [`PolicyError::Scheme`] with the item.
 pub fn parse_schemes(list: &str) -> Result<Vec<Scheme>, PolicyError> {
     items(list)
-        .map(|item| Scheme::from_name(item).ok_or_else(|| PolicyError::Scheme(text::foreign(item))))
+        .map(|item| Scheme::from_name(item).ok_or_else(|| PolicyError::Scheme(text::sanitize(item))))
         .collect()
 }
 
@@ -148,7 +148,7 @@ impl Policy {
             return Err(NotAllowed::Scheme { scheme, allowed: joined(&self.schemes) });
         }
         if !self.hosts.is_empty() && !self.hosts.iter().any(|pattern| pattern.matches(host)) {
-            return Err(NotAllowed::Host { host: text::foreign(host), allowed: joined(&self.hosts) });
+            return Err(NotAllowed::Host { host: text::sanitize(host), allowed: joined(&self.hosts) });
         }
         Ok(())
     }
@@ -156,7 +156,7 @@ impl Policy {
 
 fn joined<T: fmt::Display>(items: &[T]) -> String {
     let all: Vec<String> = items.iter().map(T::to_string).collect();
-    text::foreign(&all.join(", "))
+    text::sanitize(&all.join(", "))
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ impl RefName {
     pub fn parse(text: &str) -> Result<Self, RefError> {
         let name = or_default(text);
         match malformed(name) {
-            Some(why) => Err(RefError { name: crate::text::foreign(name), why }),
+            Some(why) => Err(RefError { name: crate::text::sanitize(name), why }),
             None => Ok(Self(name.to_owned())),
         }
     }

@@ -6,7 +6,7 @@ use crate::path::RepoPath;
 use crate::reference;
 use crate::url;
 
-/// A repository, a branch and a folder, normalised so that equal means "the same delivery".
+/// A repository, a branch and a directory, normalised so that equal means "the same delivery".
 ///
 /// The URL is without userinfo (a new password is no new workflow, and a stamp is readable by many);
 /// a blank branch is `main`; the path has no surplus slashes. Values that are not valid are kept as
@@ -18,7 +18,7 @@ pub struct Source {
     pub git_url: String,
     /// Branch, tag or commit.
     pub branch: String,
-    /// Folder; empty for the whole repository.
+    /// Directory; empty for the whole repository.
     #[serde(default)]
     pub path: String,
 }
@@ -38,11 +38,11 @@ impl Source {
 impl std::fmt::Display for Source {
     /// `URL (branch)` or `URL (branch, path)`, fit for a message.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (url, branch) = (crate::text::foreign(&self.git_url), crate::text::foreign(&self.branch));
+        let (url, branch) = (crate::text::sanitize(&self.git_url), crate::text::sanitize(&self.branch));
         if self.path.is_empty() {
             write!(f, "{url} ({branch})")
         } else {
-            write!(f, "{url} ({branch}, {})", crate::text::foreign(&self.path))
+            write!(f, "{url} ({branch}, {})", crate::text::sanitize(&self.path))
         }
     }
 }

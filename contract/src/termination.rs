@@ -1,4 +1,4 @@
-//! The termination message: a sentence for a person, and a line of JSON for the status controller.
+//! The termination message: a message for a person, and a line of JSON for the status controller.
 //!
 //! The kubelet keeps at most 4096 bytes of it, so that is what is written at most. The platform
 //! shows the whole message as "Init container init-workflow failed (exit N): …".
@@ -28,7 +28,7 @@ pub struct Details {
     /// Branch, tag or commit that was asked for.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// Folder inside the repository, absent for the whole of it.
+    /// Directory inside the repository, absent for the whole of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// Commit that was delivered: 40 hexadecimal digits.
@@ -78,40 +78,40 @@ impl Details {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Termination {
     /// Line 1: what happened and what to do, for a person.
-    pub sentence: String,
+    pub message: String,
     /// Line 2, absent in a message that init-fetcher did not write.
     pub details: Option<Details>,
 }
 
 impl Termination {
-    /// The message as written: at most [`MAX_MESSAGE`] bytes, the sentence on one line. Where it
-    /// would be longer the sentence is cut, never the JSON.
+    /// The message as written: at most [`MAX_MESSAGE`] bytes, the message on one line. Where it
+    /// would be longer the message is cut, never the JSON.
     #[must_use]
     pub fn render(&self) -> String {
         let details = self.details.as_ref().and_then(|details| serde_json::to_string(details).ok());
         let room = MAX_MESSAGE - 1;
         let details = details.filter(|json| json.len() < room);
-        let sentence = text::one_line(&self.sentence);
+        let message = text::one_line(&self.message);
         match details {
-            Some(json) => format!("{}\n{json}", text::cut(&sentence, room - json.len())),
-            None => text::cut(&sentence, MAX_MESSAGE),
+            Some(json) => format!("{}\n{json}", text::cut(&message, room - json.len())),
+            None => text::cut(&message, MAX_MESSAGE),
         }
     }
 
     /// Reads a message back. Never fails: what has no second line of ours, such as the end of a
-    /// log, is all sentence.
+    /// log, is all message.
     #[must_use]
     pub fn parse(message: &str) -> Self {
         let message = message.trim_end();
-        let split = message.rsplit_once('\n').and_then(|(sentence, json)| {
+        let split = message.rsplit_once('\n').and_then(|(message, json)| {
             let details = serde_json::from_str(json).ok()?;
-            Some((sentence, details))
+            Some((message, details))
         });
         match split {
-            Some((sentence, details)) => {
-                Self { sentence: text::one_line(sentence.trim_end()), details: Some(details) }
+            Some((message, details)) => {
+                Self { message: text::one_line(message.trim_end()), details: Some(details) }
             }
-            None => Self { sentence: text::one_line(message), details: None },
+            None => Self { message: text::one_line(message), details: None },
         }
     }
 }
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_second_line_is_the_published_json() {
-        let message = Termination { sentence: "delivered".into(), details: Some(details()) }.render();
+        let message = Termination { message: "delivered".into(), details: Some(details()) }.render();
         let json = format!(
             r#"{{"v":1,"reason":"Reconciled","url":"https://h/o/r.git","ref":"main","path":"a","commit":"{}","files":2,"bytes":10,"ms":120,"attempts":1}}"#,
             "0".repeat(40)
@@ -148,14 +148,14 @@ mod tests {
     #[test]
     fn absent_values_are_left_out() {
         let details = Some(Details::new(Exit::InternalError));
-        let message = Termination { sentence: "x".into(), details }.render();
+        let message = Termination { message: "x".into(), details }.render();
         assert_eq!(message, "x\n{\"v\":1,\"reason\":\"InternalError\"}");
     }
 
     #[test]
     fn a_message_of_somebody_else_is_all_sentence() {
         let parsed = Termination::parse("panicked at x\nnote: y\n");
-        assert_eq!(parsed, Termination { sentence: r"panicked at x\nnote: y".into(), details: None });
+        assert_eq!(parsed, Termination { message: r"panicked at x\nnote: y".into(), details: None });
     }
 
     #[test]
@@ -166,15 +166,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_message_fits_keeps_its_json_and_reads_back(sentence in "(?s).{0,6000}", url in "[^\\x00-\\x1f]{0,500}") {
+        fn a_message_fits_keeps_its_json_and_reads_back(message in "(?s).{0,6000}", url in "[^\\x00-\\x1f]{0,500}") {
             let details = Details { url: Some(url), ..details() };
-            let message = Termination { sentence: sentence.clone(), details: Some(details.clone()) }.render();
+            let message = Termination { message: message.clone(), details: Some(details.clone()) }.render();
             prop_assert!(message.len() <= MAX_MESSAGE);
             prop_assert_eq!(message.matches('\n').count(), 1);
             let parsed = Termination::parse(&message);
             prop_assert_eq!(parsed.details, Some(details));
-            let shown = text::one_line(&sentence);
-            prop_assert!(shown.starts_with(parsed.sentence.trim_end_matches('…').trim_end()));
+            let shown = text::one_line(&message);
+            prop_assert!(shown.starts_with(parsed.message.trim_end_matches('…').trim_end()));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Foreign text in messages: one line, no control characters, cut to a length.
 
 /// Longest piece of foreign text (a ref name, a server's words) in a message, in bytes.
-pub const FOREIGN_MAX: usize = 200;
+pub const SANITIZED_MAX: usize = 200;
 
 /// Whether a character could break a line, hide text or reorder it in a terminal or a web page.
 fn is_unprintable(c: char) -> bool {
@@ -39,10 +39,10 @@ pub fn cut(text: &str, max: usize) -> String {
     out
 }
 
-/// Text that somebody else wrote, fit for a message: one line, at most [`FOREIGN_MAX`] bytes.
+/// Text that somebody else wrote, fit for a message: one line, at most [`SANITIZED_MAX`] bytes.
 #[must_use]
-pub fn foreign(text: &str) -> String {
-    cut(&one_line(text), FOREIGN_MAX)
+pub fn sanitize(text: &str) -> String {
+    cut(&one_line(text), SANITIZED_MAX)
 }
 
 #[cfg(test)]
@@ -63,6 +63,6 @@ mod tests {
         for max in 0..20 {
             assert!(cut("ä→𝄞 some text that is long", max).len() <= max);
         }
-        assert_eq!(foreign(&"x".repeat(1000)).len(), FOREIGN_MAX);
+        assert_eq!(sanitize(&"x".repeat(1000)).len(), SANITIZED_MAX);
     }
 }

@@ -5,12 +5,12 @@
 
 use std::fmt;
 
-use crate::redact::Secret;
+use crate::secret::Secret;
 
 /// Longest URL, in bytes: it must fit into the termination message.
 pub const MAX_URL: usize = 1024;
 
-/// Longest folder name that file systems take, in bytes.
+/// Longest directory name that file systems take, in bytes.
 const MAX_NAME: usize = 255;
 
 /// How a repository is reached.
@@ -232,7 +232,7 @@ impl RepoUrl {
     }
 
     /// The path that a command on an ssh server is given: percent-encoding is undone where a URL has it,
-    /// and `/~user/…` is a folder of that user, as with git. Empty for http(s).
+    /// and `/~user/…` is a directory of that user, as with git. Empty for http(s).
     #[must_use]
     pub fn remote_path(&self) -> &str {
         &self.remote_path
@@ -244,7 +244,7 @@ impl RepoUrl {
         self.userinfo.as_ref()
     }
 
-    /// What the workflow's folder is called: the last segment without `.git`.
+    /// What the workflow's directory is called: the last segment without `.git`.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -319,7 +319,7 @@ pub fn redacted(text: &str) -> String {
     }
 }
 
-/// The folder's name and the runner's second name for it, from a URL's path.
+/// The directory's name and the runner's second name for it, from a URL's path.
 fn names_on_disk(path: &str) -> Result<(String, Option<String>), &'static str> {
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     let dots = |s: &&str| matches!(s.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
@@ -343,7 +343,7 @@ fn check_name(name: &str) -> Result<(), &'static str> {
     if name.is_empty() {
         Err("its last part names no repository")
     } else if name.starts_with('.') {
-        Err("a workflow's folder can't start with a dot")
+        Err("a workflow's directory can't start with a dot")
     } else if name.len() > MAX_NAME {
         Err("a part of its path is longer than 255 bytes")
     } else {

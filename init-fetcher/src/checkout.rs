@@ -1,6 +1,6 @@
 //! Writes a plan to disk: bytes as they are in git, no attributes, filters or line endings applied.
 //!
-//! The folder is new and nobody else knows it, and every path in the plan was judged before. Modes come
+//! The directory is new and nobody else knows it, and every path in the plan was judged before. Modes come
 //! from the process's umask of 0002: what the owner may, the group may too.
 
 use std::fs;
@@ -115,32 +115,32 @@ fn errno_in(words: &str) -> Option<Errno> {
     })
 }
 
-/// Writes everything in the plan below `folder`, which must be there and empty.
+/// Writes everything in the plan below `directory`, which must be there and empty.
 ///
 /// # Errors
 /// [`CheckoutError`].
 pub fn write(
     plan: &Plan,
     store: &Store,
-    folder: &Path,
+    directory: &Path,
     mut recorder: Option<&mut Recorder>,
     run: &Run,
 ) -> Result<Written, CheckoutError> {
     let mut written = Written::default();
     for item in &plan.items {
         run.checkpoint();
-        let path = folder.join(std::ffi::OsStr::from_bytes(&item.path));
+        let path = directory.join(std::ffi::OsStr::from_bytes(&item.path));
         let failed = |doing| {
             let path = path.clone();
             move |error| VolumeError::new(doing, &path, error)
         };
         let metadata = match item.kind {
             Kind::Tree => {
-                fs::create_dir(&path).map_err(failed("create the folder"))?;
+                fs::create_dir(&path).map_err(failed("create the directory"))?;
                 continue;
             }
             Kind::Submodule => {
-                fs::create_dir(&path).map_err(failed("create the folder"))?;
+                fs::create_dir(&path).map_err(failed("create the directory"))?;
                 fs::symlink_metadata(&path)
             }
             Kind::Symlink => {

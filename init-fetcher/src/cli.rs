@@ -24,7 +24,7 @@ pub fn read(arguments: &[String]) -> Command {
         }
         [first, ..] => Command::Refuse(format!(
             "init-fetcher takes no argument `{}`: everything is set by environment variables, see --help",
-            text::foreign(first)
+            text::sanitize(first)
         )),
     }
 }
@@ -34,7 +34,7 @@ fn help() -> String {
 }
 
 const HELP: &str = "\
-Puts a git repository, or a folder of it, on disk: verified, and published in one step.
+Puts a git repository, or a directory of it, on disk: verified, and published in one step.
 
 Usage: WORKFLOW_GIT_URL=https://host/owner/repository.git init-fetcher
 
@@ -43,7 +43,7 @@ It takes no arguments. Environment variables (empty counts as unset):
   WORKFLOW_GIT_URL          repository: https://, ssh:// or user@host:path, http:// where allowed.
                             Userinfo in it is used for its host only and shown nowhere. Required
   WORKFLOW_BRANCH           a branch; else a tag; else a full commit id [main]
-  WORKFLOW_PATH             folder inside the repository [the whole repository]
+  WORKFLOW_PATH             directory inside the repository [the whole repository]
   WORKFLOW_ROOT             published to <root>/<last part of the URL without .git>
                             [/workspace/workflows]
   WORKFLOW_TIMEOUT          wall-clock limit for everything, such as 90s [120s]
@@ -70,7 +70,7 @@ It takes no arguments. Environment variables (empty counts as unset):
   LOG_FORMAT                text or json; logs go to stderr [text]
 
 Exit codes: 0 delivered; 10 a setting is malformed; 11 host or scheme not allowed; 20 access refused;
-21 no such repository; 22 no such branch, tag or commit; 23 no such folder; 30 server unreachable;
+21 no such repository; 22 no such branch, tag or commit; 23 no such directory; 30 server unreachable;
 31 TLS failed; 32 ssh host key unknown or changed; 33 server error; 34 time limit; 40 too large;
 41 unsafe content; 50 volume full; 51 volume not writable; 70 internal error; 143 ended by SIGTERM.
 ";
@@ -92,8 +92,8 @@ mod tests {
     #[test]
     fn unknown_arguments_are_refused_with_a_sentence() {
         for arguments in [&["--verbose"][..], &["https://h/r"], &["--help", "x"]] {
-            let Command::Refuse(sentence) = of(arguments) else { panic!("{arguments:?}") };
-            assert!(sentence.contains("--help"), "{sentence}");
+            let Command::Refuse(message) = of(arguments) else { panic!("{arguments:?}") };
+            assert!(message.contains("--help"), "{message}");
         }
     }
 

@@ -21,7 +21,7 @@ use crate::transport::smart::SmartHttp;
 use crate::transport::ssh::Ssh;
 use crate::transport::{Listing, Received, Remote, TransportError, Want};
 use crate::tree::plan::{self, Plan};
-use crate::{folder, report, repository, retry};
+use crate::{report, repository, retry, subdir};
 
 /// What was delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct Delivered {
     pub files: u64,
     /// Bytes in them.
     pub bytes: u64,
-    /// Submodules, whose folders are empty.
+    /// Submodules, whose directories are empty.
     pub submodules: u64,
     /// Files that are Git LFS pointers.
     pub lfs_pointers: u64,
@@ -89,7 +89,7 @@ impl<'c> Attempt<'_, 'c> {
     fn make(&self, authenticator: &mut Authenticator<'c>) -> Result<Delivered, Failure> {
         let Self { config, run, client } = self;
         let staging = Staging::create(&config.root)?;
-        run.lock().staging = Some(staging.folder().to_owned());
+        run.lock().staging = Some(staging.directory().to_owned());
         run.doing("connecting to the server");
         let mut remote: Box<dyn Remote> = if config.url.scheme() == Scheme::Ssh {
             let key = SshKey::read(config.credentials.dir.as_deref());
@@ -102,7 +102,7 @@ impl<'c> Attempt<'_, 'c> {
         let (commit, plan, written) = if config.path.is_whole() {
             self.whole(remote.as_mut(), &target, &staging)?
         } else {
-            self.folder(remote.as_mut(), &target, &staging)?
+            self.directory(remote.as_mut(), &target, &staging)?
         };
         drop(remote);
         run.doing("publishing");
@@ -168,8 +168,8 @@ impl<'c> Attempt<'_, 'c> {
         Ok((commit, plan, written))
     }
 
-    /// A folder of the repository: its contents, and nothing else.
-    fn folder(
+    /// A directory of the repository: its contents, and nothing else.
+    fn directory(
         &self,
         remote: &mut dyn Remote,
         target: &Target,
@@ -187,7 +187,7 @@ impl<'c> Attempt<'_, 'c> {
         } else {
             self.everything(remote, target, Use::Part, &mut store)?;
             let commit = self.commit(&store, target)?;
-            (commit, folder::find(&store, commit.tree, &self.config.path)?)
+            (commit, subdir::find(&store, commit.tree, &self.config.path)?)
         };
         self.run.doing("checking what was received");
         let plan = plan::plan(&store, tree, self.config.limits)?;
@@ -196,7 +196,7 @@ impl<'c> Attempt<'_, 'c> {
         Ok((commit, plan, written))
     }
 
-    /// Fetches the commit and its trees without the contents of files, finds the folder's tree, and
+    /// Fetches the commit and its trees without the contents of files, finds the directory's tree, and
     /// fetches that with all that is in it. `None` where the server does not play along: then everything
     /// is fetched, once, and that is no failure.
     fn on_the_way_down(
@@ -205,14 +205,14 @@ impl<'c> Attempt<'_, 'c> {
         target: &Target,
         store: &mut Store,
     ) -> Result<Option<(Commit, Oid)>, Failure> {
-        self.run.doing("receiving the way to the folder");
+        self.run.doing("receiving the way to the directory");
         let lean = Want { oid: target.want, shallow: true, without_blobs: true };
         if refused(store.take(Use::Part, |sink| remote.fetch(lean, sink)))? {
             return Ok(None);
         }
         let commit = self.commit(store, target)?;
-        let tree = folder::find(store, commit.tree, &self.config.path)?;
-        self.run.doing("receiving the folder");
+        let tree = subdir::find(store, commit.tree, &self.config.path)?;
+        self.run.doing("receiving the directory");
         let content = Want { oid: tree, shallow: false, without_blobs: false };
         if refused(store.take(Use::All, |sink| remote.fetch(content, sink)))? {
             return Ok(None);

@@ -4,10 +4,10 @@ use workflow_contract::Exit;
 
 use crate::checkout::CheckoutError;
 use crate::config::ConfigError;
-use crate::folder::FolderError;
 use crate::resolve::RefNotFound;
 use crate::retry::{MAX_ATTEMPTS, Retryable};
 use crate::store::CommitError;
+use crate::subdir::SubdirError;
 use crate::transport::TransportError;
 use crate::tree::TreeError;
 use crate::volume::VolumeError;
@@ -24,9 +24,9 @@ pub enum Failure {
     /// The branch, tag or commit.
     #[error(transparent)]
     Reference(#[from] RefNotFound),
-    /// The folder in the repository.
+    /// The directory in the repository.
     #[error(transparent)]
-    Folder(#[from] FolderError),
+    Directory(#[from] SubdirError),
     /// The content.
     #[error(transparent)]
     Tree(#[from] TreeError),
@@ -74,8 +74,8 @@ impl Failure {
             Self::Config(_) => Exit::InvalidSource,
             Self::Transport(error) => of_transport(error),
             Self::Reference(_) => Exit::RefNotFound,
-            Self::Folder(FolderError::Tree(error)) | Self::Tree(error) => of_tree(error),
-            Self::Folder(_) => Exit::PathNotFound,
+            Self::Directory(SubdirError::Tree(error)) | Self::Tree(error) => of_tree(error),
+            Self::Directory(_) => Exit::PathNotFound,
             Self::Volume(error) => of_volume(error),
             Self::Internal(_) => Exit::InternalError,
         }
@@ -86,7 +86,7 @@ impl Failure {
         match self {
             Self::Transport(error) => error.retryable(),
             // The pack was sound but did not hold what was asked for.
-            Self::Folder(FolderError::Tree(error)) | Self::Tree(error) => match error {
+            Self::Directory(SubdirError::Tree(error)) | Self::Tree(error) => match error {
                 TreeError::Missing { .. } => Some(Retryable { max_attempts: MAX_ATTEMPTS, after: None }),
                 TreeError::Unreadable(error) => error.retryable(),
                 _ => None,

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! No name from a repository is written before all of them were judged, and nothing is at its place
-//! before all of it was written. Every way to end has its own exit code ([`workflow_contract::Exit`]) and a sentence.
+//! before all of it was written. Every way to end has its own exit code ([`workflow_contract::Exit`]) and a message.
 
 mod checkout;
 mod cli;
@@ -18,7 +18,6 @@ mod config;
 mod credentials;
 mod deliver;
 mod failure;
-mod folder;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod oid;
@@ -31,6 +30,7 @@ mod resolve;
 mod retry;
 mod run;
 mod store;
+mod subdir;
 mod telemetry;
 mod transport;
 mod tree;
@@ -58,8 +58,8 @@ pub fn main(arguments: &[String], lookup: Lookup) -> u8 {
             let _ = std::io::stdout().write_all(text.as_bytes());
             return Exit::Reconciled.code();
         }
-        Command::Refuse(sentence) => {
-            let _ = writeln!(std::io::stderr(), "{sentence}");
+        Command::Refuse(message) => {
+            let _ = writeln!(std::io::stderr(), "{message}");
             return Exit::InvalidSource.code();
         }
         Command::Deliver => {}

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use crate::volume::VolumeError;
 
-/// What the staging folders' names start with.
+/// What the staging directories' names start with.
 const PREFIX: &str = ".init-workflow-";
 
 /// Makes the root and removes what runs that were killed have left there.
@@ -25,9 +25,9 @@ const PREFIX: &str = ".init-workflow-";
 /// # Errors
 /// [`VolumeError`] where the root can't be made. Leftovers that can't be removed are only logged.
 pub fn prepare(root: &Path) -> Result<(), VolumeError> {
-    fs::create_dir_all(root).map_err(|error| VolumeError::new("create the folder", root, error))?;
+    fs::create_dir_all(root).map_err(|error| VolumeError::new("create the directory", root, error))?;
     let entries =
-        fs::read_dir(root).map_err(|error| VolumeError::of_folder("read the folder", root, error))?;
+        fs::read_dir(root).map_err(|error| VolumeError::of_directory("read the directory", root, error))?;
     for entry in entries.flatten() {
         if entry.file_name().to_string_lossy().starts_with(PREFIX) {
             tracing::info!(leftover = %entry.path().display(), "removing what an earlier run has left");
@@ -55,38 +55,39 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A folder to build in; it is removed with all that is in it when this is dropped.
+/// A directory to build in; it is removed with all that is in it when this is dropped.
 pub struct Staging {
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 impl Staging {
-    /// A new folder below `root`.
+    /// A new directory below `root`.
     ///
     /// # Errors
     /// [`VolumeError`].
     pub fn create(root: &Path) -> Result<Self, VolumeError> {
-        let folder = root.join(format!("{PREFIX}{:016x}", random()));
-        fs::create_dir(&folder).map_err(|error| VolumeError::new("create the folder", &folder, error))?;
-        let staging = Self { folder };
+        let directory = root.join(format!("{PREFIX}{:016x}", random()));
+        fs::create_dir(&directory)
+            .map_err(|error| VolumeError::new("create the directory", &directory, error))?;
+        let staging = Self { directory };
         let tree = staging.tree();
-        fs::create_dir(&tree).map_err(|error| VolumeError::new("create the folder", &tree, error))?;
+        fs::create_dir(&tree).map_err(|error| VolumeError::new("create the directory", &tree, error))?;
         Ok(staging)
     }
 
-    /// The folder itself.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// The directory itself.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Where the workflow is built.
     pub fn tree(&self) -> PathBuf {
-        self.folder.join("tree")
+        self.directory.join("tree")
     }
 
     /// Where all is kept that is not delivered, or not yet.
     pub fn scratch(&self) -> PathBuf {
-        self.folder.join("scratch")
+        self.directory.join("scratch")
     }
 
     /// Moves the tree to `<root>/<name>`, and a relative link to it to `<root>/<alias>`.
@@ -96,13 +97,13 @@ impl Staging {
     pub fn publish(&self, root: &Path, name: &str, alias: Option<&str>) -> Result<(), VolumeError> {
         let place = root.join(name);
         let failed = |place: &Path, error: Errno| VolumeError::new("publish to", place, error.into());
-        put(&self.tree(), &place, &self.folder.join("old")).map_err(|error| failed(&place, error))?;
+        put(&self.tree(), &place, &self.directory.join("old")).map_err(|error| failed(&place, error))?;
         if let Some(alias) = alias {
             let place = root.join(alias);
-            let link = self.folder.join("alias");
+            let link = self.directory.join("alias");
             std::os::unix::fs::symlink(name, &link)
                 .map_err(|error| VolumeError::new("create the symlink", &link, error))?;
-            put(&link, &place, &self.folder.join("old-alias")).map_err(|error| failed(&place, error))?;
+            put(&link, &place, &self.directory.join("old-alias")).map_err(|error| failed(&place, error))?;
         }
         Ok(())
     }
@@ -110,8 +111,8 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        if let Err(error) = remove(&self.folder) {
-            tracing::warn!(folder = %self.folder.display(), %error, "the staging folder could not be removed");
+        if let Err(error) = remove(&self.directory) {
+            tracing::warn!(directory = %self.directory.display(), %error, "the staging directory could not be removed");
         }
     }
 }
@@ -175,9 +176,9 @@ mod tests {
         let cases: [(&str, Make); 5] = [
             ("nothing", |_| {}),
             ("a file", |place| fs::write(place, "x").unwrap()),
-            ("a folder", |place| fs::create_dir_all(place.join("deep/er")).unwrap()),
+            ("a directory", |place| fs::create_dir_all(place.join("deep/er")).unwrap()),
             ("a dangling symlink", |place| std::os::unix::fs::symlink("nowhere", place).unwrap()),
-            ("a symlink to a folder", |place| std::os::unix::fs::symlink("/", place).unwrap()),
+            ("a symlink to a directory", |place| std::os::unix::fs::symlink("/", place).unwrap()),
         ];
         for (what, make) in cases {
             let root = tempfile::tempdir().unwrap();
@@ -200,7 +201,7 @@ mod tests {
         let place = root.path().join("flow");
         for content in ["first", "second"] {
             let staging = staged(root.path(), content);
-            put_in_two_steps(&staging.tree(), &place, &staging.folder().join("old")).unwrap();
+            put_in_two_steps(&staging.tree(), &place, &staging.directory().join("old")).unwrap();
             drop(staging);
             assert_eq!(fs::read_to_string(place.join("file")).unwrap(), content);
             assert_eq!(names(root.path()), ["flow"]);

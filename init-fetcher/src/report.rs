@@ -1,4 +1,4 @@
-//! The last words: the termination message, and the sentences in it.
+//! The last words: the termination message, and the messages in it.
 
 use std::fs;
 use std::path::Path;
@@ -13,14 +13,14 @@ use crate::oid;
 
 /// Writes the termination message, and the same to the log. That it can't be written changes nothing
 /// about how the run ended, so it is only logged.
-pub fn write(file: &Path, sentence: &str, details: Details) {
+pub fn write(file: &Path, message: &str, details: Details) {
     let reason = details.reason;
     if reason == Exit::Reconciled {
-        tracing::info!(%reason, sentence, "workflow delivered");
+        tracing::info!(%reason, termination_message = message, "workflow delivered");
     } else {
-        tracing::error!(%reason, sentence, "workflow not delivered");
+        tracing::error!(%reason, termination_message = message, "workflow not delivered");
     }
-    let message = Termination { sentence: sentence.to_owned(), details: Some(details) }.render();
+    let message = Termination { message: message.to_owned(), details: Some(details) }.render();
     if let Err(error) = fs::write(file, message) {
         tracing::warn!(file = %file.display(), %error, "the termination message could not be written");
     }
@@ -42,7 +42,7 @@ pub fn details(lookup: Lookup) -> Details {
     }
 }
 
-/// The sentence of a success, such as
+/// The message of a success, such as
 /// `delivered 1a2b3c4d5e6f (main) to /workspace/workflows/repo: 12 files, 34 kB in 0.4 s`.
 pub fn success(delivered: &Delivered, seconds: f64) -> String {
     let mut parts = vec![format!(
@@ -66,7 +66,7 @@ pub fn success(delivered: &Delivered, seconds: f64) -> String {
     parts.join("; ")
 }
 
-/// The sentence of a failure: about what, what failed, what to do.
+/// The message of a failure: about what, what failed, what to do.
 pub fn failure(failure: &Failure, source: Option<&Source>, attempts: u32) -> String {
     let about = source.map(|source| format!("{source}: ")).unwrap_or_default();
     let after = if attempts > 1 { format!(" (after {attempts} attempts)") } else { String::new() };
@@ -118,11 +118,11 @@ mod tests {
     #[test]
     fn a_success_says_what_is_not_there() {
         let all = Delivered { submodules: 1, lfs_pointers: 2, note: Some("a note"), files: 1, ..delivered() };
-        let sentence = success(&all, 0.0);
-        assert!(sentence.contains(": 1 file, "), "{sentence}");
-        assert!(sentence.contains("; 1 submodule is not fetched"), "{sentence}");
-        assert!(sentence.contains("; 2 files are Git LFS pointers"), "{sentence}");
-        assert!(sentence.ends_with("; a note"), "{sentence}");
+        let message = success(&all, 0.0);
+        assert!(message.contains(": 1 file, "), "{message}");
+        assert!(message.contains("; 1 submodule is not fetched"), "{message}");
+        assert!(message.contains("; 2 files are Git LFS pointers"), "{message}");
+        assert!(message.ends_with("; a note"), "{message}");
     }
 
     #[test]

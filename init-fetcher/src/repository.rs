@@ -40,14 +40,14 @@ pub fn write(git_dir: &Path, facts: &Facts) -> Result<(), VolumeError> {
     }
     for name in ["objects/info", "refs/heads", "refs/tags"] {
         let path = git_dir.join(name);
-        fs::create_dir_all(&path).map_err(|error| VolumeError::new("create the folder", &path, error))?;
+        fs::create_dir_all(&path).map_err(|error| VolumeError::new("create the directory", &path, error))?;
     }
     Ok(())
 }
 
 fn put(path: &Path, content: &str) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
     }
     fs::write(path, content)
 }

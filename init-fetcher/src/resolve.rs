@@ -91,7 +91,7 @@ pub fn not_found(name: &RefName, refs: &[Ref]) -> RefNotFound {
         .iter()
         .filter_map(|r| r.name.strip_prefix("refs/heads/").or_else(|| r.name.strip_prefix("refs/tags/")))
         .collect();
-    let shown = text::foreign(name.as_str());
+    let shown = text::sanitize(name.as_str());
     if branches_and_tags.is_empty() {
         return RefNotFound::Empty { name: shown };
     }
@@ -104,7 +104,7 @@ pub fn not_found(name: &RefName, refs: &[Ref]) -> RefNotFound {
     if hint.is_empty()
         && let Some(default) = default
     {
-        hint = format!("; the default branch is `{}`", text::foreign(default));
+        hint = format!("; the default branch is `{}`", text::sanitize(default));
     }
     RefNotFound::NoSuchName { name: shown, hint }
 }
@@ -131,7 +131,7 @@ pub fn did_you_mean<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> S
     close.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
     close.dedup_by(|a, b| a.1 == b.1);
     let close: Vec<String> =
-        close.iter().take(SUGGESTIONS).map(|(_, name)| format!("`{}`", text::foreign(name))).collect();
+        close.iter().take(SUGGESTIONS).map(|(_, name)| format!("`{}`", text::sanitize(name))).collect();
     match close.as_slice() {
         [] => String::new(),
         [only] => format!("; did you mean {only}?"),

@@ -25,7 +25,7 @@ pub struct Run {
 
 /// What the lock guards.
 pub struct State {
-    /// What the message will say beside its sentence.
+    /// What the message will say beside its message.
     pub details: Details,
     /// What is being done, as the end of "while …".
     pub doing: &'static str,
@@ -75,8 +75,8 @@ impl Run {
     }
 
     /// An attempt failed and there will be another.
-    pub fn attempt_failed(&self, exit: Exit, sentence: String) {
-        self.lock().between_attempts = Some((exit, sentence));
+    pub fn attempt_failed(&self, exit: Exit, message: String) {
+        self.lock().between_attempts = Some((exit, message));
     }
 
     /// Publishes: nothing ends the run meanwhile.
@@ -89,13 +89,13 @@ impl Run {
     }
 
     /// Ends the run from the thread that did the work.
-    pub fn end(&self, exit: Exit, sentence: &str) -> u8 {
+    pub fn end(&self, exit: Exit, message: &str) -> u8 {
         let mut state = self.lock();
         if self.stopping.swap(true, Ordering::SeqCst) {
             drop(state);
             wait_for_the_end();
         }
-        self.report(&mut state, exit, sentence);
+        self.report(&mut state, exit, message);
         exit.code()
     }
 
@@ -106,8 +106,8 @@ impl Run {
         if self.stopping.swap(true, Ordering::SeqCst) {
             return;
         }
-        if let Some((exit, sentence)) = outcome {
-            self.report(&mut state, exit, &sentence);
+        if let Some((exit, message)) = outcome {
+            self.report(&mut state, exit, &message);
         }
         if let Some(staging) = state.staging.take() {
             drop(state);
@@ -117,11 +117,11 @@ impl Run {
     }
 
     /// Ends the process from the panic hook. The panicking thread may hold the lock.
-    pub fn end_in_panic(&self, sentence: &str) -> ! {
+    pub fn end_in_panic(&self, message: &str) -> ! {
         match self.state.try_lock() {
-            Ok(mut state) => self.report(&mut state, Exit::InternalError, sentence),
+            Ok(mut state) => self.report(&mut state, Exit::InternalError, message),
             Err(_) => {
-                report::write(&self.termination_log, sentence, Details::new(Exit::InternalError));
+                report::write(&self.termination_log, message, Details::new(Exit::InternalError));
             }
         }
         std::process::exit(Exit::InternalError.code().into());
@@ -135,10 +135,10 @@ impl Run {
         }
     }
 
-    fn report(&self, state: &mut State, exit: Exit, sentence: &str) {
+    fn report(&self, state: &mut State, exit: Exit, message: &str) {
         state.details.reason = exit;
         state.details.ms = u64::try_from(self.elapsed().as_millis()).ok();
-        report::write(&self.termination_log, sentence, state.details.clone());
+        report::write(&self.termination_log, message, state.details.clone());
     }
 }
 
@@ -148,7 +148,7 @@ fn wait_for_the_end() -> ! {
     }
 }
 
-/// Removes the staging folder, but for no longer than a run that was told to end may take. What is left
+/// Removes the staging directory, but for no longer than a run that was told to end may take. What is left
 /// is swept by the next run.
 fn remove_in_time(staging: &Path) {
     const LIMIT: Duration = Duration::from_millis(600);

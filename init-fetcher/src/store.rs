@@ -34,7 +34,7 @@ const READ_BACK_ANYWAY: u64 = 64 << 20;
 pub struct Store<'a> {
     packs: Vec<Pack>,
     /// Where packs are kept.
-    folder: PathBuf,
+    directory: PathBuf,
     /// Where all else is kept until it is delivered.
     scratch: PathBuf,
     limits: Limits,
@@ -57,7 +57,7 @@ pub enum Use {
 }
 
 impl<'a> Store<'a> {
-    /// An empty store, with packs in one folder and scratch files in the other; both are made. They must
+    /// An empty store, with packs in one directory and scratch files in the other; both are made. They must
     /// be on the volume that is delivered to.
     ///
     /// # Errors
@@ -68,12 +68,12 @@ impl<'a> Store<'a> {
         limits: Limits,
         run: &'a Run,
     ) -> Result<Self, TransportError> {
-        for folder in [packs, scratch] {
-            make_folder(folder)?;
+        for directory in [packs, scratch] {
+            make_directory(directory)?;
         }
         Ok(Self {
             packs: Vec::new(),
-            folder: packs.to_owned(),
+            directory: packs.to_owned(),
             scratch: scratch.to_owned(),
             limits,
             run,
@@ -96,10 +96,10 @@ impl<'a> Store<'a> {
         let number = self.packs.len();
         let spool = self.spool(number);
         if used == Use::All {
-            make_folder(&spool)?;
+            make_directory(&spool)?;
         }
         let place = Place {
-            pack: &self.folder.join(format!("receiving-{number}")),
+            pack: &self.directory.join(format!("receiving-{number}")),
             spool: (used == Use::All).then_some(&spool),
             scratch: &self.scratch,
         };
@@ -120,7 +120,7 @@ impl<'a> Store<'a> {
     pub fn write_indexes(&self) -> Result<(), VolumeError> {
         for pack in &self.packs {
             let id = Oid::from_bytes(&pack.checksum).map_or_else(|_| String::new(), |id| id.to_string());
-            let path = self.folder.join(format!("pack-{id}.idx"));
+            let path = self.directory.join(format!("pack-{id}.idx"));
             let failed = |error| VolumeError::new("write", &path, error);
             fs::write(&path, index::of(pack)).map_err(failed)?;
             fs::set_permissions(&path, fs::Permissions::from_mode(INDEX_MODE)).map_err(failed)?;
@@ -221,14 +221,14 @@ impl<'a> Store<'a> {
                     continue;
                 }
             };
-            return Err(RefNotFound::NotACommit { name: text::foreign(name), kind }.into());
+            return Err(RefNotFound::NotACommit { name: text::sanitize(name), kind }.into());
         }
-        Err(RefNotFound::NotACommit { name: text::foreign(name), kind: "tag of tags without end" }.into())
+        Err(RefNotFound::NotACommit { name: text::sanitize(name), kind: "tag of tags without end" }.into())
     }
 }
 
-fn make_folder(folder: &Path) -> Result<(), VolumeError> {
-    fs::create_dir_all(folder).map_err(|error| VolumeError::new("create the folder", folder, error))
+fn make_directory(directory: &Path) -> Result<(), VolumeError> {
+    fs::create_dir_all(directory).map_err(|error| VolumeError::new("create the directory", directory, error))
 }
 
 /// A copy that never follows or replaces what stands there.

@@ -27,7 +27,7 @@ pub enum VolumeError {
         doing: &'static str,
         /// To what.
         path: PathBuf,
-        /// Owner and mode of the folder that refuses.
+        /// Owner and mode of the directory that refuses.
         state: String,
         /// What the system said.
         source: io::Error,
@@ -46,9 +46,9 @@ impl VolumeError {
         Self::NotWritable { doing, path, state, source }
     }
 
-    /// The same for an error that is about a folder itself, and not about an entry in it.
-    pub fn of_folder(doing: &'static str, folder: &Path, source: io::Error) -> Self {
-        match Self::new(doing, folder, source) {
+    /// The same for an error that is about a directory itself, and not about an entry in it.
+    pub fn of_directory(doing: &'static str, directory: &Path, source: io::Error) -> Self {
+        match Self::new(doing, directory, source) {
             Self::NotWritable { doing, path, source, .. } => {
                 let state = state(&path);
                 Self::NotWritable { doing, path, state, source }
@@ -58,15 +58,16 @@ impl VolumeError {
     }
 }
 
-/// Owner and mode of a folder, or of the nearest above it that exists, and who asks.
-fn state(folder: &Path) -> String {
+/// Owner and mode of a directory, or of the nearest above it that exists, and who asks.
+fn state(directory: &Path) -> String {
     let ids = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    let nearest =
-        folder.ancestors().find_map(|folder| fs::metadata(folder).ok().map(|metadata| (folder, metadata)));
+    let nearest = directory
+        .ancestors()
+        .find_map(|directory| fs::metadata(directory).ok().map(|metadata| (directory, metadata)));
     match nearest {
-        Some((folder, metadata)) => format!(
+        Some((directory, metadata)) => format!(
             "{} belongs to {}:{} with mode {:04o}, and this runs as {}:{}",
-            folder.display(),
+            directory.display(),
             metadata.uid(),
             metadata.gid(),
             metadata.mode() & 0o7777,
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn names_owner_and_mode_of_the_folder() {
+    fn names_owner_and_mode_of_the_directory() {
         let text = of(Errno::ACCESS).to_string();
         assert!(text.contains("/ belongs to 0:0 with mode 0"), "{text}");
     }

@@ -67,15 +67,15 @@ fn at_the_limit(state: &State, limit: Duration) -> Option<(u8, Option<(Exit, Str
     if state.published {
         return None;
     }
-    let (exit, sentence) = state.between_attempts.clone().unwrap_or_else(|| {
-        let sentence = format!(
+    let (exit, message) = state.between_attempts.clone().unwrap_or_else(|| {
+        let message = format!(
             "the time limit of {} s was reached while {}; raise WORKFLOW_TIMEOUT, or look at the server and the network",
             limit.as_secs_f64(),
             state.doing
         );
-        (Exit::Timeout, sentence)
+        (Exit::Timeout, message)
     });
-    Some((exit.code(), Some((exit, sentence))))
+    Some((exit.code(), Some((exit, message))))
 }
 
 #[cfg(test)]
@@ -98,11 +98,11 @@ mod tests {
     #[test]
     fn an_attempt_under_way_times_out() {
         let (code, outcome) = at_the_limit(&state(), LIMIT).unwrap();
-        let (exit, sentence) = outcome.unwrap();
+        let (exit, message) = outcome.unwrap();
         assert_eq!((code, exit), (34, Exit::Timeout));
         assert!(
-            sentence.starts_with("the time limit of 1.5 s was reached while receiving the pack"),
-            "{sentence}"
+            message.starts_with("the time limit of 1.5 s was reached while receiving the pack"),
+            "{message}"
         );
     }
 

@@ -228,9 +228,9 @@ fn a_server_that_says_403_is_given_what_credentials_there_are_each_once() {
     let front = Front::start(&server, Certificate::Good, never).unwrap();
     let url = front.url(repository.url()).replace("://", "://me:pws3cret@");
     let ended = with_token(&front, &url).run();
-    let sentence = ended.expect(Exit::AuthenticationFailed);
+    let message = ended.expect(Exit::AuthenticationFailed);
     let tried = "it answered 403; tried: the URL's own user name and password, GITHUB_TOKEN";
-    assert!(sentence.contains(tried), "{sentence}");
+    assert!(message.contains(tried), "{message}");
     assert_eq!(credentials(&front), [true, true]);
     assert_hidden(&ended);
 }
@@ -264,8 +264,8 @@ fn nothing_secret_follows_a_redirect_to_another_port() {
     let fetch = fetch.var("SSL_CERT_FILE", &bundle.to_string_lossy());
     let ended = fetch.run();
     // The right password was there, but not for this place.
-    let sentence = ended.expect(Exit::AuthenticationFailed);
-    assert!(sentence.contains("redirected"), "{sentence}");
+    let message = ended.expect(Exit::AuthenticationFailed);
+    assert!(message.contains("redirected"), "{message}");
     assert_hidden(&ended);
 }
 

@@ -37,7 +37,7 @@ fn whatever_stalls_or_trickles_is_34_at_the_time_limit() {
     for (phase, doing) in [
         (Listing, "connecting"),
         (Refs, "listing"),
-        (WayDown, "receiving the way to the folder"),
+        (WayDown, "receiving the way to the directory"),
         (Pack, "receiving the pack"),
     ] {
         for fault in [Fault::Stall(Start), Fault::Stall(Percent(50)), Fault::Drip] {
@@ -53,14 +53,11 @@ fn whatever_stalls_or_trickles_is_34_at_the_time_limit() {
                 .path(if *phase == WayDown { "flows" } else { "" })
                 .var("WORKFLOW_TIMEOUT", &format!("{seconds}s"));
             let ended = fetch.run();
-            let sentence = ended.expect(Exit::Timeout);
+            let message = ended.expect(Exit::Timeout);
             assert_eq!(fetch.residue(&[]), Vec::<String>::new());
             if front.faults() > 0 {
                 let said = format!("the time limit of {seconds} s was reached while {doing}");
-                assert!(
-                    sentence.contains(&said) && sentence.contains("raise WORKFLOW_TIMEOUT"),
-                    "{sentence}"
-                );
+                assert!(message.contains(&said) && message.contains("raise WORKFLOW_TIMEOUT"), "{message}");
                 return;
             }
         }

@@ -37,9 +37,9 @@ fn a_whole_repository_equals_the_tree_and_is_one_that_git_works_with() {
     let repository = repository(&server, "acme/flow");
     let fetch = Fetch::new(&server, repository.url());
     let ended = fetch.run();
-    let sentence = ended.expect(Exit::Reconciled);
+    let message = ended.expect(Exit::Reconciled);
     let place = fetch.root().join("flow");
-    assert!(sentence.contains(&format!("to {}", place.display())), "{sentence}");
+    assert!(message.contains(&format!("to {}", place.display())), "{message}");
     assert_eq!(of_disk(&place), of_git(&repository, "main", ""));
     assert_eq!(fetch.residue(&["flow"]), Vec::<String>::new());
 
@@ -65,7 +65,7 @@ fn a_whole_repository_equals_the_tree_and_is_one_that_git_works_with() {
 }
 
 #[test]
-fn a_folder_is_delivered_as_its_contents_without_git() {
+fn a_directory_is_delivered_as_its_contents_without_git() {
     let server = server();
     let repository = repository(&server, "acme/flow");
     let fetch = Fetch::new(&server, repository.url()).path("/flows/review/");
@@ -208,7 +208,7 @@ fn a_url_of_three_segments_gets_the_runners_second_name() {
 }
 
 #[test]
-fn submodules_are_empty_folders_and_that_is_said() {
+fn submodules_are_empty_directories_and_that_is_said() {
     let server = server();
     let repository = repository(&server, "flow");
     let tree = repository.git(&["ls-tree", "main"]).unwrap();
@@ -220,8 +220,8 @@ fn submodules_are_empty_folders_and_that_is_said() {
     repository.git(&["update-ref", "refs/heads/main", commit.trim()]).unwrap();
     let fetch = Fetch::new(&server, repository.url());
     let ended = fetch.run();
-    let sentence = ended.expect(Exit::Reconciled);
-    assert!(sentence.contains("1 submodule is not fetched"), "{sentence}");
+    let message = ended.expect(Exit::Reconciled);
+    assert!(message.contains("1 submodule is not fetched"), "{message}");
     let place = fetch.root().join("flow");
     assert_eq!(of_disk(&place), of_git(&repository, "main", ""));
     assert_eq!(git_says(&place, &["status", "--porcelain"]), "");

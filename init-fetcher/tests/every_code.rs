@@ -12,9 +12,9 @@ use workflow_contract::Exit;
 
 /// The tests of this crate by name, with their text.
 fn tests() -> Vec<(String, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let mut tests = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
+    for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_none_or(|extension| extension != "rs") {
             continue;
@@ -48,6 +48,6 @@ fn what_should_not_be_able_to_happen_is_70_and_asks_to_be_reported() {
     // Not even the watchdog can start: two descriptors are free, and it wants more.
     let fetch = Fetch::untrusting("https://h/r");
     let (ended, _) = fetch.run_by(["prlimit", "--nofile=4"].map(str::to_owned).to_vec());
-    let sentence = ended.expect(Exit::InternalError);
-    assert!(sentence.contains("an internal error, please report it: no watchdog"), "{sentence}");
+    let message = ended.expect(Exit::InternalError);
+    assert!(message.contains("an internal error, please report it: no watchdog"), "{message}");
 }

@@ -1,4 +1,4 @@
-//! What is asked for and can't be: each has its exit code, a sentence that says what to do, and leaves
+//! What is asked for and can't be: each has its exit code, a message that says what to do, and leaves
 //! nothing behind.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
@@ -46,12 +46,12 @@ fn refused_access_is_20_and_names_what_was_tried() {
     let server = GitServer::start(&Settings::default().password("private", "user", "word")).unwrap();
     let repository = server.repository("private/flow").file("a", "1").create().unwrap();
     let none = Fetch::new(&server, repository.url()).run();
-    let sentence = none.expect(Exit::AuthenticationFailed);
-    assert!(sentence.contains("does not exist or needs credentials"), "{sentence}");
+    let message = none.expect(Exit::AuthenticationFailed);
+    assert!(message.contains("does not exist or needs credentials"), "{message}");
     let wrong = repository.url().replace("://", "://user:wr0ngs3cret@");
     let ended = Fetch::new(&server, &wrong).run();
-    let sentence = ended.expect(Exit::AuthenticationFailed);
-    assert!(sentence.contains("tried: the URL's own user name and password"), "{sentence}");
+    let message = ended.expect(Exit::AuthenticationFailed);
+    assert!(message.contains("tried: the URL's own user name and password"), "{message}");
     assert_eq!(ended.details().url.as_deref(), Some(repository.url()));
     assert!(!ended.message.contains("s3cret") && !ended.stderr.contains("s3cret"));
 }
@@ -75,8 +75,8 @@ fn a_missing_branch_is_22_and_close_ones_are_named() {
         for path in ["", "flows"] {
             let fetch = Fetch::new(&server, repository.url()).branch(branch).path(path);
             let ended = fetch.run();
-            let sentence = ended.expect(Exit::RefNotFound);
-            assert!(sentence.contains(said), "{sentence}");
+            let message = ended.expect(Exit::RefNotFound);
+            assert!(message.contains(said), "{message}");
             assert_eq!(fetch.residue(&[]), Vec::<String>::new());
         }
     }
@@ -95,14 +95,14 @@ fn a_tag_that_leads_to_no_commit_is_22() {
 }
 
 #[test]
-fn a_missing_folder_is_23_and_close_ones_are_named() {
+fn a_missing_directory_is_23_and_close_ones_are_named() {
     let server = server();
     let repository = repository(&server);
     for (path, said) in [
         ("flow/review", "did you mean `flows`?"),
         ("flows/revew", "did you mean `review`?"),
-        ("README.md", "not a folder but a file"),
-        ("link", "not a folder but a symlink"),
+        ("README.md", "not a directory but a file"),
+        ("link", "not a directory but a symlink"),
     ] {
         let fetch = Fetch::new(&server, repository.url()).path(path);
         let ended = fetch.run();

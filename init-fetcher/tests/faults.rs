@@ -1,4 +1,4 @@
-//! Servers and networks that fail: each fault in each phase ends in its code, with a sentence that says what to do,
+//! Servers and networks that fail: each fault in each phase ends in its code, with a message that says what to do,
 //! and leaves nothing.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
@@ -34,7 +34,7 @@ struct Case {
     exit: Exit,
     attempts: u32,
     said: [&'static str; 2],
-    /// A folder is asked for where only that passes the phase.
+    /// A directory is asked for where only that passes the phase.
     path: &'static str,
 }
 
@@ -52,13 +52,13 @@ fn check(repository: &Repository, server: &GitServer, case: &Case) {
     let front = Front::start(server, Certificate::Good, vec![(*phase, When::Always, fault.clone())]).unwrap();
     let fetch = Fetch::through(&front, repository).path(path);
     let ended = fetch.run();
-    let sentence = ended.expect(*exit);
+    let message = ended.expect(*exit);
     for words in said {
-        assert!(sentence.contains(words), "{what}: `{words}` is not in: {sentence}");
+        assert!(message.contains(words), "{what}: `{words}` is not in: {message}");
     }
     assert_eq!(ended.details().attempts, Some(*attempts), "{what}: {}", ended.stderr);
     if *attempts > 1 {
-        assert!(sentence.ends_with(&format!(" (after {attempts} attempts)")), "{what}: {sentence}");
+        assert!(message.ends_with(&format!(" (after {attempts} attempts)")), "{what}: {message}");
     }
     assert_eq!(fetch.residue(&[]), Vec::<String>::new(), "{what}");
 }
@@ -156,7 +156,7 @@ fn packs(repository: &Repository) -> Vec<Case> {
         case(WayDown, Fault::Corrupt(Percent(50)), ServerError, ALL, corrupt),
         case(Pack, other(), ServerError, ALL, missing),
         case(WayDown, other(), ServerError, ALL, missing),
-        // A folder's tree that is sound, but another's.
+        // A directory's tree that is sound, but another's.
         Case {
             path: "flows",
             ..case(Pack, Fault::WantInstead(review), ServerError, ALL, ["did not send object", "`"])
@@ -195,8 +195,8 @@ fn each_bad_certificate_is_31_at_once() {
             fetch = Fetch::untrusting(&front.url(repository.url()));
         }
         let ended = fetch.run();
-        let sentence = ended.expect(Exit::TlsFailed);
-        assert!(sentence.contains(said), "{sentence}");
+        let message = ended.expect(Exit::TlsFailed);
+        assert!(message.contains(said), "{message}");
         assert_eq!(ended.details().attempts, Some(1));
         assert!(front.requests().is_empty());
     });
@@ -208,8 +208,8 @@ fn a_port_that_does_not_speak_tls_is_33_and_no_matter_of_certificates() {
     let faults = vec![(Connect, When::Always, Fault::status(400))];
     let front = Front::start(&server, Certificate::Good, faults).unwrap();
     let ended = Fetch::through(&front, &repository).run();
-    let sentence = ended.expect(ServerError);
-    assert!(sentence.contains("does not speak TLS; check scheme and port of the URL"), "{sentence}");
+    let message = ended.expect(ServerError);
+    assert!(message.contains("does not speak TLS; check scheme and port of the URL"), "{message}");
     assert_eq!(ended.details().attempts, Some(1));
 }
 
@@ -274,10 +274,10 @@ fn whoever_is_not_there_is_named_after_retries() {
     for_all(&cases, AT_A_TIME, |Absence { url, vars, exit, said, advice }| {
         let fetch = Fetch::untrusting(url).var("WORKFLOW_ALLOWED_SCHEMES", "https,http");
         let ended = vars.iter().fold(fetch, |fetch, (name, value)| fetch.var(name, value)).run();
-        let sentence = ended.expect(*exit);
-        assert!(sentence.contains(said) && sentence.contains(advice), "`{said}` is not in: {sentence}");
+        let message = ended.expect(*exit);
+        assert!(message.contains(said) && message.contains(advice), "`{said}` is not in: {message}");
         let attempts = if said.contains("not resolve") { 2 } else { ALL };
-        assert_eq!(ended.details().attempts, Some(attempts), "{sentence}");
+        assert_eq!(ended.details().attempts, Some(attempts), "{message}");
         assert!(!ended.message.contains("s3cret") && !ended.stderr.contains("s3cret"));
     });
 }

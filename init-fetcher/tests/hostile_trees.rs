@@ -60,7 +60,7 @@ impl Crafted {
         self.tree(&[(mode, &id, name)])
     }
 
-    /// The tree in a folder of a folder.
+    /// The tree in a directory of a directory.
     fn below(&self, tree: &str) -> String {
         let inner = self.tree(&[("40000", tree, "deep")]);
         self.tree(&[("40000", &inner, "top"), ("100644", &self.blob("1"), "other")])
@@ -136,7 +136,7 @@ fn names_that_are_no_names_are_41_wherever_they_are_and_whatever_they_are() {
 }
 
 #[test]
-fn what_is_beside_the_wanted_folder_is_none_of_its_business() {
+fn what_is_beside_the_wanted_directory_is_none_of_its_business() {
     let server = server();
     let crafted = Crafted::new(&server, "flow", Profile::Filters);
     let good = crafted.thing("100644", "prompt.md");
@@ -155,7 +155,7 @@ fn links_that_leave_what_is_delivered_are_41() {
         let crafted = Crafted::new(&server, &format!("{profile:?}").to_lowercase(), profile);
         let dir = crafted.thing("100644", "file");
         let long = "x/".repeat(2100);
-        // Links by name and target, all in one folder beside the folder `d`.
+        // Links by name and target, all in one directory beside the directory `d`.
         let cases: [&[(&str, &str)]; 9] = [
             &[("a", "/etc/passwd")],
             &[("a", "..")],
@@ -285,14 +285,14 @@ fn too_much_of_anything_is_40_in_little_memory() {
     // Not to wait for the server's compression.
     crafted.repository.git(&["config", "core.compression", "0"]).unwrap();
 
-    // Ten levels of the same folder ten times: 10^10 files in eleven objects.
+    // Ten levels of the same directory ten times: 10^10 files in eleven objects.
     let mut bomb = crafted.thing("100644", "file");
     for _ in 0..10 {
         let names: Vec<String> = (0..10).map(|n| n.to_string()).collect();
         let entries: Vec<_> = names.iter().map(|name| ("40000", bomb.as_str(), name.as_str())).collect();
         bomb = crafted.tree(&entries);
     }
-    crafted.publish("folders", &crafted.below(&bomb));
+    crafted.publish("directories", &crafted.below(&bomb));
 
     // Paths that are longer than the kernel takes.
     let mut long = crafted.thing("100644", "file");
@@ -301,7 +301,7 @@ fn too_much_of_anything_is_40_in_little_memory() {
     }
     crafted.publish("long", &crafted.below(&long));
 
-    // More files in one folder than are allowed in all.
+    // More files in one directory than are allowed in all.
     let blob = crafted.blob("x");
     let mut lines = String::new();
     for n in 0..250_000 {
@@ -311,7 +311,7 @@ fn too_much_of_anything_is_40_in_little_memory() {
 
     for filter in ["true", "false"] {
         crafted.repository.git(&["config", "uploadpack.allowFilter", filter]).unwrap();
-        for branch in ["folders", "long", "wide"] {
+        for branch in ["directories", "long", "wide"] {
             let path = if filter == "true" && branch == "wide" { "" } else { "top" };
             let case = format!("{branch} below {path:?}, filter: {filter}");
             refused(&crafted.fetch(&server, branch, path), Exit::TooLarge, &case);

@@ -81,10 +81,10 @@ fn a_proxy_that_refuses_is_30_and_is_named_as_such() {
         let ended = Fetch::new(&server, repository.url())
             .var("HTTPS_PROXY", &format!("http://me:pr0xys3cret@{address}"))
             .run();
-        let sentence = ended.expect(Exit::ServerUnreachable);
-        assert!(sentence.contains(&format!("the proxy {address} refuses")), "{sentence}");
-        assert!(sentence.contains(said) && sentence.contains("check HTTPS_PROXY"), "{sentence}");
-        assert_eq!(ended.details().attempts, Some(1), "{sentence}");
+        let message = ended.expect(Exit::ServerUnreachable);
+        assert!(message.contains(&format!("the proxy {address} refuses")), "{message}");
+        assert!(message.contains(said) && message.contains("check HTTPS_PROXY"), "{message}");
+        assert_eq!(ended.details().attempts, Some(1), "{message}");
         assert!(!ended.message.contains("s3cret") && !ended.stderr.contains("s3cret"));
     }
 }

@@ -1,4 +1,4 @@
-//! What is published equals the tree, whatever the tree: random names, kinds, contents and folders.
+//! What is published equals the tree, whatever the tree: random names, kinds, contents and directories.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
@@ -53,14 +53,15 @@ fn thing() -> impl Strategy<Value = Thing> {
     ]
 }
 
-/// Paths below `top`, each in folders that are nothing else.
+/// Paths below `top`, each in directories that are nothing else.
 fn tree() -> impl Strategy<Value = BTreeMap<String, Thing>> {
     btree_map((vec("[x-z]", 0..4), name()), thing(), 1..30).prop_map(|things| {
         things
             .into_iter()
-            .map(|((folders, name), thing)| {
-                let folders: String = folders.iter().flat_map(|folder| [folder.as_str(), ".d/"]).collect();
-                (format!("top/{folders}{name}"), thing)
+            .map(|((directories, name), thing)| {
+                let directories: String =
+                    directories.iter().flat_map(|directory| [directory.as_str(), ".d/"]).collect();
+                (format!("top/{directories}{name}"), thing)
             })
             .collect()
     })

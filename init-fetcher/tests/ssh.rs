@@ -144,8 +144,8 @@ fn a_host_key_that_can_not_be_checked_is_32() {
     ] {
         let ssh = ssh.with_known(&known);
         let ended = ssh.run(&ssh.fetch(&repository));
-        let sentence = ended.expect(Exit::HostKeyMismatch);
-        assert!(sentence.contains(said) && sentence.contains("SHA256:"), "{sentence}");
+        let message = ended.expect(Exit::HostKeyMismatch);
+        assert!(message.contains(said) && message.contains("SHA256:"), "{message}");
         assert_eq!(ended.details().attempts, Some(1));
     }
     // Nor is anything but the key of that very server.
@@ -173,16 +173,16 @@ fn a_key_that_is_missing_refused_or_of_no_use_is_20() {
         ),
     ] {
         let ended = ssh.run(&ssh.fetch_with(&url, &key));
-        let sentence = ended.expect(Exit::AuthenticationFailed);
-        assert!(sentence.contains(said), "{sentence}");
+        let message = ended.expect(Exit::AuthenticationFailed);
+        assert!(message.contains(said), "{message}");
         assert!(!ended.message.contains("s3cret") && !ended.stderr.contains("s3cret"));
         assert_eq!(ended.details().attempts, Some(1));
     }
     // A password is taken from the URL; this server takes none.
     let with_password = url.replacen('@', ":s3cret@", 1);
     let ended = ssh.run(&ssh.fetch_with(&with_password, ""));
-    let sentence = ended.expect(Exit::AuthenticationFailed);
-    assert!(sentence.contains("tried: the URL's own user name and password"), "{sentence}");
+    let message = ended.expect(Exit::AuthenticationFailed);
+    assert!(message.contains("tried: the URL's own user name and password"), "{message}");
     assert!(!ended.message.contains("s3cret") && !ended.stderr.contains("s3cret"));
     ssh.run(&ssh.fetch_with(&with_password, &ssh.key())).expect(Exit::Reconciled);
 }
@@ -195,8 +195,8 @@ fn what_is_not_there_is_said_as_over_https() {
         let ssh = Ssh::start(protocol_v2);
         let url = ssh.server.url(&repository);
         let none = ssh.fetch_with(&url.replace("flow.git", "none.git"), &ssh.key());
-        let sentence = ssh.run(&none).expect(Exit::RepositoryNotFound).to_owned();
-        assert!(sentence.contains("has no such repository"), "{sentence}");
+        let message = ssh.run(&none).expect(Exit::RepositoryNotFound).to_owned();
+        assert!(message.contains("has no such repository"), "{message}");
         let ended = ssh.run(&ssh.fetch(&repository).branch("release"));
         assert!(ended.expect(Exit::RefNotFound).contains("release-1.0"));
         let ended = ssh.run(&ssh.fetch(&repository).path("flow"));

@@ -47,11 +47,11 @@ fn a_server_that_is_not_there_is_30_after_retries() {
     let ssh = Ssh::start(true);
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let refused = ssh.fetch_with(&format!("ssh://git@127.0.0.1:{port}/r"), &ssh.key());
-    let sentence = ssh.run(&refused).expect(Exit::ServerUnreachable).to_owned();
-    assert!(sentence.contains("connection refused; ") && sentence.contains("5 attempts"), "{sentence}");
+    let message = ssh.run(&refused).expect(Exit::ServerUnreachable).to_owned();
+    assert!(message.contains("connection refused; ") && message.contains("5 attempts"), "{message}");
     let unresolved = ssh.fetch_with("git@no-such-host.invalid:o/r", &ssh.key());
-    let sentence = ssh.run(&unresolved).expect(Exit::ServerUnreachable).to_owned();
-    assert!(sentence.contains("does not resolve") && sentence.contains("2 attempts"), "{sentence}");
+    let message = ssh.run(&unresolved).expect(Exit::ServerUnreachable).to_owned();
+    assert!(message.contains("does not resolve") && message.contains("2 attempts"), "{message}");
 }
 
 #[test]
@@ -69,8 +69,8 @@ fn a_server_that_says_nothing_is_34_at_the_limit() {
     });
     for address in [silent, trickling] {
         let fetch = ssh.fetch_with(&format!("ssh://git@{address}/r"), &ssh.key());
-        let sentence = ssh.run(&fetch.var("WORKFLOW_TIMEOUT", "700ms")).expect(Exit::Timeout).to_owned();
-        assert!(sentence.contains("connecting to the server"), "{sentence}");
+        let message = ssh.run(&fetch.var("WORKFLOW_TIMEOUT", "700ms")).expect(Exit::Timeout).to_owned();
+        assert!(message.contains("connecting to the server"), "{message}");
     }
 }
 

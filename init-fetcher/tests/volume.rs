@@ -20,38 +20,38 @@ fn plain(repository: &Repository) -> Fetch {
     Fetch::untrusting(repository.url()).var("WORKFLOW_ALLOWED_SCHEMES", "http")
 }
 
-fn chmod(folder: &Path, mode: u32) {
-    fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
+fn chmod(directory: &Path, mode: u32) {
+    fs::set_permissions(directory, fs::Permissions::from_mode(mode)).unwrap();
 }
 
 #[test]
-fn a_folder_that_refuses_is_51_and_is_named_with_owner_and_mode() {
+fn a_directory_that_refuses_is_51_and_is_named_with_owner_and_mode() {
     let (_server, repository) = behind_fronts();
     // Below the root's parent: what refuses, by which mode, at what.
     for (refuses, mode, doing) in [
-        ("root", 0o555, "create the folder"),
-        ("root", 0o300, "read the folder"),
-        ("root", 0o600, "create the folder"),
-        ("", 0o555, "create the folder"),
-        ("", 0o600, "create the folder"),
+        ("root", 0o555, "create the directory"),
+        ("root", 0o300, "read the directory"),
+        ("root", 0o600, "create the directory"),
+        ("", 0o555, "create the directory"),
+        ("", 0o600, "create the directory"),
     ] {
         let fetch = plain(&repository);
         let parent = fetch.dir.path().join("parent");
         fs::create_dir_all(parent.join(refuses)).unwrap();
-        let folder = if refuses.is_empty() { parent.clone() } else { parent.join(refuses) };
-        chmod(&folder, mode);
+        let directory = if refuses.is_empty() { parent.clone() } else { parent.join(refuses) };
+        chmod(&directory, mode);
         let fetch = fetch.var("WORKFLOW_ROOT", &parent.join("root").to_string_lossy());
         let ended = fetch.run_without_privileges();
-        chmod(&folder, 0o700);
-        let sentence = ended.expect(Exit::VolumeNotWritable);
+        chmod(&directory, 0o700);
+        let message = ended.expect(Exit::VolumeNotWritable);
         let said =
-            format!("; {} belongs to 0:0 with mode {mode:04o}, and this runs as 0:0", folder.display());
-        assert!(sentence.contains(&said) && sentence.contains(doing), "{mode:o}: {sentence}");
-        assert!(sentence.contains("Permission denied"), "{sentence}");
+            format!("; {} belongs to 0:0 with mode {mode:04o}, and this runs as 0:0", directory.display());
+        assert!(message.contains(&said) && message.contains(doing), "{mode:o}: {message}");
+        assert!(message.contains("Permission denied"), "{message}");
     }
     let ended = plain(&repository).var("WORKFLOW_ROOT", "/proc/nothing/here").run();
-    let sentence = ended.expect(Exit::VolumeNotWritable);
-    assert!(sentence.contains("/proc belongs to 0:0 with mode 0555"), "{sentence}");
+    let message = ended.expect(Exit::VolumeNotWritable);
+    assert!(message.contains("/proc belongs to 0:0 with mode 0555"), "{message}");
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn permissions_of_what_is_delivered_ignore_the_umask_of_the_caller() {
     assert_eq!(mode & 0o777, 0o664);
 }
 
-/// Folders, small files and larger ones, in this order of names.
+/// Directories, small files and larger ones, in this order of names.
 fn many_files(server: &GitServer) -> Repository {
     let mut builder = server.repository("flow");
     for n in 0..8_u32 {
@@ -112,8 +112,8 @@ fn a_volume_without_space_for_bytes_or_for_files_is_50_at_whatever_write_it_fill
                 if ended.code == 0 {
                     assert_eq!(left, "flow\n");
                 } else {
-                    let sentence = ended.expect(Exit::VolumeFull);
-                    assert!(sentence.contains("give the workspace volume more space"), "{sentence}");
+                    let message = ended.expect(Exit::VolumeFull);
+                    assert!(message.contains("give the workspace volume more space"), "{message}");
                     assert_eq!(left, "", "{options}");
                 }
                 codes.lock().unwrap().push((*number, ended.code));

@@ -16,7 +16,7 @@ v1_hierarchies() {
   awk -F: '$2 != "" { print $2, $3 }' /proc/self/cgroup
 }
 
-# Prints the folders of the node's cgroups, in whichever parent they were made.
+# Prints the directories of the node's cgroups, in whichever parent they were made.
 cgroup_dirs() {
   find "$cgroup_root" -type d -name "$cgroup_name" -prune 2>/dev/null || true
 }

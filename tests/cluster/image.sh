@@ -2,7 +2,7 @@
 # Container images: built from the project's Containerfile without an engine, and given to the node.
 
 image_dir=$checkout/target/images
-# Everything that buildah writes is below one folder, which goes when the image is an archive.
+# Everything that buildah writes is below one directory, which goes when the image is an archive.
 image_store=$image_dir/store
 
 image_buildah() {

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Names, addresses and small helpers that the scripts of this folder share. Sourced, never run.
+# Names, addresses and small helpers that the scripts of this directory share. Sourced, never run.
 
 cluster_src=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 checkout=$(cd "$cluster_src/../.." && pwd)
@@ -73,13 +73,13 @@ quietly() {
   say "$label: done in $((SECONDS - began)) s"
 }
 
-# Folders that the components expect on a machine. In the node they are its own, empty at its start;
+# Directories that the components expect on a machine. In the node they are its own, empty at its start;
 # the machine gets them only as places to mount on.
-tmpfs_folders=(/run/containerd /var/lib/cni /var/log/containers)
-node_folders=("${tmpfs_folders[@]}" /var/lib/kubelet /var/log/pods)
+tmpfs_directories=(/run/containerd /var/lib/cni /var/log/containers)
+node_directories=("${tmpfs_directories[@]}" /var/lib/kubelet /var/log/pods)
 
-# Where network plugins are: Debian's folder, then other distributions'.
-cni_folders=(/usr/lib/cni /opt/cni/bin /usr/libexec/cni)
+# Where network plugins are: Debian's directory, then other distributions'.
+cni_directories=(/usr/lib/cni /opt/cni/bin /usr/libexec/cni)
 
 # Holds the machine-wide lock until the script ends. Long-lived children must close descriptor 9.
 lock_machine() {

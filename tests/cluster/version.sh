@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What depends on the Kubernetes version, chosen by K8S. A version is a folder with a go.mod; the
+# What depends on the Kubernetes version, chosen by K8S. A version is a directory with a go.mod; the
 # exact release is the one that is required there.
 
 K8S=${K8S:-1.37}

@@ -91,7 +91,7 @@ impl ApiServer {
         self.state.join("audit.log")
     }
 
-    /// The folder with what belongs to it.
+    /// The directory with what belongs to it.
     pub(crate) fn state(&self) -> &Path {
         &self.state
     }
@@ -126,7 +126,7 @@ fn start() -> anyhow::Result<ApiServer> {
     Ok(ApiServer { secure, state, restarts: std::sync::Mutex::new(restarts) })
 }
 
-/// What [`ApiServer`] is told of a server that was started: its port and its folder.
+/// What [`ApiServer`] is told of a server that was started: its port and its directory.
 type Started = (u16, PathBuf);
 
 fn run(started: &Sender<anyhow::Result<Started>>, orders: &Receiver<Sender<anyhow::Result<()>>>) {
@@ -222,14 +222,14 @@ pub(crate) fn spawn(program: &str, flags: &[(&str, String)], state: &Path) -> an
         .with_context(|| format!("{program} could not be started"))
 }
 
-/// A folder for this process's server; those of processes that are gone are removed.
+/// A directory for this process's server; those of processes that are gone are removed.
 fn state() -> anyhow::Result<PathBuf> {
     let all = checkout().join("target/api-servers");
     fs::create_dir_all(&all)?;
-    for folder in fs::read_dir(&all)?.flatten() {
-        if !Path::new("/proc").join(folder.file_name()).exists() {
+    for directory in fs::read_dir(&all)?.flatten() {
+        if !Path::new("/proc").join(directory.file_name()).exists() {
             // Another process may have been faster.
-            let _ = fs::remove_dir_all(folder.path());
+            let _ = fs::remove_dir_all(directory.path());
         }
     }
     let own = all.join(std::process::id().to_string());

@@ -115,8 +115,8 @@ impl Cluster {
 
 /// The root of the checkout that this program was built from.
 pub(crate) fn checkout() -> &'static Path {
-    let own_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    own_folder.parent().unwrap_or(own_folder)
+    let own_directory = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own_directory.parent().unwrap_or(own_directory)
 }
 
 async fn local_config() -> anyhow::Result<Config> {

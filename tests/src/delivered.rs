@@ -19,49 +19,49 @@ pub fn expected(repository: &Repository, revision: &str) -> anyhow::Result<Tree>
     Ok(parse(&repository.git(&["ls-tree", "-r", "-z", revision])?))
 }
 
-/// What the runner found at its first instruction in `folder` of its workflow folder; `None` if there is no such folder.
+/// What the runner found at its first instruction in `directory` of its workflow directory; `None` if there is no such directory.
 /// What belongs to `.git` is left out.
-pub fn found(record: &Record, folder: &str) -> Option<Tree> {
-    let entries = below(record, folder)?;
+pub fn found(record: &Record, directory: &str) -> Option<Tree> {
+    let entries = below(record, directory)?;
     let files = entries.into_iter().filter(|(path, _)| *path != ".git" && !path.starts_with(".git/"));
     Some(
         files
-            .filter(|(_, entry)| entry.kind != Kind::Folder)
+            .filter(|(_, entry)| entry.kind != Kind::Directory)
             .map(|(path, entry)| (path.to_owned(), (git_mode(entry), entry.blob.clone().unwrap_or_default())))
             .collect(),
     )
 }
 
-/// Whether the runner found `.git` in `folder`.
-pub fn has_git_folder(record: &Record, folder: &str) -> bool {
-    below(record, folder).is_some_and(|entries| entries.iter().any(|(path, _)| *path == ".git"))
+/// Whether the runner found `.git` in `directory`.
+pub fn has_git_directory(record: &Record, directory: &str) -> bool {
+    below(record, directory).is_some_and(|entries| entries.iter().any(|(path, _)| *path == ".git"))
 }
 
-/// Rebuilds `folder` of the runner's workflow folder below `into`, file by file, so that git can be run on it.
-pub async fn copy(runner: &Runner, record: &Record, folder: &str, into: &Path) -> anyhow::Result<()> {
-    for (path, entry) in below(record, folder).context("the runner found no such folder")? {
+/// Rebuilds `directory` of the runner's workflow directory below `into`, file by file, so that git can be run on it.
+pub async fn copy(runner: &Runner, record: &Record, directory: &str, into: &Path) -> anyhow::Result<()> {
+    for (path, entry) in below(record, directory).context("the runner found no such directory")? {
         let target = into.join(path);
         match entry.kind {
-            Kind::Folder => fs::create_dir_all(&target)?,
+            Kind::Directory => fs::create_dir_all(&target)?,
             Kind::Symlink => symlink(entry.text.as_deref().unwrap_or_default(), &target)?,
             Kind::File => {
-                fs::write(&target, runner.file(&entry_path(folder, path)).await?)?;
+                fs::write(&target, runner.file(&entry_path(directory, path)).await?)?;
                 fs::set_permissions(&target, fs::Permissions::from_mode(entry.mode))?;
             }
-            Kind::Other => anyhow::bail!("{path} is neither file, folder nor symlink"),
+            Kind::Other => anyhow::bail!("{path} is neither file, directory nor symlink"),
         }
     }
     Ok(())
 }
 
-fn entry_path(folder: &str, path: &str) -> String {
-    format!("{folder}/{path}")
+fn entry_path(directory: &str, path: &str) -> String {
+    format!("{directory}/{path}")
 }
 
-fn below<'a>(record: &'a Record, folder: &str) -> Option<Vec<(&'a str, &'a Entry)>> {
+fn below<'a>(record: &'a Record, directory: &str) -> Option<Vec<(&'a str, &'a Entry)>> {
     let files = record.files.as_ref()?;
-    files.iter().find(|entry| entry.path == folder && entry.kind == Kind::Folder)?;
-    let prefix = format!("{folder}/");
+    files.iter().find(|entry| entry.path == directory && entry.kind == Kind::Directory)?;
+    let prefix = format!("{directory}/");
     Some(files.iter().filter_map(|entry| Some((entry.path.strip_prefix(&prefix)?, entry))).collect())
 }
 
@@ -97,11 +97,11 @@ mod tests {
         serde_json::from_value(json!({
             "startedAtMs": 0,
             "files": [
-                entry("flow", "folder", 0o775),
-                entry("flow/.git", "folder", 0o775),
+                entry("flow", "directory", 0o775),
+                entry("flow/.git", "directory", 0o775),
                 entry("flow/.git/HEAD", "file", 0o664),
                 entry("flow/.github", "file", 0o664),
-                entry("flow/a", "folder", 0o775),
+                entry("flow/a", "directory", 0o775),
                 entry("flow/a/link", "symlink", 0o777),
                 entry("flow/a/run", "file", 0o775),
                 entry("flow/private", "file", 0o600),
@@ -123,11 +123,11 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_folder_is_not_an_empty_one() {
+    fn a_missing_directory_is_not_an_empty_one() {
         assert_eq!(found(&record(), "none"), None);
         assert_eq!(found(&record(), "flower"), None);
-        assert!(has_git_folder(&record(), "flow"));
-        assert!(!has_git_folder(&record(), "flow/a"));
+        assert!(has_git_directory(&record(), "flow"));
+        assert!(!has_git_directory(&record(), "flow/a"));
     }
 
     #[test]

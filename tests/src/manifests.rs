@@ -1,6 +1,6 @@
 //! What is under `manifests/`, as kustomize renders it, and kubectl for tests that do with it what an admin does.
 //!
-//! kubectl has kustomize within, and is the program that `manifests/install` calls: what it makes of a folder is what is
+//! kubectl has kustomize within, and is the program that `manifests/install` calls: what it makes of a directory is what is
 //! installed.
 
 use std::fs;
@@ -17,18 +17,18 @@ use crate::cluster::checkout;
 pub const STAND_INS: [&str; 2] =
     [include_str!("../crds/cert-manager.yaml"), include_str!("../crds/monitoring.yaml")];
 
-/// Every folder below `manifests/` that renders to objects, by its path from there. Pieces of others, which patch and
+/// Every directory below `manifests/` that renders to objects, by its path from there. Pieces of others, which patch and
 /// add nothing, are left out.
-pub fn folders() -> anyhow::Result<Vec<String>> {
+pub fn directories() -> anyhow::Result<Vec<String>> {
     let root = checkout().join("manifests");
     let mut found = Vec::new();
     let mut left = vec![root.clone()];
-    while let Some(folder) = left.pop() {
-        for entry in fs::read_dir(&folder)?.collect::<Result<Vec<_>, _>>()? {
+    while let Some(directory) = left.pop() {
+        for entry in fs::read_dir(&directory)?.collect::<Result<Vec<_>, _>>()? {
             if entry.file_type()?.is_dir() {
                 left.push(entry.path());
             } else if entry.file_name() == "kustomization.yaml" {
-                let name = folder.strip_prefix(&root)?.display().to_string();
+                let name = directory.strip_prefix(&root)?.display().to_string();
                 if fs::read_to_string(entry.path())?.contains("\nresources:") {
                     found.push(name);
                 }
@@ -39,18 +39,18 @@ pub fn folders() -> anyhow::Result<Vec<String>> {
     Ok(found)
 }
 
-/// What this folder renders to.
-pub fn render(folder: &str) -> anyhow::Result<String> {
-    let path = checkout().join("manifests").join(folder);
+/// What this directory renders to.
+pub fn render(directory: &str) -> anyhow::Result<String> {
+    let path = checkout().join("manifests").join(directory);
     let output = Kubectl::anywhere().output(&["kustomize", &path.display().to_string()], None)?;
-    succeeded(&output, &format!("kustomize can't render manifests/{folder}"))?;
+    succeeded(&output, &format!("kustomize can't render manifests/{directory}"))?;
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// The objects that this folder renders to.
-pub fn objects(folder: &str) -> anyhow::Result<Vec<Value>> {
-    serde_saphyr::from_multiple(&render(folder)?)
-        .with_context(|| format!("manifests/{folder} is rendered to what is no YAML"))
+/// The objects that this directory renders to.
+pub fn objects(directory: &str) -> anyhow::Result<Vec<Value>> {
+    serde_saphyr::from_multiple(&render(directory)?)
+        .with_context(|| format!("manifests/{directory} is rendered to what is no YAML"))
 }
 
 /// The objects of this kind among `objects`.

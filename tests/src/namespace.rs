@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn names_are_made_of_the_tests_name() {
-        assert_eq!(unique_name("delivers_a_folder", 0xabc), "wf-delivers-a-folder-000abc");
+        assert_eq!(unique_name("delivers_a_directory", 0xabc), "wf-delivers-a-directory-000abc");
         assert_eq!(unique_name("mod::it_works", u64::MAX), "wf-it-works-ffffff");
     }
 

@@ -39,7 +39,7 @@ impl Runner {
         self.json("posts").await
     }
 
-    /// A file of its workflow folder, as it is now; `path` is relative to that folder.
+    /// A file of its workflow directory, as it is now; `path` is relative to that directory.
     pub async fn file(&self, path: &str) -> anyhow::Result<Vec<u8>> {
         let encoded: String = path.split('/').map(escape).collect::<Vec<_>>().join("/");
         self.get(&format!("files/{encoded}")).await

@@ -77,7 +77,7 @@ impl Stage {
         self.sessions().create(&PostParams::default(), &session.build()).await.context("create the session")
     }
 
-    /// Waits until `holds` is true of the session. `what` completes the sentence "waited for …".
+    /// Waits until `holds` is true of the session. `what` completes the message "waited for …".
     pub async fn session_until(
         &self,
         name: &str,

@@ -29,7 +29,7 @@ pub trait Describe {
 
 /// Waits until `holds` is true of the object called `name`, and gives the object as it then was (`None`: it is gone).
 ///
-/// `what` completes the sentence "waited for …".
+/// `what` completes the message "waited for …".
 pub async fn until<K>(
     api: &Api<K>,
     name: &str,
@@ -75,7 +75,7 @@ where
 
 /// Waits until `holds`, which nothing tells but a look at it. A look that fails says that it does not hold yet.
 ///
-/// `what` completes the sentence "waited for …".
+/// `what` completes the message "waited for …".
 pub async fn until_so<F>(what: &str, mut holds: impl FnMut() -> F) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<bool>>,

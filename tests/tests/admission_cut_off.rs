@@ -1,5 +1,5 @@
 //! When the API server asks us, but does not answer us: what is known is injected, what is not known is refused with a
-//! sentence, and nobody else notices.
+//! message, and nobody else notices.
 
 mod admission;
 

@@ -31,12 +31,12 @@ fn alerts(rules: &Value) -> Vec<&Value> {
 
 /// Runs promtool beside files with these rules and the cases.
 fn promtool(arguments: &[&str], rules: &Value) -> anyhow::Result<()> {
-    let folder = tempfile::tempdir()?;
-    fs::write(folder.path().join("rules.yaml"), rules.to_string())?;
-    fs::write(folder.path().join("cases.yaml"), CASES)?;
+    let directory = tempfile::tempdir()?;
+    fs::write(directory.path().join("rules.yaml"), rules.to_string())?;
+    fs::write(directory.path().join("cases.yaml"), CASES)?;
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/cluster/bin/promtool");
     let program = if own.exists() { own.canonicalize()? } else { "promtool".into() };
-    let output = Command::new(program).args(arguments).current_dir(folder.path()).output();
+    let output = Command::new(program).args(arguments).current_dir(directory.path()).output();
     let output = output.context("promtool could not be started: run tests/cluster/promtool")?;
     let said = [output.stdout, output.stderr].concat();
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&said));

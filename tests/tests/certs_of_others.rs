@@ -25,9 +25,9 @@ struct Registration {
 }
 
 impl Registration {
-    /// That of this folder under a name of its own, with nothing to match.
-    async fn create(api: Api<MutatingWebhookConfiguration>, folder: &str) -> anyhow::Result<Self> {
-        let mut registration: Value = objects(folder)?.remove(0);
+    /// That of this directory under a name of its own, with nothing to match.
+    async fn create(api: Api<MutatingWebhookConfiguration>, directory: &str) -> anyhow::Result<Self> {
+        let mut registration: Value = objects(directory)?.remove(0);
         registration["metadata"]["name"] = json!(NAME);
         registration["webhooks"][0]["objectSelector"] = json!({ "matchLabels": { "none": "none" } });
         registration["webhooks"][0]["clientConfig"]["caBundle"] = json!(bytes("theirs"));
@@ -52,13 +52,13 @@ impl Registration {
     }
 }
 
-/// What the leader, which has `ours` in its folder, makes of the registration of this folder; then the same again after
+/// What the leader, which has `ours` in its directory, makes of the registration of this directory; then the same again after
 /// the owner was taken away, with one write of the leader in between.
-async fn what_the_leader_makes_of(folder: &str) -> anyhow::Result<[Vec<ByteString>; 2]> {
+async fn what_the_leader_makes_of(directory: &str) -> anyhow::Result<[Vec<ByteString>; 2]> {
     let (cluster, _turn) = api_server::exclusive().await?;
     let client = cluster.client.clone();
-    let namespace = TestNamespace::named(cluster, &folder.replace('/', "-")).await?;
-    let registration = Registration::create(Api::all(client.clone()), folder).await?;
+    let namespace = TestNamespace::named(cluster, &directory.replace('/', "-")).await?;
+    let registration = Registration::create(Api::all(client.clone()), directory).await?;
     let (_leads, leading) = watch::channel(true);
     let (_sender, bundle) = watch::channel(Some(Arc::from("ours")));
     let (in_place, _) = watch::channel(None);

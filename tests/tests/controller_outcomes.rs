@@ -143,14 +143,14 @@ async fn after_a_life_that_nobody_saw_the_operators_note_is_taken_or_it_is_unkno
     for (name, phase) in [("noted", "Failed"), ("stopped", "Stopped")] {
         stage.driver.begin(session(name)).await?;
         stage.driver.delete_pod(name).await?;
-        let note = message(Exit::PathNotFound, "no folder `a`");
+        let note = message(Exit::PathNotFound, "no directory `a`");
         let note = format!("Init container init-workflow failed (exit 23): {note} - Error");
         let ready = json!([{"type": "Ready", "status": "False", "reason": "PodFailed", "message": note}]);
         stage.driver.set_status(name, json!({"phase": phase, "conditions": ready})).await?;
     }
     let _replica = stage.replica(true).await?;
     let noted = stage.reason("noted", "PathNotFound").await?;
-    assert_eq!((noted.message.as_str(), noted.observed_generation), ("no folder `a`", Some(1)));
+    assert_eq!((noted.message.as_str(), noted.observed_generation), ("no directory `a`", Some(1)));
     assert_eq!(stage.reason("stopped", "OutcomeUnknown").await?.status, "Unknown");
     let session = stage.driver.sessions().get("noted").await?;
     assert!(session.condition("Ready").is_some());

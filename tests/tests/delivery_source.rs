@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use workflow_contract::names::INIT_CONTAINER;
-use workflow_tests::delivered::{self, expected, found, has_git_folder};
+use workflow_tests::delivered::{self, expected, found, has_git_directory};
 use workflow_tests::namespace::with_namespace;
 use workflow_tests::operator::Mode;
 use workflow_tests::session::{Phase, Session, SessionBuilder, SessionView};
@@ -69,7 +69,7 @@ async fn a_whole_repository_is_there_at_the_runners_first_instruction() {
 }
 
 #[tokio::test]
-async fn a_folder_of_a_repository_is_delivered_as_the_workflow_without_git() {
+async fn a_directory_of_a_repository_is_delivered_as_the_workflow_without_git() {
     with_namespace(|namespace| async move {
         let stage = Stage::new(namespace, Mode::PostRunning).await?;
         let repository = stage
@@ -86,7 +86,7 @@ async fn a_folder_of_a_repository_is_delivered_as_the_workflow_without_git() {
 
         let record = stage.runner("s").record().await?;
         assert_eq!(found(&record, "flows"), Some(expected(&repository, "dev:triage")?));
-        assert!(!has_git_folder(&record, "flows"));
+        assert!(!has_git_directory(&record, "flows"));
         // Byte for byte what the spec says, so that the platform sees no drift.
         let reconciled = session.reconciled_workflow().unwrap();
         assert_eq!([reconciled.branch.as_str(), &reconciled.path], ["dev", "/triage/"]);

@@ -1,4 +1,4 @@
-//! Each failure ends the session with a reason and a sentence that says what to do, and the runner never runs.
+//! Each failure ends the session with a reason and a message that says what to do, and the runner never runs.
 //!
 //! The reason `Timeout` is left to init-fetcher's own tests: here it would cost the two minutes of the default limit.
 
@@ -72,7 +72,7 @@ async fn a_misspelt_branch_is_not_found_and_the_right_one_is_suggested() {
 }
 
 #[tokio::test]
-async fn a_misspelt_folder_is_not_found_and_the_right_one_is_suggested() {
+async fn a_misspelt_directory_is_not_found_and_the_right_one_is_suggested() {
     with_namespace(|namespace| async move {
         let stage = mk_stage(namespace).await?;
         let session =
@@ -99,7 +99,7 @@ async fn a_url_that_is_none_is_an_invalid_source() {
 }
 
 #[tokio::test]
-async fn a_folder_outside_the_repository_is_an_invalid_source() {
+async fn a_directory_outside_the_repository_is_an_invalid_source() {
     with_namespace(|namespace| async move {
         let stage = mk_stage(namespace).await?;
         let session =

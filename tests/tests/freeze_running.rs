@@ -80,9 +80,9 @@ async fn the_workflow_of_a_running_session_stays_and_nothing_else_is_held() -> a
             let answer = stage.change(name, change).await;
             if phase == Phase::Running {
                 let refusal = answer.err().unwrap_or_default();
-                let sentence =
+                let message =
                     format!("the workflow of the running session {name} can't be changed: stop the session");
-                assert!(refusal.contains(&sentence), "{change}: {refusal}");
+                assert!(refusal.contains(&message), "{change}: {refusal}");
             } else {
                 assert_eq!(answer, Ok(()), "{phase:?}: {change}");
             }

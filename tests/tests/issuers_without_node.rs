@@ -1,5 +1,5 @@
 //! As `issuers`, without a node: an API server and the controllers that delete, of the test's own. The kubelet is played,
-//! too: it writes what the issuer's Secret holds into the folder that a replica in this process serves from, as the kubelet
+//! too: it writes what the issuer's Secret holds into the directory that a replica in this process serves from, as the kubelet
 //! swaps a mounted Secret.
 
 #[path = "check/installation.rs"]
@@ -30,8 +30,8 @@ use installation::Installation;
 use played::{Issuer, Way};
 use steps::{LOOK, Place, nothing};
 
-/// Shows the Secret that our Deployment mounts in this folder, as the kubelet does: all files at once, by one link.
-async fn mount(client: &Client, folder: &Path) -> anyhow::Result<()> {
+/// Shows the Secret that our Deployment mounts in this directory, as the kubelet does: all files at once, by one link.
+async fn mount(client: &Client, directory: &Path) -> anyhow::Result<()> {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), INJECTOR);
     let deployment: Value = serde_json::to_value(deployments.get(INJECTOR).await?)?;
     let mut volumes = deployment["spec"]["template"]["spec"]["volumes"].as_array().into_iter().flatten();
@@ -39,17 +39,17 @@ async fn mount(client: &Client, folder: &Path) -> anyhow::Result<()> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), INJECTOR);
     let secret = secrets.get(name.context("no Secret is mounted")?).await?;
     let version = format!("..{}", secret.metadata.resource_version.unwrap_or_default());
-    fs::create_dir(folder.join(&version))?;
+    fs::create_dir(directory.join(&version))?;
     for (file, content) in secret.data.unwrap_or_default() {
-        fs::write(folder.join(&version).join(&file), content.0)?;
-        if !folder.join(&file).is_symlink() {
-            symlink(format!("..data/{file}"), folder.join(&file))?;
+        fs::write(directory.join(&version).join(&file), content.0)?;
+        if !directory.join(&file).is_symlink() {
+            symlink(format!("..data/{file}"), directory.join(&file))?;
         }
     }
-    let before = fs::read_link(folder.join("..data")).ok();
-    symlink(&version, folder.join("..data_tmp"))?;
-    fs::rename(folder.join("..data_tmp"), folder.join("..data"))?;
-    before.map_or(Ok(()), |before| Ok(fs::remove_dir_all(folder.join(before))?))
+    let before = fs::read_link(directory.join("..data")).ok();
+    symlink(&version, directory.join("..data_tmp"))?;
+    fs::rename(directory.join("..data_tmp"), directory.join("..data"))?;
+    before.map_or(Ok(()), |before| Ok(fs::remove_dir_all(directory.join(before))?))
 }
 
 /// Plays the Deployment's controller, whose replicas are always as they should be.
@@ -65,14 +65,14 @@ async fn roll_out(client: &Client) -> anyhow::Result<()> {
 }
 
 async fn story(way: Way) -> anyhow::Result<()> {
-    let folder = tempfile::tempdir()?;
+    let directory = tempfile::tempdir()?;
     let mut issuer = None;
     let installation = Installation::by(way.overlay(), async |client| {
         let new = Issuer::new(way, client.clone())?;
         new.tend().await?;
-        mount(&client, folder.path()).await?;
+        mount(&client, directory.path()).await?;
         issuer = Some(new);
-        Ok(replica::Issuer::Other(folder.path().to_owned()))
+        Ok(replica::Issuer::Other(directory.path().to_owned()))
     });
     let mut installation = installation.await?;
     let mut issuer = issuer.context("an issuer was made")?;
@@ -98,7 +98,7 @@ async fn story(way: Way) -> anyhow::Result<()> {
     // First caBundle, then the Secret, then, later, what is mounted: each call is answered by us all along.
     let not_after = issuer.renew().await?;
     place.answered_by_us().await.context("while the leaf of before is served")?;
-    mount(&client, folder.path()).await?;
+    mount(&client, directory.path()).await?;
     let limit = Instant::now() + PATIENCE;
     while installation.served().map(|facts| facts.not_after) != Some(not_after) {
         place.answered_by_us().await?;

@@ -1,6 +1,6 @@
 //! What is installed: valid to a real API server, with no more rights than said, and safe by what it registers.
 //!
-//! What each folder renders to is left in `target/manifests/`.
+//! What each directory renders to is left in `target/manifests/`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use workflow_contract::names::{INJECTOR, TLS_SECRET};
 use workflow_tests::api_server;
-use workflow_tests::manifests::{Kubectl, STAND_INS, folders, objects, of_kind, render};
+use workflow_tests::manifests::{Kubectl, STAND_INS, directories, objects, of_kind, render};
 
 /// The ways to install; each is an overlay.
 const WAYS: [&str; 3] = ["overlays/self-managed", "overlays/cert-manager", "overlays/openshift"];
@@ -36,22 +36,25 @@ fn kubectl() -> anyhow::Result<Kubectl> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_folder_is_valid_to_the_api_server() -> anyhow::Result<()> {
+async fn every_directory_is_valid_to_the_api_server() -> anyhow::Result<()> {
     let (_cluster, _turn) = api_server::exclusive().await?;
     let kubectl = kubectl()?;
     let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/manifests");
     fs::create_dir_all(&out)?;
-    let folders = folders()?;
+    let directories = directories()?;
     for wanted in
         WAYS.iter().chain(&REGISTRATIONS).chain(&["overlays/monitoring", "components/freeze-running"])
     {
-        assert!(folders.iter().any(|folder| folder == wanted), "{wanted} is not among {folders:?}");
+        assert!(
+            directories.iter().any(|directory| directory == wanted),
+            "{wanted} is not among {directories:?}"
+        );
     }
-    for folder in folders {
-        let rendered = render(&folder)?;
-        fs::write(out.join(format!("{}.yaml", folder.replace('/', "-"))), &rendered)?;
+    for directory in directories {
+        let rendered = render(&directory)?;
+        fs::write(out.join(format!("{}.yaml", directory.replace('/', "-"))), &rendered)?;
         let checked = ["apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-"];
-        kubectl.run(&checked, Some(&rendered)).map_err(|error| error.context(folder))?;
+        kubectl.run(&checked, Some(&rendered)).map_err(|error| error.context(directory))?;
     }
     Ok(())
 }
@@ -183,9 +186,10 @@ fn another_issuers_pair_is_mounted_and_served_and_self_managed_mounts_none() -> 
             assert_eq!(container["args"], json!(["serve"]));
             assert_eq!((mounts.len(), volumes.len()), (1, 1), "the configuration");
         } else {
-            let folder = mounts.iter().find(|mount| mount["name"] == "tls").map(|mount| &mount["mountPath"]);
-            let folder = folder.and_then(|path| path.as_str()).unwrap_or_default();
-            assert_eq!(container["args"], json!(["serve", format!("--tls-dir={folder}")]), "{way}");
+            let directory =
+                mounts.iter().find(|mount| mount["name"] == "tls").map(|mount| &mount["mountPath"]);
+            let directory = directory.and_then(|path| path.as_str()).unwrap_or_default();
+            assert_eq!(container["args"], json!(["serve", format!("--tls-dir={directory}")]), "{way}");
             // Not optional: a replica without a pair is not started.
             let secret = json!({ "name": "tls", "secret": { "secretName": "workflow-injector-serving" } });
             assert!(volumes.contains(&&secret), "{way}: {volumes:?}");

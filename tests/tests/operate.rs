@@ -118,13 +118,13 @@ fn commands(guide: &str) -> Vec<String> {
     found
 }
 
-/// Runs a command as an admin would type it, in `folder`, and gives what it prints.
-fn shell(command: &str, folder: &Path) -> anyhow::Result<String> {
+/// Runs a command as an admin would type it, in `directory`, and gives what it prints.
+fn shell(command: &str, directory: &Path) -> anyhow::Result<String> {
     let kubeconfig = admin_kubeconfig()?;
     let path = std::env::var("PATH").unwrap_or_default();
     let output = Command::new("bash")
         .args(["-euo", "pipefail", "-c", command])
-        .current_dir(folder)
+        .current_dir(directory)
         .env("KUBECONFIG", kubeconfig.path())
         .env("PATH", format!("{CHECKOUT}/target/cluster/bin:{path}"))
         .output()
@@ -178,29 +178,29 @@ async fn the_commands_about_sessions_do_what_the_guide_says() -> anyhow::Result<
     let driver = Driver::new(namespace);
     let session = SessionBuilder::new("s").workflow("https://git.invalid/o/r.git", "main").build();
     driver.begin(session).await?;
-    let folder = tempfile::tempdir()?;
+    let directory = tempfile::tempdir()?;
     let in_namespace = |command: &str| {
         command.replace("kubectl ", "kubectl -n operate ").replace("-n NAMESPACE ", "").replace("NAME", "s")
     };
     let condition = async {
         loop {
-            let said = shell(&in_namespace(CONDITION), folder.path())?;
+            let said = shell(&in_namespace(CONDITION), directory.path())?;
             if said.contains(r#""reason":"Fetching""#) {
                 return anyhow::Ok(());
             }
         }
     };
     tokio::time::timeout(PATIENCE, condition).await??;
-    assert!(shell(&in_namespace(DESCRIBE), folder.path())?.contains("init-workflow"));
+    assert!(shell(&in_namespace(DESCRIBE), directory.path())?.contains("init-workflow"));
 
     let server = SshServer::start(true)?;
     let (host, port) = (server.address().ip().to_string(), server.address().port().to_string());
     let keyscan = KEYSCAN.replace("-p 22 git.example.com", &format!("-p {port} {host}"));
-    shell(&keyscan, folder.path())?;
-    let known = std::fs::read_to_string(folder.path().join("known_hosts"))?;
+    shell(&keyscan, directory.path())?;
+    let known = std::fs::read_to_string(directory.path().join("known_hosts"))?;
     assert!(known.contains(server.known_hosts("ed25519")?.trim()), "{known}");
-    std::fs::copy(server.client_key("ed25519"), folder.path().join("id_ed25519"))?;
-    shell(&in_namespace(SECRET), folder.path())?;
+    std::fs::copy(server.client_key("ed25519"), directory.path().join("id_ed25519"))?;
+    shell(&in_namespace(SECRET), directory.path())?;
     let secrets = driver.namespace().api::<Secret>();
     let keys: Vec<_> = secrets.get(CREDENTIALS_SECRET).await?.data.unwrap_or_default().into_keys().collect();
     assert_eq!(keys, ["known_hosts", "ssh-privatekey"]);

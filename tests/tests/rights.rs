@@ -86,16 +86,16 @@ fn grant(kubectl: &Kubectl, way: &str) -> anyhow::Result<BTreeSet<String>> {
     Ok(granted)
 }
 
-/// A folder with a pair, as another issuer keeps it.
-fn folder() -> anyhow::Result<tempfile::TempDir> {
+/// A directory with a pair, as another issuer keeps it.
+fn directory() -> anyhow::Result<tempfile::TempDir> {
     let now = Timestamp::now();
     let validity = Validity { not_before: now, not_after: now + SignedDuration::from_hours(1) };
     let authority = issue::authority(validity)?;
     let pair = issue::leaf(&authority, &["localhost".to_owned()], validity)?;
-    let folder = tempfile::tempdir()?;
-    fs::write(folder.path().join("tls.crt"), pair.certificate)?;
-    fs::write(folder.path().join("tls.key"), pair.key.expose())?;
-    Ok(folder)
+    let directory = tempfile::tempdir()?;
+    fs::write(directory.path().join("tls.crt"), pair.certificate)?;
+    fs::write(directory.path().join("tls.key"), pair.key.expose())?;
+    Ok(directory)
 }
 
 /// Has a replica do each thing that it does while it leads.
@@ -146,8 +146,8 @@ async fn each_way_has_the_rights_that_a_replica_uses_and_no_others() -> anyhow::
     let kubectl = Kubectl::with(&server.admin_kubeconfig_file()?);
     let client = cluster.client.clone();
     let driver = Driver::new(TestNamespace::named(cluster, "rights").await?);
-    let folder = folder()?;
-    let other = || Issuer::Other(folder.path().to_owned());
+    let directory = directory()?;
+    let other = || Issuer::Other(directory.path().to_owned());
     let ways =
         [("cert-manager", other()), ("openshift", other()), ("self-managed", Issuer::Ourselves(LIFETIMES))];
     for (way, issuer) in ways {

@@ -25,9 +25,9 @@ async fn every_exit_code_becomes_its_reason_though_the_pod_is_deleted_at_once() 
             let creating = |session: &_| SessionView::phase(session) == Some(Phase::Creating);
             until_exists(&desk.sessions, &name, "phase Creating", PATIENCE, creating).await?;
 
-            let sentence = format!("it ended with {exit}");
+            let message = format!("it ended with {exit}");
             let message =
-                Termination { sentence: sentence.clone(), details: Some(Details::new(exit)) }.render();
+                Termination { message: message.clone(), details: Some(Details::new(exit)) }.render();
             let failed = init_failed(INIT_CONTAINER, i32::from(exit.code()), &message);
             report(&desk.pods, &runner_pod(&name), &failed).await?;
             until(&desk.pods, &runner_pod(&name), "the pod to go", PATIENCE, |pod| pod.is_none()).await?;
@@ -37,7 +37,7 @@ async fn every_exit_code_becomes_its_reason_though_the_pod_is_deleted_at_once() 
             })
             .await?;
             let condition = session.workflow_reconciled().unwrap();
-            assert_eq!((condition.status.as_str(), condition.message.as_str()), ("False", sentence.as_str()));
+            assert_eq!((condition.status.as_str(), condition.message.as_str()), ("False", message.as_str()));
             assert_eq!(session.reconciled_workflow().unwrap().status, "Failed");
             assert_eq!(session.condition("Ready").unwrap().reason, "PodFailed");
         }

@@ -34,7 +34,7 @@ const COMMIT: &str = "1f0c5e9d6c0a9b8e7d6c5b4a39281706f5e4d3c2";
 
 /// A build: the program, and the configuration that goes with it.
 struct Build {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     image: &'static str,
 }
 
@@ -42,21 +42,21 @@ impl Build {
     fn new(image: &'static str, addition: &[u8]) -> anyhow::Result<Self> {
         let mut bytes = fs::read(released::program()?)?;
         bytes.extend(addition);
-        let build = Self { folder: tempfile::tempdir()?, image };
+        let build = Self { directory: tempfile::tempdir()?, image };
         fs::write(build.program(), bytes)?;
         fs::set_permissions(build.program(), fs::Permissions::from_mode(0o755))?;
-        fs::write(build.folder.path().join("config.yaml"), format!("image: {image}\n"))?;
+        fs::write(build.directory.path().join("config.yaml"), format!("image: {image}\n"))?;
         Ok(build)
     }
 
     fn program(&self) -> PathBuf {
-        self.folder.path().join(INJECTOR)
+        self.directory.path().join(INJECTOR)
     }
 }
 
 /// Starts a replica of a build, and waits until it is ready.
 async fn start(build: &Build, name: &str) -> anyhow::Result<Running> {
-    let config = build.folder.path().join("config.yaml").into();
+    let config = build.directory.path().join("config.yaml").into();
     let arguments = vec!["--drain".into(), "5s".into(), "--config".into(), config];
     Injector::new(api_server::server()?, &build.program(), arguments)?
         .start(name, endpoints::address()?)
@@ -100,7 +100,7 @@ async fn deliver(driver: &Driver, name: &str) -> anyhow::Result<Condition> {
         commit: Some(COMMIT.to_owned()),
         ..Details::new(Exit::Reconciled)
     };
-    let message = Termination { sentence: "delivered".to_owned(), details: Some(details) }.render();
+    let message = Termination { message: "delivered".to_owned(), details: Some(details) }.render();
     driver.end(name, 0, "Completed", &message).await?;
     says(driver, name, Exit::Reconciled.reason()).await
 }

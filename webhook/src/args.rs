@@ -48,7 +48,7 @@ pub struct Serve {
     /// Config file; re-read when it changes
     #[arg(long, value_name = "FILE", default_value = CONFIG_FILE)]
     pub config: PathBuf,
-    /// Folder with tls.crt, tls.key and ca.crt, kept by another issuer; without it the certificates
+    /// Directory with tls.crt, tls.key and ca.crt, kept by another issuer; without it the certificates
     /// are made and kept in a Secret
     #[arg(long, value_name = "DIR")]
     pub tls_dir: Option<PathBuf>,

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use kube::Client;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use workflow_certs::files::{Folder, POLL};
+use workflow_certs::files::{Directory, POLL};
 use workflow_certs::{Bundle, Lifetimes, Resolver, SelfManaged};
 use workflow_contract::names::INJECTOR;
 
@@ -57,7 +57,7 @@ impl Identity {
 /// Who issues what is served.
 #[derive(Debug, Clone)]
 pub enum Issuer {
-    /// Another, which keeps the pair in this folder.
+    /// Another, which keeps the pair in this directory.
     Other(PathBuf),
     /// We ourselves, for so long.
     Ourselves(Lifetimes),
@@ -81,7 +81,7 @@ impl Replica {
     /// Starts all parts. From `phases` on draining, another replica may lead.
     ///
     /// # Errors
-    /// Where another issuer's folder holds no pair that can be served.
+    /// Where another issuer's directory holds no pair that can be served.
     pub fn start(
         client: &Client,
         identity: &Identity,
@@ -105,7 +105,7 @@ impl Replica {
             Issuer::Ourselves(_) => Filler::Leader,
         };
         let SelfManaged { resolver, bundle, tasks: certificates } = match issuer {
-            Issuer::Other(folder) => followed(&folder)?,
+            Issuer::Other(directory) => followed(&directory)?,
             Issuer::Ourselves(lifetimes) => workflow_certs::self_managed(
                 client.clone(),
                 &identity.namespace,
@@ -154,14 +154,14 @@ impl Trust {
     }
 }
 
-/// A pair that another issuer keeps in a folder.
-fn followed(folder: &Path) -> anyhow::Result<SelfManaged> {
+/// A pair that another issuer keeps in a directory.
+fn followed(directory: &Path) -> anyhow::Result<SelfManaged> {
     let resolver = Arc::new(Resolver::default());
     let (sender, bundle): (_, watch::Receiver<Bundle>) = watch::channel(None);
-    let folder = Folder::open(folder, Arc::clone(&resolver), sender, Timestamp::now())
+    let directory = Directory::open(directory, Arc::clone(&resolver), sender, Timestamp::now())
         .context("failed to load the certificate that --tls-dir names")?;
     let mut tasks = JoinSet::new();
-    tasks.spawn(folder.follow(POLL));
+    tasks.spawn(directory.follow(POLL));
     Ok(SelfManaged { resolver, bundle, tasks })
 }
 

@@ -44,7 +44,7 @@ pub struct ActiveWorkflow {
     pub git_url: String,
     /// Branch, `main` where blank.
     pub branch: Option<String>,
-    /// Folder, the whole repository where blank.
+    /// Directory, the whole repository where blank.
     pub path: Option<String>,
 }
 
@@ -96,7 +96,7 @@ pub struct Condition {
     pub status: String,
     /// One word.
     pub reason: Option<String>,
-    /// A sentence.
+    /// A message.
     pub message: Option<String>,
     /// When the status last changed.
     #[serde(deserialize_with = "lenient_time", skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! Logs: one constant sentence with fields a line, on stderr.
+//! Logs: one constant message with fields a line, on stderr.
 //!
 //! Lines are held back while there is something to do, and written in one call when there is not: a
 //! call for each would be a sixth of what a review costs. See [`runtime`].

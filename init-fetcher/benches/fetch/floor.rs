@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use workflow_git_server::Repository;
 
-/// Wall time of the server's part of fetching this folder, in milliseconds.
+/// Wall time of the server's part of fetching this directory, in milliseconds.
 pub fn measure(repository: &Repository, path: &str) -> f64 {
     let id = |what: &str| repository.git(&["rev-parse", what]).expect("an id").trim().to_owned();
     let mut requests = vec![request("ls-refs", &["peel", "symrefs", "ref-prefix refs/heads/main"])];

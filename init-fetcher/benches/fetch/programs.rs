@@ -1,4 +1,4 @@
-//! The programs that are measured, each in a new folder and an environment of its own.
+//! The programs that are measured, each in a new directory and an environment of its own.
 
 use std::fs;
 use std::path::Path;
@@ -39,7 +39,7 @@ exec git -C "$OUT/clone" sparse-checkout set "$FOLDER""#;
 
 /// Runs it once.
 pub fn run(program: &Program, source: &Source) -> Measured {
-    let out = tempfile::tempdir().expect("a folder");
+    let out = tempfile::tempdir().expect("a directory");
     let costs = out.path().join("costs");
     let mut command = Command::new("/usr/bin/time");
     command.args(["-f", "%M %U %S", "-o"]).arg(&costs);

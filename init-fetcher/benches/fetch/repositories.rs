@@ -8,13 +8,13 @@ pub struct Bench {
     pub name: &'static str,
     /// The repository.
     pub repository: Repository,
-    /// A folder three levels deep.
+    /// A directory three levels deep.
     pub path: &'static str,
-    /// Share of git clone's time that the folder may take.
+    /// Share of git clone's time that the directory may take.
     pub limit: f64,
 }
 
-/// The folder that is wanted, everywhere: 20 files.
+/// The directory that is wanted, everywhere: 20 files.
 const PATH: &str = "deploy/prod/app";
 
 /// Makes them.
@@ -27,7 +27,7 @@ pub fn make(server: &GitServer) -> Vec<Bench> {
     ]
 }
 
-/// A repository as people have them: text in folders, some commits, packed by `git repack`.
+/// A repository as people have them: text in directories, some commits, packed by `git repack`.
 fn text(server: &GitServer, name: &str, files: u64, size: u64, commits: u64) -> Repository {
     let mut random = Random(files);
     let mut builder = server.repository(name);
@@ -59,7 +59,7 @@ fn large(server: &GitServer) -> Repository {
     builder.create().expect("a repository")
 }
 
-/// Twenty files in the folder that is wanted, the others in folders of some thirty.
+/// Twenty files in the directory that is wanted, the others in directories of some thirty.
 fn path(file: u64) -> String {
     match file {
         0..20 => format!("{PATH}/file-{file}.yaml"),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::programs::Measured;
 
-/// What was measured of one repository, folder and round-trip time.
+/// What was measured of one repository, directory and round-trip time.
 pub struct Row {
     pub repository: &'static str,
     pub path: String,

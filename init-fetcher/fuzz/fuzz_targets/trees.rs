@@ -1,4 +1,4 @@
-//! Any bytes as trees: what is accepted stays inside the folder that it is written to.
+//! Any bytes as trees: what is accepted stays inside the directory that it is written to.
 
 #![no_main]
 

@@ -83,7 +83,7 @@ pub struct Limits {
     pub timeout: Duration,
     /// Bytes received, and bytes written.
     pub bytes: u64,
-    /// Files written; folders are held to the same number.
+    /// Files written; directories are held to the same number.
     pub files: u64,
 }
 
@@ -118,7 +118,7 @@ pub struct TokenEndpoint {
 pub struct TrustSettings {
     /// PEM files; those that do not exist are passed over.
     pub files: Vec<PathBuf>,
-    /// Folders of PEM files.
+    /// Directories of PEM files.
     pub dirs: Vec<PathBuf>,
 }
 
@@ -129,9 +129,9 @@ pub struct Config {
     pub url: RepoUrl,
     /// Branch, tag or commit.
     pub reference: RefName,
-    /// Folder in the repository.
+    /// Directory in the repository.
     pub path: RepoPath,
-    /// Folder to publish under.
+    /// Directory to publish under.
     pub root: PathBuf,
     /// Limits on this run.
     pub limits: Limits,

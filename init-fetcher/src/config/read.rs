@@ -83,7 +83,7 @@ pub fn log_format(lookup: Lookup) -> Result<LogFormat, ConfigError> {
         Some("json") => Ok(LogFormat::Json),
         Some(other) => Err(ConfigError::Value {
             name: env::LOG_FORMAT,
-            why: format!("`{}` is not a format of logs; use text or json", text::foreign(other)),
+            why: format!("`{}` is not a format of logs; use text or json", text::sanitize(other)),
         }),
     }
 }
@@ -129,7 +129,7 @@ fn absolute(name: &'static str, value: &str) -> Result<PathBuf, ConfigError> {
     if path.is_absolute() {
         return Ok(path);
     }
-    let why = format!("`{}` is not an absolute path", text::foreign(value));
+    let why = format!("`{}` is not an absolute path", text::sanitize(value));
     Err(ConfigError::Value { name, why })
 }
 

@@ -112,7 +112,7 @@ impl<'a> Authenticator<'a> {
         self.current = Some(basic);
     }
 
-    /// What was tried and what else may be done, as the end of a sentence.
+    /// What was tried and what else may be done, as the end of a message.
     pub fn tried(&self, scheme: &str) -> String {
         let mut parts = Vec::new();
         if scheme == "http" {

@@ -28,7 +28,7 @@ impl SshKey {
     }
 }
 
-/// Why a private key can't be used by anybody who does not know more than it, as the end of a sentence.
+/// Why a private key can't be used by anybody who does not know more than it, as the end of a message.
 /// `None` says nothing. Pure.
 pub fn unusable(private: &Secret) -> Option<&'static str> {
     let text = private.expose();

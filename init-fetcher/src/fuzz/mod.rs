@@ -18,11 +18,11 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    /// Gives every file of a folder of seeds to a fuzzer; how many there are.
+    /// Gives every file of a directory of seeds to a fuzzer; how many there are.
     fn replay(name: &str, fuzzer: fn(&[u8], &Path)) -> usize {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(name);
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(name);
         let dir = tempfile::tempdir().unwrap();
-        let seeds: Vec<_> = fs::read_dir(folder).unwrap().map(|seed| seed.unwrap().path()).collect();
+        let seeds: Vec<_> = fs::read_dir(directory).unwrap().map(|seed| seed.unwrap().path()).collect();
         for seed in &seeds {
             fuzzer(&fs::read(seed).unwrap(), dir.path());
         }

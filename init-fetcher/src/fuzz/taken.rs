@@ -24,8 +24,8 @@ pub fn take(
 ) -> Result<Vec<Oid>, TransportError> {
     let run = Run::new("/dev/null".into(), Details::new(Exit::InternalError));
     let (pack, spool, scratch) = (dir.join("pack"), dir.join("spool"), dir.join("scratch"));
-    for folder in [&spool, &scratch] {
-        fs::create_dir(folder).unwrap();
+    for directory in [&spool, &scratch] {
+        fs::create_dir(directory).unwrap();
     }
     let place = Place { pack: &pack, spool: spooled.then_some(&spool), scratch: &scratch };
     let taken = intake::take(&place, limits, &mut 0, &run, receive).map(|((), pack)| {
@@ -33,8 +33,8 @@ pub fn take(
         check(&pack, spooled.then_some(&spool), &scratch)
     });
     fs::remove_file(&pack).unwrap();
-    for folder in [&spool, &scratch] {
-        fs::remove_dir_all(folder).unwrap();
+    for directory in [&spool, &scratch] {
+        fs::remove_dir_all(directory).unwrap();
     }
     taken
 }

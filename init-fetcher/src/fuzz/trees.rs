@@ -1,4 +1,4 @@
-//! Bytes as trees: what a plan accepts can be written, and stays inside the folder that it is written to.
+//! Bytes as trees: what a plan accepts can be written, and stays inside the directory that it is written to.
 
 use std::collections::HashSet;
 use std::fs;
@@ -10,7 +10,7 @@ use git2::{Index, IndexEntry, IndexTime, Oid};
 use workflow_contract::RepoPath;
 
 use crate::config::Limits;
-use crate::folder;
+use crate::subdir;
 use crate::transport::TransportError;
 use crate::tree::object::Kind;
 use crate::tree::plan::{self, Item, Objects, Plan};
@@ -57,7 +57,7 @@ impl Objects for Any<'_> {
 pub fn trees(bytes: &[u8], dir: &Path) {
     let objects = Any::read(bytes);
     let root = Oid::from_bytes(&[0; 20]).unwrap();
-    if let Err(error) = folder::find(&objects, root, &RepoPath::parse("a/b").unwrap()) {
+    if let Err(error) = subdir::find(&objects, root, &RepoPath::parse("a/b").unwrap()) {
         one_line(&error.to_string());
     }
     let plan = match plan::plan(&objects, root, LIMITS) {
@@ -70,17 +70,17 @@ pub fn trees(bytes: &[u8], dir: &Path) {
         assert!(paths.insert(&item.path), "twice: {:?}", shown(&item.path));
         assert!(item.path.split(|&b| b == b'/').all(is_name), "{:?}", shown(&item.path));
     }
-    let folder = dir.join("delivered");
-    fs::create_dir(&folder).unwrap();
-    write(&plan, &folder);
-    check_links(&plan, &folder);
+    let directory = dir.join("delivered");
+    fs::create_dir(&directory).unwrap();
+    write(&plan, &directory);
+    check_links(&plan, &directory);
     index(&plan);
-    fs::remove_dir_all(&folder).unwrap();
-    assert_eq!(fs::read_dir(dir).unwrap().count(), 0, "something was written beside the folder");
+    fs::remove_dir_all(&directory).unwrap();
+    assert_eq!(fs::read_dir(dir).unwrap().count(), 0, "something was written beside the directory");
 }
 
-fn one_line(sentence: &str) {
-    assert!(!sentence.contains(['\n', '\r', '\0']) && sentence.len() < 3000, "{sentence:?}");
+fn one_line(message: &str) {
+    assert!(!message.contains(['\n', '\r', '\0']) && message.len() < 3000, "{message:?}");
 }
 
 /// No name that leads up, none that any file system takes for `.git`.
@@ -97,14 +97,14 @@ fn is_name(name: &[u8]) -> bool {
     !matches!(name, b"" | b"." | b"..") && !name.contains(&0) && !plain.split('\\').any(dot_git)
 }
 
-fn at(folder: &Path, item: &Item) -> std::path::PathBuf {
-    folder.join(std::ffi::OsStr::from_bytes(&item.path))
+fn at(directory: &Path, item: &Item) -> std::path::PathBuf {
+    directory.join(std::ffi::OsStr::from_bytes(&item.path))
 }
 
 /// As a checkout does: nothing is ever replaced.
-fn write(plan: &Plan, folder: &Path) {
+fn write(plan: &Plan, directory: &Path) {
     for item in &plan.items {
-        let path = at(folder, item);
+        let path = at(directory, item);
         let written = match item.kind {
             Kind::Tree | Kind::Submodule => fs::create_dir(&path),
             Kind::File(_) => fs::File::create_new(&path).map(drop),
@@ -118,11 +118,11 @@ fn write(plan: &Plan, folder: &Path) {
 }
 
 /// The kernel is asked where each link leads.
-fn check_links(plan: &Plan, folder: &Path) {
-    let folder = folder.canonicalize().unwrap();
+fn check_links(plan: &Plan, directory: &Path) {
+    let directory = directory.canonicalize().unwrap();
     for item in plan.items.iter().filter(|item| item.kind == Kind::Symlink) {
-        if let Ok(led_to) = at(&folder, item).canonicalize() {
-            assert!(led_to.starts_with(&folder), "{:?} leads to {}", shown(&item.path), led_to.display());
+        if let Ok(led_to) = at(&directory, item).canonicalize() {
+            assert!(led_to.starts_with(&directory), "{:?} leads to {}", shown(&item.path), led_to.display());
         }
     }
 }

@@ -61,8 +61,8 @@ fn known(lines: &str) {
 }
 
 /// Whatever a server says, what is said of it stays one line of bounded length.
-fn one_line(sentence: &str) {
-    assert!(!sentence.contains(['\n', '\r', '\0']) && sentence.len() < 2000, "{sentence:?}");
+fn one_line(message: &str) {
+    assert!(!message.contains(['\n', '\r', '\0']) && message.len() < 2000, "{message:?}");
 }
 
 /// Takes a pack in, and checks what was taken.

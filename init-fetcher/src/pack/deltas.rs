@@ -16,7 +16,7 @@ use crate::run::Run;
 use crate::transport::TransportError;
 
 /// Names every delta by the hash of what it makes, and spools those that are contents of files.
-/// `scratch` is a folder for what does not fit into memory.
+/// `scratch` is a directory for what does not fit into memory.
 ///
 /// # Errors
 /// [`TransportError`] for a broken pack, a limit or the volume.

@@ -9,7 +9,7 @@ use crate::transport::TransportError;
 pub enum ObjectKind {
     /// A commit.
     Commit,
-    /// A folder.
+    /// A directory.
     Tree,
     /// The content of a file, or a link's target.
     Blob,

@@ -27,10 +27,10 @@ const MODE: u32 = 0o444;
 pub struct Place<'a> {
     /// The pack's file, which does not exist yet.
     pub pack: &'a Path,
-    /// A folder for the contents of files, each to be moved to where it belongs; `None` where most of
+    /// A directory for the contents of files, each to be moved to where it belongs; `None` where most of
     /// what comes is not delivered.
     pub spool: Option<&'a Path>,
-    /// A folder for what does not fit into memory.
+    /// A directory for what does not fit into memory.
     pub scratch: &'a Path,
 }
 

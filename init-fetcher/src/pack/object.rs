@@ -129,7 +129,7 @@ impl Content {
 impl Drop for Content {
     fn drop(&mut self) {
         if let Self::Scratch(path) = self {
-            // What can't be removed goes with the staging folder.
+            // What can't be removed goes with the staging directory.
             let _ = fs::remove_file(path);
         }
     }
@@ -180,7 +180,7 @@ pub fn is_lfs_pointer(data: &[u8]) -> bool {
 /// Bytes that a Git LFS pointer is shorter than.
 pub const LFS_POINTER: u64 = 1024;
 
-/// The file of an object in a spool folder, by its position in the pack.
+/// The file of an object in a spool directory, by its position in the pack.
 pub fn spooled(spool: &Path, position: usize) -> PathBuf {
     spool.join(position.to_string())
 }

@@ -16,14 +16,14 @@ use crate::config::Limits;
 use crate::run::Run;
 use crate::transport::TransportError;
 
-/// Objects that are neither file nor folder of the delivered tree: commits, tags, folders on the way.
+/// Objects that are neither file nor directory of the delivered tree: commits, tags, directories on the way.
 const OTHER_OBJECTS: u64 = 10_000;
 /// How many times the limit on bytes all objects and deltas together may have, inflated. Deltas of a few
 /// bytes can each make an object of any size, and those of any size an object of a few bytes.
 const INFLATED: u64 = 4;
-/// Bytes of an entry of a folder, at most: mode, name, hash.
+/// Bytes of an entry of a directory, at most: mode, name, hash.
 const TREE_ENTRY: u64 = 300;
-/// Bytes of a folder that are allowed in any case: on the way to the one that is delivered there may be
+/// Bytes of a directory that are allowed in any case: on the way to the one that is delivered there may be
 /// larger ones.
 const TREE: u64 = 1 << 20;
 /// Bytes of a commit or an annotated tag, at most.
@@ -186,7 +186,7 @@ impl Scan<'_> {
 pub fn check_size(kind: ObjectKind, size: u64, limits: Limits) -> Result<(), TransportError> {
     match kind {
         ObjectKind::Tree if size > limits.files.saturating_mul(TREE_ENTRY).max(TREE) => {
-            let (limit, unit) = (limits.files, "entries in one folder");
+            let (limit, unit) = (limits.files, "entries in one directory");
             Err(TransportError::TooLarge { limit, unit, setting: "WORKFLOW_MAX_FILES" })
         }
         ObjectKind::Commit | ObjectKind::Tag if size > MESSAGE => {

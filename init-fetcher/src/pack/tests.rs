@@ -72,10 +72,10 @@ fn a_base_is_found_by_its_name_wherever_it_is() {
 }
 
 #[test]
-fn a_folder_on_the_way_may_hold_more_than_may_be_delivered() {
-    let folder = |size| Entry { what: What::Whole(ObjectType::Tree), content: vec![7; size], raw: false };
+fn a_directory_on_the_way_may_hold_more_than_may_be_delivered() {
+    let directory = |size| Entry { what: What::Whole(ObjectType::Tree), content: vec![7; size], raw: false };
     let limits = Limits { files: 1, ..LIMITS };
-    let taken = |size| taken_within(limits, &Described { entries: vec![folder(size)] }.pack(), false);
+    let taken = |size| taken_within(limits, &Described { entries: vec![directory(size)] }.pack(), false);
     assert!(taken(500_000).is_ok());
     assert!(matches!(taken(2 << 20), Err(TransportError::TooLarge { setting: "WORKFLOW_MAX_FILES", .. })));
 }

@@ -151,7 +151,9 @@ pub enum TransportError {
     #[error("the server refuses the request: {0}; try again later, or ask who runs it")]
     Refused(String),
     /// More bytes or objects than allowed.
-    #[error("the server sent more than {limit} {unit}; deliver a smaller folder (path), or raise {setting}")]
+    #[error(
+        "the server sent more than {limit} {unit}; deliver a smaller directory (path), or raise {setting}"
+    )]
     TooLarge {
         /// The limit.
         limit: u64,

@@ -145,12 +145,12 @@ fn failed(url: &Url, proxy: Option<&ureq::Proxy>, error: &Error) -> TransportErr
         Error::Tls(why) => TransportError::Tls { host, why: (*why).to_owned() },
         Error::Protocol(why) => TransportError::NotGit {
             host,
-            why: format!("its HTTP is broken ({})", text::foreign(&why.to_string())),
+            why: format!("its HTTP is broken ({})", text::sanitize(&why.to_string())),
         },
         Error::LargeResponseHeader(..) => {
             TransportError::NotGit { host, why: "the headers of its answer are too large".into() }
         }
-        other => unreachable(&text::foreign(&other.to_string())),
+        other => unreachable(&text::sanitize(&other.to_string())),
     }
 }
 
@@ -159,7 +159,7 @@ pub fn broken(error: &io::Error, doing: &'static str) -> TransportError {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     match inner {
         Some(Error::Timeout(_)) => TransportError::Broken { doing, why: "the server stopped sending".into() },
-        Some(Error::Protocol(why)) => TransportError::Protocol(text::foreign(&why.to_string())),
+        Some(Error::Protocol(why)) => TransportError::Protocol(text::sanitize(&why.to_string())),
         Some(Error::Io(inner)) => broken(inner, doing),
         _ if tls::of_io(error).is_some() => TransportError::Protocol(format!("TLS broke {doing}")),
         _ if error.kind() == io::ErrorKind::UnexpectedEof => TransportError::Truncated(doing),
@@ -176,7 +176,7 @@ pub(super) fn io_words(error: &io::Error) -> String {
         io::ErrorKind::UnexpectedEof => "it closed the connection without an answer".into(),
         _ => {
             let source = error.get_ref().and_then(|inner| inner.source()).map(ToString::to_string);
-            text::foreign(&source.unwrap_or_else(|| error.to_string()))
+            text::sanitize(&source.unwrap_or_else(|| error.to_string()))
         }
     }
 }

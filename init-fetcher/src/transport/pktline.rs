@@ -50,7 +50,7 @@ impl<R: Read> Lines<R> {
         Self { ends: false, ..Self::new(read) }
     }
 
-    /// The next line. `doing` completes the sentence "the answer ended early, …".
+    /// The next line. `doing` completes the message "the answer ended early, …".
     ///
     /// # Errors
     /// [`TransportError::Truncated`] at the end, [`TransportError::Refused`] for an `ERR` line,
@@ -96,7 +96,7 @@ impl<R: Read> Lines<R> {
 
 /// A server's words, fit for a message.
 pub fn words_of(bytes: &[u8]) -> String {
-    text::foreign(String::from_utf8_lossy(bytes).trim())
+    text::sanitize(String::from_utf8_lossy(bytes).trim())
 }
 
 /// Appends a line to a request.

@@ -11,7 +11,7 @@ use crate::retry::{MAX_ATTEMPTS, MAX_ATTEMPTS_UNRESOLVED, Retryable};
 
 /// A proxy's host and port; never its user name and password.
 pub fn shown(proxy: &ureq::Proxy) -> String {
-    format!("{}:{}", text::foreign(proxy.host()), proxy.port())
+    format!("{}:{}", text::sanitize(proxy.host()), proxy.port())
 }
 
 /// What a failed request by way of a proxy means, where it never came to the server.
@@ -45,7 +45,7 @@ pub fn failed(proxy: &ureq::Proxy, host: &str, error: &Error) -> Option<Transpor
                         if passes { MAX_ATTEMPTS } else { 1 },
                     )
                 }
-                None => of(format!("does not connect to {host} ({})", text::foreign(why)), MAX_ATTEMPTS),
+                None => of(format!("does not connect to {host} ({})", text::sanitize(why)), MAX_ATTEMPTS),
             }
         }
         // It can't be told whose TLS it is, but a proxy that is asked for TLS by mistake is far more common.
@@ -78,9 +78,9 @@ mod tests {
             (connect(503), "refuses to connect to h (503)", true),
             (Error::ConnectProxyFailed("no answer".into()), "does not connect to h (no answer)", true),
         ] {
-            let (sentence, retried) = of("http://me:s3cret@p:3128", &error).unwrap();
-            assert!(sentence.contains(said) && !sentence.contains("s3cret"), "{sentence}");
-            assert_eq!(retried, passes, "{sentence}");
+            let (message, retried) = of("http://me:s3cret@p:3128", &error).unwrap();
+            assert!(message.contains(said) && !message.contains("s3cret"), "{message}");
+            assert_eq!(retried, passes, "{message}");
         }
     }
 

@@ -56,7 +56,7 @@ pub fn same_origin(a: &Url, b: &Url) -> bool {
 
 /// A URL's host, fit for a message; with its port where it is not the scheme's own.
 pub fn host_of(url: &Url) -> String {
-    let host = text::foreign(url.host_str().unwrap_or_default());
+    let host = text::sanitize(url.host_str().unwrap_or_default());
     match url.port() {
         Some(port) => format!("{host}:{port}"),
         None => host,
@@ -67,7 +67,7 @@ pub fn host_of(url: &Url) -> String {
 fn shown(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
-    text::foreign(&workflow_contract::url::redacted(url.as_str()))
+    text::sanitize(&workflow_contract::url::redacted(url.as_str()))
 }
 
 #[cfg(test)]

@@ -181,7 +181,7 @@ fn expect(answer: Answer, at: &Url, content_type: &str) -> Result<Answer, Transp
     })
 }
 
-/// The beginning of an answer if it is plain text, as the end of a sentence.
+/// The beginning of an answer if it is plain text, as the end of a message.
 fn words(answer: Answer) -> String {
     let kind = answer.headers().get("content-type").and_then(|value| value.to_str().ok());
     if !kind.is_some_and(|kind| kind.starts_with("text/plain")) {

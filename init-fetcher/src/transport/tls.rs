@@ -34,7 +34,7 @@ pub fn failed(error: &rustls::Error, host: String) -> TransportError {
         rustls::Error::DecryptError => {
             TransportError::Protocol("what came by TLS was changed on the way".into())
         }
-        other => TransportError::Tls { host, why: text::foreign(&other.to_string()) },
+        other => TransportError::Tls { host, why: text::sanitize(&other.to_string()) },
     }
 }
 
@@ -54,7 +54,7 @@ fn certificate(error: &CertificateError, host: &str) -> String {
              to the Secret workflow-credentials, or to the file that SSL_CERT_FILE names"
                 .into()
         }
-        other => format!("its certificate is not accepted ({})", text::foreign(&other.to_string())),
+        other => format!("its certificate is not accepted ({})", text::sanitize(&other.to_string())),
     }
 }
 

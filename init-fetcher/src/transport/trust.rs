@@ -1,7 +1,7 @@
 //! Which certificate authorities are trusted: the built-in roots, and those that the installation adds.
 //!
 //! A file that is named and can't be used does not end the run: it may be meant for something else,
-//! and where it is needed TLS fails with a sentence of its own. It is logged.
+//! and where it is needed TLS fails with a message of its own. It is logged.
 
 use std::fs;
 use std::path::Path;
@@ -25,7 +25,7 @@ pub fn roots(settings: &TrustSettings) -> RootCerts {
         let entries = match fs::read_dir(dir) {
             Ok(entries) => entries,
             Err(error) => {
-                tracing::warn!(dir = %dir.display(), %error, "folder of certificate authorities can't be read");
+                tracing::warn!(dir = %dir.display(), %error, "directory of certificate authorities can't be read");
                 continue;
             }
         };
@@ -71,17 +71,17 @@ mod tests {
     }
 
     #[test]
-    fn adds_files_and_folders_to_the_built_in_roots() {
+    fn adds_files_and_directories_to_the_built_in_roots() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("two.pem");
         fs::write(&file, format!("# a comment\n{CA}{CA}")).unwrap();
-        let folder = dir.path().join("folder");
-        fs::create_dir(&folder).unwrap();
-        fs::write(folder.join("one"), CA).unwrap();
-        fs::write(folder.join("none"), "not a certificate").unwrap();
+        let directory = dir.path().join("directory");
+        fs::create_dir(&directory).unwrap();
+        fs::write(directory.join("one"), CA).unwrap();
+        fs::write(directory.join("none"), "not a certificate").unwrap();
         let settings = TrustSettings {
             files: vec![file, dir.path().join("absent")],
-            dirs: vec![folder, dir.path().join("absent")],
+            dirs: vec![directory, dir.path().join("absent")],
         };
         let built_in = count(&roots(&TrustSettings::default()));
         assert!(built_in > 50);

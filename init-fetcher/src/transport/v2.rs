@@ -88,7 +88,7 @@ pub fn read_refs<R: Read>(mut lines: Lines<R>) -> Result<Vec<Ref>, TransportErro
 /// are passed over, as is an unborn `HEAD`.
 fn read_ref(line: &[u8]) -> Result<Option<Ref>, TransportError> {
     let bad = || {
-        let line = text::foreign(&String::from_utf8_lossy(line));
+        let line = text::sanitize(&String::from_utf8_lossy(line));
         TransportError::Protocol(format!("`{line}` is not a ref"))
     };
     if line.starts_with(b"unborn ") {

@@ -24,7 +24,9 @@ pub enum TreeError {
         path: String,
     },
     /// More than a limit allows.
-    #[error("the workflow has more than {limit} {unit}; deliver a smaller folder (path), or raise {setting}")]
+    #[error(
+        "the workflow has more than {limit} {unit}; deliver a smaller directory (path), or raise {setting}"
+    )]
     TooLarge {
         /// The limit.
         limit: u64,
@@ -33,8 +35,8 @@ pub enum TreeError {
         /// What to change.
         setting: &'static str,
     },
-    /// Folders nested deeper than can be delivered.
-    #[error("the folders at `{path}` are nested too deep to be written")]
+    /// Directories nested deeper than can be delivered.
+    #[error("the directories at `{path}` are nested too deep to be written")]
     TooDeep {
         /// Where, fit for a message.
         path: String,
@@ -60,5 +62,5 @@ pub enum TreeError {
 
 /// A path within a repository, fit for a message.
 pub(crate) fn shown(path: &[u8]) -> String {
-    text::foreign(&String::from_utf8_lossy(path))
+    text::sanitize(&String::from_utf8_lossy(path))
 }

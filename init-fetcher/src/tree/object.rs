@@ -5,7 +5,7 @@ use git2::Oid;
 /// What an entry is. Historic permission bits (`100664`) count as the nearest of these, as in git.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A folder.
+    /// A directory.
     Tree,
     /// A file; `true` where executable.
     File(bool),

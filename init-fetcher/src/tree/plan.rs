@@ -10,7 +10,7 @@ use super::{TreeError, name, shown};
 use crate::config::Limits;
 use crate::transport::TransportError;
 
-/// Folders within folders at most. Real repositories stay below 40.
+/// Directories within directories at most. Real repositories stay below 40.
 const MAX_DEPTH: usize = 256;
 /// Longest path at most, in bytes: with the volume's own path before it, it must stay below the
 /// kernel's 4096.
@@ -41,9 +41,9 @@ pub trait Objects {
 /// Something to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// Path below the delivered folder; parts separated by `/`.
+    /// Path below the delivered directory; parts separated by `/`.
     pub path: Vec<u8>,
-    /// What it is. A submodule becomes an empty folder.
+    /// What it is. A submodule becomes an empty directory.
     pub kind: Kind,
     /// The object.
     pub oid: Oid,
@@ -51,7 +51,7 @@ pub struct Item {
     pub size: u64,
 }
 
-/// All that will be written, folders before what is in them.
+/// All that will be written, directories before what is in them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// In the order of git's trees.
@@ -71,7 +71,7 @@ pub struct Plan {
 /// # Errors
 /// [`TreeError`] for the first thing that must not be written, is too large, malformed or missing.
 pub fn plan(objects: &dyn Objects, root: Oid, limits: Limits) -> Result<Plan, TreeError> {
-    let mut walk = Walk { objects, limits, folders: 0, ahead: 0, paths: 0, plan: Plan::default() };
+    let mut walk = Walk { objects, limits, directories: 0, ahead: 0, paths: 0, plan: Plan::default() };
     walk.tree(root, &[], 0)?;
     let plan = walk.plan;
     let mut follower = Follower::new(&plan.links);
@@ -87,8 +87,8 @@ pub fn plan(objects: &dyn Objects, root: Oid, limits: Limits) -> Result<Plan, Tr
 struct Walk<'a> {
     objects: &'a dyn Objects,
     limits: Limits,
-    folders: u64,
-    /// Entries of the folders being walked that were not reached yet. Each of these folders is in memory.
+    directories: u64,
+    /// Entries of the directories being walked that were not reached yet. Each of these directories is in memory.
     ahead: u64,
     /// Bytes of paths and targets.
     paths: u64,
@@ -112,7 +112,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Counts a folder's entries before the first of them is followed: together they are files and folders.
+    /// Counts a directory's entries before the first of them is followed: together they are files and directories.
     fn look_ahead(&mut self, entries: u64) -> Result<(), TreeError> {
         self.ahead += entries;
         if self.plan.items.len() as u64 + self.ahead > self.limits.files.saturating_mul(2) {
@@ -126,7 +126,7 @@ impl Walk<'_> {
         self.count_path(path.len() as u64)?;
         let size = match kind {
             Kind::Tree | Kind::Submodule => {
-                self.count_folder()?;
+                self.count_directory()?;
                 self.plan.submodules += u64::from(kind == Kind::Submodule);
                 self.plan.items.push(Item { path: path.clone(), kind, oid, size: 0 });
                 return if kind == Kind::Tree { self.tree(oid, &path, depth + 1) } else { Ok(()) };
@@ -179,16 +179,16 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn count_folder(&mut self) -> Result<(), TreeError> {
-        self.folders += 1;
-        if self.folders > self.limits.files {
-            return Err(too_large(self.limits.files, "folders", "WORKFLOW_MAX_FILES"));
+    fn count_directory(&mut self) -> Result<(), TreeError> {
+        self.directories += 1;
+        if self.directories > self.limits.files {
+            return Err(too_large(self.limits.files, "directories", "WORKFLOW_MAX_FILES"));
         }
         Ok(())
     }
 }
 
-/// Refuses a folder for a name in it, before anything in it is looked at.
+/// Refuses a directory for a name in it, before anything in it is looked at.
 fn judge(tree: object::Tree, path: &[u8]) -> Result<(), TreeError> {
     let mut names = HashSet::with_capacity(tree.len());
     for entry in tree.entries() {
@@ -206,8 +206,8 @@ fn too_large(limit: u64, unit: &'static str, setting: &'static str) -> TreeError
     TreeError::TooLarge { limit, unit, setting }
 }
 
-fn joined(folder: &[u8], name: &[u8]) -> Vec<u8> {
-    if folder.is_empty() { name.to_vec() } else { [folder, b"/", name].concat() }
+fn joined(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    if directory.is_empty() { name.to_vec() } else { [directory, b"/", name].concat() }
 }
 
 #[cfg(test)]
@@ -257,7 +257,7 @@ mod tests {
     const LIMITS: Limits = Limits { timeout: Duration::from_secs(1), bytes: 1000, files: 10 };
 
     #[test]
-    fn lists_everything_folders_first() {
+    fn lists_everything_directories_first() {
         let mut made = Made::default();
         let blob = made.put_blob(b"hello");
         let target = made.put_blob(b"../a");
@@ -299,9 +299,9 @@ mod tests {
         assert!(plan(&made, root, LIMITS).is_ok());
     }
 
-    /// Each folder on the way down is in memory for as long as there is more in it.
+    /// Each directory on the way down is in memory for as long as there is more in it.
     #[test]
-    fn folders_are_counted_with_all_that_is_in_them_before_they_are_entered() {
+    fn directories_are_counted_with_all_that_is_in_them_before_they_are_entered() {
         let mut made = Made::default();
         let blob = made.put_blob(b"x");
         let names: Vec<String> = (0..15).map(|n| format!("z{n}")).collect();
@@ -352,7 +352,7 @@ mod tests {
         ]);
         assert!(matches!(plan(&made, root, LIMITS), Err(TreeError::TooLarge { unit: "bytes", .. })));
 
-        // Ten folders of ten folders of …: 10^20 of them, in twenty small objects.
+        // Ten directories of ten directories of …: 10^20 of them, in twenty small objects.
         let mut tree = made.put_tree(&[]);
         for _ in 0..20 {
             let names: Vec<[u8; 1]> = (b'0'..=b'9').map(|digit| [digit]).collect();
@@ -360,11 +360,11 @@ mod tests {
             tree = made.put_tree(&entries);
         }
         let limits = Limits { files: 100_000, ..LIMITS };
-        assert!(matches!(plan(&made, tree, limits), Err(TreeError::TooLarge { unit: "folders", .. })));
+        assert!(matches!(plan(&made, tree, limits), Err(TreeError::TooLarge { unit: "directories", .. })));
     }
 
     #[test]
-    fn refuses_folders_nested_without_end() {
+    fn refuses_directories_nested_without_end() {
         let mut made = Made::default();
         let mut tree = made.put_tree(&[]);
         for _ in 0..MAX_DEPTH + 2 {

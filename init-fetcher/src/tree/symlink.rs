@@ -19,7 +19,7 @@ pub const MAX_TARGET: u64 = 4095;
 pub type Links = HashMap<Vec<u8>, Vec<u8>>;
 
 /// Follows links within a list of all that there will be. What a path leads through and does not exist,
-/// is taken for a folder: a link may dangle.
+/// is taken for a directory: a link may dangle.
 pub struct Follower<'a> {
     links: &'a Links,
     looked_up: usize,
@@ -163,7 +163,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Folders `a` and `a/b`, links anywhere in them: the kernel is asked where each accepted one leads.
+        /// Directories `a` and `a/b`, links anywhere in them: the kernel is asked where each accepted one leads.
         #[test]
         fn what_is_accepted_never_leads_the_kernel_out(
             made in proptest::collection::hash_map("(a/|a/b/)?[xyz]", "([.]{1,2}|a|b|x|y|z)(/([.]{1,2}|a|b|x|y|z)){0,4}", 1..7)

@@ -150,7 +150,7 @@ pub fn code_of(status: ExitStatus) -> i32 {
 }
 
 impl Ended {
-    /// Checks code, message and their agreement; gives the sentence.
+    /// Checks code, message and their agreement; gives the message.
     pub fn expect(&self, exit: Exit) -> &str {
         assert_eq!(self.code, i32::from(exit.code()), "{}\n{}", self.message, self.stderr);
         let parsed = Termination::parse(&self.message);
@@ -167,7 +167,7 @@ impl Ended {
     }
 }
 
-/// What stands at a path: git's mode and bytes (a link's target, nothing for a folder).
+/// What stands at a path: git's mode and bytes (a link's target, nothing for a directory).
 pub type Listing = BTreeMap<String, (String, Vec<u8>)>;
 
 /// The truth: `git ls-tree -r` and the blobs of `revision`, below `path`.
@@ -188,15 +188,15 @@ pub fn of_git(repository: &Repository, revision: &str, path: &str) -> Listing {
     listing
 }
 
-/// What is on disk, in the same words; `.git` is left out. Empty folders are submodules to git.
-pub fn of_disk(folder: &Path) -> Listing {
+/// What is on disk, in the same words; `.git` is left out. Empty directories are submodules to git.
+pub fn of_disk(directory: &Path) -> Listing {
     let mut listing = Listing::new();
-    walk(folder, "", &mut listing);
+    walk(directory, "", &mut listing);
     listing
 }
 
-fn walk(folder: &Path, below: &str, listing: &mut Listing) {
-    for entry in fs::read_dir(folder).unwrap() {
+fn walk(directory: &Path, below: &str, listing: &mut Listing) {
+    for entry in fs::read_dir(directory).unwrap() {
         let entry = entry.unwrap();
         let name = format!("{below}{}", entry.file_name().to_string_lossy());
         if name == ".git" {
@@ -232,8 +232,8 @@ fn git_bytes(repository: &Repository, args: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
-/// git without any configuration, in this folder.
-pub fn git(folder: Option<&Path>) -> Command {
+/// git without any configuration, in this directory.
+pub fn git(directory: Option<&Path>) -> Command {
     let mut command = Command::new("git");
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
     for (name, value) in [
@@ -247,15 +247,15 @@ pub fn git(folder: Option<&Path>) -> Command {
     ] {
         command.env(name, value);
     }
-    if let Some(folder) = folder {
-        command.current_dir(folder);
+    if let Some(directory) = directory {
+        command.current_dir(directory);
     }
     command
 }
 
-/// Runs git in this folder and gives its stdout.
-pub fn git_says(folder: &Path, args: &[&str]) -> String {
-    let output = git(Some(folder)).args(args).output().unwrap();
+/// Runs git in this directory and gives its stdout.
+pub fn git_says(directory: &Path, args: &[&str]) -> String {
+    let output = git(Some(directory)).args(args).output().unwrap();
     assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -51,7 +51,7 @@ fn ends(fetch: &Fetch, exit: Exit, case: &str) -> Ended {
     ended
 }
 
-/// A pack of this tree in the folder `top`, asked for whole and in part, from servers with filter and without.
+/// A pack of this tree in the directory `top`, asked for whole and in part, from servers with filter and without.
 fn every_way(case: &str, exit: Exit, tree: impl FnOnce(&mut RawPack) -> Oid) {
     let mut pack = RawPack::new();
     let tree = tree(&mut pack);
@@ -87,10 +87,10 @@ fn names_that_git_does_not_write_are_41() {
             pack.tree(&[("100644", name, file)])
         });
     }
-    // A folder's name is judged before what is in it.
-    every_way("a folder's name", Exit::UnsafeContent, |pack| {
-        let folder = pack.tree(&[("100644", b"x", nothing())]);
-        pack.tree(&[("40000", b"a", folder), ("40000", b"..", folder)])
+    // A directory's name is judged before what is in it.
+    every_way("a directory's name", Exit::UnsafeContent, |pack| {
+        let directory = pack.tree(&[("100644", b"x", nothing())]);
+        pack.tree(&[("40000", b"a", directory), ("40000", b"..", directory)])
     });
 }
 
@@ -114,7 +114,7 @@ fn entries_out_of_order_and_old_modes_are_delivered() {
 }
 
 #[test]
-fn folders_nested_ten_thousand_deep_are_40() {
+fn directories_nested_ten_thousand_deep_are_40() {
     every_way("deep", Exit::TooLarge, |pack| {
         let mut tree = pack.tree(&[]);
         for _ in 0..10_000 {
@@ -128,7 +128,7 @@ fn folders_nested_ten_thousand_deep_are_40() {
 fn objects_that_claim_to_be_large_are_40_before_they_come() {
     for (kind, size) in [
         (ObjectType::Blob, 1 << 40),
-        // A million files in one folder.
+        // A million files in one directory.
         (ObjectType::Tree, 34 << 20),
         (ObjectType::Commit, 1 << 30),
         (ObjectType::Tag, 5 << 20),

@@ -94,7 +94,7 @@ func container(workflow map[string]string) corev1.Container {
 
 func run() error {
 	port := flag.Int("port", 0, "port on loopback")
-	certificates := flag.String("tls-dir", "", "folder with tls.crt and tls.key")
+	certificates := flag.String("tls-dir", "", "directory with tls.crt and tls.key")
 	lookUp := flag.Bool("look-up", false, "read the session of each pod from the API server of KUBECONFIG")
 	flag.Parse()
 	log.SetLogger(zap.New())

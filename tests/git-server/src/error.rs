@@ -18,7 +18,7 @@ pub enum GitServerError {
     /// A file of the server can't be written.
     #[error("failed to write {}", path.display())]
     Write {
-        /// The file or folder.
+        /// The file or directory.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -56,10 +56,10 @@ pub enum GitServerError {
         /// What it printed on stderr.
         output: String,
     },
-    /// A folder rule names something that can't stand in a URL and in lighttpd's configuration as it is.
-    #[error("the folder {folder:?} must be made of lower-case letters, digits and dashes")]
-    FolderName {
+    /// A directory rule names something that can't stand in a URL and in lighttpd's configuration as it is.
+    #[error("the directory {directory:?} must be made of lower-case letters, digits and dashes")]
+    DirectoryName {
         /// The name asked for.
-        folder: String,
+        directory: String,
     },
 }

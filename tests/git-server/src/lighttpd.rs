@@ -6,9 +6,9 @@ use std::path::Path;
 use crate::git::HERMETIC;
 use crate::settings::{Rule, Settings};
 
-/// The files of one server, all below its temporary folder.
+/// The files of one server, all below its temporary directory.
 pub(crate) struct Layout<'a> {
-    /// Folder that holds everything.
+    /// Directory that holds everything.
     pub(crate) root: &'a Path,
     /// `git http-backend`, absolute.
     pub(crate) backend: &'a Path,
@@ -83,7 +83,7 @@ pub(crate) fn configuration(settings: &Settings, port: u16, layout: &Layout<'_>)
     // Every path is "below" the program, which finds the repository in PATH_INFO.
     line(format_args!("alias.url = ( \"/\" => \"{}/\" )", layout.backend.display()));
     line(format_args!("cgi.assign = ( \".answer\" => \"/bin/cat\", \"\" => \"\" )"));
-    for (index, (folder, rule)) in settings.rules.iter().enumerate() {
+    for (index, (directory, rule)) in settings.rules.iter().enumerate() {
         let file = Layout::rule_file(index, rule).map(|name| layout.file(&name)).unwrap_or_default();
         let inside = match rule {
             Rule::Password { .. } => format!(
@@ -94,7 +94,7 @@ pub(crate) fn configuration(settings: &Settings, port: u16, layout: &Layout<'_>)
             Rule::ProtocolV0 => "setenv.set-request-header = ( \"Git-Protocol\" => \"\" )".to_owned(),
             Rule::Answer { .. } => format!("alias.url = ( \"/\" => {file} + \"/\" )"),
         };
-        line(format_args!("$HTTP[\"url\"] =^ \"/{folder}/\" {{\n  {inside}\n}}"));
+        line(format_args!("$HTTP[\"url\"] =^ \"/{directory}/\" {{\n  {inside}\n}}"));
     }
     text
 }
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_apply_to_their_folder_only() {
+    fn rules_apply_to_their_directory_only() {
         let settings = Settings::default().password("private", "user", "word").protocol_v0("v0").answer(
             "busy",
             503,

@@ -54,7 +54,7 @@ impl RepositoryBuilder {
         self.entry(path, "120000", target.into())
     }
 
-    /// Removes a file, a symlink or a whole folder.
+    /// Removes a file, a symlink or a whole directory.
     pub fn remove(self, path: &str) -> Self {
         self.step(Step::Remove { path: path.to_owned() })
     }

@@ -23,7 +23,7 @@ pub struct GitServer {
     address: SocketAddr,
     tls: bool,
     ca: String,
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     lighttpd: Child,
     log: Arc<Mutex<Vec<String>>>,
 }
@@ -32,17 +32,17 @@ impl GitServer {
     /// Starts a server on a free port; when this returns, it answers.
     pub fn start(settings: &Settings) -> Result<Self, GitServerError> {
         settings.check()?;
-        let folder = tempfile::Builder::new()
+        let directory = tempfile::Builder::new()
             .prefix("workflow-git-server-")
             .tempdir()
             .map_err(|source| GitServerError::Write { path: std::env::temp_dir(), source })?;
         let listen_failed = |source| GitServerError::Listen { address: settings.address, source };
         let listener = TcpListener::bind((settings.address, 0)).map_err(listen_failed)?;
         let address = listener.local_addr().map_err(listen_failed)?;
-        let ca = write_files(settings, address.port(), folder.path())?;
+        let ca = write_files(settings, address.port(), directory.path())?;
         let log = Arc::new(Mutex::new(Vec::new()));
-        let lighttpd = start_lighttpd(listener, &folder.path().join("lighttpd.conf"), &log)?;
-        Ok(Self { address, tls: settings.tls, ca, folder, lighttpd, log })
+        let lighttpd = start_lighttpd(listener, &directory.path().join("lighttpd.conf"), &log)?;
+        Ok(Self { address, tls: settings.tls, ca, directory, lighttpd, log })
     }
 
     /// Where it listens.
@@ -63,13 +63,13 @@ impl GitServer {
 
     /// The same as a file, for `SSL_CERT_FILE` or `GIT_SSL_CAINFO`.
     pub fn ca_file(&self) -> PathBuf {
-        self.folder.path().join("ca.crt")
+        self.directory.path().join("ca.crt")
     }
 
-    /// Begins a repository that will be served as `/NAME.git`; `name` may have folders (`acme/flow`).
+    /// Begins a repository that will be served as `/NAME.git`; `name` may have directories (`acme/flow`).
     pub fn repository(&self, name: &str) -> RepositoryBuilder {
         let file = format!("{name}.git");
-        let path = self.folder.path().join(Layout::REPOSITORIES).join(&file);
+        let path = self.directory.path().join(Layout::REPOSITORIES).join(&file);
         RepositoryBuilder::new(self.url(&file), path)
     }
 
@@ -124,7 +124,7 @@ fn start_lighttpd(
     log: &Arc<Mutex<Vec<String>>>,
 ) -> Result<Child, GitServerError> {
     let spawn_failed = |source| GitServerError::Run { program: "lighttpd", source };
-    // Users other than root seldom have the folder of system programs in their PATH.
+    // Users other than root seldom have the directory of system programs in their PATH.
     let path = format!("{}:/usr/sbin:/usr/bin:/bin", std::env::var("PATH").unwrap_or_default());
     let mut command = Command::new("setpriv");
     command

@@ -1,4 +1,4 @@
-//! What a server is told before it starts: its address, and what is special about some of its folders.
+//! What a server is told before it starts: its address, and what is special about some of its directories.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -6,7 +6,7 @@ use crate::error::GitServerError;
 
 /// How to start a [`GitServer`](crate::GitServer). The default serves HTTPS on 127.0.0.1.
 ///
-/// A rule applies to every URL whose first path segment is the rule's folder.
+/// A rule applies to every URL whose first path segment is the rule's directory.
 #[derive(Clone)]
 pub struct Settings {
     pub(crate) address: IpAddr,
@@ -14,7 +14,7 @@ pub struct Settings {
     pub(crate) rules: Vec<(String, Rule)>,
 }
 
-/// What is special about one folder.
+/// What is special about one directory.
 #[derive(Clone)]
 pub(crate) enum Rule {
     /// HTTP basic authentication.
@@ -46,36 +46,36 @@ impl Settings {
 
     /// Repositories below `/FOLDER/` ask for this user and password (basic authentication; 401 without).
     #[must_use]
-    pub fn password(self, folder: &str, user: &str, password: &str) -> Self {
-        self.rule(folder, Rule::Password { user: user.to_owned(), password: password.to_owned() })
+    pub fn password(self, directory: &str, user: &str, password: &str) -> Self {
+        self.rule(directory, Rule::Password { user: user.to_owned(), password: password.to_owned() })
     }
 
     /// Repositories below `/FOLDER/` speak protocol v0 only.
     #[must_use]
-    pub fn protocol_v0(self, folder: &str) -> Self {
-        self.rule(folder, Rule::ProtocolV0)
+    pub fn protocol_v0(self, directory: &str) -> Self {
+        self.rule(directory, Rule::ProtocolV0)
     }
 
     /// Everything below `/FOLDER/` gets this answer: `(200, "text/html", …)` is a web site that is no git server.
     #[must_use]
-    pub fn answer(self, folder: &str, status: u16, headers: &[(&str, &str)], body: &str) -> Self {
+    pub fn answer(self, directory: &str, status: u16, headers: &[(&str, &str)], body: &str) -> Self {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        self.rule(folder, Rule::Answer { status, headers, body: body.to_owned() })
+        self.rule(directory, Rule::Answer { status, headers, body: body.to_owned() })
     }
 
-    fn rule(mut self, folder: &str, rule: Rule) -> Self {
-        self.rules.push((folder.to_owned(), rule));
+    fn rule(mut self, directory: &str, rule: Rule) -> Self {
+        self.rules.push((directory.to_owned(), rule));
         self
     }
 
-    /// Refuses folders that would have to be quoted in lighttpd's configuration.
+    /// Refuses directories that would have to be quoted in lighttpd's configuration.
     pub(crate) fn check(&self) -> Result<(), GitServerError> {
         let is_plain = |name: &str| {
             !name.is_empty()
                 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
         };
-        match self.rules.iter().find(|(folder, _)| !is_plain(folder)) {
-            Some((folder, _)) => Err(GitServerError::FolderName { folder: folder.clone() }),
+        match self.rules.iter().find(|(directory, _)| !is_plain(directory)) {
+            Some((directory, _)) => Err(GitServerError::DirectoryName { directory: directory.clone() }),
             None => Ok(()),
         }
     }
@@ -86,10 +86,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rejects_folders_that_would_need_quoting() {
-        for folder in ["", "a b", "a\"", "a/b", "A"] {
-            let settings = Settings::default().protocol_v0(folder);
-            assert!(settings.check().is_err(), "{folder:?}");
+    fn rejects_directories_that_would_need_quoting() {
+        for directory in ["", "a b", "a\"", "a/b", "A"] {
+            let settings = Settings::default().protocol_v0(directory);
+            assert!(settings.check().is_err(), "{directory:?}");
         }
         assert!(Settings::default().protocol_v0("v0").check().is_ok());
     }

@@ -21,14 +21,14 @@ const KINDS: [&str; 3] = ["ed25519", "ecdsa", "rsa"];
 pub struct SshServer {
     address: SocketAddr,
     user: String,
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl SshServer {
     /// Starts a server on a free port of loopback. `protocol_v2` is whether it lets clients ask for git's
     /// protocol v2, as all large hosts do and Debian's own settings do not.
     pub fn start(protocol_v2: bool) -> Result<Self, GitServerError> {
-        let folder = tempfile::Builder::new()
+        let directory = tempfile::Builder::new()
             .prefix("workflow-ssh-server-")
             .tempdir()
             .map_err(|source| GitServerError::Write { path: std::env::temp_dir(), source })?;
@@ -36,7 +36,7 @@ impl SshServer {
         let listen_failed = |source| GitServerError::Listen { address: address.ip(), source };
         let listener = TcpListener::bind(address).map_err(listen_failed)?;
         let address = listener.local_addr().map_err(listen_failed)?;
-        let server = Self { address, user: output("id", &["-un"])?, folder };
+        let server = Self { address, user: output("id", &["-un"])?, directory };
         let mut authorized = String::new();
         for kind in KINDS {
             make_key(&server.file(&host_key(kind)), kind)?;
@@ -46,7 +46,7 @@ impl SshServer {
         server.write("authorized", &authorized)?;
         let configuration = server.file("sshd_config");
         server.write("sshd_config", &server.configuration(protocol_v2))?;
-        // As root, sshd wants a folder that is only made where it runs as a service.
+        // As root, sshd wants a directory that is only made where it runs as a service.
         let _ = std::fs::create_dir_all("/run/sshd");
         thread::spawn(move || serve(&listener, &configuration));
         Ok(server)
@@ -89,7 +89,7 @@ impl SshServer {
     }
 
     fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     fn read(&self, name: &str) -> Result<String, GitServerError> {

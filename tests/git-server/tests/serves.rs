@@ -92,7 +92,7 @@ fn a_missing_repository_is_not_found() {
 }
 
 #[test]
-fn a_folder_with_a_password_asks_for_it() {
+fn a_directory_with_a_password_asks_for_it() {
     let server = GitServer::start(&Settings::default().password("private", "user", "word")).unwrap();
     let secret = server.repository("private/flow").file("a", "1").create().unwrap();
     let open = server.repository("open/flow").file("a", "1").create().unwrap();
@@ -105,7 +105,7 @@ fn a_folder_with_a_password_asks_for_it() {
 }
 
 #[test]
-fn speaks_protocol_v2_except_in_a_v0_folder() {
+fn speaks_protocol_v2_except_in_a_v0_directory() {
     let server = GitServer::start(&Settings::default().protocol_v0("v0")).unwrap();
     for (name, is_v2) in [("flow", true), ("v0/flow", false)] {
         let repository = server.repository(name).file("a", "1").create().unwrap();
@@ -138,7 +138,7 @@ fn profiles_differ_in_the_filters_they_accept() {
 }
 
 #[test]
-fn a_folder_can_be_no_git_server_at_all() {
+fn a_directory_can_be_no_git_server_at_all() {
     let server = GitServer::start(&Settings::default().answer("busy", 503, &[], "busy\n")).unwrap();
     let output = client(&server, &["ls-remote", &server.url("busy/flow.git")]);
     assert!(stderr(&output).contains("returned error: 503"), "{}", stderr(&output));

@@ -1,4 +1,4 @@
-//! Lists a folder the way git would: path, kind, mode and blob id, so that a listing compares with `git ls-tree -r`.
+//! Lists a directory the way git would: path, kind, mode and blob id, so that a listing compares with `git ls-tree -r`.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -17,19 +17,19 @@ const TEXT_MAX: u64 = 4096;
 pub enum Kind {
     /// A regular file.
     File,
-    /// A folder.
-    Folder,
+    /// A directory.
+    Directory,
     /// A symlink; its target is the text.
     Symlink,
     /// A socket, a device or a pipe.
     Other,
 }
 
-/// One file, folder or symlink below the folder that was listed.
+/// One file, directory or symlink below the directory that was listed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry {
-    /// Relative to the folder that was listed, with `/`.
+    /// Relative to the directory that was listed, with `/`.
     pub path: String,
     /// What it is.
     pub kind: Kind,
@@ -57,23 +57,23 @@ pub struct Entry {
 /// A `root` that does not exist is an error of kind [`io::ErrorKind::NotFound`].
 pub fn list(root: &Path) -> io::Result<Vec<Entry>> {
     let mut entries = Vec::new();
-    let mut folders = vec![String::new()];
-    while let Some(folder) = folders.pop() {
-        let children = match fs::read_dir(root.join(&folder)) {
+    let mut directories = vec![String::new()];
+    while let Some(directory) = directories.pop() {
+        let children = match fs::read_dir(root.join(&directory)) {
             Ok(children) => children,
-            Err(error) if folder.is_empty() => return Err(error),
+            Err(error) if directory.is_empty() => return Err(error),
             Err(error) => {
-                mark_unreadable(&mut entries, &folder, &error);
+                mark_unreadable(&mut entries, &directory, &error);
                 continue;
             }
         };
         for child in children {
             let child = child?;
             let name = child.file_name().to_string_lossy().into_owned();
-            let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+            let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
             let entry = entry(path, &child.path(), &child.metadata()?);
-            if entry.kind == Kind::Folder {
-                folders.push(entry.path.clone());
+            if entry.kind == Kind::Directory {
+                directories.push(entry.path.clone());
             }
             entries.push(entry);
         }
@@ -82,8 +82,8 @@ pub fn list(root: &Path) -> io::Result<Vec<Entry>> {
     Ok(entries)
 }
 
-fn mark_unreadable(entries: &mut [Entry], folder: &str, error: &io::Error) {
-    if let Some(entry) = entries.iter_mut().find(|entry| entry.path == folder) {
+fn mark_unreadable(entries: &mut [Entry], directory: &str, error: &io::Error) {
+    if let Some(entry) = entries.iter_mut().find(|entry| entry.path == directory) {
         entry.error = Some(error.to_string());
     }
 }
@@ -91,7 +91,7 @@ fn mark_unreadable(entries: &mut [Entry], folder: &str, error: &io::Error) {
 fn entry(path: String, file: &Path, metadata: &Metadata) -> Entry {
     let kind = match metadata.file_type() {
         kind if kind.is_file() => Kind::File,
-        kind if kind.is_dir() => Kind::Folder,
+        kind if kind.is_dir() => Kind::Directory,
         kind if kind.is_symlink() => Kind::Symlink,
         _ => Kind::Other,
     };
@@ -100,7 +100,7 @@ fn entry(path: String, file: &Path, metadata: &Metadata) -> Entry {
         Kind::Symlink => {
             fs::read_link(file).map(|target| Some(target.to_string_lossy().into_owned().into_bytes()))
         }
-        Kind::Folder | Kind::Other => Ok(None),
+        Kind::Directory | Kind::Other => Ok(None),
     };
     let (content, error) = match content {
         Ok(content) => (content, None),
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_files_folders_and_links_sorted() {
+    fn lists_files_directories_and_links_sorted() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("b")).unwrap();
         fs::write(root.path().join("b/run.sh"), "#!/bin/sh\n").unwrap();
@@ -145,7 +145,7 @@ mod tests {
         let entries = list(root.path()).unwrap();
 
         let seen: Vec<_> = entries.iter().map(|entry| (entry.path.as_str(), entry.kind)).collect();
-        assert_eq!(seen, [("a", Kind::Symlink), ("b", Kind::Folder), ("b/run.sh", Kind::File)]);
+        assert_eq!(seen, [("a", Kind::Symlink), ("b", Kind::Directory), ("b/run.sh", Kind::File)]);
         assert_eq!(entries[0].text.as_deref(), Some("b/run.sh"));
         assert_eq!((entries[2].mode, entries[2].size), (0o775, 10));
     }
@@ -168,14 +168,14 @@ mod tests {
     }
 
     #[test]
-    fn does_not_follow_links_to_folders() {
+    fn does_not_follow_links_to_directories() {
         let root = tempfile::tempdir().unwrap();
         symlink("/", root.path().join("out")).unwrap();
         assert_eq!(list(root.path()).unwrap().len(), 1);
     }
 
     #[test]
-    fn a_missing_folder_is_not_found() {
+    fn a_missing_directory_is_not_found() {
         let root = tempfile::tempdir().unwrap();
         let error = list(&root.path().join("none")).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);

@@ -1,5 +1,5 @@
 //! Entry of the stand-in runner's image. Without an argument it is the runner; `hydrate` and `state-sync` stand for
-//! the platform's other containers, `ls` prints what is in the workflow folder now.
+//! the platform's other containers, `ls` prints what is in the workflow directory now.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         Some("hydrate") => Ok(()),
         Some("state-sync") => run(until_stopped()),
         Some("ls") => {
-            list(Path::new(WORKFLOWS)).map_err(|error| no_folder(&error)).and_then(|files| print(&files))
+            list(Path::new(WORKFLOWS)).map_err(|error| no_directory(&error)).and_then(|files| print(&files))
         }
         Some(other) => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn no_folder(error: &io::Error) -> io::Error {
+fn no_directory(error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("failed to list {WORKFLOWS}: {error}"))
 }
 
@@ -51,7 +51,7 @@ fn print(files: &[Entry]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for file in files {
         let sign = match file.kind {
-            Kind::Folder => "/".to_owned(),
+            Kind::Directory => "/".to_owned(),
             Kind::Symlink => format!(" -> {}", file.text.as_deref().unwrap_or_default()),
             Kind::File | Kind::Other => String::new(),
         };

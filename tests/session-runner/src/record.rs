@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::listing::{Entry, list};
 
-/// The folder that a runner reads workflows from.
+/// The directory that a runner reads workflows from.
 pub const WORKFLOWS: &str = "/workspace/workflows";
 
 /// The variables whose values are recorded; of all others, which may be secrets, only the name is.
@@ -27,9 +27,9 @@ pub const VALUES: [&str; 5] = [
 pub struct Record {
     /// When it was taken, in milliseconds of Unix time.
     pub started_at_ms: u64,
-    /// Everything below [`WORKFLOWS`]; `None` if there is no such folder.
+    /// Everything below [`WORKFLOWS`]; `None` if there is no such directory.
     pub files: Option<Vec<Entry>>,
-    /// Why the folder could not be listed, if so.
+    /// Why the directory could not be listed, if so.
     pub error: Option<String>,
     /// The names of all environment variables, sorted.
     pub variables: Vec<String>,
@@ -46,9 +46,9 @@ pub struct Post {
     pub body: String,
 }
 
-/// Takes the record of `folder` and `environment`, now.
-pub fn take(folder: &Path, environment: impl Iterator<Item = (String, String)>) -> Record {
-    let (files, error) = match list(folder) {
+/// Takes the record of `directory` and `environment`, now.
+pub fn take(directory: &Path, environment: impl Iterator<Item = (String, String)>) -> Record {
+    let (files, error) = match list(directory) {
         Ok(files) => (Some(files), None),
         Err(error) if error.kind() == io::ErrorKind::NotFound => (None, None),
         Err(error) => (None, Some(error.to_string())),
@@ -76,17 +76,17 @@ mod tests {
 
     #[test]
     fn records_names_of_all_variables_and_values_of_harmless_ones() {
-        let folder = tempfile::tempdir().unwrap();
-        let record = take(folder.path(), environment());
+        let directory = tempfile::tempdir().unwrap();
+        let record = take(directory.path(), environment());
         assert_eq!(record.variables, ["A", "BOT_TOKEN", "IS_RESUME"]);
         assert_eq!(record.values, BTreeMap::from([("IS_RESUME".to_owned(), "true".to_owned())]));
         assert!(!serde_json::to_string(&record).unwrap().contains("secret"));
     }
 
     #[test]
-    fn tells_a_missing_folder_from_an_empty_one() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(take(folder.path(), environment()).files, Some(Vec::new()));
-        assert_eq!(take(&folder.path().join("none"), environment()).files, None);
+    fn tells_a_missing_directory_from_an_empty_one() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(take(directory.path(), environment()).files, Some(Vec::new()));
+        assert_eq!(take(&directory.path().join("none"), environment()).files, None);
     }
 }

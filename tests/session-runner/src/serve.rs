@@ -19,14 +19,14 @@ pub const PORT: u16 = 8001;
 
 struct Runner {
     record: Record,
-    folder: PathBuf,
+    directory: PathBuf,
     posts: Mutex<Vec<Post>>,
 }
 
 /// The runner's routes: `GET /healthz`, `/record`, `/posts`, `/files/PATH` (a file as it is now, byte for byte), and
 /// POST to any path, which is answered with 200 and remembered.
-pub fn router(record: Record, folder: &FilePath) -> Router {
-    let runner = Runner { record, folder: folder.to_owned(), posts: Mutex::default() };
+pub fn router(record: Record, directory: &FilePath) -> Router {
+    let runner = Runner { record, directory: directory.to_owned(), posts: Mutex::default() };
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/record", get(|State(runner): State<Arc<Runner>>| async move { Json(runner.record.clone()) }))
@@ -82,7 +82,7 @@ async fn file(State(runner): State<Arc<Runner>>, Path(path): Path<String>) -> im
     if !below {
         return Err(StatusCode::BAD_REQUEST);
     }
-    tokio::fs::read(runner.folder.join(path)).await.map_err(|_| StatusCode::NOT_FOUND)
+    tokio::fs::read(runner.directory.join(path)).await.map_err(|_| StatusCode::NOT_FOUND)
 }
 
 #[cfg(test)]
@@ -105,10 +105,10 @@ mod tests {
 
     #[tokio::test]
     async fn the_record_is_of_the_start_and_files_are_of_now() {
-        let folder = tempfile::tempdir().unwrap();
-        let router = router(take(folder.path(), std::iter::empty()), folder.path());
-        std::fs::create_dir(folder.path().join("flow")).unwrap();
-        std::fs::write(folder.path().join("flow/late"), "now").unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let router = router(take(directory.path(), std::iter::empty()), directory.path());
+        std::fs::create_dir(directory.path().join("flow")).unwrap();
+        std::fs::write(directory.path().join("flow/late"), "now").unwrap();
 
         let (_, record) = call(&router, "GET", "/record", "").await;
         assert_eq!(serde_json::from_str::<Record>(&record).unwrap().files, Some(Vec::new()));
@@ -119,8 +119,8 @@ mod tests {
 
     #[tokio::test]
     async fn remembers_every_post() {
-        let folder = tempfile::tempdir().unwrap();
-        let router = router(take(folder.path(), std::iter::empty()), folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let router = router(take(directory.path(), std::iter::empty()), directory.path());
         assert_eq!(call(&router, "GET", "/posts", "").await.1, "[]");
         assert_eq!(call(&router, "POST", "/workflow", "{}").await.0, StatusCode::OK);
         assert_eq!(call(&router, "GET", "/workflow", "").await.0, StatusCode::NOT_FOUND);

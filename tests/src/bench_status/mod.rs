@@ -191,8 +191,8 @@ async fn end(driver: &Driver, name: &str) -> anyhow::Result<()> {
         path: Some(source.path),
         ..Details::new(Exit::RefNotFound)
     };
-    let sentence = "no branch, tag or commit `mian`; did you mean `main`?".to_owned();
-    let message = Termination { sentence, details: Some(details) }.render();
+    let message = "no branch, tag or commit `mian`; did you mean `main`?".to_owned();
+    let message = Termination { message, details: Some(details) }.render();
     driver.end(name, Exit::RefNotFound.code().into(), "Error", &message).await
 }
 

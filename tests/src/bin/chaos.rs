@@ -35,8 +35,8 @@ async fn main() -> anyhow::Result<ExitCode> {
     let report = outcome?;
     println!("\n{report}");
     let wrong = report.wrong();
-    for sentence in &wrong {
-        println!("chaos: {sentence}");
+    for message in &wrong {
+        println!("chaos: {message}");
     }
     Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

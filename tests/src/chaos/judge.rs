@@ -61,7 +61,7 @@ impl Report {
         crashes.map(|(_, span)| span.and(AFTERMATH)).collect()
     }
 
-    /// Everything that does not hold, a sentence each.
+    /// Everything that does not hold, a message each.
     pub fn wrong(&self) -> Vec<String> {
         let crashes = self.crashes();
         let mut wrong = self.story.wrong();

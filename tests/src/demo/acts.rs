@@ -147,10 +147,10 @@ pub(super) async fn a_misspelt_branch(
     Ok(())
 }
 
-/// The workflow's folder as the runner found it at its first instruction.
+/// The workflow's directory as the runner found it at its first instruction.
 fn tell_listing(record: &Record, workflow: &Workflow, screen: &mut Screen<'_>) -> anyhow::Result<()> {
-    let folder = RepoUrl::parse(&workflow.url).map(|url| url.name().to_owned()).unwrap_or_default();
-    let prefix = format!("{folder}/");
+    let directory = RepoUrl::parse(&workflow.url).map(|url| url.name().to_owned()).unwrap_or_default();
+    let prefix = format!("{directory}/");
     let lines: Vec<String> = record
         .files
         .iter()
@@ -159,9 +159,9 @@ fn tell_listing(record: &Record, workflow: &Workflow, screen: &mut Screen<'_>) -
         .filter(|(path, _)| !path.starts_with(".git/"))
         .map(|(path, entry)| line(path, entry))
         .collect();
-    screen.line(&format!("/workspace/workflows/{folder} at the runner's first instruction:"))?;
+    screen.line(&format!("/workspace/workflows/{directory} at the runner's first instruction:"))?;
     if lines.is_empty() {
-        screen.line("  there is no such folder")?;
+        screen.line("  there is no such directory")?;
     }
     for line in lines.iter().take(SHOWN) {
         screen.line(&format!("  {line}"))?;
@@ -173,7 +173,7 @@ fn tell_listing(record: &Record, workflow: &Workflow, screen: &mut Screen<'_>) -
 }
 
 fn line(path: &str, entry: &Entry) -> String {
-    let sign = if entry.kind == Kind::Folder { "/" } else { "" };
+    let sign = if entry.kind == Kind::Directory { "/" } else { "" };
     format!("{:04o} {:>8} {path}{sign}", entry.mode, entry.size)
 }
 

@@ -37,7 +37,7 @@ pub struct Source {
     /// Branch of that repository.
     #[arg(long, env = "WORKFLOW_BRANCH", default_value = "")]
     pub branch: String,
-    /// Folder in that repository; all of it if empty.
+    /// Directory in that repository; all of it if empty.
     #[arg(long, env = "WORKFLOW_PATH", default_value = "")]
     pub path: String,
 }

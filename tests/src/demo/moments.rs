@@ -15,7 +15,7 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// Everything that has come to pass, in the order in which it does. Each is a sentence; one that was told before
+    /// Everything that has come to pass, in the order in which it does. Each is a message; one that was told before
     /// need not be told again.
     pub(super) fn moments(&self) -> Vec<String> {
         let mut moments = Vec::new();
@@ -52,8 +52,8 @@ fn pod_moments(pod: &Pod) -> Vec<String> {
     match container(pod, INIT_CONTAINER) {
         Some(ContainerState { running: Some(_), .. }) => moments.push(format!("{INIT_CONTAINER} fetches")),
         Some(ContainerState { terminated: Some(ended), .. }) => {
-            let sentence = Termination::parse(ended.message.as_deref().unwrap_or_default()).sentence;
-            moments.push(format!("{INIT_CONTAINER} ends with exit {}: {sentence}", ended.exit_code));
+            let message = Termination::parse(ended.message.as_deref().unwrap_or_default()).message;
+            moments.push(format!("{INIT_CONTAINER} ends with exit {}: {message}", ended.exit_code));
         }
         _ => (),
     }

@@ -111,7 +111,7 @@ pub struct Story {
 
 impl Story {
     /// What was never allowed to happen: session pods without the init container, and other pods that have to do with
-    /// us, one sentence each.
+    /// us, one message each.
     pub fn wrong(&self) -> Vec<String> {
         let bare =
             self.sessions.bare.iter().map(|pod| format!("{pod} was created without the init container"));

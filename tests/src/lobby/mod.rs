@@ -32,7 +32,7 @@ use crate::session::{self, Phase, Session, SessionBuilder, SessionView};
 use crate::stage::Stage;
 use crate::wait::{PATIENCE, until};
 
-/// The folder of the repository's name.
+/// The directory of the repository's name.
 const FLOW: &str = "flow";
 
 /// What a session is to end in.

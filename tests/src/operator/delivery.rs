@@ -15,7 +15,7 @@ pub const UPDATE_FAILED: &str = "UpdateFailed";
 /// Reason of the condition when the POST was answered with 200; the injector uses the same word.
 const RECONCILED: &str = "Reconciled";
 
-/// POSTs the workflow to the session's runner; the error is the sentence that the operator puts on the session.
+/// POSTs the workflow to the session's runner; the error is the message that the operator puts on the session.
 pub(crate) async fn post(
     client: &Client,
     namespace: &str,

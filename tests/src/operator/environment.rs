@@ -133,8 +133,8 @@ mod tests {
         let whole = runner_of(session().workflow(URL, ""), false);
         assert!(whole.contains(&plain("ACTIVE_WORKFLOW_BRANCH", "main")));
         assert!(!names(&whole).contains(&"ACTIVE_WORKFLOW_PATH"));
-        let folder = runner_of(session().workflow_path(URL, "dev", "a"), false);
-        assert!(folder.contains(&plain("ACTIVE_WORKFLOW_PATH", "a")));
+        let directory = runner_of(session().workflow_path(URL, "dev", "a"), false);
+        assert!(directory.contains(&plain("ACTIVE_WORKFLOW_PATH", "a")));
     }
 
     #[test]

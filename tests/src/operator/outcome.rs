@@ -41,7 +41,7 @@ pub(crate) fn of(pod: &Pod) -> PodOutcome {
     }
 }
 
-/// The sentence that the platform puts on the session: the first init container that failed, else the first container,
+/// The message that the platform puts on the session: the first init container that failed, else the first container,
 /// else what the pod itself says (evictions).
 fn failure(status: &k8s_openapi::api::core::v1::PodStatus) -> String {
     let init = status.init_container_statuses.as_deref().unwrap_or_default();

@@ -80,7 +80,7 @@ fn volumes(session: &str, facts: &PodFacts<'_>) -> Vec<Value> {
     volumes
 }
 
-/// The workspace is mounted twice in each container: as a whole, and one folder of it as the agent's own.
+/// The workspace is mounted twice in each container: as a whole, and one directory of it as the agent's own.
 fn workspace_mounts(settings: &Settings) -> Vec<Value> {
     if !settings.workspace {
         return Vec::new();

@@ -26,7 +26,7 @@ impl SessionBuilder {
         self.active_workflow(json!({ "gitUrl": git_url, "branch": branch }))
     }
 
-    /// Asks for the folder `path` of the repository at `branch`.
+    /// Asks for the directory `path` of the repository at `branch`.
     #[must_use]
     pub fn workflow_path(self, git_url: &str, branch: &str, path: &str) -> Self {
         self.active_workflow(json!({ "gitUrl": git_url, "branch": branch, "path": path }))

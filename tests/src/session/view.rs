@@ -39,7 +39,7 @@ pub struct Condition {
     pub status: String,
     /// One word.
     pub reason: String,
-    /// A sentence.
+    /// A message.
     pub message: String,
     /// When `status` last changed, RFC 3339.
     pub last_transition_time: String,
@@ -55,7 +55,7 @@ pub struct Workflow {
     pub git_url: String,
     /// Branch; empty means `main`.
     pub branch: String,
-    /// Folder; empty means the whole repository.
+    /// Directory; empty means the whole repository.
     pub path: String,
 }
 
@@ -67,7 +67,7 @@ pub struct ReconciledWorkflow {
     pub git_url: String,
     /// Branch.
     pub branch: String,
-    /// Folder.
+    /// Directory.
     pub path: String,
     /// `Cloning`, `Active` or `Failed`.
     pub status: String,

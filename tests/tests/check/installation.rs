@@ -202,9 +202,9 @@ pub async fn applied(way: &str) -> anyhow::Result<(Cluster, MutexGuard<'static, 
     Ok((cluster, turn))
 }
 
-/// `kubectl apply` of a folder of the checkout, as `make install` does it.
-pub fn apply(folder: &str) -> anyhow::Result<()> {
-    kubectl(&["apply", "--server-side", "--force-conflicts", "-k", folder])
+/// `kubectl apply` of a directory of the checkout, as `make install` does it.
+pub fn apply(directory: &str) -> anyhow::Result<()> {
+    kubectl(&["apply", "--server-side", "--force-conflicts", "-k", directory])
 }
 
 /// Runs kubectl in the checkout.

@@ -298,10 +298,10 @@ async fn failed_sessions_are_told_and_are_no_fault_of_the_installation() -> anyh
     let session =
         |name: &str| SessionBuilder::new(name).workflow("https://git.invalid/o/r.git", "mian").build();
     driver.begin(session("s")).await?;
-    let sentence = "no branch `mian`; did you mean `main`?";
+    let message = "no branch `mian`; did you mean `main`?";
     let code = i32::from(Exit::RefNotFound.code());
-    driver.end("s", code, "Error", &format!("{sentence}\n{{\"v\":1}}")).await?;
-    let line = format!("failed/s: RefNotFound: {sentence}");
+    driver.end("s", code, "Error", &format!("{message}\n{{\"v\":1}}")).await?;
+    let line = format!("failed/s: RefNotFound: {message}");
     installation.check_says(Scope::Everything, false, &[("FAILED  sessions ", &line)]).await?;
     installation.check_says(Scope::Installation, true, &[]).await?;
 

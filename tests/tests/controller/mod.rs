@@ -235,7 +235,7 @@ pub fn session(name: &str) -> Session {
 }
 
 /// The termination message of this outcome for the workflow of [`session`].
-pub fn message(exit: Exit, sentence: &str) -> String {
+pub fn message(exit: Exit, message: &str) -> String {
     let source = Source::new(URL, "main", "a");
     let details = Details {
         url: Some(source.git_url),
@@ -244,5 +244,5 @@ pub fn message(exit: Exit, sentence: &str) -> String {
         commit: (exit == Exit::Reconciled).then(|| COMMIT.to_owned()),
         ..Details::new(exit)
     };
-    Termination { sentence: sentence.to_owned(), details: Some(details) }.render()
+    Termination { message: message.to_owned(), details: Some(details) }.render()
 }

@@ -16,7 +16,7 @@ use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, ResourceExt};
 use serde_json::json;
-use workflow_contract::names::{INJECTOR, REFUSAL_PREFIX};
+use workflow_contract::names::{DENIAL_PREFIX, INJECTOR};
 use workflow_tests::manifests::{Kubectl, STAND_INS};
 
 use crate::played::{Issuer, MANAGER};
@@ -107,7 +107,7 @@ impl Place {
         }))?;
         let params = PostParams { dry_run: true, ..PostParams::default() };
         match Api::<Pod>::namespaced(self.client.clone(), "default").create(&params, &pod).await {
-            Err(kube::Error::Api(status)) if status.message.contains(REFUSAL_PREFIX) => Ok(()),
+            Err(kube::Error::Api(status)) if status.message.contains(DENIAL_PREFIX) => Ok(()),
             other => bail!("not our answer: {other:?}"),
         }
     }

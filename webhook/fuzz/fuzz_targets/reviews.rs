@@ -1,4 +1,4 @@
-//! Any bytes as the body of a request: the handler answers with a review or with a sentence, and its patch applies.
+//! Any bytes as the body of a request: the handler answers with a review or with a message, and its patch applies.
 
 #![no_main]
 
@@ -45,7 +45,7 @@ async fn answer(body: &[u8]) -> (StatusCode, Vec<u8>) {
 fn check(asked: &[u8], status: StatusCode, answered: &[u8]) {
     if status != StatusCode::OK {
         assert_eq!(status, StatusCode::BAD_REQUEST);
-        assert!(!answered.is_empty(), "a refusal has a sentence");
+        assert!(!answered.is_empty(), "a refusal has a message");
         return;
     }
     let answered: Value = serde_json::from_slice(answered).unwrap();

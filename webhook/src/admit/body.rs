@@ -21,7 +21,7 @@ pub const MAX_BODIES: usize = 3 * MAX_BODY;
 /// Largest body that is read without asking, in bytes; the platform's pods make half of it.
 const SMALL: usize = 16 << 10;
 
-/// Why a body is not read: status and sentence for the answer.
+/// Why a body is not read: status and message for the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
     /// Larger than one may be.

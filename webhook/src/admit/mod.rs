@@ -129,10 +129,10 @@ async fn mutate(State(admission): State<Arc<Admission>>, request: Request) -> Re
     ([(header::CONTENT_TYPE, "application/json")], rendered).into_response()
 }
 
-fn malformed(admission: &Admission, start: Instant, status: StatusCode, sentence: String) -> Response {
+fn malformed(admission: &Admission, start: Instant, status: StatusCode, message: String) -> Response {
     admission.metrics.decided("malformed", start.elapsed());
-    tracing::warn!(status = status.as_u16(), why = %sentence, "request not understood");
-    (status, sentence).into_response()
+    tracing::warn!(status = status.as_u16(), why = %message, "request not understood");
+    (status, message).into_response()
 }
 
 /// One line for each decision; what a person has to look at is a warning.

@@ -20,7 +20,7 @@ use crate::session::{AgenticSession, is_object_name};
 use json_index::Json;
 
 /// How every refusal begins.
-pub const REFUSES: &str = workflow_contract::names::REFUSAL_PREFIX;
+pub const REFUSES: &str = workflow_contract::names::DENIAL_PREFIX;
 
 /// The annotation by which the kubelet marks its mirror pods.
 const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
@@ -94,7 +94,7 @@ pub struct Plan<'s> {
     pub git_url: &'s str,
     /// Branch as in the spec, none where blank.
     pub branch: Option<&'s str>,
-    /// Folder as in the spec, none where blank.
+    /// Directory as in the spec, none where blank.
     pub path: Option<&'s str>,
     /// The same in the form in which it is compared.
     pub source: Source,
@@ -199,7 +199,7 @@ fn missing(owner: Owner<'_>, namespace: &str) -> Refusal {
 }
 
 fn another(owner: Owner<'_>, namespace: &str, uid: &str) -> Refusal {
-    let (session, theirs, uid) = (shown(owner, namespace), text::foreign(owner.uid), text::foreign(uid));
+    let (session, theirs, uid) = (shown(owner, namespace), text::sanitize(owner.uid), text::sanitize(uid));
     refusal(
         403,
         &format!(
@@ -210,7 +210,7 @@ fn another(owner: Owner<'_>, namespace: &str, uid: &str) -> Refusal {
 }
 
 fn unavailable(owner: Owner<'_>, namespace: &str, why: &str) -> Refusal {
-    let (session, why) = (shown(owner, namespace), text::foreign(why));
+    let (session, why) = (shown(owner, namespace), text::sanitize(why));
     refusal(
         503,
         &format!(
@@ -222,9 +222,9 @@ fn unavailable(owner: Owner<'_>, namespace: &str, why: &str) -> Refusal {
 
 fn shown(owner: Owner<'_>, namespace: &str) -> String {
     let known = if is_object_name(owner.name) { "" } else { " (no valid name)" };
-    format!("`{}/{}`{known}", text::foreign(namespace), text::foreign(owner.name))
+    format!("`{}/{}`{known}", text::sanitize(namespace), text::sanitize(owner.name))
 }
 
-fn refusal(code: u16, sentence: &str) -> Refusal {
-    Refusal { code, message: format!("{REFUSES}{sentence}") }
+fn refusal(code: u16, message: &str) -> Refusal {
+    Refusal { code, message: format!("{REFUSES}{message}") }
 }

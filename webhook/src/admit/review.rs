@@ -17,7 +17,7 @@ const RESPONSE: &[u8] = br#"{"apiVersion":"admission.k8s.io/v1","kind":"Admissio
 /// Bytes of a response beside its patch, mostly.
 const ROOM: usize = 256;
 
-/// A body that is no AdmissionReview. The sentence goes to the API server with status 400.
+/// A body that is no AdmissionReview. The message goes to the API server with status 400.
 #[derive(Debug, thiserror::Error)]
 pub enum ReviewError {
     /// No text.
@@ -55,7 +55,7 @@ pub struct Request<'b> {
 /// Reads a body.
 ///
 /// # Errors
-/// [`ReviewError`] with a sentence for the answer.
+/// [`ReviewError`] with a message for the answer.
 pub fn parse(body: &[u8]) -> Result<Request<'_>, ReviewError> {
     let document = Document::read(std::str::from_utf8(body)?)?;
     let review = document.root();
@@ -64,7 +64,10 @@ pub fn parse(body: &[u8]) -> Result<Request<'_>, ReviewError> {
     }
     let (api_version, kind) = (text_of(review, "apiVersion")?, text_of(review, "kind")?);
     if api_version != API_VERSION || kind != KIND {
-        return Err(ReviewError::Kind { kind: text::foreign(kind), api_version: text::foreign(api_version) });
+        return Err(ReviewError::Kind {
+            kind: text::sanitize(kind),
+            api_version: text::sanitize(api_version),
+        });
     }
     let request = review.get("request");
     if request.is_null() {

@@ -50,7 +50,7 @@ pub fn run(args: &Render) -> ExitCode {
     let done = inputs(args).and_then(|(pod, session, config)| render(&pod, &session, &config, args.output));
     let (code, out, remark) = match done {
         Ok(Rendered::Output(text, remark)) => (0, text, remark),
-        Ok(Rendered::Refused(sentence)) => (1, String::new(), Some(sentence)),
+        Ok(Rendered::Refused(message)) => (1, String::new(), Some(message)),
         Err(error) => (2, String::new(), Some(format!("{error:#}"))),
     };
     // Nobody is left to tell when these fail.

@@ -14,7 +14,7 @@ pub trait Kind {
     /// Reads and checks.
     ///
     /// # Errors
-    /// A sentence about the value.
+    /// A message about the value.
     fn read(text: &str) -> Result<Self::Value, String>;
 }
 
@@ -78,7 +78,7 @@ impl Kind for Image {
     type Value = String;
     fn read(image: &str) -> Result<String, String> {
         if image.is_empty() || image.contains(char::is_whitespace) {
-            return Err(format!("`{}` is not the name of an image", text::foreign(image)));
+            return Err(format!("`{}` is not the name of an image", text::sanitize(image)));
         }
         Ok(image.to_owned())
     }
@@ -93,7 +93,7 @@ impl Kind for PullPolicy {
     fn read(policy: &str) -> Result<String, String> {
         match policy {
             "Always" | "IfNotPresent" | "Never" => Ok(policy.to_owned()),
-            other => Err(format!("`{}` is none of Always, IfNotPresent, Never", text::foreign(other))),
+            other => Err(format!("`{}` is none of Always, IfNotPresent, Never", text::sanitize(other))),
         }
     }
 }
@@ -183,7 +183,7 @@ impl Kind for SecretName {
             return Ok(None);
         }
         if !crate::session::is_object_name(name) {
-            return Err(format!("`{}` can't be the name of a Secret", text::foreign(name)));
+            return Err(format!("`{}` can't be the name of a Secret", text::sanitize(name)));
         }
         Ok(Some(name.to_owned()))
     }
@@ -209,7 +209,7 @@ impl Kind for LogFormat {
     fn read(format: &str) -> Result<String, String> {
         match format {
             "text" | "json" => Ok(format.to_owned()),
-            other => Err(format!("`{}` is neither text nor json", text::foreign(other))),
+            other => Err(format!("`{}` is neither text nor json", text::sanitize(other))),
         }
     }
 }
@@ -229,7 +229,7 @@ impl Kind for Quantity {
         if sound && SUFFIXES.contains(&&quantity[number.len()..]) {
             Ok(quantity.to_owned())
         } else {
-            Err(format!("`{}` is not a quantity such as 500m or 512Mi", text::foreign(quantity)))
+            Err(format!("`{}` is not a quantity such as 500m or 512Mi", text::sanitize(quantity)))
         }
     }
 }

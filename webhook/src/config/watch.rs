@@ -92,12 +92,12 @@ mod tests {
 
     use super::*;
 
-    /// What the kubelet does with a ConfigMap: a new folder, and `..data` swapped onto it.
+    /// What the kubelet does with a ConfigMap: a new directory, and `..data` swapped onto it.
     fn project(dir: &Path, version: &str, content: &str) {
-        let folder = format!("..{version}");
-        std::fs::create_dir(dir.join(&folder)).unwrap();
-        std::fs::write(dir.join(&folder).join("config.yaml"), content).unwrap();
-        symlink(&folder, dir.join("..data_tmp")).unwrap();
+        let directory = format!("..{version}");
+        std::fs::create_dir(dir.join(&directory)).unwrap();
+        std::fs::write(dir.join(&directory).join("config.yaml"), content).unwrap();
+        symlink(&directory, dir.join("..data_tmp")).unwrap();
         std::fs::rename(dir.join("..data_tmp"), dir.join("..data")).unwrap();
         if !dir.join("config.yaml").exists() {
             symlink("..data/config.yaml", dir.join("config.yaml")).unwrap();

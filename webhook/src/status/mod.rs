@@ -8,7 +8,7 @@
 //!      watch: every replica                      the one that leads
 //! ```
 //!
-//! - `outcome` knows the kubelet's words, `verdict` the sentences for people, `condition` when which
+//! - `outcome` knows the kubelet's words, `verdict` the messages for people, `condition` when which
 //!   of them is to be said. All three are functions of what they are given.
 //! - Every replica watches and keeps the last that it saw of each session's pod, as long as the
 //!   session is there. So a change of leader, a conflict or a pod that is deleted at once loses

@@ -12,8 +12,8 @@ use workflow_contract::{Exit, Source, Stamp, Termination, text};
 
 use super::pod::{ContainerStatus, PodStatus, SessionPod, Terminated};
 
-/// Longest sentence that is taken from a message which init-fetcher did not write, in bytes.
-const MAX_SENTENCE: usize = 1000;
+/// Longest message that is taken from a message which init-fetcher did not write, in bytes.
+const MAX_LOG_MESSAGE: usize = 1000;
 
 /// Waiting reasons that mean "no image"; the kubelet alternates between them.
 pub const NO_IMAGE: [&str; 7] = [
@@ -54,14 +54,14 @@ pub enum Failure {
         /// Which.
         exit: Exit,
         /// Line 1 of its termination message, possibly empty.
-        sentence: String,
+        message: String,
     },
     /// Any other exit code.
     OtherExit {
         /// The code.
         code: i32,
         /// What it left as a message, possibly empty.
-        sentence: String,
+        message: String,
     },
     /// Exit 0, but what was delivered can't be vouched for.
     Unconfirmed {
@@ -201,7 +201,7 @@ fn judge(pod: &SessionPod, stamp: &Stamp) -> Outcome {
         return Outcome::Fetching;
     };
     if NO_IMAGE.contains(&waiting.reason.as_str()) {
-        Outcome::Undelivered(Failure::NoImage { image: text::foreign(&container.image) })
+        Outcome::Undelivered(Failure::NoImage { image: text::sanitize(&container.image) })
     } else if NO_CONTAINER.contains(&waiting.reason.as_str()) {
         // Only this one's message names what is missing and stays the same; the others alternate.
         let detail = if waiting.reason == "CreateContainerConfigError" { &waiting.message } else { "" };
@@ -236,7 +236,7 @@ fn confirm(message: &str, image: &str, stamp: &Stamp) -> Outcome {
         return unconfirmed("its message is about something else than what was injected");
     }
     match details.commit {
-        Some(commit) => Outcome::Delivered { commit: text::foreign(&commit) },
+        Some(commit) => Outcome::Delivered { commit: text::sanitize(&commit) },
         None => unconfirmed("its message names no commit"),
     }
 }
@@ -248,10 +248,10 @@ fn judge_failure(end: &Terminated, interruption: Option<String>) -> Failure {
         return Failure::OutOfMemory;
     }
     let message = Termination::parse(&end.message);
-    let max = if message.details.is_some() { usize::MAX } else { MAX_SENTENCE };
-    let sentence = text::cut(&message.sentence, max);
+    let max = if message.details.is_some() { usize::MAX } else { MAX_LOG_MESSAGE };
+    let message = text::cut(&message.message, max);
     if let Some(exit) = Exit::from_code(code) {
-        return Failure::Exit { exit, sentence };
+        return Failure::Exit { exit, message };
     }
     if code == 128 || matches!(reason, "StartError" | "ContainerCannotRun") {
         let reason = if reason.is_empty() { "StartError" } else { reason };
@@ -264,7 +264,7 @@ fn judge_failure(end: &Terminated, interruption: Option<String>) -> Failure {
         _ if reason == "ContainerStatusUnknown" => {
             Failure::Interrupted { why: "its node lost track of it".to_owned() }
         }
-        _ => Failure::OtherExit { code, sentence },
+        _ => Failure::OtherExit { code, message },
     }
 }
 
@@ -289,7 +289,7 @@ fn why_failed(pod: &SessionPod) -> String {
         let end = end_of(status, &pod.status).filter(|end| end.exit_code != 0)?;
         Some(format!(
             "its init container {} failed before (exit {})",
-            text::foreign(&status.name),
+            text::sanitize(&status.name),
             end.exit_code
         ))
     });
@@ -307,10 +307,10 @@ fn is_lost(status: &PodStatus) -> bool {
 }
 
 fn worded(reason: &str, message: &str) -> String {
-    let message = text::cut(&text::one_line(message.trim()), MAX_SENTENCE);
+    let message = text::cut(&text::one_line(message.trim()), MAX_LOG_MESSAGE);
     match (reason, message.as_str()) {
-        (_, "") => text::foreign(reason),
-        _ => format!("{}: {message}", text::foreign(reason)),
+        (_, "") => text::sanitize(reason),
+        _ => format!("{}: {message}", text::sanitize(reason)),
     }
 }
 

@@ -88,7 +88,7 @@ pub struct PodStatus {
     pub phase: String,
     /// Such as Evicted.
     pub reason: String,
-    /// A sentence about the reason.
+    /// A message about the reason.
     pub message: String,
     /// Such as `DisruptionTarget`.
     pub conditions: Vec<PodCondition>,
@@ -107,7 +107,7 @@ pub struct PodCondition {
     pub status: String,
     /// One word.
     pub reason: String,
-    /// A sentence.
+    /// A message.
     pub message: String,
 }
 

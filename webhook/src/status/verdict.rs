@@ -1,4 +1,4 @@
-//! What is to be said of an outcome: the rows of the contract's table, each with the sentence that
+//! What is to be said of an outcome: the rows of the contract's table, each with the message that
 //! a person reads. Whether anything is said at all, and what is already said, is `condition`'s.
 
 use jiff::Timestamp;
@@ -170,13 +170,13 @@ pub fn restart_required(delivered: Option<&Source>, wanted: &Source, updated: bo
 }
 
 fn delivered(commit: &str, stamp: &Stamp, workflow: &ActiveWorkflow) -> Verdict {
-    let folder = RepoUrl::parse(&workflow.git_url)
+    let directory = RepoUrl::parse(&workflow.git_url)
         .map_or_else(|_| WORKFLOWS_ROOT.to_owned(), |url| format!("{WORKFLOWS_ROOT}/{}", url.name()));
-    let branch = workflow_contract::text::foreign(&stamp.source.branch);
+    let branch = workflow_contract::text::sanitize(&stamp.source.branch);
     Verdict {
         truth: Truth::True,
         progress: Some(Progress::Active),
-        ..Verdict::failed(Exit::Reconciled.reason(), format!("delivered {commit} ({branch}) to {folder}"))
+        ..Verdict::failed(Exit::Reconciled.reason(), format!("delivered {commit} ({branch}) to {directory}"))
     }
 }
 
@@ -200,16 +200,16 @@ fn not_injected() -> Verdict {
 #[must_use]
 pub fn of_failure(failure: &Failure) -> Verdict {
     match failure {
-        Failure::Exit { exit, sentence } if sentence.is_empty() => {
+        Failure::Exit { exit, message } if message.is_empty() => {
             Verdict::failed(exit.reason(), left_no_message(i32::from(exit.code())))
         }
-        Failure::Exit { exit, sentence } => Verdict::failed(exit.reason(), sentence.clone()),
-        Failure::OtherExit { code, sentence } if sentence.is_empty() => {
+        Failure::Exit { exit, message } => Verdict::failed(exit.reason(), message.clone()),
+        Failure::OtherExit { code, message } if message.is_empty() => {
             Verdict::failed(reason::FETCH_FAILED, left_no_message(*code))
         }
-        Failure::OtherExit { code, sentence } => Verdict::failed(
+        Failure::OtherExit { code, message } => Verdict::failed(
             reason::FETCH_FAILED,
-            format!("{INIT_CONTAINER} ended with exit code {code}: {sentence}"),
+            format!("{INIT_CONTAINER} ended with exit code {code}: {message}"),
         ),
         Failure::Unconfirmed { why } => Verdict::failed(
             reason::FETCH_FAILED,
@@ -219,7 +219,7 @@ pub fn of_failure(failure: &Failure) -> Verdict {
             reason::OUT_OF_MEMORY,
             format!(
                 "{INIT_CONTAINER} ran out of memory; raise `resources` in the injector's configuration, \
-                 or fetch a smaller repository or folder"
+                 or fetch a smaller repository or directory"
             ),
         ),
         Failure::NoImage { image } => Verdict::failed(

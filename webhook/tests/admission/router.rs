@@ -136,9 +136,9 @@ async fn a_source_that_cannot_be_valid_is_warned_of() {
 async fn malformed_bodies_get_400_and_a_sentence() {
     let (router, metrics) = router(Ok(session()));
     for body in ["", "{", "[]", "{}", r#"{"apiVersion":"v1","kind":"Pod"}"#] {
-        let (status, sentence) = post(&router, body).await;
+        let (status, message) = post(&router, body).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
-        assert!(!sentence.is_empty());
+        assert!(!message.is_empty());
     }
     assert!(metrics.encode().unwrap().contains(r#"{outcome="malformed"} 5"#));
 }
@@ -159,9 +159,9 @@ async fn a_body_above_the_limit_gets_413_announced_or_not() {
     let chunks =
         body.chunks(1 << 20).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec())).collect::<Vec<_>>();
     for body in [Body::from(body), Body::from_stream(futures::stream::iter(chunks))] {
-        let (status, sentence) = post(&router, body).await;
+        let (status, message) = post(&router, body).await;
         assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
-        assert!(String::from_utf8(sentence).unwrap().contains("8388608"));
+        assert!(String::from_utf8(message).unwrap().contains("8388608"));
     }
     let request =
         Request::post("/mutate").header("content-length", MAX_BODY + 1).body(Body::empty()).unwrap();

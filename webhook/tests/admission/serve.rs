@@ -51,14 +51,14 @@ impl Serve {
         Self { child, logs }
     }
 
-    /// The next log line with this sentence.
-    fn log(&mut self, sentence: &str) -> Value {
+    /// The next log line with this message.
+    fn log(&mut self, message: &str) -> Value {
         let mut seen = String::new();
         loop {
             let start = seen.len();
-            assert_ne!(self.logs.read_line(&mut seen).unwrap(), 0, "`{sentence}` is logged, not\n{seen}");
+            assert_ne!(self.logs.read_line(&mut seen).unwrap(), 0, "`{message}` is logged, not\n{seen}");
             let line: Value = serde_json::from_str(&seen[start..]).unwrap();
-            if line["message"] == sentence {
+            if line["message"] == message {
                 return line;
             }
         }

@@ -36,14 +36,14 @@ fn it_mounts_the_volume_of_the_runners_workspace_and_not_its_sub_path() {
 }
 
 #[test]
-fn it_sees_the_same_folder_as_a_runner_with_a_sub_path() {
+fn it_sees_the_same_directory_as_a_runner_with_a_sub_path() {
     let mounts = json!([{"name": "shared", "mountPath": "/workspace", "subPath": "demo"}]);
     let pod = injected(&with(pod(), [(MOUNTS, mounts.clone())]), &session());
     assert_eq!(mount(init(&pod), "/workspace"), Some(&mounts[0]));
 }
 
 #[test]
-fn without_a_workspace_both_get_an_empty_folder_for_workflows() {
+fn without_a_workspace_both_get_an_empty_directory_for_workflows() {
     let wanted = json!({"name": "workflows", "mountPath": "/workspace/workflows"});
     for mounts in [
         Value::Null,
@@ -79,7 +79,7 @@ fn a_volume_of_somebody_else_with_that_name_is_not_used() {
 }
 
 #[test]
-fn a_runner_with_a_mount_on_the_workflows_folder_itself_shares_that_too() {
+fn a_runner_with_a_mount_on_the_workflows_directory_itself_shares_that_too() {
     let mounts = json!([
         {"name": "workspace", "mountPath": "/workspace"},
         {"name": "projected", "mountPath": "/workspace/workflows"},

@@ -65,7 +65,7 @@ fn refused(host: &str, error: &ssh2::Error, what: &str) -> Result<String, Transp
     match error.code() {
         ErrorCode::Session(AUTHENTICATION_FAILED | PUBLICKEY_UNVERIFIED | METHOD_NONE) => Ok(what.to_owned()),
         ErrorCode::Session(code) if code == TIMEOUT || SOCKETS.contains(&code) => Err(failed(host, error)),
-        _ => Ok(format!("{what}, which can't be used ({})", text::foreign(error.message()))),
+        _ => Ok(format!("{what}, which can't be used ({})", text::sanitize(error.message()))),
     }
 }
 

@@ -67,13 +67,13 @@ fn tcp(url: &RepoUrl) -> Result<TcpStream, TransportError> {
 pub fn failed(host: &str, error: &ssh2::Error) -> TransportError {
     let why = match error.code() {
         ErrorCode::Session(TIMEOUT) => "it stopped answering".into(),
-        _ => format!("ssh failed ({})", text::foreign(error.message())),
+        _ => format!("ssh failed ({})", text::sanitize(error.message())),
     };
     TransportError::Unreachable { host: host.to_owned(), why }
 }
 
 /// The host, fit for a message; with its port where it is not ssh's own.
 pub fn host_of(url: &RepoUrl) -> String {
-    let host = text::foreign(url.host());
+    let host = text::sanitize(url.host());
     if url.port() == Scheme::Ssh.default_port() { host } else { format!("{host}:{}", url.port()) }
 }

@@ -26,7 +26,7 @@ pub fn algorithms(known: &[&str]) -> String {
 /// Checks the key that the server has shown.
 ///
 /// # Errors
-/// Why it is not accepted, and what may be done, as the end of a sentence.
+/// Why it is not accepted, and what may be done, as the end of a message.
 pub fn check(session: &Session, known: &KnownHosts, host: &str, port: u16) -> Result<(), String> {
     let (key, _) = session.host_key().ok_or("it has shown no key")?;
     let hash = session.host_key_hash(HashType::Sha256).unwrap_or_default();

@@ -12,7 +12,7 @@ pub enum Phase {
     Listing,
     /// `ls-refs` of protocol v2.
     Refs,
-    /// A fetch with a filter: what leads to a folder.
+    /// A fetch with a filter: what leads to a directory.
     WayDown,
     /// Any other fetch: the pack that is delivered.
     Pack,

@@ -62,7 +62,7 @@ pub struct Front {
     address: SocketAddr,
     ca: PathBuf,
     shared: Arc<Shared>,
-    _folder: tempfile::TempDir,
+    _directory: tempfile::TempDir,
 }
 
 impl Front {
@@ -79,11 +79,11 @@ impl Front {
         let listen_failed = |source| GitServerError::Listen { address: ip, source };
         let listener = TcpListener::bind((ip, 0)).map_err(listen_failed)?;
         let address = listener.local_addr().map_err(listen_failed)?;
-        let folder = tempfile::Builder::new()
+        let directory = tempfile::Builder::new()
             .prefix("workflow-git-front-")
             .tempdir()
             .map_err(|source| GitServerError::Write { path: std::env::temp_dir(), source })?;
-        let ca = folder.path().join("ca.crt");
+        let ca = directory.path().join("ca.crt");
         let tls = tls(certificate, address, &ca)?;
         let rules = faults
             .into_iter()
@@ -108,7 +108,7 @@ impl Front {
                 thread::spawn(move || connection::serve(&shared, &client));
             }
         });
-        Ok(Self { address, ca, shared, _folder: folder })
+        Ok(Self { address, ca, shared, _directory: directory })
     }
 
     /// Starts a front before a server of its own.

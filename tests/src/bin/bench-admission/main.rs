@@ -33,10 +33,10 @@ const TRIES: u32 = 5;
 /// Measures admission and what it is compared with.
 #[derive(Parser)]
 struct Args {
-    /// Folder with the programs bare-handler, fixed-session, workflow-injector and controller-runtime.
+    /// Directory with the programs bare-handler, fixed-session, workflow-injector and controller-runtime.
     #[arg(long)]
     programs: PathBuf,
-    /// Folder for what the run needs and for its report.
+    /// Directory for what the run needs and for its report.
     #[arg(long)]
     state: PathBuf,
     /// wrk's script.

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 /// A value that the container is to see exactly as it is here. NUL can't stand in an environment
 /// and would keep the container from starting, without a word; another control character in its
-/// place is refused by the init container in a sentence.
+/// place is refused by the init container in a message.
 pub fn doubled(text: &str) -> Cow<'_, str> {
     if text.contains(['$', '\0']) {
         text.replace('$', "$$").replace('\0', "\u{1}").into()

@@ -161,7 +161,7 @@ impl<'v> Volumes<'v> {
 
 /// The runner's mount at exactly this path, writable, for the init container. A workspace whose
 /// sub-path comes from variables is passed over, because the variables are the runner's. Where the
-/// workflows' own folder is so mounted there is no other place: the kubelet says what is missing.
+/// workflows' own directory is so mounted there is no other place: the kubelet says what is missing.
 fn shared<'v>(runner: Json<'v>, path: &'static str) -> Option<NewMount<'v>> {
     let found = runner.get("volumeMounts").items().find(|mount| mount_path(*mount) == path)?;
     let mount = NewMount {

@@ -10,7 +10,7 @@ use std::fmt;
 use jiff::Timestamp;
 use kube::core::DynamicObject;
 use serde_json::Value;
-use workflow_contract::names::{INJECTOR, REFUSAL_PREFIX};
+use workflow_contract::names::{DENIAL_PREFIX, INJECTOR};
 use workflow_contract::text::one_line;
 
 use super::evidence::{DryRun, Evidence, Told, Unpulled};
@@ -84,7 +84,7 @@ fn admission(dry_run: &DryRun) -> Verdict {
              changed; see the line `registration`"
             .to_owned());
     };
-    if message.contains(&format!("denied the request: {REFUSAL_PREFIX}")) {
+    if message.contains(&format!("denied the request: {DENIAL_PREFIX}")) {
         return if *code == 403 {
             Ok("a pod of a session that does not exist is refused by us, by the real path".to_owned())
         } else {

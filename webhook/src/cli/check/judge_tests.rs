@@ -76,7 +76,7 @@ fn sound() -> Evidence {
     Evidence {
         dry_run: Some(refused(
             403,
-            &format!("denied the request: {REFUSAL_PREFIX}the session does not exist"),
+            &format!("denied the request: {DENIAL_PREFIX}the session does not exist"),
         )),
         registration: Some(Some(registration(&state.bundle()))),
         namespace_uid: Some("u".to_owned()),
@@ -119,7 +119,7 @@ fn the_dry_run_names_what_is_broken_on_the_way() {
         (failed_call("dial tcp 10.0.0.1:443: connect: connection refused"), "nothing listens"),
         (failed_call("context deadline exceeded"), "port 8443"),
         (failed_call("something new"), "see the logs"),
-        (refused(503, &format!("denied the request: {REFUSAL_PREFIX}forbidden")), "can't look up sessions"),
+        (refused(503, &format!("denied the request: {DENIAL_PREFIX}forbidden")), "can't look up sessions"),
         (refused(403, "denied the request: no"), "somebody else refused"),
         (DryRun::Refused { code: 403, message: "pods is forbidden".into() }, "--namespace"),
     ];

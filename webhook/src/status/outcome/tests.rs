@@ -74,7 +74,7 @@ fn message(change: impl FnOnce(&mut Details)) -> String {
         ..Details::new(Exit::Reconciled)
     };
     change(&mut details);
-    Termination { sentence: "done".into(), details: Some(details) }.render()
+    Termination { message: "done".into(), details: Some(details) }.render()
 }
 
 fn outcome(change: Value) -> Outcome {
@@ -164,7 +164,7 @@ fn exit_0_is_delivered_only_if_message_and_image_are_those_of_the_stamp() {
     let other_image = json!({"spec": {"initContainers": [{"name": INIT_CONTAINER, "image": "evil:1"}]}});
     for (name, change) in [
         ("no message", exited(String::new())),
-        ("a sentence only", exited("done".into())),
+        ("a message only", exited("done".into())),
         ("another url", exited(message(|d| d.url = Some("https://h/o/other.git".into())))),
         ("another ref", exited(message(|d| d.reference = Some("dev".into())))),
         ("another path", exited(message(|d| d.path = None))),
@@ -180,26 +180,26 @@ fn exit_0_is_delivered_only_if_message_and_image_are_those_of_the_stamp() {
 #[test]
 fn every_exit_code_of_the_table_is_read_back_with_its_sentence() {
     for exit in Exit::ALL.iter().filter(|exit| **exit != Exit::Reconciled) {
-        let said = Termination { sentence: "no such branch".into(), details: Some(Details::new(*exit)) };
+        let said = Termination { message: "no such branch".into(), details: Some(Details::new(*exit)) };
         let change = ended(i32::from(exit.code()), "Error", &said.render());
-        assert_eq!(failure(change), Failure::Exit { exit: *exit, sentence: "no such branch".into() });
+        assert_eq!(failure(change), Failure::Exit { exit: *exit, message: "no such branch".into() });
     }
 }
 
 #[test]
 fn every_other_code_is_just_that() {
     for code in [1, 2, 9, 12, 99, 126, 127, 137, 139, 143, 255] {
-        let sentence = "panicked".to_owned();
-        assert_eq!(failure(ended(code, "Error", "panicked")), Failure::OtherExit { code, sentence });
+        let message = "panicked".to_owned();
+        assert_eq!(failure(ended(code, "Error", "panicked")), Failure::OtherExit { code, message });
     }
 }
 
 #[test]
 fn the_end_of_a_log_is_one_line_and_cut() {
-    let Failure::OtherExit { sentence, .. } = failure(ended(1, "Error", &"line\n".repeat(800))) else {
+    let Failure::OtherExit { message, .. } = failure(ended(1, "Error", &"line\n".repeat(800))) else {
         panic!()
     };
-    assert!(sentence.len() <= MAX_SENTENCE && !sentence.contains('\n'));
+    assert!(message.len() <= MAX_LOG_MESSAGE && !message.contains('\n'));
 }
 
 #[test]
@@ -313,11 +313,11 @@ fn reads_back_what_the_operator_noted_of_our_container_and_of_no_other() {
         ..Details::new(Exit::RefNotFound)
     };
     let said =
-        Termination { sentence: "no branch `mian` - did you mean `main`?".into(), details: Some(details) };
+        Termination { message: "no branch `mian` - did you mean `main`?".into(), details: Some(details) };
     let note = format!("Init container init-workflow failed (exit 22): {} - Error", said.render());
     let read = read_ready_message(&note).unwrap();
-    let sentence = "no branch `mian` - did you mean `main`?".to_owned();
-    assert_eq!(read.failure, Failure::Exit { exit: Exit::RefNotFound, sentence });
+    let message = "no branch `mian` - did you mean `main`?".to_owned();
+    assert_eq!(read.failure, Failure::Exit { exit: Exit::RefNotFound, message });
     assert_eq!(read.source, Some(Source::new("https://h/o/r.git", "mian", "")));
 
     for (note, expected) in [
@@ -328,11 +328,11 @@ fn reads_back_what_the_operator_noted_of_our_container_and_of_no_other() {
         ),
         (
             "Init container init-workflow failed (exit 20): a - b c",
-            Some(Failure::Exit { exit: Exit::AuthenticationFailed, sentence: "a - b c".into() }),
+            Some(Failure::Exit { exit: Exit::AuthenticationFailed, message: "a - b c".into() }),
         ),
         (
             "Init container init-workflow failed (exit 1)",
-            Some(Failure::OtherExit { code: 1, sentence: String::new() }),
+            Some(Failure::OtherExit { code: 1, message: String::new() }),
         ),
         ("Init container init-hydrate failed (exit 22): x - Error", None),
         ("Init container init-workflow failed (exit 0): x - Error", None),

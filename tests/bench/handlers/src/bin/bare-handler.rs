@@ -30,7 +30,7 @@ struct Args {
     /// Address for HTTPS: /mutate.
     #[arg(long)]
     listen: SocketAddr,
-    /// Folder with tls.crt and tls.key.
+    /// Directory with tls.crt and tls.key.
     #[arg(long)]
     tls_dir: PathBuf,
     /// File with the patch, base64.
@@ -76,9 +76,9 @@ async fn mutate(State((parse, patch)): State<(Parse, Arc<str>)>, body: Bytes) ->
     ([(header::CONTENT_TYPE, "application/json")], review.to_string()).into_response()
 }
 
-fn tls(folder: &Path) -> anyhow::Result<TlsAcceptor> {
-    let chain = CertificateDer::pem_file_iter(folder.join("tls.crt"))?.collect::<Result<Vec<_>, _>>()?;
-    let key = PrivateKeyDer::from_pem_file(folder.join("tls.key"))?;
+fn tls(directory: &Path) -> anyhow::Result<TlsAcceptor> {
+    let chain = CertificateDer::pem_file_iter(directory.join("tls.crt"))?.collect::<Result<Vec<_>, _>>()?;
+    let key = PrivateKeyDer::from_pem_file(directory.join("tls.key"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

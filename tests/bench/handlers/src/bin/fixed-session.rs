@@ -26,7 +26,7 @@ struct Args {
     /// Address for HTTPS: /mutate.
     #[arg(long)]
     listen: SocketAddr,
-    /// Folder with tls.crt and tls.key.
+    /// Directory with tls.crt and tls.key.
     #[arg(long)]
     tls_dir: PathBuf,
     /// File with a JSON list of AgenticSessions, all of one namespace.

@@ -10,20 +10,21 @@ use workflow_contract::names::{INJECTOR, TLS_SECRET};
 use super::{Verdict, containers, list};
 use crate::cli::check::evidence::Evidence;
 
-/// Flag with the folder that another issuer keeps.
+/// Flag with the directory that another issuer keeps.
 const TLS_DIR: &str = "--tls-dir";
 
 /// Whether the injector makes its certificates itself; so it does by default.
 pub fn is_self_managed(deployment: Option<&DynamicObject>) -> bool {
-    folder(deployment).is_none()
+    directory(deployment).is_none()
 }
 
 /// Name of the Secret with the certificate: our own, or the one that is mounted where another issuer's is read.
 pub fn certificate_secret(deployment: Option<&DynamicObject>) -> Option<String> {
-    let Some(folder) = folder(deployment) else { return Some(TLS_SECRET.to_owned()) };
+    let Some(directory) = directory(deployment) else { return Some(TLS_SECRET.to_owned()) };
     let mounts = containers(deployment).iter().flat_map(|container| list(&container["volumeMounts"]));
     let trimmed = |path: &Value| path.as_str().unwrap_or_default().trim_end_matches('/').to_owned();
-    let volume = mounts.into_iter().find(|mount| trimmed(&mount["mountPath"]) == folder)?["name"].as_str()?;
+    let volume =
+        mounts.into_iter().find(|mount| trimmed(&mount["mountPath"]) == directory)?["name"].as_str()?;
     let volumes = list(&deployment?.data["spec"]["template"]["spec"]["volumes"]);
     let volume = volumes.iter().find(|one| one["name"] == volume)?;
     let projected =
@@ -31,15 +32,15 @@ pub fn certificate_secret(deployment: Option<&DynamicObject>) -> Option<String> 
     volume["secret"]["secretName"].as_str().or(projected).map(str::to_owned)
 }
 
-fn folder(deployment: Option<&DynamicObject>) -> Option<String> {
+fn directory(deployment: Option<&DynamicObject>) -> Option<String> {
     let mut args = containers(deployment)
         .iter()
         .flat_map(|container| list(&container["args"]))
         .filter_map(Value::as_str);
     let given = args.find_map(|arg| arg.strip_prefix(TLS_DIR).map(str::to_owned))?;
-    let folder =
+    let directory =
         if given.is_empty() { args.next()?.to_owned() } else { given.trim_start_matches('=').to_owned() };
-    Some(folder.trim_end_matches('/').to_owned())
+    Some(directory.trim_end_matches('/').to_owned())
 }
 
 /// `None` where it is kept in a place that can't be looked into.

@@ -114,7 +114,7 @@ fn delivered() -> Outcome {
 }
 
 fn failed(exit: Exit) -> Outcome {
-    Outcome::Undelivered(Failure::Exit { exit, sentence: "line 1".into() })
+    Outcome::Undelivered(Failure::Exit { exit, message: "line 1".into() })
 }
 
 fn condition(status: &str, reason: &str, message: &str) -> Condition {
@@ -167,13 +167,13 @@ fn what_a_pod_came_to_is_said() {
         ),
         (
             "exit 34 without a message",
-            undelivered(Failure::Exit { exit: Exit::Timeout, sentence: String::new() }),
+            undelivered(Failure::Exit { exit: Exit::Timeout, message: String::new() }),
             "False/Timeout",
             "init-workflow ended with exit code 34 and left no message; see its log".to_owned(),
         ),
         (
             "exit 1",
-            undelivered(Failure::OtherExit { code: 1, sentence: "panicked".into() }),
+            undelivered(Failure::OtherExit { code: 1, message: "panicked".into() }),
             "False/FetchFailed",
             "init-workflow ended with exit code 1: panicked".to_owned(),
         ),
@@ -188,7 +188,7 @@ fn what_a_pod_came_to_is_said() {
             "out of memory",
             undelivered(Failure::OutOfMemory),
             "False/OutOfMemory",
-            "init-workflow ran out of memory; raise `resources` in the injector's configuration, or fetch a smaller repository or folder".to_owned(),
+            "init-workflow ran out of memory; raise `resources` in the injector's configuration, or fetch a smaller repository or directory".to_owned(),
         ),
         (
             "no image",

@@ -1,4 +1,4 @@
-//! From a commit's tree down to the folder that is wanted.
+//! From a commit's tree down to the directory that is wanted.
 
 use git2::Oid;
 use workflow_contract::{RepoPath, text};
@@ -8,15 +8,15 @@ use crate::tree::TreeError;
 use crate::tree::object::{self, Kind};
 use crate::tree::plan::Objects;
 
-/// Why there is no such folder.
+/// Why there is no such directory.
 #[derive(Debug, thiserror::Error)]
-pub enum FolderError {
+pub enum SubdirError {
     /// Nothing of that name.
-    #[error("there is no folder `{path}` at that commit: {parent} has no `{name}`{hint}")]
+    #[error("there is no directory `{path}` at that commit: {parent} has no `{name}`{hint}")]
     NotFound {
         /// The whole path that was asked for.
         path: String,
-        /// The folder that was reached.
+        /// The directory that was reached.
         parent: String,
         /// What it does not have.
         name: String,
@@ -24,8 +24,8 @@ pub enum FolderError {
         hint: String,
     },
     /// Something else of that name.
-    #[error("`{path}` is not a folder but {kind}")]
-    NotAFolder {
+    #[error("`{path}` is not a directory but {kind}")]
+    NotADirectory {
         /// As far as it was followed.
         path: String,
         /// What it is.
@@ -36,24 +36,24 @@ pub enum FolderError {
     Tree(#[from] TreeError),
 }
 
-/// The tree of the folder.
+/// The tree of the directory.
 ///
 /// # Errors
-/// [`FolderError`] names what is missing and what is close to it.
-pub fn find(objects: &dyn Objects, root: Oid, path: &RepoPath) -> Result<Oid, FolderError> {
+/// [`SubdirError`] names what is missing and what is close to it.
+pub fn find(objects: &dyn Objects, root: Oid, path: &RepoPath) -> Result<Oid, SubdirError> {
     let mut at = root;
     let mut reached = String::new();
     for segment in path.segments() {
-        let missing = || TreeError::Missing { oid: at, path: text::foreign(&reached) };
+        let missing = || TreeError::Missing { oid: at, path: text::sanitize(&reached) };
         let data = objects.tree(at).map_err(TreeError::from)?.ok_or_else(missing)?;
         let tree = object::parse(&data).ok_or(TreeError::Malformed { oid: at })?;
         let Some(entry) = tree.entries().find(|entry| entry.name == segment.as_bytes()) else {
             // What is not UTF-8 can't be asked for.
             let names = tree.entries().filter_map(|entry| std::str::from_utf8(entry.name).ok());
-            return Err(FolderError::NotFound {
-                path: text::foreign(path.as_str()),
+            return Err(SubdirError::NotFound {
+                path: text::sanitize(path.as_str()),
                 parent: parent(&reached),
-                name: text::foreign(segment),
+                name: text::sanitize(segment),
                 hint: did_you_mean(segment, names),
             });
         };
@@ -67,16 +67,16 @@ pub fn find(objects: &dyn Objects, root: Oid, path: &RepoPath) -> Result<Oid, Fo
                 continue;
             }
             Kind::File(_) => "a file",
-            Kind::Symlink => "a symlink; name the folder that it leads to",
+            Kind::Symlink => "a symlink; name the directory that it leads to",
             Kind::Submodule => "a submodule, which is not fetched",
         };
-        return Err(FolderError::NotAFolder { path: text::foreign(&reached), kind });
+        return Err(SubdirError::NotADirectory { path: text::sanitize(&reached), kind });
     }
     Ok(at)
 }
 
 fn parent(reached: &str) -> String {
-    if reached.is_empty() { "the repository".into() } else { format!("`{}`", text::foreign(reached)) }
+    if reached.is_empty() { "the repository".into() } else { format!("`{}`", text::sanitize(reached)) }
 }
 
 #[cfg(test)]
@@ -130,18 +130,18 @@ mod tests {
     fn names_what_is_close() {
         assert_eq!(
             found("workflow/review").unwrap_err(),
-            "there is no folder `workflow/review` at that commit: the repository has no `workflow`; did you mean \
+            "there is no directory `workflow/review` at that commit: the repository has no `workflow`; did you mean \
              `workflows`?"
         );
         assert_eq!(
             found("workflows/xyz").unwrap_err(),
-            "there is no folder `workflows/xyz` at that commit: `workflows` has no `xyz`"
+            "there is no directory `workflows/xyz` at that commit: `workflows` has no `xyz`"
         );
     }
 
     #[test]
-    fn what_is_no_folder_is_called_by_its_name() {
-        assert_eq!(found("README").unwrap_err(), "`README` is not a folder but a file");
+    fn what_is_no_directory_is_called_by_its_name() {
+        assert_eq!(found("README").unwrap_err(), "`README` is not a directory but a file");
         assert!(found("README/x").unwrap_err().contains("a file"));
         assert!(found("latest").unwrap_err().contains("a symlink"));
         assert!(found("workflows/module").unwrap_err().contains("a submodule"));
