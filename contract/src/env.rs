@@ -1,6 +1,6 @@
-//! Environment variables: init-fetcher's own, and the platform's that it is given.
+//! Environment variables: those of init-fetcher, and those of the platform that it receives.
 
-/// Repository to fetch; required.
+/// URL of the repository; required.
 pub const WORKFLOW_GIT_URL: &str = "WORKFLOW_GIT_URL";
 /// Branch, else tag, else full commit id; `main` by default.
 pub const WORKFLOW_BRANCH: &str = "WORKFLOW_BRANCH";
@@ -8,15 +8,15 @@ pub const WORKFLOW_BRANCH: &str = "WORKFLOW_BRANCH";
 pub const WORKFLOW_PATH: &str = "WORKFLOW_PATH";
 /// Directory under which the workflow is published.
 pub const WORKFLOW_ROOT: &str = "WORKFLOW_ROOT";
-/// Wall-clock limit for everything, such as `90s`.
+/// Wall-clock limit of the run, such as `90s`.
 pub const WORKFLOW_TIMEOUT: &str = "WORKFLOW_TIMEOUT";
-/// Limit on what is received and on what is written, such as `512Mi`.
+/// Limit on bytes received and on bytes written, such as `512Mi`.
 pub const WORKFLOW_MAX_BYTES: &str = "WORKFLOW_MAX_BYTES";
 /// Limit on the number of files written.
 pub const WORKFLOW_MAX_FILES: &str = "WORKFLOW_MAX_FILES";
-/// Hosts that may be fetched from, comma-separated; empty allows all.
+/// Allowed hosts, comma-separated; empty allows all.
 pub const WORKFLOW_ALLOWED_HOSTS: &str = "WORKFLOW_ALLOWED_HOSTS";
-/// Schemes that may be fetched by, comma-separated.
+/// Allowed schemes, comma-separated.
 pub const WORKFLOW_ALLOWED_SCHEMES: &str = "WORKFLOW_ALLOWED_SCHEMES";
 /// Directory where a Secret with credentials is mounted.
 pub const WORKFLOW_CREDENTIALS_DIR: &str = "WORKFLOW_CREDENTIALS_DIR";
@@ -24,7 +24,7 @@ pub const WORKFLOW_CREDENTIALS_DIR: &str = "WORKFLOW_CREDENTIALS_DIR";
 pub const WORKFLOW_GITHUB_HOSTS: &str = "WORKFLOW_GITHUB_HOSTS";
 /// Exact hosts that [`GITLAB_TOKEN`] is for.
 pub const WORKFLOW_GITLAB_HOSTS: &str = "WORKFLOW_GITLAB_HOSTS";
-/// File that the termination message is written to.
+/// File for the termination message.
 pub const WORKFLOW_TERMINATION_LOG: &str = "WORKFLOW_TERMINATION_LOG";
 /// `text` or `json`.
 pub const LOG_FORMAT: &str = "LOG_FORMAT";
@@ -42,9 +42,9 @@ pub const SESSION_NAME: &str = "SESSION_NAME";
 /// Bearer token for the platform's token endpoint.
 pub const BOT_TOKEN: &str = "BOT_TOKEN";
 
-/// File of additional certificate authorities.
+/// File of additional CA certificates.
 pub const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
-/// Directory of additional certificate authorities.
+/// Directory of additional CA certificates.
 pub const SSL_CERT_DIR: &str = "SSL_CERT_DIR";
 /// Proxy variables, upper and lower case.
 pub const PROXIES: [&str; 6] =

@@ -1,28 +1,26 @@
-//! Exit codes of init-fetcher and the reason that each becomes in the session's condition.
+//! Exit codes of init-fetcher and their reasons in the session's condition.
 //!
-//! This is the only list: init-fetcher exits by it, the status controller reads it back. Codes are
-//! never reused and never renumbered, because pods of an older release may still be running.
+//! This is the only list: init-fetcher exits with these codes and the status controller parses them. Codes are never
+//! reused or renumbered, because pods of an older release may still be running.
 
 use std::fmt;
 
 macro_rules! exits {
     ($($(#[$doc:meta])+ $name:ident = $code:literal,)+) => {
-        /// How a run of init-fetcher ended.
+        /// Outcome of a run of init-fetcher.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Exit {
             $($(#[$doc])+ $name,)+
         }
 
         impl Exit {
-            /// Every outcome, in the order of the codes.
+            /// All outcomes, in the order of their codes.
             pub const ALL: &'static [Self] = &[$(Self::$name,)+];
 
-            /// The process's exit code.
             pub const fn code(self) -> u8 {
                 match self { $(Self::$name => $code,)+ }
             }
 
-            /// The condition's reason.
             pub const fn reason(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)+ }
             }
@@ -37,9 +35,9 @@ exits! {
     InvalidSource = 10,
     /// Host or scheme outside the policy, a redirect to one included.
     HostNotAllowed = 11,
-    /// 401, 403, key or token refused or missing.
+    /// 401, 403, key or token denied or missing.
     AuthenticationFailed = 20,
-    /// 404, or the server's own words for it.
+    /// 404, or the server's own message for it.
     RepositoryNotFound = 21,
     /// No such branch, tag or commit.
     RefNotFound = 22,
@@ -68,13 +66,13 @@ exits! {
 }
 
 impl Exit {
-    /// The outcome with this exit code, if it is one of ours.
+    /// Returns the outcome with this exit code.
     #[must_use]
     pub fn from_code(code: i32) -> Option<Self> {
         Self::ALL.iter().copied().find(|exit| i32::from(exit.code()) == code)
     }
 
-    /// The outcome with this reason, if it is one of ours.
+    /// Returns the outcome with this reason.
     #[must_use]
     pub fn from_reason(reason: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|exit| exit.reason() == reason)
@@ -133,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn code_and_reason_lead_back_to_the_same_outcome() {
+    fn code_and_reason_map_back_to_the_outcome() {
         for exit in Exit::ALL {
             assert_eq!(Exit::from_code(i32::from(exit.code())), Some(*exit));
             assert_eq!(Exit::from_reason(exit.reason()), Some(*exit));

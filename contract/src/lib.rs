@@ -1,4 +1,4 @@
-//! The words that the parts of workflow-injector share: who tells whom what.
+//! The vocabulary that the parts of workflow-injector share.
 //!
 //! ```text
 //!  webhook ──environment (env), stamp annotation (stamp)──> pod ──> init-fetcher
@@ -6,8 +6,8 @@
 //!  webhook ──condition reasons (condition)──> AgenticSession
 //! ```
 //!
-//! Both ends parse with the same code, so a value that one side writes is the value that the
-//! other side reads. Everything here is pure: no I/O, no clock, no client, no process environment.
+//! Both ends use the same code, so that each value is parsed as it was written. Everything here is pure: no I/O, no
+//! clock, no client, no process environment.
 
 pub mod condition;
 pub mod env;

@@ -1,23 +1,20 @@
-//! Durations and byte counts as people write them in settings.
+//! Durations, byte counts and counts in settings.
 
 use std::time::Duration;
 
-/// A setting that can't be read.
+/// A setting that cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
-    /// Not a duration.
     #[error("`{0}` is not a duration; write it like `90s`, `2m` or `1m30s`")]
     Duration(String),
-    /// Not a byte count.
     #[error("`{0}` is not a number of bytes; write it like `512Mi` or `1000000`")]
     Bytes(String),
-    /// Not a count.
     #[error("`{0}` is not a whole number above zero")]
     Count(String),
 }
 
-/// Reads a duration of the form that Go and Kubernetes use: numbers with `h`, `m`, `s` or `ms`,
-/// such as `1m30s`. Zero is refused: a limit of nothing is a mistake.
+/// Parses a duration in the form of Go and Kubernetes: numbers with `h`, `m`, `s` or `ms`, such as `1m30s`. Zero is
+/// rejected.
 ///
 /// # Errors
 /// [`LimitError::Duration`] with the value.
@@ -43,8 +40,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, LimitError> {
     Ok(Duration::from_millis(millis))
 }
 
-/// Reads a Kubernetes quantity of bytes: a whole number with an optional `Ki`, `Mi`, `Gi`, `Ti`
-/// (powers of 1024) or `k`, `M`, `G`, `T` (powers of 1000). Zero is refused.
+/// Parses a Kubernetes quantity of bytes: a whole number with an optional `Ki`, `Mi`, `Gi`, `Ti` (powers of 1024) or
+/// `k`, `M`, `G`, `T` (powers of 1000). Zero is rejected.
 ///
 /// # Errors
 /// [`LimitError::Bytes`] with the value.
@@ -68,7 +65,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, LimitError> {
     number.checked_mul(factor).filter(|bytes| *bytes > 0).ok_or_else(bad)
 }
 
-/// Reads a whole number above zero.
+/// Parses a whole number above zero.
 ///
 /// # Errors
 /// [`LimitError::Count`] with the value.
@@ -85,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_durations() {
+    fn parses_durations() {
         for (text, seconds) in [("90s", 90.0), ("2m", 120.0), ("1m30s", 90.0), ("500ms", 0.5), ("1h", 3600.0)]
         {
             assert_eq!(parse_duration(text), Ok(Duration::from_secs_f64(seconds)), "{text}");
@@ -93,14 +90,14 @@ mod tests {
     }
 
     #[test]
-    fn rejects_what_is_no_duration() {
+    fn rejects_malformed_durations() {
         for text in ["", "0s", "90", "-1s", "1.5s", "s", "1d", "99999999999999999999s", "9999999999999999h"] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }
 
     #[test]
-    fn reads_bytes() {
+    fn parses_byte_counts() {
         for (text, bytes) in
             [("1", 1), ("512Mi", 536_870_912), ("1k", 1000), ("2Gi", 2 << 30), ("3T", 3_000_000_000_000)]
         {
@@ -109,14 +106,14 @@ mod tests {
     }
 
     #[test]
-    fn rejects_what_is_no_byte_count() {
+    fn rejects_malformed_byte_counts() {
         for text in ["", "0", "0Mi", "-1", "1.5Mi", "1KB", "Mi", "1 Mi", "99999999999Ti"] {
             assert!(parse_bytes(text).is_err(), "{text}");
         }
     }
 
     #[test]
-    fn counts_are_above_zero() {
+    fn parses_counts_above_zero() {
         assert_eq!(parse_count("100000"), Ok(100_000));
         for text in ["", "0", "-5", "1e3"] {
             assert!(parse_count(text).is_err(), "{text}");

@@ -4,27 +4,27 @@
 pub const INIT_CONTAINER: &str = "init-workflow";
 /// The platform's own init container, which hydrates the workspace.
 pub const HYDRATE_CONTAINER: &str = "init-hydrate";
-/// The container that must not start before its workflow is on disk.
+/// The container that starts only after its workflow is on disk.
 pub const RUNNER_CONTAINER: &str = "ambient-code-runner";
 
-/// Pod annotation: JSON of what was injected, see [`crate::Stamp`].
+/// Pod annotation with the JSON of a [`crate::Stamp`].
 pub const STAMP_ANNOTATION: &str = "workflow.ambient-code.io/injected";
-/// Session annotation; the value [`OPT_OUT`] leaves the session to the platform's own delivery.
+/// Session annotation; with the value [`OPT_OUT`] the platform's own delivery is left alone.
 pub const INJECT_ANNOTATION: &str = "workflow.ambient-code.io/inject";
 /// The value of [`INJECT_ANNOTATION`] that opts a session out.
 pub const OPT_OUT: &str = "false";
 
 /// Namespace, Deployment, Service, webhook configuration, Lease and ConfigMap.
 pub const INJECTOR: &str = "workflow-injector";
-/// Label selector of what belongs to the injector: its replicas, and all else that its manifests make.
+/// Label selector of the injector's replicas and of all objects in its manifests.
 pub const INJECTOR_SELECTOR: &str = "app.kubernetes.io/name=workflow-injector";
 /// Optional Secret with git credentials in the session's namespace.
 pub const CREDENTIALS_SECRET: &str = "workflow-credentials";
-/// How every refusal of ours begins, so that one is told from any other webhook's.
+/// Start of every denial of ours, which distinguishes them from those of other webhooks.
 pub const DENIAL_PREFIX: &str = "workflow-injector denies this pod: ";
-/// Secret in the injector's own namespace with what it serves; made at run time.
+/// Secret in the injector's own namespace with the CA and the serving certificate; created at run time.
 pub const TLS_SECRET: &str = "workflow-injector-tls";
-/// Where the webhook's config file is mounted.
+/// Mount path of the webhook's config file.
 pub const CONFIG_FILE: &str = "/etc/workflow-injector/config.yaml";
 /// Prefix of every metric.
 pub const METRICS_PREFIX: &str = "workflow_injector";
@@ -37,7 +37,7 @@ pub const SESSION_VERSION: &str = "v1alpha1";
 pub const SESSION_KIND: &str = "AgenticSession";
 /// Plural (resource) name of sessions.
 pub const SESSION_PLURAL: &str = "agenticsessions";
-/// Label key that every session pod carries, together with [`APP_LABEL_VALUE`].
+/// Label key of session pods, with the value [`APP_LABEL_VALUE`].
 pub const APP_LABEL: &str = "app";
 /// Value of [`APP_LABEL`] on session pods.
 pub const APP_LABEL_VALUE: &str = "ambient-code-runner";
@@ -46,12 +46,14 @@ pub const SESSION_LABEL: &str = "agentic-session";
 
 /// Mount path of the shared volume in the runner.
 pub const WORKSPACE_MOUNT: &str = "/workspace";
-/// Directory that the runner reads workflows from.
+/// Directory from which the runner reads workflows.
 pub const WORKFLOWS_ROOT: &str = "/workspace/workflows";
-/// Name of the emptyDir that is added where the runner has no workspace volume.
+/// Prefix of the directories in [`WORKFLOWS_ROOT`] that a delivery is built in before it is published.
+pub const STAGING_PREFIX: &str = ".init-workflow-";
+/// Name of the emptyDir that is added to pods whose runner has no workspace volume.
 pub const WORKFLOWS_VOLUME: &str = "workflows";
 
-/// The pod that speaks for a session: the operator names it so.
+/// Returns the name that the operator gives to the pod of a session.
 #[must_use]
 pub fn runner_pod(session: &str) -> String {
     format!("{session}-runner")

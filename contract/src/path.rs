@@ -5,13 +5,11 @@ use std::fmt;
 /// Longest path, in bytes: it must fit into the termination message.
 pub const MAX_PATH: usize = 1024;
 
-/// A path that can't name a directory in a repository.
+/// A path that cannot name a directory in a repository.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
-    /// A segment `..`.
     #[error("the path `{0}` must not contain `..`")]
     Parent(String),
-    /// A backslash.
     #[error("the path `{0}` must not contain a backslash; directories are separated by `/`")]
     Backslash(String),
     /// A NUL or another control character.
@@ -27,11 +25,10 @@ pub enum PathError {
 pub struct RepoPath(String);
 
 impl RepoPath {
-    /// Reads a path as a person writes it: surrounding white space, leading and trailing `/`,
-    /// empty and `.` segments are dropped.
+    /// Parses a path: surrounding white space, leading and trailing `/`, empty and `.` segments are dropped.
     ///
     /// # Errors
-    /// [`PathError`] says what is wrong with it.
+    /// [`PathError`] for `..`, backslashes, control characters and excessive length.
     pub fn parse(text: &str) -> Result<Self, PathError> {
         let shown = || crate::text::sanitize(text);
         let trimmed = text.trim();
@@ -56,19 +53,18 @@ impl RepoPath {
         Ok(Self(path))
     }
 
-    /// The path with single slashes inside and none around; empty for the whole repository.
+    /// Returns the path with single slashes inside and none around; empty for the whole repository.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether the whole repository is meant.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The directories on the way down, outermost first.
+    /// Iterates over the path's segments, outermost first.
     pub fn segments(&self) -> impl Iterator<Item = &str> {
         self.0.split('/').filter(|segment| !segment.is_empty())
     }

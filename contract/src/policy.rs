@@ -1,11 +1,11 @@
-//! Which hosts and schemes may be fetched from, and which hosts a token is for.
+//! The policy on hosts and schemes, and lists of hosts for credentials.
 
 use std::fmt;
 
 use crate::text;
 use crate::url::{RepoUrl, Scheme};
 
-/// A setting of the policy that can't be read.
+/// A setting of the policy that cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
     /// Neither a host name nor `*.suffix`.
@@ -14,30 +14,17 @@ pub enum PolicyError {
     /// A wildcard where only exact names count.
     #[error("`{0}` is not an exact host; a credential is never sent to a pattern of hosts")]
     Wildcard(String),
-    /// No scheme that can be fetched by.
-    #[error("`{0}` is not a scheme that can be fetched by; use https, ssh or http")]
+    #[error("`{0}` is not a supported scheme; use https, ssh or http")]
     Scheme(String),
 }
 
-/// Why a URL is not fetched.
+/// A URL that the policy excludes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotAllowed {
-    /// The scheme is not in the list.
     #[error("the scheme {scheme}:// is not allowed here; allowed: {allowed}")]
-    Scheme {
-        /// The URL's scheme.
-        scheme: Scheme,
-        /// What may be used, comma-separated.
-        allowed: String,
-    },
-    /// The host is not in the list.
+    Scheme { scheme: Scheme, allowed: String },
     #[error("the host {host} is not allowed here; allowed: {allowed}")]
-    Host {
-        /// The URL's host.
-        host: String,
-        /// What may be used, comma-separated and cut.
-        allowed: String,
-    },
+    Host { host: String, allowed: String },
 }
 
 /// An exact host name or `*.suffix`.
@@ -60,7 +47,7 @@ impl HostPattern {
         }
     }
 
-    /// Whether the host is meant; `*.suffix` means every host below the suffix, not the suffix.
+    /// Reports whether the host matches; `*.suffix` matches every host below the suffix, not the suffix itself.
     #[must_use]
     pub fn matches(&self, host: &str) -> bool {
         match self.0.strip_prefix('*') {
@@ -80,7 +67,7 @@ impl fmt::Display for HostPattern {
     }
 }
 
-/// Reads a comma-separated list of exact names and `*.suffix` patterns.
+/// Parses a comma-separated list of exact names and `*.suffix` patterns.
 ///
 /// # Errors
 /// [`PolicyError::Host`] with the item.
@@ -88,7 +75,7 @@ pub fn parse_hosts(list: &str) -> Result<Vec<HostPattern>, PolicyError> {
     items(list).map(HostPattern::parse).collect()
 }
 
-/// Reads a comma-separated list of exact names, in lower case.
+/// Parses a comma-separated list of exact names into lower case.
 ///
 /// # Errors
 /// [`PolicyError::Host`] or [`PolicyError::Wildcard`] with the item.
@@ -101,7 +88,7 @@ pub fn parse_exact_hosts(list: &str) -> Result<Vec<String>, PolicyError> {
         .collect()
 }
 
-/// Reads a comma-separated list of schemes.
+/// Parses a comma-separated list of schemes.
 ///
 /// # Errors
 /// [`PolicyError::Scheme`] with the item.
@@ -115,7 +102,7 @@ fn items(list: &str) -> impl Iterator<Item = &str> {
     list.split([',', '\n']).map(str::trim).filter(|item| !item.is_empty())
 }
 
-/// Which repositories may be fetched.
+/// The repositories that may be fetched, by host and scheme.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// Allowed hosts; empty allows all.
@@ -131,18 +118,18 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// Whether a repository may be fetched from there.
+    /// Checks the URL of a repository.
     ///
     /// # Errors
-    /// [`NotAllowed`] names what is refused and what is allowed.
+    /// [`NotAllowed`] with the allowed values.
     pub fn check(&self, url: &RepoUrl) -> Result<(), NotAllowed> {
         self.check_parts(url.scheme(), url.host())
     }
 
-    /// The same for a scheme and a host, such as a redirect's.
+    /// Checks a scheme and a host, such as those of a redirect.
     ///
     /// # Errors
-    /// [`NotAllowed`] names what is refused and what is allowed.
+    /// [`NotAllowed`] with the allowed values.
     pub fn check_parts(&self, scheme: Scheme, host: &str) -> Result<(), NotAllowed> {
         if !self.schemes.contains(&scheme) {
             return Err(NotAllowed::Scheme { scheme, allowed: joined(&self.schemes) });
@@ -176,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_lists_that_do_not_mean_hosts() {
+    fn rejects_lists_of_other_things_than_hosts() {
         for list in ["https://h", "h/x", "*", "*.", "a b", "h:443", "*.*.h", ".h"] {
             assert!(parse_hosts(list).is_err(), "{list}");
         }
@@ -186,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_policy_takes_https_and_ssh_from_anywhere() {
+    fn default_policy_allows_https_and_ssh_from_any_host() {
         let policy = Policy::default();
         let check = |url: &str| policy.check(&RepoUrl::parse(url).unwrap());
         assert_eq!(check("https://h/r"), Ok(()));
@@ -195,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_hosts_refuses_all_others() {
+    fn list_of_hosts_excludes_all_others() {
         let policy = Policy { hosts: parse_hosts("*.corp").unwrap(), ..Policy::default() };
         let error = policy.check(&RepoUrl::parse("https://github.com/a/b").unwrap()).unwrap_err();
         assert_eq!(error.to_string(), "the host github.com is not allowed here; allowed: *.corp");

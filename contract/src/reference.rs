@@ -1,27 +1,27 @@
-//! The branch, tag or commit that is asked for.
+//! The requested branch, tag, ref or commit.
 
 use std::fmt;
 
-/// Longest name, in bytes: it must fit into the termination message.
+/// Maximum length of a name, in bytes: it must fit into the termination message.
 pub const MAX_REF: usize = 255;
 
-/// A name that git could not give to a branch or tag (the rules of `git check-ref-format`).
+/// A name that no branch or tag can have, by the rules of `git check-ref-format`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` can't be the name of a branch, tag or commit: {why}")]
+#[error("`{name}` cannot be the name of a branch, tag or commit: {why}")]
 pub struct RefError {
     name: String,
     why: &'static str,
 }
 
-/// A branch, tag or full commit id as it was asked for.
+/// A branch, a tag, a full ref name or a commit id as written by the session's author.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RefName(String);
 
 impl RefName {
-    /// Reads a name; blank means `main`.
+    /// Parses a name; blank means `main`.
     ///
     /// # Errors
-    /// [`RefError`] for a name that no branch or tag can have.
+    /// [`RefError`] for names that git does not allow.
     pub fn parse(text: &str) -> Result<Self, RefError> {
         let name = or_default(text);
         match malformed(name) {
@@ -30,16 +30,31 @@ impl RefName {
         }
     }
 
-    /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether this could be a full commit id: 40 hexadecimal digits.
+    /// Reports whether this could be a full commit id: 40 (SHA-1) or 64 (SHA-256) hexadecimal digits.
     #[must_use]
     pub fn is_commit_id(&self) -> bool {
-        self.0.len() == 40 && self.0.bytes().all(|b| b.is_ascii_hexdigit())
+        matches!(self.0.len(), 40 | 64) && self.is_hexadecimal()
+    }
+
+    /// Reports whether this could be the start of a commit id: 7 or more hexadecimal digits, but not all of them.
+    #[must_use]
+    pub fn is_abbreviated_commit_id(&self) -> bool {
+        (7..64).contains(&self.0.len()) && self.0.len() != 40 && self.is_hexadecimal()
+    }
+
+    /// Reports whether this is a full ref name such as `refs/pull/7/head`, or `HEAD`.
+    #[must_use]
+    pub fn is_full_ref(&self) -> bool {
+        self.0 == "HEAD" || self.0.starts_with("refs/")
+    }
+
+    fn is_hexadecimal(&self) -> bool {
+        self.0.bytes().all(|b| b.is_ascii_hexdigit())
     }
 }
 
@@ -49,7 +64,7 @@ impl fmt::Display for RefName {
     }
 }
 
-/// The branch that a blank name stands for, else the name itself.
+/// Returns `main` for a blank name, otherwise the name.
 #[must_use]
 pub fn or_default(text: &str) -> &str {
     if text.trim().is_empty() { crate::env::default::BRANCH } else { text }
@@ -82,7 +97,24 @@ mod tests {
             assert_eq!(RefName::parse(name).unwrap().as_str(), name);
         }
         assert!(RefName::parse(&"0f".repeat(20)).unwrap().is_commit_id());
+        assert!(RefName::parse(&"0f".repeat(32)).unwrap().is_commit_id());
         assert!(!RefName::parse("0f0f").unwrap().is_commit_id());
+    }
+
+    #[test]
+    fn classifies_full_refs_and_abbreviated_commit_ids() {
+        for (name, full, abbreviated) in [
+            ("HEAD", true, false),
+            ("refs/pull/7/head", true, false),
+            ("main", false, false),
+            ("deadbee", false, true),
+            ("deadbe", false, false),
+            ("deadbeeg", false, false),
+        ] {
+            let name = RefName::parse(name).unwrap();
+            assert_eq!((name.is_full_ref(), name.is_abbreviated_commit_id()), (full, abbreviated), "{name}");
+        }
+        assert!(!RefName::parse(&"a".repeat(40)).unwrap().is_abbreviated_commit_id());
     }
 
     #[test]

@@ -1,26 +1,29 @@
-//! A value that can be used but not shown.
+//! Values that are used but never displayed.
 
 use std::fmt;
 
-/// A secret: formatting it never shows it, so it can't slip into a log, an error or a message.
+/// A secret value. Formatting it gives a placeholder, so that it never reaches a log, an error or a message.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes a secret into custody. Surrounding white space is dropped: Secrets made from files
-    /// end in a newline.
     #[must_use]
     pub fn new(value: &str) -> Self {
-        Self(value.trim().to_owned())
+        Self(value.to_owned())
     }
 
-    /// The secret itself, for the one place that sends it.
+    /// Drops surrounding white space: values that come from files or variables often end in a newline.
+    #[must_use]
+    pub fn trimmed(value: &str) -> Self {
+        Self::new(value.trim())
+    }
+
+    /// Returns the value, for the one place that sends it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether there is nothing in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -45,7 +48,7 @@ mod tests {
 
     #[test]
     fn formatting_never_shows_the_secret() {
-        let secret = Secret::new("hunter2\n");
+        let secret = Secret::trimmed("hunter2\n");
         assert_eq!(secret.expose(), "hunter2");
         assert!(!format!("{secret} {secret:?} {:?}", Some(&secret)).contains("hunter2"));
     }

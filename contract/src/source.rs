@@ -1,4 +1,4 @@
-//! What a session asks for, in the form in which both sides compare it.
+//! The source that a session requests, in the form in which both sides compare it.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,15 +6,14 @@ use crate::path::RepoPath;
 use crate::reference;
 use crate::url;
 
-/// A repository, a branch and a directory, normalised so that equal means "the same delivery".
+/// A repository, a branch and a directory, normalized so that equal values mean the same delivery.
 ///
-/// The URL is without userinfo (a new password is no new workflow, and a stamp is readable by many);
-/// a blank branch is `main`; the path has no surplus slashes. Values that are not valid are kept as
-/// they are: they too must compare equal to themselves.
+/// The URL has no userinfo (a new password is not a new workflow, and annotations are widely readable), a blank branch
+/// is `main`, and the path has no surplus slashes. Invalid values are kept, so that they compare equal to themselves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
-    /// URL of the repository, without userinfo.
+    /// Without userinfo.
     pub git_url: String,
     /// Branch, tag or commit.
     pub branch: String,
@@ -24,7 +23,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// From the fields as the session's author wrote them.
+    /// Normalizes the fields as the session's author wrote them.
     #[must_use]
     pub fn new(git_url: &str, branch: &str, path: &str) -> Self {
         Self {
@@ -52,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_means_the_same_delivery() {
+    fn sources_of_the_same_delivery_are_equal() {
         let a = Source::new("https://u:p@h/r", "", "/a//b/");
         assert_eq!(a, Source::new("https://other@h/r", "main", "a/b"));
         assert_ne!(a, Source::new("https://h/r", "main", "a"));
@@ -61,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_valid_still_equals_itself() {
+    fn invalid_values_equal_themselves() {
         assert_eq!(Source::new("nonsense", "a b", "../x"), Source::new("nonsense", "a b", "../x"));
     }
 }

@@ -1,4 +1,4 @@
-//! The stamp on a pod: what was injected, for which session.
+//! The stamp: the pod annotation that records what was injected, and for which session.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,10 +8,9 @@ use crate::source::Source;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stamp {
-    /// What is to be delivered.
     #[serde(flatten)]
     pub source: Source,
-    /// `metadata.generation` of the session at injection.
+    /// `metadata.generation` of the session at the time of injection.
     pub generation: i64,
     /// `metadata.uid` of the session.
     pub session_uid: String,
@@ -20,18 +19,18 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// The annotation's value.
+    /// Serializes to the annotation's value.
     ///
     /// # Errors
-    /// Never in practice: strings and an integer always serialise.
+    /// None in practice: strings and an integer always serialize.
     pub fn to_annotation(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(self)
     }
 
-    /// Reads the annotation back.
+    /// Parses the annotation's value.
     ///
     /// # Errors
-    /// What serde says of text that is no stamp.
+    /// The serde error for any other text.
     pub fn from_annotation(value: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(value)
     }

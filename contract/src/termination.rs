@@ -1,7 +1,6 @@
-//! The termination message: a message for a person, and a line of JSON for the status controller.
+//! The termination message of init-fetcher: a line for people and a line of JSON for the status controller.
 //!
-//! The kubelet keeps at most 4096 bytes of it, so that is what is written at most. The platform
-//! shows the whole message as "Init container init-workflow failed (exit N): …".
+//! The kubelet keeps at most 4096 bytes. The platform shows the whole message as "Init container init-workflow failed (exit N): …".
 
 use serde::{Deserialize, Serialize};
 
@@ -9,29 +8,27 @@ use crate::exit::Exit;
 use crate::source::Source;
 use crate::text;
 
-/// Longest termination message that the kubelet keeps, in bytes.
+/// Maximum length of a termination message, in bytes; the kubelet truncates longer ones.
 pub const MAX_MESSAGE: usize = 4096;
 
-/// Version of the second line's format.
+/// Format version of the second line.
 pub const VERSION: u32 = 1;
 
-/// The second line. Absent values are left out.
+/// The second line; absent values are omitted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Details {
-    /// Format of this line, [`VERSION`].
     pub v: u32,
-    /// How it ended.
     pub reason: Exit,
-    /// Repository, without userinfo.
+    /// Repository URL without userinfo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// Branch, tag or commit that was asked for.
+    /// Requested branch, tag or commit.
     #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
     /// Directory inside the repository, absent for the whole of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Commit that was delivered: 40 hexadecimal digits.
+    /// Delivered commit: 40 or 64 hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
     /// Files written.
@@ -43,13 +40,11 @@ pub struct Details {
     /// Wall-clock time of the run, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ms: Option<u64>,
-    /// Attempts made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
 }
 
 impl Details {
-    /// The line for an outcome, with nothing else known yet.
     #[must_use]
     pub fn new(reason: Exit) -> Self {
         Self {
@@ -66,7 +61,7 @@ impl Details {
         }
     }
 
-    /// The source that this outcome is about, where the line names it.
+    /// Returns the source, if the line names it.
     #[must_use]
     pub fn source(&self) -> Option<Source> {
         let path = self.path.as_deref().unwrap_or_default();
@@ -74,32 +69,30 @@ impl Details {
     }
 }
 
-/// A termination message.
+/// A parsed or composed termination message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Termination {
-    /// Line 1: what happened and what to do, for a person.
+    /// Line 1, for people: the result, and on failure the remedy.
     pub message: String,
-    /// Line 2, absent in a message that init-fetcher did not write.
+    /// Line 2; absent in messages that init-fetcher did not write.
     pub details: Option<Details>,
 }
 
 impl Termination {
-    /// The message as written: at most [`MAX_MESSAGE`] bytes, the message on one line. Where it
-    /// would be longer the message is cut, never the JSON.
+    /// Formats the message in at most [`MAX_MESSAGE`] bytes. Line 1 is truncated where needed, never the JSON.
     #[must_use]
     pub fn render(&self) -> String {
         let details = self.details.as_ref().and_then(|details| serde_json::to_string(details).ok());
-        let room = MAX_MESSAGE - 1;
-        let details = details.filter(|json| json.len() < room);
+        let available = MAX_MESSAGE - 1;
+        let details = details.filter(|json| json.len() < available);
         let message = text::one_line(&self.message);
         match details {
-            Some(json) => format!("{}\n{json}", text::cut(&message, room - json.len())),
+            Some(json) => format!("{}\n{json}", text::cut(&message, available - json.len())),
             None => text::cut(&message, MAX_MESSAGE),
         }
     }
 
-    /// Reads a message back. Never fails: what has no second line of ours, such as the end of a
-    /// log, is all message.
+    /// Parses a message. Text without our second line, such as the end of a log, becomes line 1 as a whole.
     #[must_use]
     pub fn parse(message: &str) -> Self {
         let message = message.trim_end();
@@ -136,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_line_is_the_published_json() {
+    fn formats_the_documented_json() {
         let message = Termination { message: "delivered".into(), details: Some(details()) }.render();
         let json = format!(
             r#"{{"v":1,"reason":"Reconciled","url":"https://h/o/r.git","ref":"main","path":"a","commit":"{}","files":2,"bytes":10,"ms":120,"attempts":1}}"#,
@@ -146,14 +139,14 @@ mod tests {
     }
 
     #[test]
-    fn absent_values_are_left_out() {
+    fn omits_absent_values() {
         let details = Some(Details::new(Exit::InternalError));
         let message = Termination { message: "x".into(), details }.render();
         assert_eq!(message, "x\n{\"v\":1,\"reason\":\"InternalError\"}");
     }
 
     #[test]
-    fn a_message_of_somebody_else_is_all_sentence() {
+    fn text_without_our_json_becomes_the_message() {
         let parsed = Termination::parse("panicked at x\nnote: y\n");
         assert_eq!(parsed, Termination { message: r"panicked at x\nnote: y".into(), details: None });
     }

@@ -1,16 +1,16 @@
-//! Foreign text in messages: one line, no control characters, cut to a length.
+//! Sanitizing of text from elsewhere for messages: one line, no control characters, truncated.
 
-/// Longest piece of foreign text (a ref name, a server's words) in a message, in bytes.
+/// Maximum length of sanitized text (a ref name, a server's message), in bytes.
 pub const SANITIZED_MAX: usize = 200;
 
-/// Whether a character could break a line, hide text or reorder it in a terminal or a web page.
+/// Reports whether a character could break a line, hide text or reorder it in a terminal or a web page.
 fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{061c}')
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The text on one line: control, line-breaking and direction-changing characters are escaped.
+/// Escapes control, line-breaking and direction-changing characters.
 #[must_use]
 pub fn one_line(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -24,7 +24,7 @@ pub fn one_line(text: &str) -> String {
     out
 }
 
-/// At most `max` bytes of the text, cut between characters and marked with `…` where cut.
+/// Truncates to at most `max` bytes, between characters, with `…` in place of what is cut.
 #[must_use]
 pub fn cut(text: &str, max: usize) -> String {
     const MARK: char = '…';
@@ -39,7 +39,7 @@ pub fn cut(text: &str, max: usize) -> String {
     out
 }
 
-/// Text that somebody else wrote, fit for a message: one line, at most [`SANITIZED_MAX`] bytes.
+/// Prepares text from elsewhere for a message: one line, at most [`SANITIZED_MAX`] bytes.
 #[must_use]
 pub fn sanitize(text: &str) -> String {
     cut(&one_line(text), SANITIZED_MAX)
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escapes_what_breaks_lines_or_reorders_text() {
+    fn escapes_characters_that_break_lines_or_reorder_text() {
         assert_eq!(one_line("a\nb\r\tc\0"), r"a\nb\r\tc\u{0}");
         assert_eq!(one_line("x\u{202e}y\u{2028}z\u{85}"), r"x\u{202e}y\u{2028}z\u{85}");
         assert_eq!(one_line("Größe ✓"), "Größe ✓");

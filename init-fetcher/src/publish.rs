@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use crate::volume::VolumeError;
 
 /// What the staging directories' names start with.
-const PREFIX: &str = ".init-workflow-";
+const PREFIX: &str = workflow_contract::names::STAGING_PREFIX;
 
 /// Makes the root and removes what runs that were killed have left there.
 ///

@@ -149,7 +149,7 @@ fn read_limits(var: &dyn Fn(&str) -> Option<String>) -> Result<Limits, ConfigErr
 }
 
 fn credential_settings(var: &dyn Fn(&str) -> Option<String>) -> Result<CredentialSettings, ConfigError> {
-    let secret = |name: &str| var(name).map(|value| Secret::new(&value));
+    let secret = |name: &str| var(name).map(|value| Secret::trimmed(&value));
     let hosts = |name: &'static str, default: &str| {
         list(name, &var(name).unwrap_or_else(|| default.to_owned()), policy::parse_exact_hosts)
     };

@@ -64,6 +64,6 @@ pub fn ask(client: &Client, endpoint: &TokenEndpoint, provider: &str) -> Result<
     // What serde says could quote the answer, and with it the token.
     let answer: TokenAnswer = serde_json::from_str(&body)
         .map_err(|_| NoToken::Never("its answer is not the expected JSON".to_owned()))?;
-    let token = Secret::new(&answer.token);
+    let token = Secret::trimmed(&answer.token);
     Ok((!token.is_empty()).then_some(token))
 }

@@ -211,8 +211,8 @@ mod tests {
 
     fn secret(hosts: Option<&str>) -> MountedSecret {
         MountedSecret {
-            username: Some(Secret::new("u\n")),
-            password: Some(Secret::new("p\n")),
+            username: Some(Secret::trimmed("u\n")),
+            password: Some(Secret::trimmed("p\n")),
             hosts: hosts.map(str::to_owned),
         }
     }
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn the_header_is_basic_and_hidden() {
-        let basic = Basic { origin: "x", username: Secret::new("u"), password: Secret::new("p\n") };
+        let basic = Basic { origin: "x", username: Secret::new("u"), password: Secret::trimmed("p\n") };
         assert_eq!(basic.header().expose(), "Basic dTpw");
         assert!(!format!("{basic:?} {:?}", basic.header()).contains("dTpw"));
         let token = of_token("x", "gitlab", Secret::new("t"));

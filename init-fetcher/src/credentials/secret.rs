@@ -34,8 +34,8 @@ impl MountedSecret {
     pub fn read(dir: &Path) -> Self {
         let key = |name| key(dir, name);
         Self {
-            username: key("username").map(|value| Secret::new(&value)),
-            password: key("password").map(|value| Secret::new(&value)),
+            username: key("username").map(|value| Secret::trimmed(&value)),
+            password: key("password").map(|value| Secret::trimmed(&value)),
             hosts: key("hosts"),
         }
     }

@@ -22,7 +22,7 @@ impl SshKey {
     pub fn read(dir: Option<&Path>) -> Self {
         let key = |name| secret::key(dir?, name).filter(|value| !value.trim().is_empty());
         Self {
-            private: key("ssh-privatekey").map(|value| Secret::new(&value.replace("\r\n", "\n"))),
+            private: key("ssh-privatekey").map(|value| Secret::trimmed(&value.replace("\r\n", "\n"))),
             known_hosts: key("known_hosts").unwrap_or_default(),
         }
     }
