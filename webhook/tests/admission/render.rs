@@ -93,7 +93,7 @@ fn exits_1_with_the_refusal_where_admission_would_deny() {
     for (pointer, value) in [("/metadata/uid", json!("other")), ("/metadata/name", json!("other"))] {
         let output = render(dir.path(), &pod().to_string(), &with(session(), [(pointer, value)]), &[]);
         assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), ""));
-        assert!(text(&output.stderr).contains("refuses this pod"), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains("denies this pod"), "{}", text(&output.stderr));
     }
 }
 
