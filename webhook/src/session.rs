@@ -6,6 +6,7 @@
 
 pub mod lean;
 mod names;
+mod prompt;
 
 use jiff::Timestamp;
 use kube::CustomResource;
@@ -14,6 +15,7 @@ use workflow_contract::Source;
 use workflow_contract::names::{INJECT_ANNOTATION, OPT_OUT};
 
 pub use names::Names;
+pub use prompt::{FORCE_PROMPT_ANNOTATION, RUNNER_STARTED, never_ran, prompt_will_be_skipped};
 
 /// `spec` of an AgenticSession.
 #[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -74,30 +74,37 @@ impl Live for Reader {
     }
 }
 
-/// What an answer means.
+/// Interprets a response. Error texts reach the pod's creator, so they contain nothing that the API server sent;
+/// its own message is logged.
 fn understood(status: StatusCode, body: &[u8]) -> Result<Option<Arc<AgenticSession>>, LiveError> {
     if status.is_success() {
-        let Lean(session) =
-            serde_json::from_slice(body).map_err(|error| LiveError::Settled(error.to_string()))?;
-        return Ok(Some(Arc::new(session)));
+        return match serde_json::from_slice(body) {
+            Ok(Lean(session)) => Ok(Some(Arc::new(session))),
+            Err(error) => {
+                tracing::warn!(%error, "failed to decode session");
+                Err(LiveError::Settled("the API server's answer cannot be decoded".to_owned()))
+            }
+        };
     }
-    // What is no Status comes from something that knows no such path, or from a proxy.
-    let refusal: Refusal = serde_json::from_slice(body).unwrap_or_default();
-    let said =
-        if refusal.message.is_empty() { format!("the API server says {status}") } else { refusal.message };
+    // A body that is no Status comes from a server without this path, or from a proxy.
+    let found: Status = serde_json::from_slice(body).unwrap_or_default();
+    let public = format!("the API server answered {status}");
+    if status != StatusCode::NOT_FOUND {
+        tracing::warn!(status = status.as_u16(), message = found.message, "failed to look up session");
+    }
     match status {
-        StatusCode::NOT_FOUND if refusal.reason == "NotFound" => Ok(None),
+        StatusCode::NOT_FOUND if found.reason == "NotFound" => Ok(None),
         StatusCode::NOT_FOUND => Err(LiveError::UnknownKind),
-        StatusCode::TOO_MANY_REQUESTS => Err(LiveError::Passing(said)),
-        _ if status.is_client_error() => Err(LiveError::Settled(said)),
-        _ => Err(LiveError::Passing(said)),
+        StatusCode::TOO_MANY_REQUESTS => Err(LiveError::Passing(public)),
+        _ if status.is_client_error() => Err(LiveError::Settled(public)),
+        _ => Err(LiveError::Passing(public)),
     }
 }
 
-/// What is read of a `Status`.
+/// The fields that are read of a `Status`.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Refusal {
+struct Status {
     reason: String,
     message: String,
 }
@@ -127,16 +134,23 @@ mod tests {
     }
 
     #[test]
-    fn what_can_pass_is_told_from_what_cannot() {
-        for (code, body) in [(429, status("TooManyRequests")), (503, status("ServiceUnavailable"))] {
-            assert!(matches!(refused(code, &body), Err(LiveError::Passing(why)) if why == "in words"));
+    fn retries_only_what_can_pass_and_shows_none_of_the_answer() {
+        for (code, body) in [
+            (429, status("TooManyRequests")),
+            (503, status("ServiceUnavailable")),
+            (502, "<html>".to_owned()),
+        ] {
+            let Err(LiveError::Passing(why)) = refused(code, &body) else { unreachable!("{code} can pass") };
+            assert!(why.starts_with(&format!("the API server answered {code}")), "{why}");
         }
         for code in [401, 403] {
-            let body = status("Forbidden");
-            assert!(matches!(refused(code, &body), Err(LiveError::Settled(why)) if why == "in words"));
+            let Err(LiveError::Settled(why)) = refused(code, &status("Forbidden")) else {
+                unreachable!("{code} stays")
+            };
+            assert!(!why.contains("in words"), "{why}");
         }
-        let said = "the API server says 502 Bad Gateway";
-        assert!(matches!(refused(502, "<html>"), Err(LiveError::Passing(why)) if why == said));
-        assert!(matches!(refused(200, "<html>"), Err(LiveError::Settled(_))));
+        let broken = r#"{"spec":{"activeWorkflow":"https://u:s3cret@h/r"}}"#;
+        let Err(LiveError::Settled(why)) = refused(200, broken) else { unreachable!("it is not decodable") };
+        assert!(!why.contains("s3cret"), "{why}");
     }
 }

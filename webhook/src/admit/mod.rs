@@ -101,14 +101,14 @@ impl Outcome {
     }
 
     fn refused(refusal: Refusal, session: &str) -> Self {
-        let (why, session) = (refusal.message.clone(), session.to_owned());
+        let (why, session) = (refusal.cause.to_owned(), session.to_owned());
         Self { name: "refused", why, session, answer: Answer { refusal: Some(refusal), ..Answer::default() } }
     }
 }
 
 fn busy() -> Refusal {
     let message = format!("{REFUSES}too many sessions are looked up at once; create the pod again");
-    Refusal { code: 503, message }
+    Refusal { code: 503, message, cause: "too many lookups" }
 }
 
 async fn mutate(State(admission): State<Arc<Admission>>, request: Request) -> Response {

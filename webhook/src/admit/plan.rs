@@ -16,7 +16,7 @@ use workflow_contract::names::{
 };
 use workflow_contract::{Policy, RefName, RepoPath, RepoUrl, Source, text};
 
-use crate::session::{AgenticSession, is_object_name};
+use crate::session::{AgenticSession, is_object_name, never_ran};
 use json_index::Json;
 
 /// How every refusal begins.
@@ -24,9 +24,6 @@ pub const REFUSES: &str = workflow_contract::names::DENIAL_PREFIX;
 
 /// The annotation by which the kubelet marks its mirror pods.
 const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
-
-/// The condition that exists once a session's runner has run.
-const RUNNER_STARTED: &str = "RunnerStarted";
 
 /// Why a pod is left as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -70,7 +67,7 @@ pub enum Lookup {
     Found(Arc<AgenticSession>),
     /// There is none of that name.
     Missing,
-    /// Nobody could tell. The text says why.
+    /// It could not be read. The text is shown in the response and contains nothing of the session.
     Unavailable(String),
 }
 
@@ -79,8 +76,10 @@ pub enum Lookup {
 pub struct Refusal {
     /// HTTP status for the response.
     pub code: u16,
-    /// What failed, on what, what to do.
+    /// What failed, on what, what to do. Contains nothing of a session that is not in the request.
     pub message: String,
+    /// Reason for the log, which may distinguish what the message does not.
+    pub cause: &'static str,
 }
 
 /// What is to be injected.
@@ -147,12 +146,12 @@ pub fn owner(pod: Json<'_>) -> Result<Owner<'_>, Skip> {
 pub fn decide<'s>(owner: Owner<'_>, namespace: &str, lookup: &'s Lookup) -> Decision<'s> {
     let session = match lookup {
         Lookup::Found(session) => session,
-        Lookup::Missing => return Decision::Refuse(missing(owner, namespace)),
+        Lookup::Missing => return Decision::Refuse(unproven(owner, namespace, "session missing")),
         Lookup::Unavailable(why) => return Decision::Refuse(unavailable(owner, namespace, why)),
     };
     let session_uid = session.metadata.uid.as_deref().unwrap_or_default();
     if session_uid != owner.uid || session_uid.is_empty() {
-        return Decision::Refuse(another(owner, namespace, session_uid));
+        return Decision::Refuse(unproven(owner, namespace, "session has another uid"));
     }
     if session.opted_out() {
         return Decision::Skip(Skip::OptedOut);
@@ -166,7 +165,7 @@ pub fn decide<'s>(owner: Owner<'_>, namespace: &str, lookup: &'s Lookup) -> Deci
         branch: not_blank(&workflow.branch),
         path: not_blank(&workflow.path),
         source: workflow.source(),
-        first_run: session.condition(RUNNER_STARTED).is_none(),
+        first_run: never_ran(session),
     })
 }
 
@@ -190,34 +189,24 @@ impl Plan<'_> {
     }
 }
 
-fn missing(owner: Owner<'_>, namespace: &str) -> Refusal {
+/// Denies a pod whose session is missing, and one whose uid is not the session's, in the same words: the
+/// uid is a capability, and the response must not reveal whether a session of that name exists.
+fn unproven(owner: Owner<'_>, namespace: &str, cause: &'static str) -> Refusal {
     let session = shown(owner, namespace);
-    refusal(
-        403,
-        &format!("the AgenticSession {session} that controls it does not exist; create the session again"),
-    )
-}
-
-fn another(owner: Owner<'_>, namespace: &str, uid: &str) -> Refusal {
-    let (session, theirs, uid) = (shown(owner, namespace), text::sanitize(owner.uid), text::sanitize(uid));
-    refusal(
-        403,
-        &format!(
-            "it belongs to an AgenticSession {session} with uid {theirs}, but the one that exists has uid {uid}; \
-             the operator creates a pod for that one"
-        ),
-    )
+    let message = format!(
+        "no AgenticSession {session} with the uid in the pod's ownerReference exists; \
+         create the pod from the session as it is now, or create the session again"
+    );
+    refusal(403, &message, cause)
 }
 
 fn unavailable(owner: Owner<'_>, namespace: &str, why: &str) -> Refusal {
     let (session, why) = (shown(owner, namespace), text::sanitize(why));
-    refusal(
-        503,
-        &format!(
-            "its AgenticSession {session} can't be read now, so its workflow is not known ({why}); \
-             create the pod again, and run `workflow-injector check` if this stays"
-        ),
-    )
+    let message = format!(
+        "its AgenticSession {session} can't be read now, so its workflow is not known ({why}); \
+         create the pod again, and run `workflow-injector check` if this stays"
+    );
+    refusal(503, &message, "session not readable")
 }
 
 fn shown(owner: Owner<'_>, namespace: &str) -> String {
@@ -225,6 +214,6 @@ fn shown(owner: Owner<'_>, namespace: &str) -> String {
     format!("`{}/{}`{known}", text::sanitize(namespace), text::sanitize(owner.name))
 }
 
-fn refusal(code: u16, message: &str) -> Refusal {
-    Refusal { code, message: format!("{REFUSES}{message}") }
+fn refusal(code: u16, message: &str, cause: &'static str) -> Refusal {
+    Refusal { code, message: format!("{REFUSES}{message}"), cause }
 }

@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_refusal_carries_uid_code_and_message_and_no_patch() {
-        let refusal = Some(Refusal { code: 403, message: "no".into() });
+        let refusal = Some(Refusal { code: 403, message: "no".into(), cause: "test" });
         let body = render("u", &Answer { refusal, ..Answer::default() });
         assert_eq!(
             serde_json::from_slice::<Value>(&body).unwrap(),

@@ -5,6 +5,7 @@
 //! would leave its memory with the process for good.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use kube::Resource;
 use kube::core::{NamespaceResourceScope, ObjectMeta};
@@ -12,10 +13,11 @@ use serde::{Deserialize, Deserializer};
 use workflow_contract::condition::WORKFLOW_RECONCILED;
 use workflow_contract::names::INJECT_ANNOTATION;
 
+use super::prompt::{FORCE_PROMPT_ANNOTATION, POD_SCHEDULED, RUNNER_STARTED};
 use super::{AgenticSession, AgenticSessionSpec, SessionStatus};
 
 /// Conditions that are looked at, by the status controller or by admission.
-const CONDITIONS: [&str; 3] = [WORKFLOW_RECONCILED, "Ready", "RunnerStarted"];
+const CONDITIONS: [&str; 4] = [WORKFLOW_RECONCILED, "Ready", RUNNER_STARTED, POD_SCHEDULED];
 
 /// A session of which some is left out: of metadata all but what names and dates it and the annotation
 /// that opts out, of conditions all that nobody here looks at.
@@ -41,18 +43,23 @@ struct Metadata {
     annotations: Option<Annotations>,
 }
 
-/// The only annotation that is read.
+/// The annotations that are read.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Annotations {
     #[serde(rename = "workflow.ambient-code.io/inject")]
     inject: Option<String>,
+    #[serde(rename = "ambient-code.io/force-execute-prompt")]
+    force_prompt: Option<String>,
 }
 
 impl<'de> Deserialize<'de> for Lean {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Object { metadata, spec, mut status } = Object::deserialize(deserializer)?;
-        let inject = metadata.annotations.and_then(|annotations| annotations.inject);
+        let Annotations { inject, force_prompt } = metadata.annotations.unwrap_or_default();
+        let kept = [(INJECT_ANNOTATION, inject), (FORCE_PROMPT_ANNOTATION, force_prompt)];
+        let annotations: BTreeMap<_, _> =
+            kept.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
         if let Some(status) = &mut status {
             status.conditions.retain(|condition| CONDITIONS.contains(&condition.type_.as_str()));
             status.conditions.shrink_to_fit();
@@ -63,7 +70,7 @@ impl<'de> Deserialize<'de> for Lean {
             uid: metadata.uid,
             generation: metadata.generation,
             resource_version: metadata.resource_version,
-            annotations: inject.map(|value| [(INJECT_ANNOTATION.to_owned(), value)].into()),
+            annotations: Some(annotations).filter(|annotations| !annotations.is_empty()),
             ..ObjectMeta::default()
         };
         Ok(Self(AgenticSession { metadata, spec, status }))

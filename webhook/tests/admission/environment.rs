@@ -233,3 +233,14 @@ fn the_prompt_of_a_session_whose_runner_never_ran_is_not_lost() {
     let no_status = with(session(), [("/status", Value::Null)]);
     assert_eq!(value(runner(&injected(&resumed, &no_status)), "IS_RESUME"), None);
 }
+
+#[test]
+fn prompt_of_a_session_stopped_before_any_pod_is_not_lost() {
+    let resumed = with(pod(), [(&format!("{RUNNER}/env/-"), json!({"name": "IS_RESUME", "value": "true"}))]);
+    let stopped = json!({"type": "RunnerStarted", "status": "False", "reason": "UserStopped"});
+    let stopped = with(session(), [("/status/conditions/-", stopped), ("/metadata/generation", json!(1))]);
+    assert_eq!(value(runner(&injected(&resumed, &stopped)), "IS_RESUME"), None);
+    let delivered = json!({"type": "WorkflowReconciled", "status": "Unknown", "reason": "Fetching"});
+    let ran = with(stopped, [("/status/conditions/-", delivered)]);
+    assert_eq!(value(runner(&injected(&resumed, &ran)), "IS_RESUME"), Some("true"));
+}

@@ -113,24 +113,16 @@ fn a_source_that_cannot_be_valid_is_injected_with_a_warning_that_shows_no_secret
 }
 
 #[test]
-fn rejects_a_pod_whose_session_does_not_exist() {
-    let refusal = refusal(&Lookup::Missing);
-    assert_eq!(refusal.code, 403);
-    assert_eq!(
-        refusal.message,
-        format!(
-            "{REFUSES}the AgenticSession `team-a/demo` that controls it does not exist; \
-             create the session again"
-        )
-    );
-}
-
-#[test]
-fn rejects_a_pod_of_a_session_that_was_created_anew() {
+fn denies_pod_of_missing_and_of_recreated_session_alike() {
+    let missing = refusal(&Lookup::Missing);
+    assert_eq!(missing.code, 403);
+    let expected =
+        format!("{REFUSES}no AgenticSession `team-a/demo` with the uid in the pod's ownerReference exists");
+    assert!(missing.message.starts_with(&expected), "{}", missing.message);
     let other = with(session(), [("/metadata/uid", json!("another"))]);
-    let refusal = refusal(&Lookup::Found(Arc::new(serde_json::from_value(other).unwrap())));
-    assert_eq!(refusal.code, 403);
-    assert!(refusal.message.contains("uid another"), "{}", refusal.message);
+    let recreated = refusal(&Lookup::Found(Arc::new(serde_json::from_value(other).unwrap())));
+    assert_eq!((recreated.code, &recreated.message), (missing.code, &missing.message));
+    assert_ne!(recreated.cause, missing.cause, "the log distinguishes them");
 }
 
 #[test]

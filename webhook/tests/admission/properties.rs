@@ -12,7 +12,8 @@ use workflow_injector::config::Config;
 
 use crate::any::{any_pod, any_session};
 use crate::claims;
-use crate::fixtures::{operations, pod, session};
+use crate::fixtures::{operations, pod, session, set, with};
+use crate::router;
 
 /// What the handler does between a body and its answer, the session being found.
 fn answer(body: &[u8]) {
@@ -45,7 +46,37 @@ fn replace(value: &mut Value, at: &mut usize, new: &Value) {
     }
 }
 
+/// Code and body of the response to the creation of a pod.
+fn response(router: &axum::Router, pod: &Value) -> (u16, String) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let (status, body) = runtime.block_on(router::post(router, router::review(pod).to_string()));
+    (status.as_u16(), String::from_utf8(body).unwrap())
+}
+
 proptest! {
+    /// The uid is a capability: without it, a response is the same as if there were no session.
+    #[test]
+    fn response_without_the_uid_reveals_nothing_of_the_session(
+        pod in any_pod(),
+        session in any_session(),
+        claimed in prop_oneof![Just(json!("")), Just(Value::Null), Just(json!("5E55104E-0000-4000-8000-000000000001")), "\\PC{0,12}".prop_map(Value::from)],
+        name in prop_oneof![3 => Just("demo"), 1 => Just("other"), 1 => Just("../x")],
+        opted_out in any::<bool>(),
+    ) {
+        prop_assume!(claimed != session["metadata"]["uid"]);
+        let (mut pod, mut session) = (pod, session);
+        set(&mut pod, "/metadata/ownerReferences/0/uid", claimed);
+        set(&mut pod, "/metadata/ownerReferences/0/name", json!(name));
+        if opted_out {
+            set(&mut session, "/metadata/annotations", json!({"workflow.ambient-code.io/inject": "false"}));
+        }
+        let absent = with(session.clone(), [("/metadata/name", json!("another"))]);
+        let (existing, missing) = (router::router(Ok(session.clone())).0, router::router(Ok(absent)).0);
+        prop_assert_eq!(response(&existing, &pod), response(&missing, &pod));
+        let cached = router::router_with_copy(Some(session)).0;
+        prop_assert_eq!(response(&cached, &pod), response(&router::router_with_copy(None).0, &pod));
+    }
+
     #[test]
     fn no_bytes_make_it_panic(cut in any::<proptest::sample::Index>(), bytes in vec(any::<u8>(), 0..8)) {
         answer(&bytes);

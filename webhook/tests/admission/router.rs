@@ -8,6 +8,8 @@ use axum::http::{Request, StatusCode};
 use futures::future::BoxFuture;
 use json_patch::Patch;
 use k8s_openapi::ByteString;
+use kube::runtime::reflector;
+use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use workflow_injector::admit::Admission;
@@ -35,20 +37,31 @@ impl Live for Api {
     }
 }
 
-fn router(api: Result<Value, String>) -> (Router, Arc<Metrics>) {
+pub fn router(api: Result<Value, String>) -> (Router, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::default());
     let sessions = Sessions::new(Arc::new(Api(api)), None);
     (Admission::new(sessions, Arc::default(), Arc::clone(&metrics)).router(), metrics)
 }
 
-async fn post(router: &Router, body: impl Into<Body>) -> (StatusCode, Vec<u8>) {
+/// A router whose live lookup fails, with or without a cached copy of a session.
+pub fn router_with_copy(copy: Option<Value>) -> (Router, Arc<Metrics>) {
+    let (store, mut writer) = reflector::store();
+    if let Some(session) = copy {
+        writer.apply_watcher_event(&Event::Apply(serde_json::from_value(session).unwrap()));
+    }
+    let metrics = Arc::new(Metrics::default());
+    let sessions = Sessions::new(Arc::new(Api(Err("down".into()))), Some(store));
+    (Admission::new(sessions, Arc::default(), Arc::clone(&metrics)).router(), metrics)
+}
+
+pub async fn post(router: &Router, body: impl Into<Body>) -> (StatusCode, Vec<u8>) {
     let request = Request::post("/mutate").body(body.into()).unwrap();
     let response = router.clone().oneshot(request).await.unwrap();
     let status = response.status();
     (status, to_bytes(response.into_body(), 64 << 20).await.unwrap().to_vec())
 }
 
-fn review(pod: &Value) -> Value {
+pub fn review(pod: &Value) -> Value {
     json!({
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",
@@ -112,7 +125,7 @@ async fn what_is_none_of_our_business_is_allowed_even_when_no_session_can_be_rea
 async fn a_refusal_is_a_review_with_a_message() {
     let orphan = with(session(), [("/metadata/name", json!("other"))]);
     for (api, code, words) in
-        [(Ok(orphan), 403, "does not exist"), (Err("forbidden".to_owned()), 503, "(forbidden)")]
+        [(Ok(orphan), 403, "no AgenticSession"), (Err("forbidden".to_owned()), 503, "(forbidden)")]
     {
         let (router, _) = router(api);
         let response = response(&router, &review(&pod())).await;
