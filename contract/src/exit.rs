@@ -11,6 +11,8 @@ macro_rules! exits {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Exit {
             $($(#[$doc])+ $name,)+
+            /// Ended by a signal. Not in the table of exit codes: the process exits with 128 plus the signal.
+            Interrupted,
         }
 
         impl Exit {
@@ -18,11 +20,11 @@ macro_rules! exits {
             pub const ALL: &'static [Self] = &[$(Self::$name,)+];
 
             pub const fn code(self) -> u8 {
-                match self { $(Self::$name => $code,)+ }
+                match self { $(Self::$name => $code,)+ Self::Interrupted => 143 }
             }
 
             pub const fn reason(self) -> &'static str {
-                match self { $(Self::$name => stringify!($name),)+ }
+                match self { $(Self::$name => stringify!($name),)+ Self::Interrupted => "Interrupted" }
             }
         }
     };
@@ -75,7 +77,7 @@ impl Exit {
     /// Returns the outcome with this reason.
     #[must_use]
     pub fn from_reason(reason: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|exit| exit.reason() == reason)
+        Self::ALL.iter().copied().chain([Self::Interrupted]).find(|exit| exit.reason() == reason)
     }
 }
 
@@ -138,6 +140,8 @@ mod tests {
         }
         assert_eq!(Exit::from_code(1), None);
         assert_eq!(Exit::from_code(137), None);
+        assert_eq!(Exit::from_code(143), None);
+        assert_eq!(Exit::from_reason("Interrupted"), Some(Exit::Interrupted));
         assert_eq!(Exit::from_reason("reconciled"), None);
     }
 }

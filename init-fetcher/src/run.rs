@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,9 @@ pub struct Run {
     started: Instant,
     termination_log: PathBuf,
     stopping: AtomicBool,
+    /// Set by the signal handler itself, before any thread reacts to the signal.
+    signaled: Arc<AtomicBool>,
+    limit: OnceLock<Duration>,
     state: Mutex<State>,
 }
 
@@ -46,6 +49,8 @@ impl Run {
             started: Instant::now(),
             termination_log,
             stopping: AtomicBool::new(false),
+            signaled: Arc::default(),
+            limit: OnceLock::new(),
             state: Mutex::new(state),
         }
     }
@@ -79,13 +84,33 @@ impl Run {
         self.lock().between_attempts = Some((exit, message));
     }
 
-    /// Publishes: nothing ends the run meanwhile.
+    /// The flag that a signal handler sets to keep the run from publishing.
+    pub fn signaled(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.signaled)
+    }
+
+    /// Sets the time limit, after which nothing is published.
+    pub fn set_limit(&self, limit: Duration) {
+        let _ = self.limit.set(limit);
+    }
+
+    /// Publishes while holding the lock, so that nothing ends the run meanwhile. Does not return if the run
+    /// is being ended, has received a signal or is past its time limit.
     pub fn publish<E>(&self, publish: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
-        self.checkpoint();
         let mut state = self.lock();
+        if !self.may_publish() {
+            drop(state);
+            wait_for_the_end();
+        }
         publish()?;
         state.published = true;
         Ok(())
+    }
+
+    /// Whether the run may still publish; only meaningful while the lock is held.
+    fn may_publish(&self) -> bool {
+        let in_time = self.limit.get().is_none_or(|limit| self.elapsed() < *limit);
+        in_time && !self.stopping.load(Ordering::SeqCst) && !self.signaled.load(Ordering::SeqCst)
     }
 
     /// Ends the run from the thread that did the work.
@@ -100,15 +125,13 @@ impl Run {
     }
 
     /// Ends the process from a thread that watches, unless `decide` says that there is no need.
-    pub fn end_process(&self, decide: impl FnOnce(&State) -> Option<(u8, Option<(Exit, String)>)>) {
+    pub fn end_process(&self, decide: impl FnOnce(&State) -> Option<(u8, Exit, String)>) {
         let mut state = self.lock();
-        let Some((code, outcome)) = decide(&state) else { return };
+        let Some((code, exit, message)) = decide(&state) else { return };
         if self.stopping.swap(true, Ordering::SeqCst) {
             return;
         }
-        if let Some((exit, message)) = outcome {
-            self.report(&mut state, exit, &message);
-        }
+        self.report(&mut state, exit, &message);
         if let Some(staging) = state.staging.take() {
             drop(state);
             remove_in_time(&staging);
@@ -165,4 +188,47 @@ fn remove_in_time(staging: &Path) {
     });
     // Late or not, the process ends now.
     let _ = finished.recv_timeout(LIMIT);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run() -> Run {
+        Run::new("/dev/null".into(), Details::new(Exit::InternalError))
+    }
+
+    #[test]
+    fn publishes_within_the_time_limit() {
+        let run = run();
+        run.set_limit(Duration::from_hours(1));
+        let mut called = false;
+        run.publish(|| {
+            called = true;
+            Ok::<(), ()>(())
+        })
+        .unwrap();
+        assert!(called && run.lock().published);
+    }
+
+    #[test]
+    fn does_not_publish_once_the_run_is_ended_signaled_or_late() {
+        let ended = run();
+        ended.stopping.store(true, Ordering::SeqCst);
+        let signaled = run();
+        signaled.signaled().store(true, Ordering::SeqCst);
+        let late = run();
+        late.set_limit(Duration::ZERO);
+        for (what, run) in [("ended", ended), ("signaled", signaled), ("late", late)] {
+            let (published, was_published) = std::sync::mpsc::channel();
+            let run = Arc::new(run);
+            let worker = Arc::clone(&run);
+            // Holding the lock makes the worker wait at the point between its own check and publishing.
+            let state = run.lock();
+            thread::spawn(move || worker.publish(|| published.send(())));
+            drop(state);
+            assert!(!run.may_publish(), "{what}");
+            assert!(was_published.recv_timeout(Duration::from_millis(20)).is_err(), "{what}");
+        }
+    }
 }

@@ -10,13 +10,17 @@ use std::thread;
 use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::low_level::pipe;
+use signal_hook::{flag, low_level::pipe};
 use workflow_contract::Exit;
 
 use crate::run::{Run, State};
 
 /// Exit code of a process that was ended by a signal, as shells count.
 const SIGNAL_BASE: u8 = 128;
+/// Exit code after SIGTERM.
+const INTERRUPTED_BY_TERM: u8 = 143;
+/// Time that a run which has published gets to remove its staging directory after a signal.
+const TIDYING: Duration = Duration::from_millis(600);
 
 /// Starts watching: for signals at once, for the limit when [`Watchdog::limit`] is called.
 pub struct Watchdog {
@@ -30,6 +34,7 @@ impl Watchdog {
     /// What the system says; a process can hardly be out of file descriptors that early.
     pub fn start(run: Arc<Run>) -> io::Result<Self> {
         for signal in [SIGTERM, SIGINT] {
+            flag::register(signal, run.signaled())?;
             let (mut read, write) = UnixStream::pair()?;
             pipe::register(signal, write)?;
             let run = Arc::clone(&run);
@@ -41,8 +46,10 @@ impl Watchdog {
                     }
                 }
                 let code = SIGNAL_BASE + u8::try_from(signal).unwrap_or_default();
-                tracing::warn!(signal, "ended by a signal");
-                run.end_process(|_| Some((code, None)));
+                run.end_process(|state| at_signal(state, code));
+                // It had published when the signal came: it ends by itself unless tidying takes too long.
+                thread::sleep(TIDYING);
+                run.end_process(|_| Some(interrupted(code)));
             })?;
         }
         Ok(Self { run })
@@ -54,6 +61,7 @@ impl Watchdog {
     /// What the system says when no thread can be started.
     pub fn limit(&self, limit: Duration) -> io::Result<()> {
         let run = Arc::clone(&self.run);
+        run.set_limit(limit);
         thread::Builder::new().name("deadline".into()).spawn(move || {
             thread::sleep(limit.saturating_sub(run.elapsed()));
             run.end_process(|state| at_the_limit(state, limit));
@@ -62,8 +70,20 @@ impl Watchdog {
     }
 }
 
+/// How a run ends that receives a signal; `None` if it has published. Pure.
+fn at_signal(state: &State, code: u8) -> Option<(u8, Exit, String)> {
+    (!state.published).then(|| interrupted(code))
+}
+
+fn interrupted(code: u8) -> (u8, Exit, String) {
+    let signal = if code == INTERRUPTED_BY_TERM { "SIGTERM" } else { "SIGINT" };
+    let message =
+        format!("interrupted by {signal} before the workflow was delivered; start the session again");
+    (code, Exit::Interrupted, message)
+}
+
 /// How a run ends whose time is up; `None` where it is done but for tidying. Pure.
-fn at_the_limit(state: &State, limit: Duration) -> Option<(u8, Option<(Exit, String)>)> {
+fn at_the_limit(state: &State, limit: Duration) -> Option<(u8, Exit, String)> {
     if state.published {
         return None;
     }
@@ -75,7 +95,7 @@ fn at_the_limit(state: &State, limit: Duration) -> Option<(u8, Option<(Exit, Str
         );
         (Exit::Timeout, message)
     });
-    Some((exit.code(), Some((exit, message))))
+    Some((exit.code(), exit, message))
 }
 
 #[cfg(test)]
@@ -97,8 +117,7 @@ mod tests {
 
     #[test]
     fn an_attempt_under_way_times_out() {
-        let (code, outcome) = at_the_limit(&state(), LIMIT).unwrap();
-        let (exit, message) = outcome.unwrap();
+        let (code, exit, message) = at_the_limit(&state(), LIMIT).unwrap();
         assert_eq!((code, exit), (34, Exit::Timeout));
         assert!(
             message.starts_with("the time limit of 1.5 s was reached while receiving the pack"),
@@ -109,12 +128,13 @@ mod tests {
     #[test]
     fn between_attempts_the_last_failure_counts() {
         let state = State { between_attempts: Some((Exit::ServerUnreachable, "refused".into())), ..state() };
-        let outcome = Some((Exit::ServerUnreachable, "refused".to_owned()));
-        assert_eq!(at_the_limit(&state, LIMIT), Some((30, outcome)));
+        assert_eq!(at_the_limit(&state, LIMIT), Some((30, Exit::ServerUnreachable, "refused".to_owned())));
     }
 
     #[test]
     fn what_is_published_is_not_taken_back() {
-        assert_eq!(at_the_limit(&State { published: true, ..state() }, LIMIT), None);
+        let published = State { published: true, ..state() };
+        assert_eq!(at_the_limit(&published, LIMIT), None);
+        assert_eq!(at_signal(&published, 143), None);
     }
 }

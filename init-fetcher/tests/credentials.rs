@@ -163,6 +163,19 @@ fn the_platform_is_asked_where_a_host_wants_a_token_and_none_is_set() {
 }
 
 #[test]
+fn requests_the_platforms_token_without_a_proxy() {
+    let server = GitServer::start(&Settings::default().password("private", "oauth2", "t0kens3cret")).unwrap();
+    let repository = server.repository("private/flow").file("a", "1").create().unwrap();
+    let (address, seen) = recorder(&[TOKEN]);
+    let (proxy, through_proxy) = recorder(&[UNAVAILABLE]);
+    let ended =
+        with_platform(&server, &repository, &address).var("HTTP_PROXY", &format!("http://{proxy}")).run();
+    ended.expect(Exit::Reconciled);
+    assert_eq!(seen.lock().unwrap().len(), 1);
+    assert!(through_proxy.lock().unwrap().is_empty());
+}
+
+#[test]
 fn a_platform_that_has_or_gives_no_token_leaves_the_run_without() {
     let server = private();
     let repository = server.repository("private/flow").file("a", "1").create().unwrap();

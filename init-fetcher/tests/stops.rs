@@ -83,6 +83,11 @@ fn end_in_each_phase(signal: Signal, code: i32) -> (usize, usize) {
         // One second is the promise; a machine that is busy with other tests gets more.
         assert!(told.elapsed() < Duration::from_secs(10), "{what}");
         assert_eq!(common::code_of(status), code, "{what}");
+        if signal == Signal::TERM {
+            let message = workflow_contract::Termination::parse(&fetch.message());
+            assert!(message.message.starts_with("interrupted by SIGTERM"), "{what}: {message:?}");
+            assert_eq!(message.details.map(|details| details.reason), Some(Exit::Interrupted), "{what}");
+        }
         if check(&fetch, &contents, false, &what) {
             *tidy.lock().unwrap() += 1;
         }

@@ -54,7 +54,21 @@ impl Client {
     /// # Errors
     /// [`TransportError`] where no answer came; every status is an answer.
     pub fn get(&self, url: &Url, headers: &[(&str, &str)]) -> Result<Answer, TransportError> {
-        let (agent, proxy) = self.agent(url);
+        self.get_through(self.proxy(url), url, headers)
+    }
+
+    /// `GET` that never goes through a proxy.
+    pub fn get_directly(&self, url: &Url, headers: &[(&str, &str)]) -> Result<Answer, TransportError> {
+        self.get_through(None, url, headers)
+    }
+
+    fn get_through(
+        &self,
+        proxy: Option<ureq::Proxy>,
+        url: &Url,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer, TransportError> {
+        let agent = self.agent(proxy.as_ref());
         let mut request = agent.get(url.as_str());
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -67,7 +81,8 @@ impl Client {
     /// # Errors
     /// [`TransportError`] where no answer came; every status is an answer.
     pub fn post(&self, url: &Url, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, TransportError> {
-        let (agent, proxy) = self.agent(url);
+        let proxy = self.proxy(url);
+        let agent = self.agent(proxy.as_ref());
         let mut request = agent.post(url.as_str());
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -75,19 +90,21 @@ impl Client {
         request.send(body).map_err(|error| failed(url, proxy.as_ref(), &error))
     }
 
-    /// The agent for this URL, and the proxy that it goes through.
-    fn agent(&self, url: &Url) -> (Agent, Option<ureq::Proxy>) {
-        let proxy = Scheme::from_name(url.scheme()).and_then(|scheme| {
-            let port = url.port_or_known_default().unwrap_or_default();
-            self.proxies.of(scheme, url.host_str().unwrap_or_default(), port)
-        });
+    /// The proxy for requests to this URL.
+    fn proxy(&self, url: &Url) -> Option<ureq::Proxy> {
+        let port = url.port_or_known_default().unwrap_or_default();
+        self.proxies.of(Scheme::from_name(url.scheme())?, url.host_str().unwrap_or_default(), port)
+    }
+
+    /// The agent for this proxy.
+    fn agent(&self, proxy: Option<&ureq::Proxy>) -> Agent {
         let mut agents = self.agents.borrow_mut();
-        if let Some((_, agent)) = agents.iter().find(|(of, _)| *of == proxy) {
-            return (agent.clone(), proxy);
+        if let Some((_, agent)) = agents.iter().find(|(of, _)| of.as_ref() == proxy) {
+            return agent.clone();
         }
         let config = Config::builder()
             .tls_config(self.tls.clone())
-            .proxy(proxy.clone())
+            .proxy(proxy.cloned())
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -99,8 +116,8 @@ impl Client {
             .timeout_per_write(Some(IDLE_TIMEOUT))
             .build();
         let agent = Agent::with_parts(config, DefaultConnector::default(), Names::default());
-        agents.push((proxy.clone(), agent.clone()));
-        (agent, proxy)
+        agents.push((proxy.cloned(), agent.clone()));
+        agent
     }
 }
 
