@@ -78,7 +78,7 @@ impl Admission {
                 let config = self.config.load();
                 let patch = patch::patch(request.object(), &plan, &config);
                 let name = if patch.is_empty() { "unchanged" } else { "injected" };
-                let warnings = plan.trouble(&config.policy).into_iter().collect();
+                let warnings = plan.trouble(&config.policy()).into_iter().collect();
                 let answer = Answer { patch, warnings, refusal: None };
                 Outcome { name, why: String::new(), session: owner.name.to_owned(), answer }
             }

@@ -126,7 +126,7 @@ fn decide(pod: &str, session: AgenticSession, config: &Config) -> anyhow::Result
                 [] => Patch::default(),
                 text => serde_json::from_slice(text)?,
             };
-            Ok(Ok((patch, plan.trouble(&config.policy).or(unchanged))))
+            Ok(Ok((patch, plan.trouble(&config.policy()).or(unchanged))))
         }
     }
 }

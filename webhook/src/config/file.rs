@@ -1,121 +1,25 @@
-//! The config file as written, and what it means.
+//! Decodes config.yaml.
 
-use std::collections::BTreeMap;
-
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
 use workflow_contract::text;
 
-use super::value::{self, Checked};
-use super::{Config, ConfigError, Proxy};
+use super::{Config, ConfigError};
 
-/// The keys of `config.yaml`. All are optional, unknown ones are errors.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct File {
-    image: Option<Checked<value::Image>>,
-    image_pull_policy: Option<Checked<value::PullPolicy>>,
-    resources: Option<Resources>,
-    timeout: Option<Checked<value::Duration>>,
-    max_bytes: Option<Checked<value::Bytes>>,
-    max_files: Option<Checked<value::Count>>,
-    allowed_hosts: Option<Checked<value::Hosts>>,
-    allowed_schemes: Option<Checked<value::Schemes>>,
-    github_hosts: Option<Checked<value::ExactHosts>>,
-    gitlab_hosts: Option<Checked<value::ExactHosts>>,
-    credentials_secret: Option<Checked<value::SecretName>>,
-    proxy: Option<ProxyFile>,
-    log_format: Option<Checked<value::LogFormat>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Resources {
-    requests: BTreeMap<String, Checked<value::Quantity>>,
-    limits: BTreeMap<String, Checked<value::Quantity>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct ProxyFile {
-    https: Option<Checked<value::Text>>,
-    http: Option<Checked<value::Text>>,
-    no: Option<Checked<value::Text>>,
-}
-
-/// Reads a config file's text. An empty one is all defaults.
+/// Reads the text of a config file. An empty one results in the defaults.
 ///
 /// # Errors
 /// [`ConfigError::Invalid`] with line and column.
 pub fn parse(yaml: &str) -> Result<Config, ConfigError> {
-    // No snippet: it would show neighbouring lines, and a proxy's URL may hold a password.
+    // No snippet: it would show neighbouring lines, and a proxy's URL may contain a password.
     let options = serde_saphyr::options! { with_snippet: false };
-    let file: Option<File> = serde_saphyr::from_str_with_options(yaml, options)
+    let config: Option<Config> = serde_saphyr::from_str_with_options(yaml, options)
         .map_err(|error| ConfigError::Invalid(text::one_line(&error.to_string())))?;
-    Ok(meant(file.unwrap_or_default()))
-}
-
-fn meant(file: File) -> Config {
-    let defaults = Config::default();
-    let File {
-        image,
-        image_pull_policy,
-        resources,
-        timeout,
-        max_bytes,
-        max_files,
-        allowed_hosts,
-        allowed_schemes,
-        github_hosts,
-        gitlab_hosts,
-        credentials_secret,
-        proxy,
-        log_format,
-    } = file;
-    let mut policy = defaults.policy;
-    if let Some(Checked(hosts)) = allowed_hosts {
-        policy.hosts = hosts;
-    }
-    if let Some(Checked(schemes)) = allowed_schemes {
-        policy.schemes = schemes;
-    }
-    let proxy = proxy.unwrap_or_default();
-    Config {
-        image: image.map_or(defaults.image, |Checked(image)| image),
-        image_pull_policy: image_pull_policy.map(|Checked(policy)| policy),
-        resources: resources.map_or(defaults.resources.clone(), |own| merged(&defaults.resources, own)),
-        timeout: timeout.map_or(defaults.timeout, |Checked(timeout)| timeout),
-        max_bytes: max_bytes.map_or(defaults.max_bytes, |Checked(bytes)| bytes),
-        max_files: max_files.map_or(defaults.max_files, |Checked(files)| files),
-        policy,
-        github_hosts: github_hosts.map_or(defaults.github_hosts, |Checked(hosts)| hosts),
-        gitlab_hosts: gitlab_hosts.map_or(defaults.gitlab_hosts, |Checked(hosts)| hosts),
-        credentials_secret: credentials_secret.map_or(defaults.credentials_secret, |Checked(name)| name),
-        proxy: Proxy {
-            https: proxy.https.and_then(|Checked(url)| url),
-            http: proxy.http.and_then(|Checked(url)| url),
-            no: proxy.no.and_then(|Checked(hosts)| hosts),
-        },
-        log_format: log_format.map_or(defaults.log_format, |Checked(format)| format),
-    }
-}
-
-/// The defaults with every resource that the file names taken from the file alone: a default
-/// request above the file's limit would be an invalid pod.
-fn merged(defaults: &Value, own: Resources) -> Value {
-    let mut merged = json!({"requests": {}, "limits": {}});
-    let named: Vec<String> = own.requests.keys().chain(own.limits.keys()).cloned().collect();
-    for (kind, own) in [("requests", own.requests), ("limits", own.limits)] {
-        let kept = defaults[kind].as_object().into_iter().flatten();
-        let kept = kept.filter(|(name, _)| !named.contains(name)).map(|(k, v)| (k.clone(), v.clone()));
-        let own = own.into_iter().map(|(name, Checked(quantity))| (name, Value::String(quantity)));
-        merged[kind] = Value::Object(kept.chain(own).collect::<Map<_, _>>());
-    }
-    merged
+    Ok(config.unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -156,14 +60,52 @@ logFormat: json
     }
 
     #[test]
-    fn a_resource_that_the_file_names_is_the_files_alone() {
-        let resources = parse("resources: {limits: {memory: 32Mi, cpu: 0.5}}").unwrap().resources;
-        assert_eq!(resources, json!({"requests": {}, "limits": {"memory": "32Mi", "cpu": "0.5"}}));
-        let resources = parse("resources: {requests: {cpu: 10m}}").unwrap().resources;
+    fn resources_are_merged_over_the_defaults() {
+        let resources = |yaml| parse(yaml).unwrap().resources;
         assert_eq!(
-            resources,
-            json!({"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}})
+            resources("resources: {limits: {memory: 64Mi, cpu: 0.5}}"),
+            json!({"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"cpu": "0.5", "memory": "64Mi"}})
         );
+        assert_eq!(
+            resources("resources: {requests: {cpu: 2, memory: 1Gi}, limits: {cpu: 2000m, memory: 1Gi}}"),
+            json!({"requests": {"cpu": "2", "memory": "1Gi"}, "limits": {"cpu": "2000m", "memory": "1Gi"}})
+        );
+        assert_eq!(resources("resources:\n"), Config::default().resources);
+    }
+
+    #[test]
+    fn rejects_requests_above_limits_with_the_line() {
+        for wrong in [
+            "resources: {limits: {memory: 32Mi}}",
+            "resources: {limits: {cpu: 10m}}",
+            "resources: {requests: {memory: 1Gi}}",
+            "resources: {requests: {cpu: 1001m}}",
+            "resources: {requests: {memory: 513Mi}, limits: {memory: 0.5Gi}}",
+            "resources: {requests: {example.com/x: 2}, limits: {example.com/x: 1}}",
+        ] {
+            let error = parse(&format!("timeout: 1s\n{wrong}\nmaxFiles: 1\n")).unwrap_err().to_string();
+            assert!(error.contains("line 2") && error.contains("exceeds its limit"), "{wrong}: {error}");
+        }
+        let block = "resources:\n  limits:\n    cpu: 1\n    memory: 32Mi\ntimeout: 1s\n";
+        let error = parse(block).unwrap_err().to_string();
+        assert!(error.contains("line 4"), "{error}");
+    }
+
+    #[test]
+    fn pull_secrets_are_names_or_references() {
+        for yaml in ["[a, b.c]", "[{name: a}, {name: b.c}]", "a,b.c", "[a, {name: b.c}]"] {
+            let config = parse(&format!("imagePullSecrets: {yaml}")).unwrap();
+            assert_eq!(config.image_pull_secrets, ["a", "b.c"], "{yaml}");
+        }
+    }
+
+    #[test]
+    fn usable_proxies_are_kept_as_written() {
+        for url in ["http://p:3128", "https://u:p%40@p/", "socks5://p:1080", "HTTP://[::1]:80", "proxy:3128"]
+        {
+            let config = parse(&format!("proxy: {{https: '{url}', http: '{url}'}}")).unwrap();
+            assert_eq!(config.proxy.https.as_deref(), Some(url));
+        }
     }
 
     #[test]
@@ -197,11 +139,21 @@ logFormat: json
             "githubHosts: ['*.github.com']",
             "credentialsSecret: Not_A_Name",
             "proxy: {ftp: x}",
+            "proxy: {https: 'ftp://u:s3cret@p'}",
+            "proxy: {http: 'socks4://u:s3cret@p:1'}",
+            "proxy: {https: 'http://'}",
+            "proxy: {https: 'socks5://'}",
+            "proxy: {https: 'http://u:s3cret@p:99999'}",
+            "proxy: {https: 'http://u:s3cret@p:x'}",
+            "proxy: {http: 'http://u:s3cret@p q:1'}",
+            "imagePullSecrets: [Not_A_Name]",
+            "imagePullSecrets: [{secret: x}]",
             "logFormat: xml",
             "image: [",
         ] {
             let error = parse(&format!("# a comment\n\n{wrong}\n")).unwrap_err().to_string();
             assert!(error.contains("line 3") || error.contains("3:"), "{wrong}: {error}");
+            assert!(!error.contains("s3cret"), "{error}");
         }
     }
 }

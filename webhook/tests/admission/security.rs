@@ -28,7 +28,7 @@ fn it_passes_pod_security_restricted() {
 }
 
 #[test]
-fn it_is_whoever_the_runner_is_but_never_root() {
+fn user_and_group_are_the_runners_but_never_uid_0() {
     let none = Value::Null;
     let ids = |user: i64, group: i64| json!({"runAsUser": user, "runAsGroup": group});
     for (runner, pod_level, user, group) in [
@@ -37,9 +37,9 @@ fn it_is_whoever_the_runner_is_but_never_root() {
         (ids(2000, 3000), none.clone(), json!(2000), json!(3000)),
         (none.clone(), ids(2000, 3000), json!(2000), json!(3000)),
         (ids(2000, 3000), ids(0, 0), json!(2000), json!(3000)),
-        (ids(0, 0), none.clone(), json!(1001), json!(1001)),
-        (ids(0, 0), ids(2000, 3000), json!(1001), json!(1001)),
-        (none.clone(), ids(0, 0), json!(1001), json!(1001)),
+        (ids(0, 0), none.clone(), json!(1001), json!(0)),
+        (ids(0, 0), ids(2000, 3000), json!(1001), json!(0)),
+        (none.clone(), ids(0, 0), json!(1001), json!(0)),
         (
             json!({"runAsUser": 1_000_650_000}),
             json!({"fsGroup": 1_000_650_000}),

@@ -136,3 +136,20 @@ fn a_service_account_token_that_the_api_server_mounts_stays() {
     pod["spec"]["initContainers"][1]["volumeMounts"].as_array_mut().unwrap().insert(0, token);
     assert_eq!(injected(&pod, &session()), pod);
 }
+
+#[test]
+fn configured_pull_secrets_are_added_if_missing() {
+    let config = parse("imagePullSecrets: [ours, shared]").unwrap();
+    for (before, after) in [
+        (Value::Null, json!([{"name": "ours"}, {"name": "shared"}])),
+        (json!([]), json!([{"name": "ours"}, {"name": "shared"}])),
+        (
+            json!([{"name": "theirs"}, {"name": "shared"}]),
+            json!([{"name": "theirs"}, {"name": "shared"}, {"name": "ours"}]),
+        ),
+    ] {
+        let pod = injected_by(&with(pod(), [("/spec/imagePullSecrets", before)]), &session(), &config);
+        assert_eq!(pod["spec"]["imagePullSecrets"], after);
+    }
+    assert!(injected(&pod(), &session())["spec"]["imagePullSecrets"].is_null());
+}

@@ -44,6 +44,7 @@ pub fn patch(pod: Json<'_>, plan: &Plan<'_>, config: &Config) -> Patch {
     if let Some(pod) = Pod::new(pod) {
         stamp::write(&mut ops, &pod, plan, config);
         let mounts = volumes::write(&mut ops, &pod, config);
+        volumes::pull_secrets(&mut ops, &pod, config);
         runner::write(&mut ops, &pod, plan);
         container::write(&mut ops, &pod, plan, config, &mounts);
     }

@@ -50,7 +50,9 @@ pub fn wanted(pod: &Pod<'_>) -> Context {
     for field in ["runAsUser", "runAsGroup"] {
         let says = |holder: Json<'_>| holder.get("securityContext").get(field).as_i64();
         let id = says(pod.runner.json).or_else(|| says(pod.spec));
-        context.extend(id.map(|id| (field, Setting::Id(if id == 0 { IMAGE_USER } else { id }))));
+        // Group 0 is not root, and may be what makes files accessible; OpenShift assigns it.
+        let root = field == "runAsUser" && id == Some(0);
+        context.extend(id.map(|id| (field, Setting::Id(if root { IMAGE_USER } else { id }))));
     }
     Context(context)
 }
@@ -69,7 +71,6 @@ pub fn bring(ops: &mut Ops, container: Json<'_>, at: Path<'_>, wanted: &Context)
         ("privileged", current.get("privileged").as_bool() == Some(true)),
         ("procMount", !matches!(current.text("procMount"), "" | "Default")),
         ("runAsUser", root("runAsUser")),
-        ("runAsGroup", root("runAsGroup")),
     ];
     for (field, _) in widening.into_iter().filter(|(_, is)| *is) {
         ops.remove(path.below(field));

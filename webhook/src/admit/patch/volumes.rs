@@ -116,6 +116,27 @@ pub fn write<'v>(ops: &mut Ops, pod: &Pod<'v>, config: &'v Config) -> Vec<Mount<
     mounts
 }
 
+/// Adds the configured `imagePullSecrets` that the pod does not have.
+pub fn pull_secrets(ops: &mut Ops, pod: &Pod<'_>, config: &Config) {
+    let current = pod.spec.get("imagePullSecrets");
+    let missing: Vec<_> = config
+        .image_pull_secrets
+        .iter()
+        .filter(|name| !current.items().any(|found| found.text("name") == **name))
+        .map(|name| LocalReference(name))
+        .collect();
+    ops.append(Path::SPEC.below("imagePullSecrets"), current.is_array(), &missing);
+}
+
+/// A reference to an object of the pod's namespace.
+struct LocalReference<'v>(&'v str);
+
+impl ToJson for LocalReference<'_> {
+    fn to_json(&self, out: &mut Vec<u8>) {
+        object(out, |members| members.add("name", self.0));
+    }
+}
+
 /// Brings the mounts of a container of our name to the wanted ones; others stay.
 pub fn bring<'v>(ops: &mut Ops, container: Json<'_>, at: Path<'_>, wanted: &[Mount<'v>]) {
     let current = container.get("volumeMounts");

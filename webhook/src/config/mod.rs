@@ -1,0 +1,151 @@
+//! The cluster admin's settings: `config.yaml`, its defaults, and reloading it on change.
+//!
+//! A value that would make pods invalid is rejected, because the patch would then deny every session of
+//! the cluster. Command line flags are in `args`.
+
+mod file;
+mod types;
+mod watch;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use workflow_contract::Scheme;
+use workflow_contract::env::default;
+use workflow_contract::names::CREDENTIALS_SECRET;
+use workflow_contract::policy::{HostPattern, Policy};
+
+pub use file::parse;
+pub use watch::{Watched, watch};
+
+/// Interval between reads of the file. The kubelet takes up to a minute to project a ConfigMap's change,
+/// so seconds add little.
+pub const POLL: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Errors of reading a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("failed to read `{path}`")]
+    Read { path: String, source: std::io::Error },
+    /// The file is not a valid configuration; the text names line and column.
+    #[error("it is not valid: {0}")]
+    Invalid(String),
+}
+
+/// The configuration with every value checked and every default in place. Unknown keys are errors.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Config {
+    /// Image of the init container.
+    #[serde(deserialize_with = "types::image")]
+    pub image: String,
+    /// `imagePullPolicy` of the init container; the API server's default if absent.
+    #[serde(deserialize_with = "types::pull_policy")]
+    pub image_pull_policy: Option<String>,
+    /// Secrets that are added to the pod's `imagePullSecrets`.
+    #[serde(deserialize_with = "types::secret_names")]
+    pub image_pull_secrets: Vec<String>,
+    /// `resources` of the init container, as in a pod.
+    #[serde(deserialize_with = "types::resources")]
+    pub resources: Value,
+    /// `WORKFLOW_TIMEOUT`.
+    #[serde(deserialize_with = "types::duration")]
+    pub timeout: String,
+    /// `WORKFLOW_MAX_BYTES`.
+    #[serde(deserialize_with = "types::bytes")]
+    pub max_bytes: String,
+    /// `WORKFLOW_MAX_FILES`.
+    #[serde(deserialize_with = "types::count")]
+    pub max_files: String,
+    /// `WORKFLOW_ALLOWED_HOSTS`; empty allows all.
+    #[serde(deserialize_with = "types::host_patterns")]
+    pub allowed_hosts: Vec<HostPattern>,
+    /// `WORKFLOW_ALLOWED_SCHEMES`.
+    #[serde(deserialize_with = "types::schemes")]
+    pub allowed_schemes: Vec<Scheme>,
+    /// `WORKFLOW_GITHUB_HOSTS`, comma-separated.
+    #[serde(deserialize_with = "types::exact_hosts")]
+    pub github_hosts: String,
+    /// `WORKFLOW_GITLAB_HOSTS`, comma-separated.
+    #[serde(deserialize_with = "types::exact_hosts")]
+    pub gitlab_hosts: String,
+    /// Secret with git credentials in the session's namespace; none if the file says `""`.
+    #[serde(deserialize_with = "types::secret_name")]
+    pub credentials_secret: Option<String>,
+    /// Proxies of the init container; they win over those of the pod.
+    #[serde(deserialize_with = "types::proxy")]
+    pub proxy: Proxy,
+    /// `LOG_FORMAT` of the init container.
+    #[serde(deserialize_with = "types::log_format")]
+    pub log_format: String,
+}
+
+/// `proxy` in config.yaml.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Proxy {
+    /// `HTTPS_PROXY`.
+    #[serde(deserialize_with = "types::proxy_url")]
+    pub https: Option<String>,
+    /// `HTTP_PROXY`.
+    #[serde(deserialize_with = "types::proxy_url")]
+    pub http: Option<String>,
+    /// `NO_PROXY`.
+    #[serde(deserialize_with = "types::no_proxy")]
+    pub no: Option<String>,
+}
+
+impl Default for Config {
+    /// The default image exists on no registry, so that an installation without `image` pulls nothing of
+    /// a third party.
+    fn default() -> Self {
+        let Policy { hosts, schemes } = Policy::default();
+        Self {
+            image: concat!("localhost/init-fetcher:", env!("CARGO_PKG_VERSION")).into(),
+            image_pull_policy: None,
+            image_pull_secrets: Vec::new(),
+            resources: default_resources(),
+            timeout: default::TIMEOUT.into(),
+            max_bytes: default::MAX_BYTES.into(),
+            max_files: default::MAX_FILES.to_string(),
+            allowed_hosts: hosts,
+            allowed_schemes: schemes,
+            github_hosts: default::GITHUB_HOSTS.into(),
+            gitlab_hosts: default::GITLAB_HOSTS.into(),
+            credentials_secret: Some(CREDENTIALS_SECRET.into()),
+            proxy: Proxy::default(),
+            log_format: "text".into(),
+        }
+    }
+}
+
+fn default_resources() -> Value {
+    json!({
+        "requests": {"cpu": "50m", "memory": "64Mi"},
+        "limits": {"cpu": "1", "memory": "512Mi"},
+    })
+}
+
+impl Config {
+    /// Returns hosts and schemes as the policy that init-fetcher will apply.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        Policy { hosts: self.allowed_hosts.clone(), schemes: self.allowed_schemes.clone() }
+    }
+
+    /// Formats `WORKFLOW_ALLOWED_HOSTS`, comma-separated; empty allows all.
+    #[must_use]
+    pub fn allowed_hosts(&self) -> String {
+        joined(&self.allowed_hosts)
+    }
+
+    /// Formats `WORKFLOW_ALLOWED_SCHEMES`, comma-separated.
+    #[must_use]
+    pub fn allowed_schemes(&self) -> String {
+        joined(&self.allowed_schemes)
+    }
+}
+
+fn joined(items: &[impl ToString]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
