@@ -1,37 +1,34 @@
 //! The init container that puts a workflow's git repository on disk before the runner starts.
 //!
 //! ```text
-//!  environment ── config ──┐
-//!                          v
-//!   deliver: transport (refs, packs) ─> store, pack (objects by their hash) ─> tree (path policy, plan)
-//!            ─> checkout (files) + repository (.git) ─> publish (one step)
-//!                          │
-//!   run, watchdog: time limit, signals           report: exit code, termination message
+//!  config, credentials -> fetch (resolve, deliver) -> transport (http, ssh) -> protocol (v0, v2)
+//!                           |                                                  |
+//!                           |                                                pack (objects by their ids)
+//!                           v                                                  |
+//!                         checkout (files, .git, publish) <- tree (path policy, plan)
+//!
+//!  run, watchdog: time limit, signals        report, termination: message     retry: schedule
 //! ```
 //!
-//! No name from a repository is written before all of them were judged, and nothing is at its place
-//! before all of it was written. Every way to end has its own exit code ([`workflow_contract::Exit`]) and a message.
+//! All names of a repository are checked before the first is written, and the directory is published only
+//! when it is complete. Every outcome has an exit code ([`workflow_contract::Exit`]) and a message.
 
 mod checkout;
 mod cli;
 mod config;
 mod credentials;
-mod deliver;
-mod failure;
+mod fetch;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod oid;
 mod pack;
-mod proxy;
-mod publish;
+mod protocol;
 mod report;
-mod repository;
-mod resolve;
 mod retry;
 mod run;
-mod store;
-mod subdir;
+mod suggest;
 mod telemetry;
+mod termination;
 mod transport;
 mod tree;
 mod volume;
@@ -44,8 +41,9 @@ use workflow_contract::{Exit, Source};
 
 use cli::Command;
 use config::{Config, Lookup};
-use deliver::Delivered;
-use failure::Failure;
+use fetch::deliver;
+use fetch::failure::Failure;
+use report::Delivered;
 use run::Run;
 use watchdog::Watchdog;
 

@@ -1,29 +1,33 @@
-//! The last words: the termination message, and the messages in it.
+//! The messages of a run's outcome.
 
-use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 
+use git2::Oid;
 use workflow_contract::termination::Details;
-use workflow_contract::{Exit, RepoPath, RepoUrl, Source, Termination, env};
+use workflow_contract::{Exit, RepoPath, RepoUrl, Source, env};
 
 use crate::config::Lookup;
-use crate::deliver::Delivered;
-use crate::failure::Failure;
 use crate::oid;
 
-/// Writes the termination message, and the same to the log. That it can't be written changes nothing
-/// about how the run ended, so it is only logged.
-pub fn write(file: &Path, message: &str, details: Details) {
-    let reason = details.reason;
-    if reason == Exit::Reconciled {
-        tracing::info!(%reason, termination_message = message, "workflow delivered");
-    } else {
-        tracing::error!(%reason, termination_message = message, "workflow not delivered");
-    }
-    let message = Termination { message: message.to_owned(), details: Some(details) }.render();
-    if let Err(error) = fs::write(file, message) {
-        tracing::warn!(file = %file.display(), %error, "the termination message could not be written");
-    }
+/// What was delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivered {
+    /// The commit.
+    pub commit: Oid,
+    /// What was asked for.
+    pub reference: String,
+    /// Where it is.
+    pub place: PathBuf,
+    /// Files and symlinks written.
+    pub files: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// Submodules, whose directories are empty.
+    pub submodules: u64,
+    /// Files that are Git LFS pointers.
+    pub lfs_pointers: u64,
+    /// What else a person should know.
+    pub note: Option<&'static str>,
 }
 
 /// What the message says from the start: the source as it was asked for, even where it is not valid. A
@@ -67,7 +71,7 @@ pub fn success(delivered: &Delivered, seconds: f64) -> String {
 }
 
 /// The message of a failure: about what, what failed, what to do.
-pub fn failure(failure: &Failure, source: Option<&Source>, attempts: u32) -> String {
+pub fn failure(failure: &dyn std::fmt::Display, source: Option<&Source>, attempts: u32) -> String {
     let about = source.map(|source| format!("{source}: ")).unwrap_or_default();
     let after = if attempts > 1 { format!(" (after {attempts} attempts)") } else { String::new() };
     format!("{about}{failure}{after}")
@@ -92,7 +96,6 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
 
     fn delivered() -> Delivered {
         Delivered {

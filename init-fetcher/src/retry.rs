@@ -1,4 +1,4 @@
-//! When to try again: a pure schedule. Which failures may pass is in [`crate::failure`].
+//! When to try again: a pure schedule. Which failures may pass is in [`crate::fetch::failure`].
 //!
 //! Session pods are never restarted by the kubelet, so what can pass must be retried inside one run.
 //! Most trouble that passes does so within seconds (a restarted proxy, a name that is not yet known

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use workflow_contract::Exit;
 use workflow_contract::termination::Details;
 
-use crate::report;
+use crate::checkout::publish;
+use crate::termination;
 
 /// The state of a run.
 pub struct Run {
@@ -31,7 +32,7 @@ pub struct State {
     /// What the message will say beside its message.
     pub details: Details,
     /// What is being done, as the end of "while …".
-    pub doing: &'static str,
+    pub phase: &'static str,
     /// What the last attempt failed with, while waiting for the next.
     pub between_attempts: Option<(Exit, String)>,
     /// Where this run builds what it will publish.
@@ -44,7 +45,7 @@ impl Run {
     /// A run that starts now.
     pub fn new(termination_log: PathBuf, details: Details) -> Self {
         let state =
-            State { details, doing: "starting", between_attempts: None, staging: None, published: false };
+            State { details, phase: "starting", between_attempts: None, staging: None, published: false };
         Self {
             started: Instant::now(),
             termination_log,
@@ -67,9 +68,9 @@ impl Run {
     }
 
     /// Says what is being done from now on.
-    pub fn doing(&self, doing: &'static str) {
+    pub fn set_phase(&self, phase: &'static str) {
         self.checkpoint();
-        self.lock().doing = doing;
+        self.lock().phase = phase;
     }
 
     /// An attempt starts.
@@ -144,7 +145,7 @@ impl Run {
         match self.state.try_lock() {
             Ok(mut state) => self.report(&mut state, Exit::InternalError, message),
             Err(_) => {
-                report::write(&self.termination_log, message, Details::new(Exit::InternalError));
+                termination::write(&self.termination_log, message, Details::new(Exit::InternalError));
             }
         }
         std::process::exit(Exit::InternalError.code().into());
@@ -161,7 +162,7 @@ impl Run {
     fn report(&self, state: &mut State, exit: Exit, message: &str) {
         state.details.reason = exit;
         state.details.ms = u64::try_from(self.elapsed().as_millis()).ok();
-        report::write(&self.termination_log, message, state.details.clone());
+        termination::write(&self.termination_log, message, state.details.clone());
     }
 }
 
@@ -180,7 +181,7 @@ fn remove_in_time(staging: &Path) {
     thread::spawn(move || {
         // The working thread may be at its last file: what it adds is removed in a second pass.
         for _ in 0..3 {
-            if crate::publish::remove(&staging).is_ok() {
+            if publish::remove(&staging).is_ok() {
                 break;
             }
         }

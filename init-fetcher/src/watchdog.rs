@@ -91,7 +91,7 @@ fn at_the_limit(state: &State, limit: Duration) -> Option<(u8, Exit, String)> {
         let message = format!(
             "the time limit of {} s was reached while {}; raise WORKFLOW_TIMEOUT, or look at the server and the network",
             limit.as_secs_f64(),
-            state.doing
+            state.phase
         );
         (Exit::Timeout, message)
     });
@@ -106,7 +106,7 @@ mod tests {
     fn state() -> State {
         State {
             details: Details::new(Exit::InternalError),
-            doing: "receiving the pack",
+            phase: "receiving the pack",
             between_attempts: None,
             staging: None,
             published: false,

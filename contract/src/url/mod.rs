@@ -258,6 +258,8 @@ fn names_on_disk(path: &str) -> Result<(String, Option<String>), &'static str> {
 fn check_name(name: &str) -> Result<(), &'static str> {
     if name.is_empty() {
         Err("its last part names no repository")
+    } else if matches!(name, "." | "..") {
+        Err("a workflow's directory cannot be called . or ..")
     } else if name.eq_ignore_ascii_case(".git") {
         Err("a workflow's directory cannot be called .git")
     } else if name.starts_with(STAGING_PREFIX) {

@@ -60,6 +60,8 @@ fn distinguishes_unsupported_schemes_from_malformed_urls() {
         "https://h/a/.git.git",
         "https://h/a/.GIT/c",
         "https://h/a/.init-workflow-x",
+        "https://h/a/..git",
+        "https://h/a/...git",
         "git@[::1]p",
         "git@[::1:p",
         "git@[h:0]:p",

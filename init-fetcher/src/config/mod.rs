@@ -4,6 +4,7 @@
 //! as unset. A value that can't be read is a mistake in the session or the installation (exit 10); one
 //! that is well-formed but not allowed is a matter of policy (exit 11).
 
+pub mod proxy;
 mod read;
 
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use workflow_contract::{Policy, RefName, RepoPath, RepoUrl, Secret};
 
 pub use read::{log_format, termination_log};
 
-use crate::proxy::Proxies;
+use proxy::{Proxies, ProxyError};
 
 /// A setting that stops the run before anything is fetched.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +58,8 @@ pub enum ConfigError {
         /// What is wrong with it.
         source: PolicyError,
     },
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     /// Any other value that can't be used.
     #[error("{name}: {why}")]
     Value {

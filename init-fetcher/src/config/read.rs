@@ -7,10 +7,10 @@ use workflow_contract::policy::{self, PolicyError};
 use workflow_contract::url::UrlError;
 use workflow_contract::{Policy, RefName, RepoPath, RepoUrl, Secret, env, text};
 
+use super::proxy::Proxies;
 use super::{
     Config, ConfigError, CredentialSettings, Limits, LogFormat, Lookup, TokenEndpoint, TrustSettings,
 };
-use crate::proxy::Proxies;
 
 /// The CA bundle that the platform mounts into session pods.
 const PLATFORM_CA_BUNDLE: &str = "/etc/pki/tls/certs/ca-bundle.crt";

@@ -8,8 +8,9 @@ use workflow_contract::Secret;
 
 use crate::config::TokenEndpoint;
 use crate::transport::TransportError;
-use crate::transport::http::{Client, broken};
-use crate::transport::redirect::host_of;
+use crate::transport::http::client::Client;
+use crate::transport::http::error::broken;
+use crate::transport::http::redirect::host_of;
 
 /// The endpoint's answer; other fields are of no interest.
 #[derive(Deserialize)]

@@ -2,7 +2,7 @@
 //!
 //! Every credential is for exact hosts. The order is: the URL's own, the mounted Secret, the tokens, the
 //! platform's endpoint. Each is tried once in a run; one that worked is kept. None is sent over plain
-//! http, and none after a redirect to another scheme, host or port (see [`crate::transport::smart`]).
+//! http, and none after a redirect to another scheme, host or port (see [`crate::transport::http`]).
 
 mod endpoint;
 mod secret;
@@ -16,7 +16,7 @@ use workflow_contract::{RepoUrl, Scheme, Secret};
 
 use crate::config::{CredentialSettings, TokenEndpoint};
 use crate::transport::TransportError;
-use crate::transport::http::Client;
+use crate::transport::http::client::Client;
 use endpoint::NoToken;
 use secret::MountedSecret;
 

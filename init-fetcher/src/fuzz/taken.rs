@@ -3,32 +3,27 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use git2::{ObjectType, Oid};
-use workflow_contract::Exit;
-use workflow_contract::termination::Details;
-
 use crate::config::Limits;
 use crate::pack::Pack;
 use crate::pack::entry::ObjectKind;
 use crate::pack::intake::{self, Place};
-use crate::run::Run;
-use crate::transport::{PackSink, TransportError};
+use crate::pack::{PackError, PackSink};
+use git2::{ObjectType, Oid};
 
 /// Takes a pack in, with the contents of files spooled or not, and checks that each object has the id of
 /// its bytes; gives all ids. `dir` is left as it was.
-pub fn take(
+pub fn take<E: From<PackError>>(
     dir: &Path,
     limits: Limits,
     spooled: bool,
-    receive: impl FnOnce(&mut dyn PackSink) -> Result<(), TransportError>,
-) -> Result<Vec<Oid>, TransportError> {
-    let run = Run::new("/dev/null".into(), Details::new(Exit::InternalError));
+    receive: impl FnOnce(&mut dyn PackSink) -> Result<(), E>,
+) -> Result<Vec<Oid>, E> {
     let (pack, spool, scratch) = (dir.join("pack"), dir.join("spool"), dir.join("scratch"));
     for directory in [&spool, &scratch] {
         fs::create_dir(directory).unwrap();
     }
     let place = Place { pack: &pack, spool: spooled.then_some(&spool), scratch: &scratch };
-    let taken = intake::take(&place, limits, &mut 0, &run, receive).map(|((), pack)| {
+    let taken = intake::take(&place, limits, &mut 0, &|| (), receive).map(|((), pack)| {
         assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0, "scratch files are left");
         check(&pack, spooled.then_some(&spool), &scratch)
     });

@@ -10,10 +10,10 @@ use git2::{Index, IndexEntry, IndexTime, Oid};
 use workflow_contract::RepoPath;
 
 use crate::config::Limits;
-use crate::subdir;
-use crate::transport::TransportError;
+use crate::pack::{Objects, PackError};
 use crate::tree::object::Kind;
-use crate::tree::plan::{self, Item, Objects, Plan};
+use crate::tree::plan::{self, Item, Plan};
+use crate::tree::subdir;
 
 const LIMITS: Limits = Limits { timeout: Duration::from_secs(1), bytes: 1 << 20, files: 50 };
 
@@ -39,13 +39,13 @@ impl<'a> Any<'a> {
 }
 
 impl Objects for Any<'_> {
-    fn tree(&self, oid: Oid) -> Result<Option<Vec<u8>>, TransportError> {
+    fn tree(&self, oid: Oid) -> Result<Option<Vec<u8>>, PackError> {
         Ok(self.at(oid).map(<[u8]>::to_vec))
     }
     fn blob_size(&self, oid: Oid) -> Option<u64> {
         self.at(oid).map(|data| data.len() as u64)
     }
-    fn blob(&self, oid: Oid) -> Result<Option<Vec<u8>>, TransportError> {
+    fn blob(&self, oid: Oid) -> Result<Option<Vec<u8>>, PackError> {
         Ok(self.at(oid).map(<[u8]>::to_vec))
     }
 }

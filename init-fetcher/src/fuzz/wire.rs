@@ -10,10 +10,11 @@ use workflow_contract::RefName;
 use super::made;
 use super::taken;
 use crate::config::Limits;
-use crate::resolve;
-use crate::transport::pktline::Lines;
+use crate::fetch::resolve;
+use crate::pack::{PackError, PackSink};
+use crate::protocol::pktline::Lines;
+use crate::protocol::{ProtocolError, Ref, Want, advertisement, v0, v2};
 use crate::transport::ssh::known_hosts::{KnownHosts, Verdict};
-use crate::transport::{PackSink, Ref, TransportError, Want, advertisement, v0, v2};
 
 const LIMITS: Limits = Limits { timeout: Duration::from_secs(1), bytes: 1 << 20, files: 100 };
 
@@ -25,7 +26,7 @@ pub fn wire(bytes: &[u8], dir: &Path) {
     let Some((kind, rest)) = bytes.split_first() else { return };
     let want = Want { oid: Oid::from_bytes(&[7; 20]).unwrap(), shallow: true, without_blobs: false };
     match kind {
-        b'a' => listed(advertisement::read(Lines::new(rest), "h").map(|(_, refs)| refs)),
+        b'a' => listed(advertisement::read(Lines::new(rest)).map(|(_, refs)| refs)),
         b'l' => listed(v2::read_refs(Lines::new(rest))),
         b'2' => drop(take(dir, |sink| v2::read_pack(Lines::new(rest), sink).map(drop))),
         b'0' => drop(take(dir, |sink| v0::read_pack(want, Lines::new(rest), sink).map(drop))),
@@ -36,7 +37,7 @@ pub fn wire(bytes: &[u8], dir: &Path) {
     }
 }
 
-fn listed(refs: Result<Vec<Ref>, TransportError>) {
+fn listed(refs: Result<Vec<Ref>, ProtocolError>) {
     let refs = match refs {
         Ok(refs) => refs,
         Err(error) => return one_line(&error.to_string()),
@@ -66,10 +67,10 @@ fn one_line(message: &str) {
 }
 
 /// Takes a pack in, and checks what was taken.
-fn take(
+fn take<E: From<PackError> + std::fmt::Display>(
     dir: &Path,
-    receive: impl FnOnce(&mut dyn PackSink) -> Result<(), TransportError>,
-) -> Result<Vec<Oid>, TransportError> {
+    receive: impl FnOnce(&mut dyn PackSink) -> Result<(), E>,
+) -> Result<Vec<Oid>, E> {
     let taken = taken::take(dir, LIMITS, true, receive);
     if let Err(error) = &taken {
         one_line(&error.to_string());
@@ -83,7 +84,7 @@ fn pack_as_described(bytes: &[u8], dir: &Path) {
     let taken = take(dir, |sink| sink.append(&described.pack()));
     let Some(objects) = described.objects() else { return };
     match taken {
-        Err(TransportError::TooLarge { .. }) => {}
+        Err(PackError::TooLarge { .. }) => {}
         Err(error) => panic!("a sound pack is refused: {error}"),
         Ok(ids) => assert_eq!(ids, objects, "other objects than were sent"),
     }

@@ -1,25 +1,25 @@
 //! A difference between two objects, applied while it is inflated: neither it nor the objects need to be
 //! held whole.
 
+use super::PackError;
 use super::entry::{corrupt, shifted};
-use crate::transport::TransportError;
 
-type Taken = Result<(), TransportError>;
+type Taken = Result<(), PackError>;
 
 /// Where a delta's copies come from.
 pub trait Base {
     /// Hands out `len` bytes from `offset` on, in pieces.
     ///
     /// # Errors
-    /// [`TransportError::Corrupt`] where there are not as many.
+    /// [`PackError::Corrupt`] where there are not as many.
     fn copy(&self, offset: u64, len: u64, take: &mut dyn FnMut(&[u8]) -> Taken) -> Taken;
 }
 
 /// Sizes at the start of a delta: of the base, of the result, and how many bytes say so.
 ///
 /// # Errors
-/// [`TransportError::Corrupt`].
-pub fn sizes(delta: &[u8]) -> Result<(u64, u64, usize), TransportError> {
+/// [`PackError::Corrupt`].
+pub fn sizes(delta: &[u8]) -> Result<(u64, u64, usize), PackError> {
     let mut bytes = delta.iter();
     let mut number = || {
         let mut value = 0;
@@ -30,7 +30,7 @@ pub fn sizes(delta: &[u8]) -> Result<(u64, u64, usize), TransportError> {
                 break;
             }
         }
-        Ok::<u64, TransportError>(value)
+        Ok::<u64, PackError>(value)
     };
     let (base, result) = (number()?, number()?);
     Ok((base, result, delta.len() - bytes.len()))
@@ -63,7 +63,7 @@ impl<'a> Applier<'a> {
     /// Takes the next piece of the delta, and hands out what it makes.
     ///
     /// # Errors
-    /// [`TransportError::Corrupt`] for instructions that make no sense, and what `take` says.
+    /// [`PackError::Corrupt`] for instructions that make no sense, and what `take` says.
     pub fn feed(&mut self, mut piece: &[u8], take: &mut dyn FnMut(&[u8]) -> Taken) -> Taken {
         while !piece.is_empty() {
             match self.state {
@@ -121,7 +121,7 @@ impl<'a> Applier<'a> {
     /// Checks that the delta ended where an instruction does.
     ///
     /// # Errors
-    /// [`TransportError::Corrupt`].
+    /// [`PackError::Corrupt`].
     pub fn finish(self) -> Taken {
         if matches!(self.state, State::Start) { Ok(()) } else { Err(corrupt("the end of a delta")) }
     }
@@ -145,7 +145,7 @@ impl Base for Vec<u8> {
 mod tests {
     use super::*;
 
-    fn apply(base: &[u8], delta: &[u8], piece: usize) -> Result<Vec<u8>, TransportError> {
+    fn apply(base: &[u8], delta: &[u8], piece: usize) -> Result<Vec<u8>, PackError> {
         let mut out = Vec::new();
         let base = base.to_vec();
         let mut applier = Applier::new(&base, base.len() as u64);

@@ -6,38 +6,38 @@ use std::path::Path;
 
 use git2::Oid;
 
+use super::Checkpoint;
 use super::Entry;
+use super::PackError;
 use super::entry::{ObjectKind, corrupt};
-use super::object::{Content, LFS_POINTER, Making, is_lfs_pointer, spooled};
+use super::object::{Content, LFS_POINTER, ObjectWriter, is_lfs_pointer, spooled};
 use super::read::{Reader, Target};
 use super::scan::{Scanned, check_size};
 use crate::config::Limits;
-use crate::run::Run;
-use crate::transport::TransportError;
 
 /// Names every delta by the hash of what it makes, and spools those that are contents of files.
 /// `scratch` is a directory for what does not fit into memory.
 ///
 /// # Errors
-/// [`TransportError`] for a broken pack, a limit or the volume.
+/// [`PackError`] for a broken pack, a limit or the volume.
 pub fn make(
     file: &File,
     scanned: Scanned,
     spool: Option<&Path>,
     scratch: &Path,
     limits: Limits,
-    run: &Run,
-) -> Result<Vec<Entry>, TransportError> {
-    let mut making = Deltas::new(file, scanned, spool, scratch, limits);
-    for root in 0..making.entries.len() {
-        if making.entries[root].kind.is_some() && making.entries[root].base.is_none() {
-            making.family(root, run)?;
+    checkpoint: Checkpoint,
+) -> Result<Vec<Entry>, PackError> {
+    let mut deltas = Deltas::new(file, scanned, spool, scratch, limits);
+    for root in 0..deltas.entries.len() {
+        if deltas.entries[root].kind.is_some() && deltas.entries[root].base.is_none() {
+            deltas.resolve(root, checkpoint)?;
         }
     }
-    if making.entries.iter().any(|entry| entry.kind.is_none()) {
-        return Err(TransportError::Corrupt("it has a delta without its base".into()));
+    if deltas.entries.iter().any(|entry| entry.kind.is_none()) {
+        return Err(PackError::Corrupt("it has a delta without its base".into()));
     }
-    Ok(making.entries)
+    Ok(deltas.entries)
 }
 
 struct Deltas<'a> {
@@ -54,8 +54,8 @@ struct Deltas<'a> {
     held: u64,
 }
 
-/// A base, and what is still to be made from it.
-struct Family {
+/// A base, and what is still to be written from it.
+struct DeltaBase {
     content: Content,
     size: u64,
     kind: ObjectKind,
@@ -85,7 +85,7 @@ impl<'a> Deltas<'a> {
     }
 
     /// Makes all that differs from this object, and from that, and so on.
-    fn family(&mut self, root: usize, run: &Run) -> Result<(), TransportError> {
+    fn resolve(&mut self, root: usize, checkpoint: Checkpoint) -> Result<(), PackError> {
         let deltas = self.deltas_of(root);
         if deltas.is_empty() {
             return Ok(());
@@ -96,24 +96,24 @@ impl<'a> Deltas<'a> {
             Content::File(self.spooled(root))
         } else {
             let target = self.target(root, false);
-            let made = self.reader.whole(&entry, target.making(kind, entry.size)?)?;
-            target.content(made)?
+            let written = self.reader.whole(&entry, target.writer(kind, entry.size)?)?;
+            target.content(written)?
         };
-        let mut families = vec![self.start(content, root, kind, deltas)?];
-        while let Some(mut family) = families.pop() {
-            let Some(delta) = family.deltas.pop() else {
-                self.held -= family.content.held();
+        let mut bases = vec![self.start(content, root, kind, deltas)?];
+        while let Some(mut base_object) = bases.pop() {
+            let Some(delta) = base_object.deltas.pop() else {
+                self.held -= base_object.content.held();
                 continue;
             };
-            run.checkpoint();
-            let made = self.delta(delta as usize, &family)?;
-            if family.deltas.is_empty() {
-                // Dropped before what differs from its last delta is made: a long chain costs no memory.
-                self.held -= family.content.held();
+            checkpoint();
+            let written = self.delta(delta as usize, &base_object)?;
+            if base_object.deltas.is_empty() {
+                // Dropped before what differs from its last delta is written: a long chain costs no memory.
+                self.held -= base_object.content.held();
             } else {
-                families.push(family);
+                bases.push(base_object);
             }
-            families.extend(made);
+            bases.extend(written);
         }
         Ok(())
     }
@@ -124,15 +124,15 @@ impl<'a> Deltas<'a> {
         position: usize,
         kind: ObjectKind,
         deltas: Vec<u32>,
-    ) -> Result<Family, TransportError> {
+    ) -> Result<DeltaBase, PackError> {
         self.held += content.held();
         let base = u32::try_from(position).map_err(|_| corrupt("the number of objects"))?;
-        Ok(Family { content, size: self.entries[position].size, kind, base, deltas })
+        Ok(DeltaBase { content, size: self.entries[position].size, kind, base, deltas })
     }
 
     /// Makes one delta; gives what differs from it, if anything does.
-    fn delta(&mut self, position: usize, family: &Family) -> Result<Option<Family>, TransportError> {
-        let (entry, kind) = (self.entries[position], family.kind);
+    fn delta(&mut self, position: usize, base_object: &DeltaBase) -> Result<Option<DeltaBase>, PackError> {
+        let (entry, kind) = (self.entries[position], base_object.kind);
         check_size(kind, entry.size, self.limits)?;
         let spool = self.spool.is_some() && kind == ObjectKind::Blob;
         let may_be_base = self.is_base(position) || !self.by_id.is_empty();
@@ -140,21 +140,22 @@ impl<'a> Deltas<'a> {
         let target = self.target(position, spool);
         let keep = short || (may_be_base && Content::fits(entry.size, self.held));
         let file = target.file().filter(|_| spool || may_be_base);
-        let making = Making::new(kind, entry.size, keep, file)?;
-        let made = self.reader.delta(&entry, &family.content, family.size, making)?;
+        let writer = ObjectWriter::new(kind, entry.size, keep, file)?;
+        let written = self.reader.delta(&entry, &base_object.content, base_object.size, writer)?;
         let entry = &mut self.entries[position];
-        (entry.oid, entry.kind, entry.base, entry.spooled) = (made.oid, Some(kind), Some(family.base), spool);
-        entry.lfs_pointer = short && made.memory.as_deref().is_some_and(is_lfs_pointer);
+        (entry.oid, entry.kind, entry.base, entry.spooled) =
+            (written.oid, Some(kind), Some(base_object.base), spool);
+        entry.lfs_pointer = short && written.memory.as_deref().is_some_and(is_lfs_pointer);
         let deltas = self.deltas_of(position);
         if deltas.is_empty() && !may_be_base {
             return Ok(None);
         }
-        let content = match made.memory {
+        let content = match written.memory {
             Some(memory) => Content::Memory(memory),
-            None => target.content(made)?,
+            None => target.content(written)?,
         };
         if deltas.is_empty() {
-            // A file that was made in case it is a base goes with this.
+            // A file that was written in case it is a base goes with this.
             return Ok(None);
         }
         self.start(content, position, kind, deltas).map(Some)

@@ -2,7 +2,7 @@
 
 use git2::Oid;
 
-use crate::transport::TransportError;
+use super::PackError;
 
 /// What an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +43,8 @@ pub enum Head {
 /// Reads a head, byte by byte.
 ///
 /// # Errors
-/// [`TransportError::Corrupt`] for what is none, and what `next` says.
-pub fn read(next: &mut dyn FnMut() -> Result<u8, TransportError>) -> Result<Head, TransportError> {
+/// [`PackError::Corrupt`] for what is none, and what `next` says.
+pub fn read(next: &mut dyn FnMut() -> Result<u8, PackError>) -> Result<Head, PackError> {
     let mut byte = next()?;
     let kind = (byte >> 4) & 7;
     let mut size = u64::from(byte & 15);
@@ -72,7 +72,7 @@ pub fn read(next: &mut dyn FnMut() -> Result<u8, TransportError>) -> Result<Head
 }
 
 /// Seven bits of a number, at their place.
-pub fn shifted(byte: u8, shift: u32) -> Result<u64, TransportError> {
+pub fn shifted(byte: u8, shift: u32) -> Result<u64, PackError> {
     let bits = u64::from(byte & 0x7f);
     if shift > 63 || (bits << shift) >> shift != bits {
         return Err(corrupt("a number that is too large"));
@@ -80,7 +80,7 @@ pub fn shifted(byte: u8, shift: u32) -> Result<u64, TransportError> {
     Ok(bits << shift)
 }
 
-fn distance(next: &mut dyn FnMut() -> Result<u8, TransportError>) -> Result<u64, TransportError> {
+fn distance(next: &mut dyn FnMut() -> Result<u8, PackError>) -> Result<u64, PackError> {
     let mut byte = next()?;
     let mut distance = u64::from(byte & 0x7f);
     while byte & 0x80 != 0 {
@@ -92,8 +92,8 @@ fn distance(next: &mut dyn FnMut() -> Result<u8, TransportError>) -> Result<u64,
 }
 
 /// A pack that can't be as it is.
-pub fn corrupt(what: &str) -> TransportError {
-    TransportError::Corrupt(format!("{what} in it makes no sense"))
+pub fn corrupt(what: &str) -> PackError {
+    PackError::Corrupt(format!("{what} in it makes no sense"))
 }
 
 #[cfg(test)]
@@ -102,7 +102,7 @@ mod tests {
 
     fn of(bytes: &[u8]) -> Option<Head> {
         let mut bytes = bytes.iter();
-        read(&mut || bytes.next().copied().ok_or(TransportError::Truncated("x"))).ok()
+        read(&mut || bytes.next().copied().ok_or(PackError::Truncated)).ok()
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io::{self, BufRead};
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use crate::transport::TransportError;
+use super::PackError;
 
 /// Bytes of a piece at most. Most files fit into one, and are then written by one call.
 const PIECE: usize = 64 << 10;
@@ -26,13 +26,13 @@ impl Inflater {
     /// full but for the last.
     ///
     /// # Errors
-    /// [`TransportError::Corrupt`] for any other size or broken data, and what `take` says.
+    /// [`PackError::Corrupt`] for any other size or broken data, and what `take` says.
     pub fn run(
         &mut self,
         input: &mut impl BufRead,
         size: u64,
-        take: &mut dyn FnMut(&[u8]) -> Result<(), TransportError>,
-    ) -> Result<(), TransportError> {
+        take: &mut dyn FnMut(&[u8]) -> Result<(), PackError>,
+    ) -> Result<(), PackError> {
         self.state.reset(true);
         let mut filled = 0;
         let mut left = size;
@@ -43,7 +43,7 @@ impl Inflater {
             let status = self
                 .state
                 .decompress(bytes, &mut self.piece[filled..], FlushDecompress::None)
-                .map_err(|_| TransportError::Corrupt("its compressed data are broken".into()))?;
+                .map_err(|_| PackError::Corrupt("its compressed data are broken".into()))?;
             let consumed = usize::try_from(self.state.total_in() - before_in).unwrap_or(bytes.len());
             let made = self.state.total_out() - before_out;
             input.consume(consumed);
@@ -58,19 +58,19 @@ impl Inflater {
                 return if left == 0 { Ok(()) } else { Err(wrong_size(size)) };
             }
             if consumed == 0 && made == 0 && last {
-                return Err(TransportError::Truncated("in the pack"));
+                return Err(PackError::Truncated);
             }
         }
     }
 }
 
-fn wrong_size(size: u64) -> TransportError {
-    TransportError::Corrupt(format!("an object of {size} bytes has another size when inflated"))
+fn wrong_size(size: u64) -> PackError {
+    PackError::Corrupt(format!("an object of {size} bytes has another size when inflated"))
 }
 
 /// What an error while a pack's bytes are read back means.
-pub fn unreadable(error: &io::Error) -> TransportError {
-    TransportError::Corrupt(format!("it can't be read back: {error}"))
+pub fn unreadable(error: &io::Error) -> PackError {
+    PackError::Corrupt(format!("it can't be read back: {error}"))
 }
 
 #[cfg(test)]
@@ -84,7 +84,7 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn inflate(mut input: &[u8], size: u64) -> Result<(Vec<u8>, Vec<u8>), TransportError> {
+    fn inflate(mut input: &[u8], size: u64) -> Result<(Vec<u8>, Vec<u8>), PackError> {
         let mut out = Vec::new();
         Inflater::default().run(&mut input, size, &mut |piece| {
             out.extend(piece);
@@ -106,7 +106,7 @@ mod tests {
     fn rejects_any_other_size() {
         let bytes = deflated(&[7; 1000]);
         for size in [0, 999, 1001, u64::MAX] {
-            assert!(matches!(inflate(&bytes, size), Err(TransportError::Corrupt(_))), "{size}");
+            assert!(matches!(inflate(&bytes, size), Err(PackError::Corrupt(_))), "{size}");
         }
     }
 

@@ -9,11 +9,11 @@ use std::thread;
 
 use sha1::{Digest as _, Sha1};
 
+use super::Checkpoint;
 use super::scan::{self, Chunks};
 use super::{DOING, Pack, deltas};
+use super::{PackError, PackSink};
 use crate::config::Limits;
-use crate::run::Run;
-use crate::transport::{PackSink, TransportError};
 use crate::volume::VolumeError;
 
 /// Bytes that are written, hashed and handed on at a time.
@@ -37,25 +37,26 @@ pub struct Place<'a> {
 /// Takes one pack: `receive` is given the sink for its bytes, of which `received` have come before.
 ///
 /// # Errors
-/// What `receive` says, and [`TransportError`] for a broken pack, a limit or the volume.
-pub fn take<T>(
+/// What `receive` says, and [`PackError`] for a broken pack, a limit or the volume.
+pub fn take<T, E: From<PackError>>(
     place: &Place,
     limits: Limits,
     received: &mut u64,
-    run: &Run,
-    receive: impl FnOnce(&mut dyn PackSink) -> Result<T, TransportError>,
-) -> Result<(T, Pack), TransportError> {
+    checkpoint: Checkpoint,
+    receive: impl FnOnce(&mut dyn PackSink) -> Result<T, E>,
+) -> Result<(T, Pack), E> {
     let (sender, chunks) = sync_channel(WAITING);
     let mut intake = Intake::new(place.pack, limits, *received, sender)?;
     let (result, scanned) = thread::scope(|scope| {
         let scan = thread::Builder::new()
             .name("pack".into())
-            .spawn_scoped(scope, || scan::scan(Chunks::new(chunks), limits, place.spool, run));
-        let result = receive(&mut intake).and_then(|result| intake.finish().map(|()| result));
+            .spawn_scoped(scope, || scan::scan(Chunks::new(chunks), limits, place.spool, checkpoint));
+        let result =
+            receive(&mut intake).and_then(|result| intake.finish().map(|()| result).map_err(E::from));
         intake.sender = None;
         let scanned = scan.map_or_else(
-            |error| Err(TransportError::Corrupt(format!("no thread to read it: {error}"))),
-            |scan| scan.join().unwrap_or_else(|_| Err(TransportError::Corrupt("its reader ended".into()))),
+            |error| Err(PackError::Corrupt(format!("no thread to read it: {error}"))),
+            |scan| scan.join().unwrap_or_else(|_| Err(PackError::Corrupt("its reader ended".into()))),
         );
         (result, scanned)
     });
@@ -64,11 +65,12 @@ pub fn take<T>(
     let (result, scanned) = match (result, scanned) {
         (Ok(result), Ok(scanned)) => (result, scanned),
         (Err(error), Err(_)) if !intake.abandoned => return Err(error),
-        (Err(error), Ok(_)) | (_, Err(error)) => return Err(error),
+        (Err(error), Ok(_)) => return Err(error),
+        (_, Err(error)) => return Err(error.into()),
     };
     let checksum = intake.checksum()?;
     let Intake { file, .. } = intake;
-    let entries = deltas::make(&file, scanned, place.spool, place.scratch, limits, run)?;
+    let entries = deltas::make(&file, scanned, place.spool, place.scratch, limits, checkpoint)?;
     let mut by_id: Vec<u32> = (0..).take(entries.len()).collect();
     by_id.sort_unstable_by_key(|&at| entries[at as usize].oid);
     Ok((result, Pack { file, path: place.pack.to_owned(), checksum, entries, by_id }))
@@ -94,7 +96,7 @@ impl Intake {
         limits: Limits,
         received: u64,
         sender: SyncSender<Vec<u8>>,
-    ) -> Result<Self, TransportError> {
+    ) -> Result<Self, PackError> {
         let file = File::options().read(true).write(true).create_new(true).mode(MODE).open(path);
         Ok(Self {
             file: file.map_err(|error| VolumeError::new(DOING, path, error))?,
@@ -109,13 +111,13 @@ impl Intake {
         })
     }
 
-    fn hand_on(&mut self) -> Result<(), TransportError> {
+    fn flush(&mut self) -> Result<(), PackError> {
         let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
         self.file.write_all(&chunk).map_err(|error| VolumeError::new(DOING, &self.path, error))?;
         self.hash(&chunk);
         if self.sender.as_ref().is_none_or(|sender| sender.send(chunk).is_err()) {
             self.abandoned = true;
-            return Err(TransportError::Corrupt("it was given up".into()));
+            return Err(PackError::Corrupt("it was given up".into()));
         }
         Ok(())
     }
@@ -137,34 +139,34 @@ impl Intake {
         }
     }
 
-    fn finish(&mut self) -> Result<(), TransportError> {
-        if self.chunk.is_empty() { Ok(()) } else { self.hand_on() }
+    fn finish(&mut self) -> Result<(), PackError> {
+        if self.chunk.is_empty() { Ok(()) } else { self.flush() }
     }
 
     /// The pack's checksum, which must be the one that it ends with.
-    fn checksum(&mut self) -> Result<[u8; 20], TransportError> {
+    fn checksum(&mut self) -> Result<[u8; 20], PackError> {
         let checksum: [u8; 20] = std::mem::take(&mut self.hasher).finalize().into();
         if self.tail == checksum {
             Ok(checksum)
         } else {
-            Err(TransportError::Corrupt("its checksum is wrong".into()))
+            Err(PackError::Corrupt("its checksum is wrong".into()))
         }
     }
 }
 
 impl PackSink for Intake {
-    fn append(&mut self, mut bytes: &[u8]) -> Result<(), TransportError> {
+    fn append(&mut self, mut bytes: &[u8]) -> Result<(), PackError> {
         self.received += bytes.len() as u64;
         if self.received > self.limits.bytes {
             let limit = self.limits.bytes;
-            return Err(TransportError::TooLarge { limit, unit: "bytes", setting: "WORKFLOW_MAX_BYTES" });
+            return Err(PackError::TooLarge { limit, unit: "bytes", setting: "WORKFLOW_MAX_BYTES" });
         }
         while !bytes.is_empty() {
             let (now, rest) = bytes.split_at(bytes.len().min(CHUNK - self.chunk.len()));
             self.chunk.extend_from_slice(now);
             bytes = rest;
             if self.chunk.len() == CHUNK {
-                self.hand_on()?;
+                self.flush()?;
             }
         }
         Ok(())

@@ -22,12 +22,15 @@
 pub mod delta;
 pub mod deltas;
 pub mod entry;
+mod error;
 pub mod index;
 pub mod inflate;
 pub mod intake;
 pub mod object;
+mod objects;
 pub mod read;
 pub mod scan;
+pub mod store;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +40,17 @@ use std::path::PathBuf;
 use git2::Oid;
 
 use entry::ObjectKind;
+pub use error::PackError;
+pub use objects::Objects;
+
+/// Called between steps; blocks for good while the run is being ended by another thread.
+pub type Checkpoint<'a> = &'a (dyn Fn() + Sync);
+
+/// Receives a pack's bytes.
+pub trait PackSink {
+    /// Takes the next bytes.
+    fn append(&mut self, bytes: &[u8]) -> Result<(), PackError>;
+}
 
 /// What is being done when the volume refuses.
 pub const DOING: &str = "write the received pack to";

@@ -9,10 +9,10 @@ use git2::Oid;
 use sha1::{Digest as _, Sha1};
 
 use super::DOING;
+use super::PackError;
 use super::delta::Base;
 use super::entry::{ObjectKind, corrupt};
 use super::inflate::unreadable;
-use crate::transport::TransportError;
 use crate::volume::VolumeError;
 
 /// Bytes of an object that is held in memory, at most.
@@ -20,8 +20,8 @@ const SMALL: u64 = 1 << 20;
 /// Bytes of all bases of deltas that are held in memory at a time, at most.
 pub const HELD: u64 = 4 << 20;
 
-/// An object of known size being made.
-pub struct Making {
+/// An object of known size being written.
+pub struct ObjectWriter {
     hasher: Sha1,
     size: u64,
     left: u64,
@@ -29,25 +29,20 @@ pub struct Making {
     file: Option<(File, PathBuf)>,
 }
 
-/// An object that was made.
-pub struct Made {
+/// An object that was written.
+pub struct WrittenObject {
     /// The hash of kind, size and content.
     pub oid: Oid,
     /// The content, where it was asked for or is no longer than a pointer to other content can be.
     pub memory: Option<Vec<u8>>,
 }
 
-impl Making {
+impl ObjectWriter {
     /// Starts an object; its content is kept in memory, or written to a new file, as asked.
     ///
     /// # Errors
-    /// [`TransportError::Volume`].
-    pub fn new(
-        kind: ObjectKind,
-        size: u64,
-        memory: bool,
-        file: Option<PathBuf>,
-    ) -> Result<Self, TransportError> {
+    /// [`PackError::Volume`].
+    pub fn new(kind: ObjectKind, size: u64, memory: bool, file: Option<PathBuf>) -> Result<Self, PackError> {
         let mut hasher = Sha1::new();
         hasher.update(format!("{} {size}\0", kind.name()));
         let file = file
@@ -62,8 +57,8 @@ impl Making {
     /// Takes the next bytes.
     ///
     /// # Errors
-    /// [`TransportError::Corrupt`] where they are too many, and [`TransportError::Volume`].
-    pub fn put(&mut self, bytes: &[u8]) -> Result<(), TransportError> {
+    /// [`PackError::Corrupt`] where they are too many, and [`PackError::Volume`].
+    pub fn put(&mut self, bytes: &[u8]) -> Result<(), PackError> {
         self.left = self.left.checked_sub(bytes.len() as u64).ok_or_else(|| corrupt("an object's size"))?;
         self.hasher.update(bytes);
         if let Some((file, path)) = &mut self.file {
@@ -80,14 +75,14 @@ impl Making {
     /// Ends the object.
     ///
     /// # Errors
-    /// [`TransportError::Corrupt`] where bytes are missing.
-    pub fn finish(self) -> Result<Made, TransportError> {
+    /// [`PackError::Corrupt`] where bytes are missing.
+    pub fn finish(self) -> Result<WrittenObject, PackError> {
         if self.left > 0 {
-            return Err(TransportError::Corrupt(format!("an object of {} bytes is shorter", self.size)));
+            return Err(PackError::Corrupt(format!("an object of {} bytes is shorter", self.size)));
         }
         let id: [u8; 20] = self.hasher.finalize().into();
         let oid = Oid::from_bytes(&id).map_err(|_| corrupt("a hash"))?;
-        Ok(Made { oid, memory: self.memory })
+        Ok(WrittenObject { oid, memory: self.memory })
     }
 }
 
@@ -115,8 +110,8 @@ impl Content {
     /// Opens it for copying from.
     ///
     /// # Errors
-    /// [`TransportError::Corrupt`].
-    pub fn open(&self) -> Result<Box<dyn Base + '_>, TransportError> {
+    /// [`PackError::Corrupt`].
+    pub fn open(&self) -> Result<Box<dyn Base + '_>, PackError> {
         Ok(match self {
             Self::Memory(bytes) => Box::new(InMemory(bytes)),
             Self::File(path) | Self::Scratch(path) => {
@@ -142,8 +137,8 @@ impl Base for InMemory<'_> {
         &self,
         offset: u64,
         len: u64,
-        take: &mut dyn FnMut(&[u8]) -> Result<(), TransportError>,
-    ) -> Result<(), TransportError> {
+        take: &mut dyn FnMut(&[u8]) -> Result<(), PackError>,
+    ) -> Result<(), PackError> {
         self.0.copy(offset, len, take)
     }
 }
@@ -155,8 +150,8 @@ impl Base for InFile {
         &self,
         mut offset: u64,
         mut len: u64,
-        take: &mut dyn FnMut(&[u8]) -> Result<(), TransportError>,
-    ) -> Result<(), TransportError> {
+        take: &mut dyn FnMut(&[u8]) -> Result<(), PackError>,
+    ) -> Result<(), PackError> {
         const PIECE: u64 = 64 << 10;
         let mut piece = vec![0; usize::try_from(len.min(PIECE)).unwrap_or_default()];
         while len > 0 {
@@ -199,21 +194,21 @@ mod tests {
 
     #[test]
     fn names_objects_as_git_does() {
-        let mut making = Making::new(ObjectKind::Blob, 6, true, None).unwrap();
-        making.put(b"hel").unwrap();
-        making.put(b"lo\n").unwrap();
-        let made = making.finish().unwrap();
-        assert_eq!(made.oid.to_string(), "ce013625030ba8dba906f756967f9e9ca394464a");
-        assert_eq!(made.memory.as_deref(), Some(&b"hello\n"[..]));
+        let mut writer = ObjectWriter::new(ObjectKind::Blob, 6, true, None).unwrap();
+        writer.put(b"hel").unwrap();
+        writer.put(b"lo\n").unwrap();
+        let written = writer.finish().unwrap();
+        assert_eq!(written.oid.to_string(), "ce013625030ba8dba906f756967f9e9ca394464a");
+        assert_eq!(written.memory.as_deref(), Some(&b"hello\n"[..]));
     }
 
     #[test]
     fn rejects_more_or_less_than_was_claimed() {
-        let mut making = Making::new(ObjectKind::Blob, 2, false, None).unwrap();
-        assert!(making.put(b"abc").is_err());
-        let mut making = Making::new(ObjectKind::Blob, 2, false, None).unwrap();
-        making.put(b"a").unwrap();
-        assert!(making.finish().is_err());
+        let mut writer = ObjectWriter::new(ObjectKind::Blob, 2, false, None).unwrap();
+        assert!(writer.put(b"abc").is_err());
+        let mut writer = ObjectWriter::new(ObjectKind::Blob, 2, false, None).unwrap();
+        writer.put(b"a").unwrap();
+        assert!(writer.finish().is_err());
     }
 
     #[test]

@@ -5,12 +5,12 @@ use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use super::PackError;
 use super::delta::Applier;
 use super::entry::{ObjectKind, corrupt};
 use super::inflate::Inflater;
-use super::object::{Content, Made, Making};
+use super::object::{Content, ObjectWriter, WrittenObject};
 use super::{Entry, Pack};
-use crate::transport::TransportError;
 
 /// Bytes read from a pack at a time: most objects are smaller.
 const READ: usize = 16 << 10;
@@ -30,35 +30,35 @@ impl<'a> Reader<'a> {
     /// Inflates a whole object.
     ///
     /// # Errors
-    /// [`TransportError`] where the pack is broken or the volume full.
-    pub fn whole(&mut self, entry: &Entry, mut making: Making) -> Result<Made, TransportError> {
-        self.inflater.run(&mut at(self.file, entry), entry.inflated, &mut |piece| making.put(piece))?;
-        making.finish()
+    /// [`PackError`] where the pack is broken or the volume full.
+    pub fn whole(&mut self, entry: &Entry, mut writer: ObjectWriter) -> Result<WrittenObject, PackError> {
+        self.inflater.run(&mut at(self.file, entry), entry.inflated, &mut |piece| writer.put(piece))?;
+        writer.finish()
     }
 
     /// Applies a delta to its base, which has this size.
     ///
     /// # Errors
-    /// [`TransportError`] where the pack is broken or the volume full.
+    /// [`PackError`] where the pack is broken or the volume full.
     pub fn delta(
         &mut self,
         entry: &Entry,
         base: &Content,
         base_size: u64,
-        mut making: Making,
-    ) -> Result<Made, TransportError> {
+        mut writer: ObjectWriter,
+    ) -> Result<WrittenObject, PackError> {
         let base = base.open()?;
         let mut applier = Applier::new(base.as_ref(), base_size);
         self.inflater.run(&mut at(self.file, entry), entry.inflated, &mut |piece| {
-            applier.feed(piece, &mut |bytes| making.put(bytes))
+            applier.feed(piece, &mut |bytes| writer.put(bytes))
         })?;
         applier.finish()?;
-        making.finish()
+        writer.finish()
     }
 }
 
 impl Pack {
-    /// What it costs to read an object back, in bytes: those of all that it is made from.
+    /// What it costs to read an object back, in bytes: those of all that it is written from.
     pub fn cost(&self, position: u32) -> u64 {
         /// What even the smallest costs.
         const LEAST: u64 = 4 << 10;
@@ -76,8 +76,13 @@ impl Pack {
     /// `scratch` is a file that does not exist, for bases that are too large for memory.
     ///
     /// # Errors
-    /// [`TransportError`] where the pack can't be read back or the volume is full.
-    pub fn read(&self, position: u32, file: Option<&Path>, scratch: &Path) -> Result<Made, TransportError> {
+    /// [`PackError`] where the pack can't be read back or the volume is full.
+    pub fn read(
+        &self,
+        position: u32,
+        file: Option<&Path>,
+        scratch: &Path,
+    ) -> Result<WrittenObject, PackError> {
         let mut chain = vec![position];
         while let Some(base) = self.entries[chain[chain.len() - 1] as usize].base {
             chain.push(base);
@@ -93,18 +98,18 @@ impl Pack {
             } else {
                 Target::base(entry, left, scratch)
             };
-            let making = target.making(kind, entry.size)?;
-            let made = match &base {
-                None => reader.whole(entry, making)?,
-                Some((base, size)) => reader.delta(entry, base, *size, making)?,
+            let writer = target.writer(kind, entry.size)?;
+            let written = match &base {
+                None => reader.whole(entry, writer)?,
+                Some((base, size)) => reader.delta(entry, base, *size, writer)?,
             };
-            if made.oid != entry.oid {
+            if written.oid != entry.oid {
                 return Err(corrupt("what is read back"));
             }
             if left == 0 {
-                return Ok(made);
+                return Ok(written);
             }
-            base = Some((target.content(made)?, entry.size));
+            base = Some((target.content(written)?, entry.size));
         }
         Err(corrupt("a delta's base"))
     }
@@ -132,9 +137,9 @@ impl Target {
     /// An object that goes there.
     ///
     /// # Errors
-    /// [`TransportError::Volume`].
-    pub fn making(&self, kind: ObjectKind, size: u64) -> Result<Making, TransportError> {
-        Making::new(kind, size, matches!(self, Self::Memory), self.file())
+    /// [`PackError::Volume`].
+    pub fn writer(&self, kind: ObjectKind, size: u64) -> Result<ObjectWriter, PackError> {
+        ObjectWriter::new(kind, size, matches!(self, Self::Memory), self.file())
     }
 
     /// The file, where it is one.
@@ -148,10 +153,10 @@ impl Target {
     /// What went there, as a base.
     ///
     /// # Errors
-    /// [`TransportError::Corrupt`], never in fact.
-    pub fn content(self, made: Made) -> Result<Content, TransportError> {
+    /// [`PackError::Corrupt`], never in fact.
+    pub fn content(self, written: WrittenObject) -> Result<Content, PackError> {
         Ok(match self {
-            Self::Memory => Content::Memory(made.memory.ok_or_else(|| corrupt("a base"))?),
+            Self::Memory => Content::Memory(written.memory.ok_or_else(|| corrupt("a base"))?),
             Self::File(path) => Content::File(path),
             Self::Scratch(path) => Content::Scratch(path),
         })

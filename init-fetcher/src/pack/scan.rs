@@ -8,13 +8,13 @@ use std::sync::mpsc::Receiver;
 use flate2::Crc;
 use git2::Oid;
 
+use super::Checkpoint;
+use super::PackError;
 use super::entry::{self, Head, ObjectKind, corrupt};
 use super::inflate::Inflater;
-use super::object::{LFS_POINTER, Making, is_lfs_pointer, spooled};
+use super::object::{LFS_POINTER, ObjectWriter, is_lfs_pointer, spooled};
 use super::{Entry, delta};
 use crate::config::Limits;
-use crate::run::Run;
-use crate::transport::TransportError;
 
 /// Objects that are neither file nor directory of the delivered tree: commits, tags, directories on the way.
 const OTHER_OBJECTS: u64 = 10_000;
@@ -40,13 +40,13 @@ pub struct Scanned {
 /// Reads all entries.
 ///
 /// # Errors
-/// [`TransportError`] for a broken pack, a limit or the volume.
+/// [`PackError`] for a broken pack, a limit or the volume.
 pub fn scan(
     mut chunks: Chunks,
     limits: Limits,
     spool: Option<&Path>,
-    run: &Run,
-) -> Result<Scanned, TransportError> {
+    checkpoint: Checkpoint,
+) -> Result<Scanned, PackError> {
     let count = header(&mut chunks, limits)?;
     let mut scan = Scan {
         limits,
@@ -56,7 +56,7 @@ pub fn scan(
         out: Scanned { entries: Vec::new(), by_id: Vec::new() },
     };
     for _ in 0..count {
-        run.checkpoint();
+        checkpoint();
         scan.entry(&mut chunks)?;
     }
     chunks.end()?;
@@ -64,9 +64,9 @@ pub fn scan(
 }
 
 /// The number of objects that the header claims: each costs memory.
-fn header(chunks: &mut Chunks, limits: Limits) -> Result<u32, TransportError> {
+fn header(chunks: &mut Chunks, limits: Limits) -> Result<u32, PackError> {
     let mut bytes = [0; 12];
-    chunks.read_exact(&mut bytes).map_err(|_| TransportError::Truncated("in the pack"))?;
+    chunks.read_exact(&mut bytes).map_err(|_| PackError::Truncated)?;
     let (start, count) = bytes.split_at(8);
     if start != b"PACK\0\0\0\x02" {
         return Err(corrupt("the header"));
@@ -74,7 +74,7 @@ fn header(chunks: &mut Chunks, limits: Limits) -> Result<u32, TransportError> {
     let count = count.iter().fold(0, |count, &byte| count << 8 | u32::from(byte));
     let limit = limits.files.saturating_mul(2).saturating_add(OTHER_OBJECTS);
     if u64::from(count) > limit {
-        return Err(TransportError::TooLarge { limit, unit: "objects", setting: "WORKFLOW_MAX_FILES" });
+        return Err(PackError::TooLarge { limit, unit: "objects", setting: "WORKFLOW_MAX_FILES" });
     }
     Ok(count)
 }
@@ -88,7 +88,7 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    fn entry(&mut self, chunks: &mut Chunks) -> Result<(), TransportError> {
+    fn entry(&mut self, chunks: &mut Chunks) -> Result<(), PackError> {
         let offset = chunks.offset;
         chunks.crc.reset();
         let head = entry::read(&mut || chunks.byte())?;
@@ -138,20 +138,20 @@ impl Scan<'_> {
         position: usize,
         kind: ObjectKind,
         entry: &mut Entry,
-    ) -> Result<(), TransportError> {
+    ) -> Result<(), PackError> {
         let file = self.spool.filter(|_| kind == ObjectKind::Blob).map(|spool| spooled(spool, position));
         entry.spooled = file.is_some();
         let short = kind == ObjectKind::Blob && entry.size < LFS_POINTER;
-        let mut making = Making::new(kind, entry.size, short, file)?;
-        self.inflater.run(chunks, entry.size, &mut |piece| making.put(piece))?;
-        let made = making.finish()?;
-        entry.oid = made.oid;
-        entry.lfs_pointer = made.memory.is_some_and(|data| is_lfs_pointer(&data));
+        let mut writer = ObjectWriter::new(kind, entry.size, short, file)?;
+        self.inflater.run(chunks, entry.size, &mut |piece| writer.put(piece))?;
+        let written = writer.finish()?;
+        entry.oid = written.oid;
+        entry.lfs_pointer = written.memory.is_some_and(|data| is_lfs_pointer(&data));
         Ok(())
     }
 
     /// Reads a delta as far as it can be understood without its base: the size of what it makes.
-    fn delta(&mut self, chunks: &mut Chunks, entry: &mut Entry) -> Result<(), TransportError> {
+    fn delta(&mut self, chunks: &mut Chunks, entry: &mut Entry) -> Result<(), PackError> {
         let mut size = None;
         self.inflater.run(chunks, entry.inflated, &mut |piece| {
             if size.is_none() {
@@ -163,17 +163,17 @@ impl Scan<'_> {
         self.count(entry.size)
     }
 
-    fn at(&self, offset: u64, distance: u64) -> Result<u32, TransportError> {
+    fn at(&self, offset: u64, distance: u64) -> Result<u32, PackError> {
         let base = offset.checked_sub(distance).ok_or_else(|| corrupt("a delta's base"))?;
         let found = self.out.entries.binary_search_by_key(&base, |entry| entry.offset);
         found.ok().and_then(|at| u32::try_from(at).ok()).ok_or_else(|| corrupt("a delta's base"))
     }
 
-    fn count(&mut self, size: u64) -> Result<(), TransportError> {
+    fn count(&mut self, size: u64) -> Result<(), PackError> {
         let limit = self.limits.bytes;
         self.inflated = self.inflated.saturating_add(size);
         if size > limit || self.inflated > limit.saturating_mul(INFLATED) {
-            return Err(TransportError::TooLarge { limit, unit: "bytes", setting: "WORKFLOW_MAX_BYTES" });
+            return Err(PackError::TooLarge { limit, unit: "bytes", setting: "WORKFLOW_MAX_BYTES" });
         }
         Ok(())
     }
@@ -182,15 +182,15 @@ impl Scan<'_> {
 /// Refuses what would have to be held in memory and is larger than it can usefully be.
 ///
 /// # Errors
-/// [`TransportError::TooLarge`], [`TransportError::Excessive`].
-pub fn check_size(kind: ObjectKind, size: u64, limits: Limits) -> Result<(), TransportError> {
+/// [`PackError::TooLarge`], [`PackError::Excessive`].
+pub fn check_size(kind: ObjectKind, size: u64, limits: Limits) -> Result<(), PackError> {
     match kind {
         ObjectKind::Tree if size > limits.files.saturating_mul(TREE_ENTRY).max(TREE) => {
             let (limit, unit) = (limits.files, "entries in one directory");
-            Err(TransportError::TooLarge { limit, unit, setting: "WORKFLOW_MAX_FILES" })
+            Err(PackError::TooLarge { limit, unit, setting: "WORKFLOW_MAX_FILES" })
         }
         ObjectKind::Commit | ObjectKind::Tag if size > MESSAGE => {
-            Err(TransportError::Excessive { limit: MESSAGE, unit: "bytes in one commit's message" })
+            Err(PackError::Excessive { limit: MESSAGE, unit: "bytes in one commit's message" })
         }
         _ => Ok(()),
     }
@@ -211,14 +211,14 @@ impl Chunks {
         Self { receiver, chunk: Vec::new(), at: 0, offset: 0, crc: Crc::new() }
     }
 
-    fn byte(&mut self) -> Result<u8, TransportError> {
+    fn byte(&mut self) -> Result<u8, PackError> {
         let byte = self.fill_buf().ok().and_then(|bytes| bytes.first().copied());
         self.consume(1);
-        byte.ok_or(TransportError::Truncated("in the pack"))
+        byte.ok_or(PackError::Truncated)
     }
 
     /// Checks that only the pack's own checksum follows; whether it is right is not known here.
-    fn end(mut self) -> Result<(), TransportError> {
+    fn end(mut self) -> Result<(), PackError> {
         const CHECKSUM: u64 = 20;
         let end = self.offset;
         while let Ok([_, ..]) = self.fill_buf() {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use git2::{ObjectType, Oid};
 
+use super::PackError;
 use crate::config::Limits;
 use crate::fuzz::made::{Described, Entry, What};
 use crate::fuzz::taken::take;
-use crate::transport::TransportError;
 
 const LIMITS: Limits = Limits { timeout: Duration::from_secs(1), bytes: 64 << 20, files: 100 };
 
@@ -42,11 +42,11 @@ fn sound(entries: Vec<Entry>) {
     }
 }
 
-fn taken(pack: &[u8], spooled: bool) -> Result<Vec<Oid>, TransportError> {
+fn taken(pack: &[u8], spooled: bool) -> Result<Vec<Oid>, PackError> {
     taken_within(LIMITS, pack, spooled)
 }
 
-fn taken_within(limits: Limits, pack: &[u8], spooled: bool) -> Result<Vec<Oid>, TransportError> {
+fn taken_within(limits: Limits, pack: &[u8], spooled: bool) -> Result<Vec<Oid>, PackError> {
     let dir = tempfile::tempdir().unwrap();
     let taken = take(dir.path(), limits, spooled, |sink| sink.append(pack));
     assert!(is_empty(dir.path()));
@@ -77,7 +77,7 @@ fn a_directory_on_the_way_may_hold_more_than_may_be_delivered() {
     let limits = Limits { files: 1, ..LIMITS };
     let taken = |size| taken_within(limits, &Described { entries: vec![directory(size)] }.pack(), false);
     assert!(taken(500_000).is_ok());
-    assert!(matches!(taken(2 << 20), Err(TransportError::TooLarge { setting: "WORKFLOW_MAX_FILES", .. })));
+    assert!(matches!(taken(2 << 20), Err(PackError::TooLarge { setting: "WORKFLOW_MAX_FILES", .. })));
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! What can go wrong between here and the server.
 
+use std::io;
 use std::time::Duration;
 
 use workflow_contract::policy::NotAllowed;
+use workflow_contract::text;
 
+use crate::pack::PackError;
+use crate::protocol::ProtocolError;
 use crate::retry::{MAX_ATTEMPTS, MAX_ATTEMPTS_UNRESOLVED, MAX_WAITING, Retryable};
-use crate::volume::VolumeError;
 
 /// Why a repository could not be listed or fetched.
 #[derive(Debug, thiserror::Error)]
@@ -67,9 +70,7 @@ pub enum TransportError {
         why: String,
     },
     /// The proxy, before it came to the server.
-    #[error(
-        "the proxy {proxy} {why}; check HTTPS_PROXY and HTTP_PROXY, or except the server's host (NO_PROXY)"
-    )]
+    #[error("the proxy {proxy} {why}; check HTTPS_PROXY and HTTP_PROXY, or add the host to NO_PROXY")]
     Proxy {
         /// Its host and port.
         proxy: String,
@@ -138,43 +139,20 @@ pub enum TransportError {
         /// What came instead.
         why: String,
     },
-    /// The answer can't be understood.
-    #[error("the server's answer can't be understood: {0}; look at the server, and at proxies on the way")]
-    Protocol(String),
-    /// The answer ended early.
-    #[error("the server's answer ended early, {0}; look at the server, and at proxies on the way")]
-    Truncated(&'static str),
-    /// A pack that does not hold what it says.
-    #[error("the server sent a corrupt pack: {0}; have the repository checked there (git fsck)")]
-    Corrupt(String),
-    /// The server understood the request and says no.
-    #[error("the server refuses the request: {0}; try again later, or ask who runs it")]
-    Refused(String),
-    /// More bytes or objects than allowed.
-    #[error(
-        "the server sent more than {limit} {unit}; deliver a smaller directory (path), or raise {setting}"
-    )]
-    TooLarge {
-        /// The limit.
-        limit: u64,
-        /// Of what.
-        unit: &'static str,
-        /// What to change.
-        setting: &'static str,
-    },
-    /// More of something than any repository has, so that no setting allows it.
-    #[error(
-        "the server sent more than {limit} {unit}, more than any repository needs; it can't be delivered"
-    )]
-    Excessive {
-        /// The limit.
-        limit: u64,
-        /// Of what.
-        unit: &'static str,
-    },
-    /// The pack could not be written.
     #[error(transparent)]
-    Volume(#[from] VolumeError),
+    Protocol(ProtocolError),
+    #[error(transparent)]
+    Pack(#[from] PackError),
+}
+
+impl From<ProtocolError> for TransportError {
+    fn from(error: ProtocolError) -> Self {
+        match error {
+            ProtocolError::Pack(error) => Self::Pack(error),
+            ProtocolError::Read { doing, source } => super::http::error::broken(&source, doing),
+            other => Self::Protocol(other),
+        }
+    }
 }
 
 impl TransportError {
@@ -183,13 +161,9 @@ impl TransportError {
         let plain = Retryable { max_attempts: MAX_ATTEMPTS, after: None };
         match self {
             Self::Unresolved { .. } => Some(Retryable { max_attempts: MAX_ATTEMPTS_UNRESOLVED, ..plain }),
-            // Refused: what was listed can be gone when it is fetched (a force-push), so list again.
-            Self::Unreachable { .. }
-            | Self::Broken { .. }
-            | Self::Truncated(_)
-            | Self::Corrupt(_)
-            | Self::Protocol(_)
-            | Self::Refused(_) => Some(plain),
+            Self::Unreachable { .. } | Self::Broken { .. } => Some(plain),
+            Self::Protocol(error) => error.is_transient().then_some(plain),
+            Self::Pack(error) => error.is_transient().then_some(plain),
             Self::Status { status, after, .. } => {
                 passes(*status).then_some(Retryable { after: *after, ..plain })
             }
@@ -203,10 +177,7 @@ impl TransportError {
             | Self::Tls { .. }
             | Self::NotTls { .. }
             | Self::HostKey { .. }
-            | Self::NotGit { .. }
-            | Self::TooLarge { .. }
-            | Self::Excessive { .. }
-            | Self::Volume(_) => None,
+            | Self::NotGit { .. } => None,
         }
     }
 }
@@ -225,9 +196,24 @@ fn advice(status: u16, after: Option<Duration>) -> String {
     }
 }
 
+/// Describes an I/O error.
+pub fn io_message(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        io::ErrorKind::ConnectionReset => "connection reset".into(),
+        io::ErrorKind::TimedOut => "no connection in time".into(),
+        io::ErrorKind::UnexpectedEof => "it closed the connection without an answer".into(),
+        _ => {
+            let source = error.get_ref().and_then(|inner| inner.source()).map(ToString::to_string);
+            text::sanitize(&source.unwrap_or_else(|| error.to_string()))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::volume::VolumeError;
 
     fn status(status: u16) -> TransportError {
         TransportError::Status { host: "h".into(), status, words: String::new(), after: None }
@@ -244,8 +230,8 @@ mod tests {
         let host = || "h".to_owned();
         for error in [
             TransportError::Unreachable { host: host(), why: String::new() },
-            TransportError::Truncated("x"),
-            TransportError::Corrupt(String::new()),
+            ProtocolError::Truncated("x").into(),
+            PackError::Corrupt(String::new()).into(),
         ] {
             assert!(error.retryable().is_some(), "{error}");
         }
@@ -253,9 +239,10 @@ mod tests {
             TransportError::NotFound { host: host(), words: String::new() },
             TransportError::Unauthorized { host: host(), tried: String::new() },
             TransportError::Tls { host: host(), why: String::new() },
-            TransportError::TooLarge { limit: 1, unit: "bytes", setting: "X" },
-            TransportError::Excessive { limit: 1, unit: "bytes" },
-            VolumeError::new("write", std::path::Path::new("/x"), std::io::Error::other("x")).into(),
+            PackError::TooLarge { limit: 1, unit: "bytes", setting: "X" }.into(),
+            ProtocolError::Excessive { limit: 1, unit: "bytes" }.into(),
+            PackError::from(VolumeError::new("write", std::path::Path::new("/x"), io::Error::other("x")))
+                .into(),
         ] {
             assert!(error.retryable().is_none(), "{error}");
         }

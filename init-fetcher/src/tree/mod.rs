@@ -6,11 +6,12 @@
 pub mod name;
 pub mod object;
 pub mod plan;
+pub mod subdir;
 pub mod symlink;
 
 use workflow_contract::text;
 
-use crate::transport::TransportError;
+use crate::pack::PackError;
 
 /// Why a tree is not written to disk.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +58,7 @@ pub enum TreeError {
     },
     /// An object is there but can't be had.
     #[error(transparent)]
-    Unreadable(#[from] TransportError),
+    Unreadable(#[from] PackError),
 }
 
 /// A path within a repository, fit for a message.

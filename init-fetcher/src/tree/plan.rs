@@ -8,7 +8,7 @@ use super::object::{self, Kind};
 use super::symlink::{self, Follower, Links};
 use super::{TreeError, name, shown};
 use crate::config::Limits;
-use crate::transport::TransportError;
+use crate::pack::Objects;
 
 /// Directories within directories at most. Real repositories stay below 40.
 const MAX_DEPTH: usize = 256;
@@ -21,22 +21,6 @@ const MAX_PATH: usize = 3500;
 const PATH_SHARE: u64 = 300;
 /// Bytes of them that are allowed in any case.
 const PATHS: u64 = 1 << 20;
-
-/// The objects that a plan is made from.
-pub trait Objects {
-    /// A tree's content; `None` where there is no such tree.
-    ///
-    /// # Errors
-    /// [`TransportError`] where it can't be read back.
-    fn tree(&self, oid: Oid) -> Result<Option<Vec<u8>>, TransportError>;
-    /// A blob's size in bytes; `None` where there is no such blob.
-    fn blob_size(&self, oid: Oid) -> Option<u64>;
-    /// A blob's content; `None` where there is no such blob.
-    ///
-    /// # Errors
-    /// [`TransportError`] where it can't be read back.
-    fn blob(&self, oid: Oid) -> Result<Option<Vec<u8>>, TransportError>;
-}
 
 /// Something to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -213,6 +197,7 @@ fn joined(directory: &[u8], name: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pack::PackError;
     use std::collections::HashMap;
     use std::time::Duration;
 
@@ -243,13 +228,13 @@ mod tests {
     }
 
     impl Objects for Made {
-        fn tree(&self, oid: Oid) -> Result<Option<Vec<u8>>, TransportError> {
+        fn tree(&self, oid: Oid) -> Result<Option<Vec<u8>>, PackError> {
             Ok(self.trees.get(&oid).cloned())
         }
         fn blob_size(&self, oid: Oid) -> Option<u64> {
             self.blobs.get(&oid).map(|data| data.len() as u64)
         }
-        fn blob(&self, oid: Oid) -> Result<Option<Vec<u8>>, TransportError> {
+        fn blob(&self, oid: Oid) -> Result<Option<Vec<u8>>, PackError> {
             Ok(self.blobs.get(&oid).cloned())
         }
     }

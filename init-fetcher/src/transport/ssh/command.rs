@@ -5,10 +5,11 @@ use std::io::Read as _;
 use ssh2::ErrorCode;
 use workflow_contract::RepoUrl;
 
-use super::connect::{failed, host_of};
+use super::error::{failed, host_of};
+use crate::protocol::ProtocolError;
+use crate::protocol::pktline::server_message;
 use crate::transport::TransportError;
-use crate::transport::advertisement::NO_SUCH;
-use crate::transport::pktline::words_of;
+use crate::transport::listing::NO_SUCH;
 
 /// Starts `git-upload-pack`.
 ///
@@ -51,7 +52,7 @@ fn of_words(said: &[u8], status: Option<i32>, host: String) -> TransportError {
     // Hosts frame what they say to people in lines of their own; the last one is the message, as a rule.
     let with = |parts: &[&str]| {
         let has = |line: &&str| parts.iter().any(|part| line.to_lowercase().contains(part));
-        said.lines().find(has).map(|line| words_of(line.as_bytes()))
+        said.lines().find(has).map(|line| server_message(line.as_bytes()))
     };
     let last = said.lines().rfind(|line| line.contains(char::is_alphanumeric));
     if status == Some(NO_COMMAND) {
@@ -61,10 +62,10 @@ fn of_words(said: &[u8], status: Option<i32>, host: String) -> TransportError {
     } else if let Some(words) = with(&REFUSED) {
         TransportError::Unauthorized { host, tried: format!("it says: {words}") }
     } else if let Some(last) = last {
-        let why = format!("its command ended and said {}", words_of(last.as_bytes()));
+        let why = format!("its command ended and said {}", server_message(last.as_bytes()));
         TransportError::NotGit { host, why }
     } else if status.is_none() {
-        TransportError::Truncated("before the list of refs")
+        ProtocolError::Truncated("before the list of refs").into()
     } else {
         TransportError::NotGit { host, why: "its command ended and said nothing".into() }
     }
@@ -114,7 +115,7 @@ mod tests {
             TransportError::NotGit { .. }
         ));
         assert!(matches!(of("ERROR: Permission denied", Some(1)), TransportError::Unauthorized { .. }));
-        assert!(matches!(of("", None), TransportError::Truncated(_)));
+        assert!(matches!(of("", None), TransportError::Protocol(ProtocolError::Truncated(_))));
         assert!(matches!(of("\n", Some(0)), TransportError::NotGit { .. }));
         let other = of("Hello!\nThis account is for nothing.\n---\n", Some(1)).to_string();
         assert!(other.contains("said This account"), "{other}");

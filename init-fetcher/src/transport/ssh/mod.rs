@@ -2,29 +2,31 @@
 //! asked for, else v0.
 //!
 //! ```text
-//!  connect (TCP) ─> hostkey (by known_hosts) ─> authenticate ─> command (`git-upload-pack`) ─> v2 or v0
+//!  session (TCP) ─> host_key (by known_hosts) ─> auth ─> command (`git-upload-pack`) ─> v2 or v0
 //! ```
 //!
 //! libssh2 does the cryptography, without libgit2's transport around it: that one knows neither filters
 //! nor our limits, and reads known hosts from $HOME only. No agent, no configuration of ssh and no file
 //! of a user is read.
 
-mod authenticate;
+mod auth;
 mod command;
-mod connect;
-mod hostkey;
+mod error;
+mod host_key;
 pub mod known_hosts;
+mod session;
 
 use std::io::{BufReader, Write as _};
 
 use workflow_contract::RepoUrl;
 
-use super::advertisement;
-use super::capabilities::Capabilities;
-use super::http::io_words;
-use super::pktline::Lines;
-use super::{Listing, PackSink, Received, Ref, Remote, TransportError, Want, v0, v2};
+use super::error::io_message;
+use super::{Remote, TransportError, listing};
 use crate::credentials::ssh::SshKey;
+use crate::pack::PackSink;
+use crate::protocol::capabilities::Capabilities;
+use crate::protocol::pktline::Lines;
+use crate::protocol::{Listing, ProtocolError, Received, Ref, Want, v0, v2};
 
 /// A repository whose server was asked what it can do.
 pub struct Ssh<'a> {
@@ -52,15 +54,15 @@ impl<'a> Ssh<'a> {
     fn ask<T>(
         &mut self,
         request: &[u8],
-        read: impl FnOnce(Lines<&mut BufReader<ssh2::Channel>>) -> Result<T, TransportError>,
+        read: impl FnOnce(Lines<&mut BufReader<ssh2::Channel>>) -> Result<T, ProtocolError>,
     ) -> Result<T, TransportError> {
         let mut running = match self.running.take() {
             Some(running) => running,
             None => start(self.url, &self.key)?.0,
         };
-        let host = connect::host_of(self.url);
+        let host = error::host_of(self.url);
         let sent = running.get_mut().write_all(request).and_then(|()| running.get_mut().flush());
-        sent.map_err(|error| TransportError::Unreachable { host, why: io_words(&error) })?;
+        sent.map_err(|error| TransportError::Unreachable { host, why: io_message(&error) })?;
         let answer = read(Lines::conversation(&mut running))?;
         if matches!(self.capabilities, Capabilities::V2(_)) {
             self.running = Some(running);
@@ -76,7 +78,7 @@ impl Remote for Ssh<'_> {
             Capabilities::V0(_) => Ok(self.listed.clone()),
             Capabilities::V2(_) => self
                 .ask(&v2::ls_refs(listing), |lines| v2::read_refs(lines))
-                .map_err(|error| advertisement::not_there(connect::host_of(self.url), error)),
+                .map_err(|error| listing::not_there(error::host_of(self.url), error)),
         }
     }
 
@@ -99,14 +101,14 @@ type Started = (BufReader<ssh2::Channel>, Capabilities, Vec<Ref>);
 const READ: usize = 128 << 10;
 
 fn start(url: &RepoUrl, key: &SshKey) -> Result<Started, TransportError> {
-    let session = connect::session(url, key)?;
+    let session = session::session(url, key)?;
     let channel = command::upload_pack(&session, url)?;
     let mut running = BufReader::with_capacity(READ, channel);
-    let host = connect::host_of(url);
-    match advertisement::read(Lines::conversation(&mut running), &host) {
+    let host = error::host_of(url);
+    match listing::read(Lines::conversation(&mut running), &host) {
         Ok((capabilities, listed)) => Ok((running, capabilities, listed)),
         // The command ended without a word for us: what it told a person says why.
-        Err(TransportError::Truncated(_) | TransportError::Broken { .. }) => {
+        Err(TransportError::Protocol(ProtocolError::Truncated(_)) | TransportError::Broken { .. }) => {
             Err(command::ended(running.into_inner(), host))
         }
         Err(error) => Err(error),

@@ -6,7 +6,8 @@ use rustls::CertificateError;
 use ureq::Error;
 use workflow_contract::text;
 
-use super::TransportError;
+use crate::protocol::ProtocolError;
+use crate::transport::TransportError;
 
 /// The TLS library's error, if that is what a failed request is about.
 pub fn error(error: &Error) -> Option<&rustls::Error> {
@@ -32,7 +33,7 @@ pub fn failed(error: &rustls::Error, host: String) -> TransportError {
         rustls::Error::InvalidMessage(_) => TransportError::NotTls { host },
         // It was TLS before; another connection may be sound.
         rustls::Error::DecryptError => {
-            TransportError::Protocol("what came by TLS was changed on the way".into())
+            ProtocolError::Malformed("what came by TLS was changed on the way".into()).into()
         }
         other => TransportError::Tls { host, why: text::sanitize(&other.to_string()) },
     }

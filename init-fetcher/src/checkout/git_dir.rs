@@ -10,7 +10,7 @@ use std::path::Path;
 use git2::Oid;
 use workflow_contract::{RefName, RepoUrl};
 
-use crate::resolve::TargetKind;
+use crate::fetch::resolve::TargetKind;
 use crate::volume::VolumeError;
 
 /// What `.git` says.

@@ -7,7 +7,7 @@ use gix_packetline::PacketLineRef;
 use gix_packetline::blocking_io::StreamingPeekableIter;
 use workflow_contract::text;
 
-use super::TransportError;
+use super::ProtocolError;
 
 /// A line, or one of the marks between lines.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,14 +53,17 @@ impl<R: Read> Lines<R> {
     /// The next line. `doing` completes the message "the answer ended early, …".
     ///
     /// # Errors
-    /// [`TransportError::Truncated`] at the end, [`TransportError::Refused`] for an `ERR` line,
-    /// [`TransportError::Protocol`] for what is no line, and what the connection says.
-    pub fn next(&mut self, doing: &'static str) -> Result<Line<'_>, TransportError> {
+    /// [`ProtocolError::Truncated`] at the end, [`ProtocolError::Refused`] for an `ERR` line,
+    /// [`ProtocolError::Protocol`] for what is no line, and what the connection says.
+    pub fn next(&mut self, doing: &'static str) -> Result<Line<'_>, ProtocolError> {
         let line = match self.inner.read_line() {
-            None => return Err(TransportError::Truncated(doing)),
-            Some(Err(error)) => return Err(super::http::broken(&error, doing)),
+            None => return Err(ProtocolError::Truncated(doing)),
+            Some(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                return Err(ProtocolError::Truncated(doing));
+            }
+            Some(Err(error)) => return Err(ProtocolError::Read { doing, source: error }),
             Some(Ok(Err(_))) => {
-                return Err(TransportError::Protocol(
+                return Err(ProtocolError::Malformed(
                     "a line's length is not four hexadecimal digits".into(),
                 ));
             }
@@ -72,7 +75,7 @@ impl<R: Read> Lines<R> {
             PacketLineRef::ResponseEnd => Line::ResponseEnd,
             PacketLineRef::Data(data) => {
                 if let Some(words) = data.strip_prefix(b"ERR ") {
-                    return Err(TransportError::Refused(words_of(words)));
+                    return Err(ProtocolError::Refused(server_message(words)));
                 }
                 Line::Data(data)
             }
@@ -95,7 +98,7 @@ impl<R: Read> Lines<R> {
 }
 
 /// A server's words, fit for a message.
-pub fn words_of(bytes: &[u8]) -> String {
+pub fn server_message(bytes: &[u8]) -> String {
     text::sanitize(String::from_utf8_lossy(bytes).trim())
 }
 
@@ -125,7 +128,7 @@ mod tests {
         assert_eq!(lines.next("").unwrap(), Line::Delimiter);
         assert_eq!(lines.next("").unwrap(), Line::Data(b"x"));
         assert_eq!(lines.next("").unwrap(), Line::Flush);
-        assert!(matches!(lines.next(""), Err(TransportError::Truncated(_))));
+        assert!(matches!(lines.next(""), Err(ProtocolError::Truncated(_))));
     }
 
     #[test]
@@ -133,16 +136,16 @@ mod tests {
         let mut bytes = Vec::new();
         put(&mut bytes, "ERR not our ref\n");
         let error = Lines::new(&bytes[..]).next("").unwrap_err();
-        assert!(matches!(error, TransportError::Refused(words) if words == "not our ref"));
+        assert!(matches!(error, ProtocolError::Refused(words) if words == "not our ref"));
     }
 
     #[test]
     fn what_is_no_line_is_a_broken_protocol() {
         for bytes in [&b"<htm"[..], b"zzzz", b"0003", b"0004"] {
-            assert!(matches!(Lines::new(bytes).next(""), Err(TransportError::Protocol(_))), "{bytes:?}");
+            assert!(matches!(Lines::new(bytes).next(""), Err(ProtocolError::Malformed(_))), "{bytes:?}");
         }
         for bytes in [&b""[..], b"00", b"000aabc"] {
-            assert!(matches!(Lines::new(bytes).next(""), Err(TransportError::Truncated(_))), "{bytes:?}");
+            assert!(matches!(Lines::new(bytes).next(""), Err(ProtocolError::Truncated(_))), "{bytes:?}");
         }
     }
 }

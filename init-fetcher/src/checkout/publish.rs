@@ -15,10 +15,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
-use crate::volume::VolumeError;
+use workflow_contract::names::STAGING_PREFIX;
 
-/// What the staging directories' names start with.
-const PREFIX: &str = workflow_contract::names::STAGING_PREFIX;
+use crate::volume::VolumeError;
 
 /// Makes the root and removes what runs that were killed have left there.
 ///
@@ -29,7 +28,7 @@ pub fn prepare(root: &Path) -> Result<(), VolumeError> {
     let entries =
         fs::read_dir(root).map_err(|error| VolumeError::of_directory("read the directory", root, error))?;
     for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+        if entry.file_name().to_string_lossy().starts_with(STAGING_PREFIX) {
             tracing::info!(leftover = %entry.path().display(), "removing what an earlier run has left");
             if let Err(error) = remove(&entry.path()) {
                 tracing::warn!(leftover = %entry.path().display(), %error, "a leftover could not be removed");
@@ -66,7 +65,7 @@ impl Staging {
     /// # Errors
     /// [`VolumeError`].
     pub fn create(root: &Path) -> Result<Self, VolumeError> {
-        let directory = root.join(format!("{PREFIX}{:016x}", random()));
+        let directory = root.join(format!("{STAGING_PREFIX}{:016x}", random()));
         fs::create_dir(&directory)
             .map_err(|error| VolumeError::new("create the directory", &directory, error))?;
         let staging = Self { directory };
@@ -123,17 +122,17 @@ fn put(new: &Path, place: &Path, aside: &Path) -> Result<(), Errno> {
     let rename = |flags| rustix::fs::renameat_with(CWD, new, CWD, place, flags);
     match rename(RenameFlags::NOREPLACE) {
         Err(Errno::EXIST) => {}
-        Err(Errno::INVAL | Errno::NOSYS) => return put_in_two_steps(new, place, aside),
+        Err(Errno::INVAL | Errno::NOSYS) => return rename_fallback(new, place, aside),
         other => return other,
     }
     match rename(RenameFlags::EXCHANGE) {
-        Err(Errno::INVAL | Errno::NOSYS) => put_in_two_steps(new, place, aside),
+        Err(Errno::INVAL | Errno::NOSYS) => rename_fallback(new, place, aside),
         other => other,
     }
 }
 
 /// For file systems that know neither flag: between the two steps nothing stands at the place.
-fn put_in_two_steps(new: &Path, place: &Path, aside: &Path) -> Result<(), Errno> {
+fn rename_fallback(new: &Path, place: &Path, aside: &Path) -> Result<(), Errno> {
     match rustix::fs::rename(place, aside) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => return Err(error),
@@ -201,7 +200,7 @@ mod tests {
         let place = root.path().join("flow");
         for content in ["first", "second"] {
             let staging = staged(root.path(), content);
-            put_in_two_steps(&staging.tree(), &place, &staging.directory().join("old")).unwrap();
+            rename_fallback(&staging.tree(), &place, &staging.directory().join("old")).unwrap();
             drop(staging);
             assert_eq!(fs::read_to_string(place.join("file")).unwrap(), content);
             assert_eq!(names(root.path()), ["flow"]);

@@ -1,6 +1,6 @@
 //! Refs as they are listed, within bounds: a listing is kept in memory, however long a server makes it.
 
-use super::{Ref, TransportError};
+use super::{ProtocolError, Ref};
 
 /// Bytes that a listing may cost: some 400,000 refs of common length.
 const MAX_BYTES: usize = 64 << 20;
@@ -16,11 +16,11 @@ impl Refs {
     /// Takes the next ref.
     ///
     /// # Errors
-    /// [`TransportError::Excessive`].
-    pub fn put(&mut self, found: Ref) -> Result<(), TransportError> {
+    /// [`ProtocolError::Excessive`].
+    pub fn put(&mut self, found: Ref) -> Result<(), ProtocolError> {
         self.bytes += size_of::<Ref>() + found.name.len() + found.target.as_ref().map_or(0, String::len);
         if self.bytes > MAX_BYTES {
-            return Err(TransportError::Excessive {
+            return Err(ProtocolError::Excessive {
                 limit: MAX_BYTES as u64,
                 unit: "bytes of branches and tags",
             });
@@ -53,7 +53,7 @@ mod tests {
             (0..count).try_for_each(|_| refs.put(Ref { name: name.clone(), oid, peeled: None, target: None }))
         };
         assert!(listed(300_000, 20).is_ok());
-        assert!(matches!(listed(2000, 60_000), Err(TransportError::Excessive { .. })));
-        assert!(matches!(listed(1_000_000, 0), Err(TransportError::Excessive { .. })));
+        assert!(matches!(listed(2000, 60_000), Err(ProtocolError::Excessive { .. })));
+        assert!(matches!(listed(1_000_000, 0), Err(ProtocolError::Excessive { .. })));
     }
 }

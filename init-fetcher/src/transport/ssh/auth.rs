@@ -3,7 +3,7 @@
 use ssh2::{ErrorCode, Session};
 use workflow_contract::{RepoUrl, text};
 
-use super::connect::{SOCKETS, TIMEOUT, failed, host_of};
+use super::error::{SOCKETS, TIMEOUT, failed, host_of};
 use crate::credentials::ssh::{SshKey, unusable};
 use crate::transport::TransportError;
 

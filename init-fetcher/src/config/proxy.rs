@@ -7,7 +7,12 @@ use std::net::IpAddr;
 
 use workflow_contract::Scheme;
 
-use crate::config::ConfigError;
+/// A proxy variable that is not the URL of a proxy. The value is not shown: it may contain a password.
+#[derive(Debug, thiserror::Error)]
+#[error("{name}: it is not the URL of a proxy; write it like http://proxy.example.com:3128")]
+pub struct ProxyError {
+    name: &'static str,
+}
 
 /// The proxies that apply to this run.
 #[derive(Clone, Default)]
@@ -21,8 +26,8 @@ impl Proxies {
     /// Reads the variables.
     ///
     /// # Errors
-    /// [`ConfigError::Value`] where a proxy is not a URL. Its value is not shown: it may hold a password.
-    pub fn read(var: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+    /// [`ProxyError`] where a proxy is not a URL. Its value is not shown: it may hold a password.
+    pub fn read(var: &dyn Fn(&str) -> Option<String>) -> Result<Self, ProxyError> {
         let either = |lower: &'static str, upper: &'static str| {
             var(lower).map(|value| (lower, value)).or_else(|| var(upper).map(|value| (upper, value)))
         };
@@ -63,11 +68,8 @@ impl std::fmt::Debug for Proxies {
     }
 }
 
-fn parse(name: &'static str, value: &str) -> Result<ureq::Proxy, ConfigError> {
-    let bad = || ConfigError::Value {
-        name,
-        why: "it is not the URL of a proxy; write it like http://proxy.example.com:3128".to_owned(),
-    };
+fn parse(name: &'static str, value: &str) -> Result<ureq::Proxy, ProxyError> {
+    let bad = || ProxyError { name };
     let proxy = ureq::Proxy::new(value).map_err(|_| bad())?;
     let http = matches!(proxy.protocol(), ureq::ProxyProtocol::Http | ureq::ProxyProtocol::Https);
     if http { Ok(proxy) } else { Err(bad()) }

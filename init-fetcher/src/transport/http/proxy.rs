@@ -1,13 +1,14 @@
 //! What is wrong with a proxy, told apart from what is wrong with the server behind it. Pure.
 //!
-//! Which proxy a request goes through is in [`crate::proxy`].
+//! Which proxy a request goes through is in [`crate::config::proxy`].
 
 use ureq::{Error, ProxyProtocol};
 use workflow_contract::text;
 
-use super::http::io_words;
-use super::{TransportError, tls};
+use super::tls;
 use crate::retry::{MAX_ATTEMPTS, MAX_ATTEMPTS_UNRESOLVED, Retryable};
+use crate::transport::TransportError;
+use crate::transport::error::io_message;
 
 /// A proxy's host and port; never its user name and password.
 pub fn shown(proxy: &ureq::Proxy) -> String {
@@ -26,7 +27,7 @@ pub fn failed(proxy: &ureq::Proxy, host: &str, error: &Error) -> Option<Transpor
             of("can't be reached: its name does not resolve".into(), MAX_ATTEMPTS_UNRESOLVED)
         }
         Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-            of(format!("can't be reached: {}", io_words(error)), MAX_ATTEMPTS)
+            of(format!("can't be reached: {}", io_message(error)), MAX_ATTEMPTS)
         }
         Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect) => {
             of(format!("gives no connection to {host} in time"), MAX_ATTEMPTS)

@@ -7,8 +7,9 @@ use workflow_contract::text;
 use super::capabilities::Capabilities;
 use super::pktline::{DELIMITER, FLUSH, Line, Lines, put};
 use super::refs::Refs;
-use super::{Listing, PackSink, Received, Ref, TransportError, Want, pack};
+use super::{Listing, ProtocolError, Received, Ref, Want, sideband};
 use crate::oid;
+use crate::pack::PackSink;
 
 /// The agent that requests name.
 pub const AGENT: &str = concat!("workflow-init-fetcher/", env!("CARGO_PKG_VERSION"));
@@ -21,8 +22,8 @@ const MAX_SHALLOW: usize = 1000;
 /// Capabilities, after the line `version 2`.
 ///
 /// # Errors
-/// Any [`TransportError`] of reading.
-pub fn read_capabilities<R: Read>(lines: &mut Lines<R>) -> Result<Capabilities, TransportError> {
+/// Any [`ProtocolError`] of reading.
+pub fn read_capabilities<R: Read>(lines: &mut Lines<R>) -> Result<Capabilities, ProtocolError> {
     let mut all = Vec::new();
     let mut bytes = 0;
     loop {
@@ -32,7 +33,7 @@ pub fn read_capabilities<R: Read>(lines: &mut Lines<R>) -> Result<Capabilities, 
                 let Some(text) = line.text() else { return Err(unexpected("in the list of capabilities")) };
                 bytes += size_of::<String>() + text.len();
                 if bytes > MAX_CAPABILITIES {
-                    return Err(TransportError::Protocol("its list of capabilities does not end".into()));
+                    return Err(ProtocolError::Malformed("its list of capabilities does not end".into()));
                 }
                 all.push(String::from_utf8_lossy(text).into_owned());
             }
@@ -66,8 +67,8 @@ pub fn ls_refs(listing: Listing) -> Vec<u8> {
 /// The answer to `ls-refs`.
 ///
 /// # Errors
-/// Any [`TransportError`] of reading.
-pub fn read_refs<R: Read>(mut lines: Lines<R>) -> Result<Vec<Ref>, TransportError> {
+/// Any [`ProtocolError`] of reading.
+pub fn read_refs<R: Read>(mut lines: Lines<R>) -> Result<Vec<Ref>, ProtocolError> {
     let mut refs = Refs::default();
     loop {
         match lines.next("in the list of refs")? {
@@ -86,10 +87,10 @@ pub fn read_refs<R: Read>(mut lines: Lines<R>) -> Result<Vec<Ref>, TransportErro
 
 /// `OID NAME [symref-target:NAME] [peeled:OID]`. Names that are not UTF-8 can't be asked for, so they
 /// are passed over, as is an unborn `HEAD`.
-fn read_ref(line: &[u8]) -> Result<Option<Ref>, TransportError> {
+fn read_ref(line: &[u8]) -> Result<Option<Ref>, ProtocolError> {
     let bad = || {
         let line = text::sanitize(&String::from_utf8_lossy(line));
-        TransportError::Protocol(format!("`{line}` is not a ref"))
+        ProtocolError::Malformed(format!("`{line}` is not a ref"))
     };
     if line.starts_with(b"unborn ") {
         return Ok(None);
@@ -133,8 +134,8 @@ pub fn fetch(want: Want) -> Vec<u8> {
 /// The answer to `fetch`: sections, the last of which is the pack.
 ///
 /// # Errors
-/// Any [`TransportError`] of reading, and those of the sink.
-pub fn read_pack<R: Read>(mut lines: Lines<R>, sink: &mut dyn PackSink) -> Result<Received, TransportError> {
+/// Any [`ProtocolError`] of reading, and those of the sink.
+pub fn read_pack<R: Read>(mut lines: Lines<R>, sink: &mut dyn PackSink) -> Result<Received, ProtocolError> {
     let mut received = Received::default();
     loop {
         let header = match lines.next("before the pack")? {
@@ -142,7 +143,7 @@ pub fn read_pack<R: Read>(mut lines: Lines<R>, sink: &mut dyn PackSink) -> Resul
             _ => return Err(unexpected("before the pack")),
         };
         if header == b"packfile" {
-            pack::read(&mut lines, sink)?;
+            sideband::read(&mut lines, sink)?;
             lines.drain();
             return Ok(received);
         }
@@ -152,7 +153,7 @@ pub fn read_pack<R: Read>(mut lines: Lines<R>, sink: &mut dyn PackSink) -> Resul
                 Line::Delimiter => break,
                 Line::Data(data) if header == b"shallow-info" => put_shallow(data, &mut received)?,
                 Line::Data(_) => {}
-                Line::Flush | Line::ResponseEnd => return Err(TransportError::Truncated("before the pack")),
+                Line::Flush | Line::ResponseEnd => return Err(ProtocolError::Truncated("before the pack")),
             }
         }
     }
@@ -161,18 +162,18 @@ pub fn read_pack<R: Read>(mut lines: Lines<R>, sink: &mut dyn PackSink) -> Resul
 /// `shallow OID`; `unshallow` can't come to one who has nothing.
 ///
 /// # Errors
-/// [`TransportError::Protocol`] where there is no end of them.
-pub fn put_shallow(line: &[u8], received: &mut Received) -> Result<(), TransportError> {
+/// [`ProtocolError::Protocol`] where there is no end of them.
+pub fn put_shallow(line: &[u8], received: &mut Received) -> Result<(), ProtocolError> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     received.shallow.extend(line.strip_prefix(b"shallow ").and_then(oid::parse));
     if received.shallow.len() > MAX_SHALLOW {
-        return Err(TransportError::Protocol("it cuts the history in too many places".into()));
+        return Err(ProtocolError::Malformed("it cuts the history in too many places".into()));
     }
     Ok(())
 }
 
-fn unexpected(place: &str) -> TransportError {
-    TransportError::Protocol(format!("an unexpected mark {place}"))
+fn unexpected(place: &str) -> ProtocolError {
+    ProtocolError::Malformed(format!("an unexpected mark {place}"))
 }
 
 #[cfg(test)]
@@ -184,7 +185,7 @@ mod tests {
     #[derive(Default)]
     struct Sink(Vec<u8>);
     impl PackSink for Sink {
-        fn append(&mut self, bytes: &[u8]) -> Result<(), TransportError> {
+        fn append(&mut self, bytes: &[u8]) -> Result<(), crate::pack::PackError> {
             self.0.extend(bytes);
             Ok(())
         }
@@ -239,12 +240,12 @@ mod tests {
         for lines in [&["0001"][..], &["hello\n", "0000"], &[OID, "0000"]] {
             let bytes = answer(lines);
             assert!(
-                matches!(read_refs(Lines::new(&bytes[..])), Err(TransportError::Protocol(_))),
+                matches!(read_refs(Lines::new(&bytes[..])), Err(ProtocolError::Malformed(_))),
                 "{lines:?}"
             );
         }
         let bytes = answer(&[&format!("{OID} refs/heads/x\n")]);
-        assert!(matches!(read_refs(Lines::new(&bytes[..])), Err(TransportError::Truncated(_))));
+        assert!(matches!(read_refs(Lines::new(&bytes[..])), Err(ProtocolError::Truncated(_))));
     }
 
     #[test]
@@ -252,13 +253,13 @@ mod tests {
         let many = |line: &str, count: usize| answer(&vec![line; count]);
         let capabilities = many("x", 10_000);
         let error = read_capabilities(&mut Lines::new(&capabilities[..])).unwrap_err();
-        assert!(matches!(error, TransportError::Protocol(_)), "{error}");
+        assert!(matches!(error, ProtocolError::Malformed(_)), "{error}");
         let shallow = [answer(&["shallow-info\n"]), many(&format!("shallow {OID}\n"), 2000)].concat();
         let error = read_pack(Lines::new(&shallow[..]), &mut Sink::default()).unwrap_err();
-        assert!(matches!(error, TransportError::Protocol(_)), "{error}");
+        assert!(matches!(error, ProtocolError::Malformed(_)), "{error}");
         let refs = many(&format!("{OID} refs/heads/{}\n", "x".repeat(65_000)), 1100);
         let error = read_refs(Lines::new(&refs[..])).unwrap_err();
-        assert!(matches!(error, TransportError::Excessive { .. }), "{error}");
+        assert!(matches!(error, ProtocolError::Excessive { .. }), "{error}");
     }
 
     #[test]
@@ -284,10 +285,10 @@ mod tests {
     fn a_pack_that_ends_early_or_in_an_error_is_no_pack() {
         let mut sink = Sink::default();
         let mut read = |lines: &[&str]| read_pack(Lines::new(&answer(lines)[..]), &mut sink).unwrap_err();
-        assert!(matches!(read(&["packfile\n", "\u{1}PACK"]), TransportError::Truncated(_)));
-        assert!(matches!(read(&["packfile\n", "\u{3}no memory", "0000"]), TransportError::Refused(_)));
-        assert!(matches!(read(&["ERR filter 'x' not supported"]), TransportError::Refused(_)));
-        assert!(matches!(read(&["packfile\n", "\u{9}x", "0000"]), TransportError::Protocol(_)));
-        assert!(matches!(read(&["0000"]), TransportError::Protocol(_)));
+        assert!(matches!(read(&["packfile\n", "\u{1}PACK"]), ProtocolError::Truncated(_)));
+        assert!(matches!(read(&["packfile\n", "\u{3}no memory", "0000"]), ProtocolError::Refused(_)));
+        assert!(matches!(read(&["ERR filter 'x' not supported"]), ProtocolError::Refused(_)));
+        assert!(matches!(read(&["packfile\n", "\u{9}x", "0000"]), ProtocolError::Malformed(_)));
+        assert!(matches!(read(&["0000"]), ProtocolError::Malformed(_)));
     }
 }

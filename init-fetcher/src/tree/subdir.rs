@@ -3,10 +3,10 @@
 use git2::Oid;
 use workflow_contract::{RepoPath, text};
 
-use crate::resolve::did_you_mean;
-use crate::tree::TreeError;
-use crate::tree::object::{self, Kind};
-use crate::tree::plan::Objects;
+use super::TreeError;
+use super::object::{self, Kind};
+use crate::pack::Objects;
+use crate::suggest::did_you_mean;
 
 /// Why there is no such directory.
 #[derive(Debug, thiserror::Error)]
@@ -82,18 +82,18 @@ fn parent(reached: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::TransportError;
+    use crate::pack::PackError;
     use std::collections::HashMap;
 
     struct Trees(HashMap<Oid, Vec<u8>>);
     impl Objects for Trees {
-        fn tree(&self, oid: Oid) -> Result<Option<Vec<u8>>, TransportError> {
+        fn tree(&self, oid: Oid) -> Result<Option<Vec<u8>>, PackError> {
             Ok(self.0.get(&oid).cloned())
         }
         fn blob_size(&self, _: Oid) -> Option<u64> {
             None
         }
-        fn blob(&self, _: Oid) -> Result<Option<Vec<u8>>, TransportError> {
+        fn blob(&self, _: Oid) -> Result<Option<Vec<u8>>, PackError> {
             Ok(None)
         }
     }

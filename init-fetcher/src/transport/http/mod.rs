@@ -1,19 +1,27 @@
 //! One repository over smart HTTP: who is asked, with which credential, and what a status means.
 
+pub mod client;
+pub mod error;
+mod proxy;
+pub mod redirect;
+mod tls;
+mod trust;
+
 use std::io::Read;
 use std::time::SystemTime;
 
 use url::Url;
 use workflow_contract::{Policy, RepoUrl};
 
-use super::advertisement;
-use super::capabilities::Capabilities;
-use super::http::{Answer, Client};
-use super::pktline::{Lines, words_of};
-use super::redirect::{self, INFO_REFS, MAX_REDIRECTS, base_of, host_of, same_origin};
-use super::{Listing, PackSink, Received, Ref, Remote, TransportError, Want, v0, v2};
+use super::{Remote, TransportError, listing};
 use crate::credentials::{Authenticator, Basic};
+use crate::pack::PackSink;
+use crate::protocol::capabilities::Capabilities;
+use crate::protocol::pktline::{Lines, server_message};
+use crate::protocol::{Listing, ProtocolError, Received, Ref, Want, v0, v2};
 use crate::retry::parse_retry_after;
+use client::{Answer, Client};
+use redirect::{INFO_REFS, MAX_REDIRECTS, base_of, host_of, same_origin};
 
 const ADVERTISEMENT: &str = "application/x-git-upload-pack-advertisement";
 const REQUEST: &str = "application/x-git-upload-pack-request";
@@ -44,8 +52,7 @@ impl<'a, 'c> SmartHttp<'a, 'c> {
         url: &RepoUrl,
     ) -> Result<Self, TransportError> {
         let text = url.without_userinfo();
-        let origin = Url::parse(text.trim_end_matches('/'))
-            .map_err(|_| TransportError::Protocol("the URL can't be requested".into()))?;
+        let origin = Url::parse(text.trim_end_matches('/')).map_err(|_| unusable_url())?;
         let mut at = with_suffix(&origin, INFO_REFS)?;
         let mut redirects = 0;
         let answer = loop {
@@ -70,7 +77,7 @@ impl<'a, 'c> SmartHttp<'a, 'c> {
             why: "to something that is no git repository; it may ask for signing in".into(),
         })?;
         let lines = Lines::new(answer.into_body().into_reader());
-        let (capabilities, listed) = advertisement::read(lines, &host_of(&base))?;
+        let (capabilities, listed) = listing::read(lines, &host_of(&base))?;
         Ok(Self { client, authenticator, origin, base, capabilities, listed })
     }
 
@@ -99,7 +106,7 @@ impl Remote for SmartHttp<'_, '_> {
             Capabilities::V2(_) => {
                 let answer = self.post(&v2::ls_refs(listing))?;
                 v2::read_refs(Lines::new(answer.into_body().into_reader()))
-                    .map_err(|error| advertisement::not_there(host_of(&self.base), error))
+                    .map_err(|error| listing::not_there(host_of(&self.base), error.into()))
             }
         }
     }
@@ -112,10 +119,11 @@ impl Remote for SmartHttp<'_, '_> {
         let want = want.as_far_as(&self.capabilities);
         if matches!(self.capabilities, Capabilities::V2(_)) {
             let answer = self.post(&v2::fetch(want))?;
-            v2::read_pack(Lines::new(answer.into_body().into_reader()), sink)
+            v2::read_pack(Lines::new(answer.into_body().into_reader()), sink).map_err(TransportError::from)
         } else {
             let answer = self.post(&v0::fetch(want))?;
             v0::read_pack(want, Lines::new(answer.into_body().into_reader()), sink)
+                .map_err(TransportError::from)
         }
     }
 }
@@ -168,7 +176,10 @@ fn expect(answer: Answer, at: &Url, content_type: &str) -> Result<Answer, Transp
         if kind == content_type {
             return Ok(answer);
         }
-        return Err(TransportError::NotGit { host, why: format!("it sent {}", words_of(kind.as_bytes())) });
+        return Err(TransportError::NotGit {
+            host,
+            why: format!("it sent {}", server_message(kind.as_bytes())),
+        });
     }
     // A date is by the server's clock.
     let now =
@@ -190,7 +201,7 @@ fn words(answer: Answer) -> String {
     let mut bytes = Vec::new();
     // What can't be read is not quoted.
     let _ = answer.into_body().into_reader().take(1024).read_to_end(&mut bytes);
-    match words_of(&bytes) {
+    match server_message(&bytes) {
         words if words.is_empty() => words,
         words => format!(": {}", words.trim_end_matches('.')),
     }
@@ -198,5 +209,9 @@ fn words(answer: Answer) -> String {
 
 fn with_suffix(base: &Url, suffix: &str) -> Result<Url, TransportError> {
     let text = format!("{}{suffix}", base.as_str().trim_end_matches('/'));
-    Url::parse(&text).map_err(|_| TransportError::Protocol("the URL can't be requested".into()))
+    Url::parse(&text).map_err(|_| unusable_url())
+}
+
+fn unusable_url() -> TransportError {
+    ProtocolError::Malformed("the URL can't be requested".into()).into()
 }

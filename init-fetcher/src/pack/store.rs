@@ -7,19 +7,15 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use git2::Oid;
-use workflow_contract::text;
-
+use super::Checkpoint;
+use super::entry::ObjectKind;
+use super::intake::{self, Place};
+use super::object::spooled;
+use super::{Entry, Objects, Pack, index};
+use super::{PackError, PackSink};
 use crate::config::Limits;
-use crate::pack::entry::ObjectKind;
-use crate::pack::intake::{self, Place};
-use crate::pack::object::spooled;
-use crate::pack::{Entry, Pack, index};
-use crate::resolve::RefNotFound;
-use crate::run::Run;
-use crate::transport::{PackSink, TransportError};
-use crate::tree::plan::Objects;
 use crate::volume::VolumeError;
+use git2::Oid;
 
 /// Mode of an index of a pack, as git's own.
 const INDEX_MODE: u32 = 0o444;
@@ -38,7 +34,7 @@ pub struct Store<'a> {
     /// Where all else is kept until it is delivered.
     scratch: PathBuf,
     limits: Limits,
-    run: &'a Run,
+    checkpoint: Checkpoint<'a>,
     received: u64,
     /// Objects that were moved out of the spool, and where to: another file of the same content is a copy.
     moved: RefCell<HashMap<(usize, u32), PathBuf>>,
@@ -47,13 +43,13 @@ pub struct Store<'a> {
     read_back: Cell<u64>,
 }
 
-/// What of a pack is delivered.
+/// Whether the blobs of a pack are spooled to files while it is received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Use {
-    /// All files in it.
+pub enum SpoolBlobs {
+    /// All: most of them are delivered.
     All,
-    /// Some files in it, if any.
-    Part,
+    /// None: few of them are delivered.
+    None,
 }
 
 impl<'a> Store<'a> {
@@ -61,13 +57,13 @@ impl<'a> Store<'a> {
     /// be on the volume that is delivered to.
     ///
     /// # Errors
-    /// [`TransportError::Volume`].
+    /// [`PackError::Volume`].
     pub fn create(
         packs: &Path,
         scratch: &Path,
         limits: Limits,
-        run: &'a Run,
-    ) -> Result<Self, TransportError> {
+        checkpoint: Checkpoint<'a>,
+    ) -> Result<Self, PackError> {
         for directory in [packs, scratch] {
             make_directory(directory)?;
         }
@@ -76,7 +72,7 @@ impl<'a> Store<'a> {
             directory: packs.to_owned(),
             scratch: scratch.to_owned(),
             limits,
-            run,
+            checkpoint,
             received: 0,
             moved: RefCell::default(),
             scratches: Cell::default(),
@@ -87,23 +83,23 @@ impl<'a> Store<'a> {
     /// Takes one pack: `receive` is given the sink for its bytes.
     ///
     /// # Errors
-    /// What `receive` says, and [`TransportError::Corrupt`] for a pack that is not sound.
-    pub fn take<T>(
+    /// What `receive` says, and [`PackError::Corrupt`] for a pack that is not sound.
+    pub fn take<T, E: From<PackError>>(
         &mut self,
-        used: Use,
-        receive: impl FnOnce(&mut dyn PackSink) -> Result<T, TransportError>,
-    ) -> Result<T, TransportError> {
+        spool_blobs: SpoolBlobs,
+        receive: impl FnOnce(&mut dyn PackSink) -> Result<T, E>,
+    ) -> Result<T, E> {
         let number = self.packs.len();
         let spool = self.spool(number);
-        if used == Use::All {
-            make_directory(&spool)?;
+        if spool_blobs == SpoolBlobs::All {
+            make_directory(&spool).map_err(PackError::from)?;
         }
         let place = Place {
             pack: &self.directory.join(format!("receiving-{number}")),
-            spool: (used == Use::All).then_some(&spool),
+            spool: (spool_blobs == SpoolBlobs::All).then_some(&spool),
             scratch: &self.scratch,
         };
-        let taken = intake::take(&place, self.limits, &mut self.received, self.run, receive);
+        let taken = intake::take(&place, self.limits, &mut self.received, self.checkpoint, receive);
         if taken.is_err() {
             // A refusal is followed by another request, which must find the name free.
             let _ = fs::remove_file(place.pack);
@@ -146,26 +142,18 @@ impl<'a> Store<'a> {
         self.find(oid).filter(|(_, _, entry)| entry.kind == Some(kind))
     }
 
-    fn read(
-        &self,
-        number: usize,
-        position: u32,
-        file: Option<&Path>,
-    ) -> Result<Option<Vec<u8>>, TransportError> {
+    fn read(&self, number: usize, position: u32, file: Option<&Path>) -> Result<Option<Vec<u8>>, PackError> {
         self.read_back.set(self.read_back.get().saturating_add(self.packs[number].cost(position)));
         let limit = self.limits.bytes.saturating_mul(READ_BACK).saturating_add(READ_BACK_ANYWAY);
         if self.read_back.get() > limit {
-            return Err(TransportError::Excessive {
-                limit,
-                unit: "bytes in files that are made from others",
-            });
+            return Err(PackError::Excessive { limit, unit: "bytes while resolving deltas" });
         }
         self.scratches.set(self.scratches.get() + 1);
         let scratch = self.scratch.join(format!("read-{}", self.scratches.get()));
         Ok(self.packs[number].read(position, file, &scratch)?.memory)
     }
 
-    fn read_kind(&self, oid: Oid, kind: ObjectKind) -> Result<Option<Vec<u8>>, TransportError> {
+    fn read_kind(&self, oid: Oid, kind: ObjectKind) -> Result<Option<Vec<u8>>, PackError> {
         match self.find_kind(oid, kind) {
             Some((number, position, _)) => self.read(number, position, None),
             None => Ok(None),
@@ -176,8 +164,8 @@ impl<'a> Store<'a> {
     /// there is no such blob.
     ///
     /// # Errors
-    /// [`TransportError`] where it can't be read or written.
-    pub fn deliver(&self, oid: Oid, path: &Path) -> Result<Option<bool>, TransportError> {
+    /// [`PackError`] where it can't be read or written.
+    pub fn deliver(&self, oid: Oid, path: &Path) -> Result<Option<bool>, PackError> {
         let Some((number, position, entry)) = self.find_kind(oid, ObjectKind::Blob) else { return Ok(None) };
         if !entry.spooled {
             self.read(number, position, Some(path))?;
@@ -198,9 +186,9 @@ impl<'a> Store<'a> {
     /// The commit that an object is or leads to, with its tree and the committer's time (Unix seconds).
     ///
     /// # Errors
-    /// [`RefNotFound::NotACommit`] where it leads elsewhere, and what reading says; `Ok(None)` where the
+    /// [`CommitError::NotACommit`] where it leads elsewhere, and what reading says; `Ok(None)` where the
     /// object is not there.
-    pub fn commit(&self, oid: Oid, name: &str) -> Result<Option<Commit>, CommitError> {
+    pub fn commit(&self, oid: Oid) -> Result<Option<Commit>, CommitError> {
         /// Tags of tags; nobody makes more than two.
         const MAX_TAGS: usize = 10;
         let mut at = oid;
@@ -221,9 +209,9 @@ impl<'a> Store<'a> {
                     continue;
                 }
             };
-            return Err(RefNotFound::NotACommit { name: text::sanitize(name), kind }.into());
+            return Err(CommitError::NotACommit { kind });
         }
-        Err(RefNotFound::NotACommit { name: text::sanitize(name), kind: "tag of tags without end" }.into())
+        Err(CommitError::NotACommit { kind: "tag chain deeper than 10" })
     }
 }
 
@@ -241,12 +229,11 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 /// Why a commit could not be looked at.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// There is none where the name leads.
+    /// The object is neither a commit nor a tag of one.
+    #[error("it is a {kind}")]
+    NotACommit { kind: &'static str },
     #[error(transparent)]
-    Reference(#[from] RefNotFound),
-    /// It can't be read back.
-    #[error(transparent)]
-    Unreadable(#[from] TransportError),
+    Pack(#[from] PackError),
 }
 
 /// What of a commit matters here.
@@ -275,7 +262,7 @@ fn header<'a>(data: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 }
 
 impl Objects for Store<'_> {
-    fn tree(&self, oid: Oid) -> Result<Option<Vec<u8>>, TransportError> {
+    fn tree(&self, oid: Oid) -> Result<Option<Vec<u8>>, PackError> {
         self.read_kind(oid, ObjectKind::Tree)
     }
 
@@ -283,7 +270,7 @@ impl Objects for Store<'_> {
         self.find_kind(oid, ObjectKind::Blob).map(|(_, _, entry)| entry.size)
     }
 
-    fn blob(&self, oid: Oid) -> Result<Option<Vec<u8>>, TransportError> {
+    fn blob(&self, oid: Oid) -> Result<Option<Vec<u8>>, PackError> {
         self.read_kind(oid, ObjectKind::Blob)
     }
 }
@@ -292,19 +279,13 @@ impl Objects for Store<'_> {
 mod tests {
     use super::*;
     use std::time::Duration;
-    use workflow_contract::Exit;
 
     const LIMITS: Limits = Limits { timeout: Duration::from_secs(1), bytes: 10_000, files: 10 };
 
-    fn run() -> Run {
-        Run::new("/dev/null".into(), workflow_contract::termination::Details::new(Exit::InternalError))
-    }
-
-    fn take(limits: Limits, bytes: &[u8]) -> Result<(), TransportError> {
+    fn take(limits: Limits, bytes: &[u8]) -> Result<(), PackError> {
         let dir = tempfile::tempdir().unwrap();
-        let run = run();
-        let mut store = Store::create(dir.path(), dir.path(), limits, &run).unwrap();
-        store.take(Use::All, |sink| sink.append(bytes))
+        let mut store = Store::create(dir.path(), dir.path(), limits, &|| ()).unwrap();
+        store.take(SpoolBlobs::All, |sink| sink.append(bytes))
     }
 
     fn pack_of(repo: &git2::Repository, oid: Oid) -> Vec<u8> {
@@ -321,9 +302,9 @@ mod tests {
         let repo = git2::Repository::init(dir.path().join("repo")).unwrap();
         let blob = repo.blob(b"hello").unwrap();
         let pack = pack_of(&repo, blob);
-        let (run, place) = (run(), dir.path().join("store"));
-        let mut store = Store::create(&place, &place, LIMITS, &run).unwrap();
-        store.take(Use::All, |sink| sink.append(&pack)).unwrap();
+        let place = dir.path().join("store");
+        let mut store = Store::create(&place, &place, LIMITS, &|| ()).unwrap();
+        store.take(SpoolBlobs::All, |sink| sink.append(&pack)).unwrap();
         assert_eq!(store.blob(blob).unwrap().as_deref(), Some(&b"hello"[..]));
         assert_eq!(store.blob_size(blob), Some(5));
         assert_eq!(store.tree(blob).unwrap(), None);
@@ -347,9 +328,9 @@ mod tests {
     #[test]
     fn limits_hold_while_it_arrives() {
         let limits = Limits { bytes: 100, ..LIMITS };
-        assert!(matches!(take(limits, &[0; 101]), Err(TransportError::TooLarge { unit: "bytes", .. })));
+        assert!(matches!(take(limits, &[0; 101]), Err(PackError::TooLarge { unit: "bytes", .. })));
         let header = [&b"PACK\0\0\0\x02"[..], &1_000_000_u32.to_be_bytes()].concat();
-        assert!(matches!(take(LIMITS, &header), Err(TransportError::TooLarge { unit: "objects", .. })));
+        assert!(matches!(take(LIMITS, &header), Err(PackError::TooLarge { unit: "objects", .. })));
     }
 
     #[test]

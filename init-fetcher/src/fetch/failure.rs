@@ -2,15 +2,19 @@
 
 use workflow_contract::Exit;
 
+use super::resolve::RefNotFound;
 use crate::checkout::CheckoutError;
 use crate::config::ConfigError;
-use crate::resolve::RefNotFound;
+use crate::pack::PackError;
+use crate::protocol::ProtocolError;
 use crate::retry::{MAX_ATTEMPTS, Retryable};
-use crate::store::CommitError;
-use crate::subdir::SubdirError;
 use crate::transport::TransportError;
 use crate::tree::TreeError;
+use crate::tree::subdir::SubdirError;
 use crate::volume::VolumeError;
+
+/// A failure that another attempt may solve, without a request of the server to wait.
+const PLAIN: Retryable = Retryable { max_attempts: MAX_ATTEMPTS, after: None };
 
 /// Why nothing was delivered.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +25,8 @@ pub enum Failure {
     /// The way to the server and back.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    #[error(transparent)]
+    Pack(#[from] PackError),
     /// The branch, tag or commit.
     #[error(transparent)]
     Reference(#[from] RefNotFound),
@@ -43,17 +49,8 @@ impl From<CheckoutError> for Failure {
         match error {
             CheckoutError::Tree(error) => Self::Tree(error),
             CheckoutError::Volume(error) => Self::Volume(error),
-            CheckoutError::Store(error) => Self::Transport(error),
+            CheckoutError::Pack(error) => Self::Pack(error),
             CheckoutError::Index(error) => Self::Internal(error.message().to_owned()),
-        }
-    }
-}
-
-impl From<CommitError> for Failure {
-    fn from(error: CommitError) -> Self {
-        match error {
-            CommitError::Reference(error) => Self::Reference(error),
-            CommitError::Unreadable(error) => Self::Transport(error),
         }
     }
 }
@@ -73,6 +70,7 @@ impl Failure {
             }
             Self::Config(_) => Exit::InvalidSource,
             Self::Transport(error) => of_transport(error),
+            Self::Pack(error) => of_pack(error),
             Self::Reference(_) => Exit::RefNotFound,
             Self::Directory(SubdirError::Tree(error)) | Self::Tree(error) => of_tree(error),
             Self::Directory(_) => Exit::PathNotFound,
@@ -85,10 +83,11 @@ impl Failure {
     pub fn retryable(&self) -> Option<Retryable> {
         match self {
             Self::Transport(error) => error.retryable(),
+            Self::Pack(error) => error.is_transient().then_some(PLAIN),
             // The pack was sound but did not hold what was asked for.
             Self::Directory(SubdirError::Tree(error)) | Self::Tree(error) => match error {
-                TreeError::Missing { .. } => Some(Retryable { max_attempts: MAX_ATTEMPTS, after: None }),
-                TreeError::Unreadable(error) => error.retryable(),
+                TreeError::Missing { .. } => Some(PLAIN),
+                TreeError::Unreadable(error) => error.is_transient().then_some(PLAIN),
                 _ => None,
             },
             _ => None,
@@ -113,13 +112,28 @@ fn of_transport(error: &TransportError) -> Exit {
         TransportError::BadRedirect { .. }
         | TransportError::NotTls { .. }
         | TransportError::Status { .. }
-        | TransportError::NotGit { .. }
-        | TransportError::Protocol(_)
-        | TransportError::Truncated(_)
-        | TransportError::Corrupt(_)
-        | TransportError::Refused(_) => Exit::ServerError,
-        TransportError::TooLarge { .. } | TransportError::Excessive { .. } => Exit::TooLarge,
-        TransportError::Volume(error) => of_volume(error),
+        | TransportError::NotGit { .. } => Exit::ServerError,
+        TransportError::Protocol(error) => of_protocol(error),
+        TransportError::Pack(error) => of_pack(error),
+    }
+}
+
+fn of_protocol(error: &ProtocolError) -> Exit {
+    match error {
+        ProtocolError::Read { .. } => Exit::ServerUnreachable,
+        ProtocolError::Malformed(_) | ProtocolError::Truncated(_) | ProtocolError::Refused(_) => {
+            Exit::ServerError
+        }
+        ProtocolError::Excessive { .. } => Exit::TooLarge,
+        ProtocolError::Pack(error) => of_pack(error),
+    }
+}
+
+fn of_pack(error: &PackError) -> Exit {
+    match error {
+        PackError::Truncated | PackError::Corrupt(_) => Exit::ServerError,
+        PackError::TooLarge { .. } | PackError::Excessive { .. } => Exit::TooLarge,
+        PackError::Volume(error) => of_volume(error),
     }
 }
 
@@ -128,7 +142,7 @@ fn of_tree(error: &TreeError) -> Exit {
         TreeError::Unsafe { .. } => Exit::UnsafeContent,
         TreeError::TooLarge { .. } | TreeError::TooDeep { .. } => Exit::TooLarge,
         TreeError::Malformed { .. } | TreeError::Missing { .. } => Exit::ServerError,
-        TreeError::Unreadable(error) => of_transport(error),
+        TreeError::Unreadable(error) => of_pack(error),
     }
 }
 

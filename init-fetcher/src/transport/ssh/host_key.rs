@@ -53,8 +53,8 @@ fn judged(verdict: Verdict, shown: &str) -> Result<(), String> {
              of hosts are not supported; {DO}"
         ),
         Verdict::Changed => format!(
-            "its key {shown} is another than known_hosts has: the server was changed, or somebody stands in \
-             between; {DO}"
+            "its key {shown} is another than known_hosts has: the server was changed, or this is a \
+             possible man-in-the-middle attack; {DO}"
         ),
         Verdict::Revoked => format!(
             "its key {shown} is marked @revoked in known_hosts, so whoever has it may not be the server; ask \

@@ -6,17 +6,18 @@ use super::capabilities::Capabilities;
 use super::pktline::{FLUSH, Line, Lines, put};
 use super::refs::Refs;
 use super::v2::{AGENT, put_shallow};
-use super::{PackSink, Received, Ref, TransportError, Want, pack};
+use super::{ProtocolError, Received, Ref, Want, sideband};
 use crate::oid;
+use crate::pack::PackSink;
 
 /// The list of refs, whose first line `first` was read already; that line carries the capabilities.
 ///
 /// # Errors
-/// Any [`TransportError`] of reading.
+/// Any [`ProtocolError`] of reading.
 pub fn read_refs<R: Read>(
     first: &[u8],
     mut lines: Lines<R>,
-) -> Result<(Capabilities, Vec<Ref>), TransportError> {
+) -> Result<(Capabilities, Vec<Ref>), ProtocolError> {
     let nul = first.iter().position(|&b| b == 0).ok_or_else(|| bad(first))?;
     let words: Vec<String> =
         String::from_utf8_lossy(&first[nul + 1..]).split_ascii_whitespace().map(str::to_owned).collect();
@@ -39,7 +40,7 @@ pub fn read_refs<R: Read>(
 
 /// `OID NAME`, or `OID NAME^{}` for what the annotated tag before it leads to. An empty repository says
 /// `0…0 capabilities^{}`.
-fn put_ref(line: &[u8], refs: &mut Refs) -> Result<(), TransportError> {
+fn put_ref(line: &[u8], refs: &mut Refs) -> Result<(), ProtocolError> {
     if line.starts_with(b"shallow ") {
         return Ok(());
     }
@@ -58,8 +59,8 @@ fn put_ref(line: &[u8], refs: &mut Refs) -> Result<(), TransportError> {
     Ok(())
 }
 
-fn bad(line: &[u8]) -> TransportError {
-    TransportError::Protocol(format!("`{}` is not a ref", super::pktline::words_of(line)))
+fn bad(line: &[u8]) -> ProtocolError {
+    ProtocolError::Malformed(format!("`{}` is not a ref", super::pktline::server_message(line)))
 }
 
 /// The request for a pack.
@@ -77,26 +78,26 @@ pub fn fetch(want: Want) -> Vec<u8> {
 /// The answer: shallow commits up to a flush where they were asked for, `NAK`, the pack.
 ///
 /// # Errors
-/// Any [`TransportError`] of reading, and those of the sink.
+/// Any [`ProtocolError`] of reading, and those of the sink.
 pub fn read_pack<R: Read>(
     want: Want,
     mut lines: Lines<R>,
     sink: &mut dyn PackSink,
-) -> Result<Received, TransportError> {
+) -> Result<Received, ProtocolError> {
     let mut received = Received::default();
     if want.shallow {
         loop {
             match lines.next("before the pack")? {
                 Line::Flush => break,
                 Line::Data(data) => put_shallow(data, &mut received)?,
-                _ => return Err(TransportError::Protocol("an unexpected mark before the pack".into())),
+                _ => return Err(ProtocolError::Malformed("an unexpected mark before the pack".into())),
             }
         }
     }
     if lines.next("before the pack")?.text() != Some(b"NAK") {
-        return Err(TransportError::Protocol("no NAK before the pack".into()));
+        return Err(ProtocolError::Malformed("no NAK before the pack".into()));
     }
-    pack::read(&mut lines, sink)?;
+    sideband::read(&mut lines, sink)?;
     lines.drain();
     Ok(received)
 }
@@ -107,7 +108,7 @@ mod tests {
 
     const OID: &str = "0123456789abcdef0123456789abcdef01234567";
 
-    fn read(first: &str, rest: &[&str]) -> Result<(Capabilities, Vec<Ref>), TransportError> {
+    fn read(first: &str, rest: &[&str]) -> Result<(Capabilities, Vec<Ref>), ProtocolError> {
         let mut bytes = Vec::new();
         for line in rest {
             put(&mut bytes, line);

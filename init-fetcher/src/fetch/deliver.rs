@@ -1,48 +1,32 @@
 //! One run: attempts, each from listing to publishing, until one succeeds or there is no point in more.
 
-use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use git2::Oid;
-use workflow_contract::{Scheme, Source};
+use workflow_contract::{Scheme, Source, text};
 
-use crate::checkout::{self, Recorder, Written};
+use super::failure::Failure;
+use super::resolve::{self, RefNotFound, Target, TargetKind};
+use crate::checkout::git_dir;
+use crate::checkout::index::Recorder;
+use crate::checkout::publish::{self, Staging};
+use crate::checkout::write::{self, Written};
 use crate::config::Config;
 use crate::credentials::Authenticator;
 use crate::credentials::ssh::SshKey;
-use crate::failure::Failure;
-use crate::publish::{self, Staging};
-use crate::resolve::{self, RefNotFound, Target, TargetKind};
+use crate::pack::PackError;
+use crate::pack::store::{Commit, CommitError, SpoolBlobs, Store};
+use crate::protocol::{Listing, ProtocolError, Received, Want};
+use crate::report::{self, Delivered};
+use crate::retry;
 use crate::run::Run;
-use crate::store::{Commit, Store, Use};
-use crate::transport::http::Client;
-use crate::transport::smart::SmartHttp;
+use crate::transport::http::SmartHttp;
+use crate::transport::http::client::Client;
 use crate::transport::ssh::Ssh;
-use crate::transport::{Listing, Received, Remote, TransportError, Want};
+use crate::transport::{Remote, TransportError};
 use crate::tree::plan::{self, Plan};
-use crate::{report, repository, retry, subdir};
-
-/// What was delivered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivered {
-    /// The commit.
-    pub commit: Oid,
-    /// What was asked for.
-    pub reference: String,
-    /// Where it is.
-    pub place: PathBuf,
-    /// Files and symlinks written.
-    pub files: u64,
-    /// Bytes in them.
-    pub bytes: u64,
-    /// Submodules, whose directories are empty.
-    pub submodules: u64,
-    /// Files that are Git LFS pointers.
-    pub lfs_pointers: u64,
-    /// What else a person should know.
-    pub note: Option<&'static str>,
-}
+use crate::tree::subdir;
 
 /// Delivers, with as many attempts as make sense.
 ///
@@ -90,14 +74,14 @@ impl<'c> Attempt<'_, 'c> {
         let Self { config, run, client } = self;
         let staging = Staging::create(&config.root)?;
         run.lock().staging = Some(staging.directory().to_owned());
-        run.doing("connecting to the server");
+        run.set_phase("connecting to the server");
         let mut remote: Box<dyn Remote> = if config.url.scheme() == Scheme::Ssh {
             let key = SshKey::read(config.credentials.dir.as_deref());
             Box::new(Ssh::connect(&config.url, key)?)
         } else {
             Box::new(SmartHttp::connect(client, &config.policy, authenticator, &config.url)?)
         };
-        run.doing("listing branches and tags");
+        run.set_phase("listing branches and tags");
         let target = self.resolve(remote.as_mut())?;
         let (commit, plan, written) = if config.path.is_whole() {
             self.whole(remote.as_mut(), &target, &staging)?
@@ -105,7 +89,7 @@ impl<'c> Attempt<'_, 'c> {
             self.directory(remote.as_mut(), &target, &staging)?
         };
         drop(remote);
-        run.doing("publishing");
+        run.set_phase("publishing");
         run.publish(|| staging.publish(&config.root, config.url.name(), config.url.alias()))?;
         let note = authenticator.note();
         {
@@ -142,19 +126,20 @@ impl<'c> Attempt<'_, 'c> {
         target: &Target,
         staging: &Staging,
     ) -> Result<(Commit, Plan, Written), Failure> {
+        let checkpoint = || self.run.checkpoint();
         let git_dir = staging.tree().join(".git");
         let packs = git_dir.join("objects/pack");
-        let mut store = Store::create(&packs, &staging.scratch(), self.config.limits, self.run)?;
+        let mut store = Store::create(&packs, &staging.scratch(), self.config.limits, &checkpoint)?;
         // A server that can't cut the history sends files that are long gone.
-        let used = if remote.capabilities().shallow() { Use::All } else { Use::Part };
-        let received = self.everything(remote, target, used, &mut store)?;
+        let spool_blobs = if remote.capabilities().shallow() { SpoolBlobs::All } else { SpoolBlobs::None };
+        let received = self.everything(remote, target, spool_blobs, &mut store)?;
         let commit = self.commit(&store, target)?;
-        self.run.doing("checking what was received");
+        self.run.set_phase("checking what was received");
         let plan = plan::plan(&store, commit.tree, self.config.limits)?;
-        self.run.doing("writing files");
+        self.run.set_phase("writing files");
         let mut recorder = Recorder::new(&git_dir.join("index"), commit.time, SystemTime::now())?;
-        let written = checkout::write(&plan, &store, &staging.tree(), Some(&mut recorder), self.run)?;
-        let facts = repository::Facts {
+        let written = write::write(&plan, &store, &staging.tree(), Some(&mut recorder), &checkpoint)?;
+        let facts = git_dir::Facts {
             url: &self.config.url,
             reference: &self.config.reference,
             kind: target.kind,
@@ -162,7 +147,7 @@ impl<'c> Attempt<'_, 'c> {
             commit: commit.id,
             shallow: &received.shallow,
         };
-        repository::write(&git_dir, &facts)?;
+        git_dir::write(&git_dir, &facts)?;
         store.write_indexes()?;
         recorder.write()?;
         Ok((commit, plan, written))
@@ -175,46 +160,47 @@ impl<'c> Attempt<'_, 'c> {
         target: &Target,
         staging: &Staging,
     ) -> Result<(Commit, Plan, Written), Failure> {
+        let checkpoint = || self.run.checkpoint();
         let scratch = staging.scratch();
-        let mut store = Store::create(&scratch, &scratch, self.config.limits, self.run)?;
+        let mut store = Store::create(&scratch, &scratch, self.config.limits, &checkpoint)?;
         let found = if remote.capabilities().filter() {
-            self.on_the_way_down(remote, target, &mut store)?
+            self.fetch_subtree(remote, target, &mut store)?
         } else {
             None
         };
         let (commit, tree) = if let Some(found) = found {
             found
         } else {
-            self.everything(remote, target, Use::Part, &mut store)?;
+            self.everything(remote, target, SpoolBlobs::None, &mut store)?;
             let commit = self.commit(&store, target)?;
             (commit, subdir::find(&store, commit.tree, &self.config.path)?)
         };
-        self.run.doing("checking what was received");
+        self.run.set_phase("checking what was received");
         let plan = plan::plan(&store, tree, self.config.limits)?;
-        self.run.doing("writing files");
-        let written = checkout::write(&plan, &store, &staging.tree(), None, self.run)?;
+        self.run.set_phase("writing files");
+        let written = write::write(&plan, &store, &staging.tree(), None, &checkpoint)?;
         Ok((commit, plan, written))
     }
 
     /// Fetches the commit and its trees without the contents of files, finds the directory's tree, and
     /// fetches that with all that is in it. `None` where the server does not play along: then everything
     /// is fetched, once, and that is no failure.
-    fn on_the_way_down(
+    fn fetch_subtree(
         &self,
         remote: &mut dyn Remote,
         target: &Target,
         store: &mut Store,
     ) -> Result<Option<(Commit, Oid)>, Failure> {
-        self.run.doing("receiving the way to the directory");
+        self.run.set_phase("receiving the way to the directory");
         let lean = Want { oid: target.want, shallow: true, without_blobs: true };
-        if refused(store.take(Use::Part, |sink| remote.fetch(lean, sink)))? {
+        if refused(store.take(SpoolBlobs::None, |sink| remote.fetch(lean, sink)))? {
             return Ok(None);
         }
         let commit = self.commit(store, target)?;
         let tree = subdir::find(store, commit.tree, &self.config.path)?;
-        self.run.doing("receiving the directory");
+        self.run.set_phase("receiving the directory");
         let content = Want { oid: tree, shallow: false, without_blobs: false };
-        if refused(store.take(Use::All, |sink| remote.fetch(content, sink)))? {
+        if refused(store.take(SpoolBlobs::All, |sink| remote.fetch(content, sink)))? {
             return Ok(None);
         }
         Ok(Some((commit, tree)))
@@ -224,14 +210,14 @@ impl<'c> Attempt<'_, 'c> {
         &self,
         remote: &mut dyn Remote,
         target: &Target,
-        used: Use,
+        spool_blobs: SpoolBlobs,
         store: &mut Store,
     ) -> Result<Received, Failure> {
-        self.run.doing("receiving the pack");
+        self.run.set_phase("receiving the pack");
         let want = Want { oid: target.want, shallow: true, without_blobs: false };
-        store.take(used, |sink| remote.fetch(want, sink)).map_err(|error| match (error, target.kind) {
+        store.take(spool_blobs, |sink| remote.fetch(want, sink)).map_err(|error| match (error, target.kind) {
             // A commit that was asked for by its id was never listed: the server does not have it.
-            (TransportError::Refused(words), TargetKind::Commit) => {
+            (TransportError::Protocol(ProtocolError::Refused(words)), TargetKind::Commit) => {
                 tracing::info!(words, "the server refuses the commit");
                 RefNotFound::NoSuchCommit { id: self.config.reference.to_string() }.into()
             }
@@ -241,10 +227,16 @@ impl<'c> Attempt<'_, 'c> {
 
     /// The commit that was received, which must be the one that was asked for.
     fn commit(&self, store: &Store, target: &Target) -> Result<Commit, Failure> {
-        let commit = store.commit(target.want, self.config.reference.as_str())?;
+        let commit = store.commit(target.want).map_err(|error| match error {
+            CommitError::NotACommit { kind } => {
+                let name = text::sanitize(self.config.reference.as_str());
+                Failure::Reference(RefNotFound::NotACommit { name, kind })
+            }
+            CommitError::Pack(error) => error.into(),
+        })?;
         commit.ok_or_else(|| {
             let why = format!("it does not hold {}, which was asked for", target.want);
-            TransportError::Corrupt(why).into()
+            PackError::Corrupt(why).into()
         })
     }
 }
@@ -253,7 +245,7 @@ impl<'c> Attempt<'_, 'c> {
 fn refused(result: Result<Received, TransportError>) -> Result<bool, TransportError> {
     match result {
         Ok(_) => Ok(false),
-        Err(TransportError::Refused(words)) => {
+        Err(TransportError::Protocol(ProtocolError::Refused(words))) => {
             tracing::warn!(words, "the server refuses to send only what is needed, fetching everything");
             Ok(true)
         }

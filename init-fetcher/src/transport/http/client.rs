@@ -4,7 +4,6 @@
 //! they are taken above.
 
 use std::cell::RefCell;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +14,13 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body, Error};
 use url::Url;
-use workflow_contract::{Scheme, text};
+use workflow_contract::Scheme;
 
-use super::redirect::host_of;
-use super::{TransportError, proxy, tls, trust};
+use super::error::failed;
+use super::trust;
 use crate::config::TrustSettings;
-use crate::proxy::Proxies;
+use crate::config::proxy::Proxies;
+use crate::transport::TransportError;
 
 /// How long a connection may take, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -136,100 +136,5 @@ impl Resolver for Names {
             Error::Io(_) => Error::HostNotFound,
             other => other,
         })
-    }
-}
-
-/// What a failed request means.
-fn failed(url: &Url, proxy: Option<&ureq::Proxy>, error: &Error) -> TransportError {
-    let host = host_of(url);
-    if let Some(error) = proxy.and_then(|proxy| proxy::failed(proxy, &host, error)) {
-        return error;
-    }
-    if let Some(error) = tls::error(error) {
-        return tls::failed(error, host);
-    }
-    // What breaks behind a proxy can be either's fault.
-    let by_way =
-        proxy.map(|proxy| format!(", by way of the proxy {}", proxy::shown(proxy))).unwrap_or_default();
-    let unreachable =
-        |why: &str| TransportError::Unreachable { host: host.clone(), why: format!("{why}{by_way}") };
-    match error {
-        Error::HostNotFound => TransportError::Unresolved { host },
-        Error::Timeout(ureq::Timeout::Resolve) => unreachable("its name could not be looked up in time"),
-        Error::Timeout(ureq::Timeout::Connect) => unreachable("no connection in time"),
-        Error::Timeout(_) => unreachable("it stopped answering"),
-        Error::Io(error) => unreachable(&io_words(error)),
-        Error::Tls(why) => TransportError::Tls { host, why: (*why).to_owned() },
-        Error::Protocol(why) => TransportError::NotGit {
-            host,
-            why: format!("its HTTP is broken ({})", text::sanitize(&why.to_string())),
-        },
-        Error::LargeResponseHeader(..) => {
-            TransportError::NotGit { host, why: "the headers of its answer are too large".into() }
-        }
-        other => unreachable(&text::sanitize(&other.to_string())),
-    }
-}
-
-/// What an error while an answer's body is read means.
-pub fn broken(error: &io::Error, doing: &'static str) -> TransportError {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
-    match inner {
-        Some(Error::Timeout(_)) => TransportError::Broken { doing, why: "the server stopped sending".into() },
-        Some(Error::Protocol(why)) => TransportError::Protocol(text::sanitize(&why.to_string())),
-        Some(Error::Io(inner)) => broken(inner, doing),
-        _ if tls::of_io(error).is_some() => TransportError::Protocol(format!("TLS broke {doing}")),
-        _ if error.kind() == io::ErrorKind::UnexpectedEof => TransportError::Truncated(doing),
-        _ => TransportError::Broken { doing, why: io_words(error) },
-    }
-}
-
-/// What the system says, in the words of a person.
-pub(super) fn io_words(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connection refused".into(),
-        io::ErrorKind::ConnectionReset => "connection reset".into(),
-        io::ErrorKind::TimedOut => "no connection in time".into(),
-        io::ErrorKind::UnexpectedEof => "it closed the connection without an answer".into(),
-        _ => {
-            let source = error.get_ref().and_then(|inner| inner.source()).map(ToString::to_string);
-            text::sanitize(&source.unwrap_or_else(|| error.to_string()))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tells_the_kinds_of_failure_apart() {
-        let url = Url::parse("https://h:8443/r").unwrap();
-        let io = |kind| Error::Io(io::Error::from(kind));
-        let of = |error| failed(&url, None, &error);
-        assert!(matches!(of(Error::HostNotFound), TransportError::Unresolved { .. }));
-        assert!(matches!(of(io(io::ErrorKind::ConnectionRefused)), TransportError::Unreachable { .. }));
-        assert!(matches!(of(Error::Timeout(ureq::Timeout::PerRead)), TransportError::Unreachable { .. }));
-        let expired = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
-        let wrapped = Error::Io(io::Error::new(io::ErrorKind::InvalidData, expired));
-        let error = of(wrapped);
-        assert!(matches!(error, TransportError::Tls { .. }));
-        assert!(error.to_string().contains("h:8443") && error.to_string().contains("expired"), "{error}");
-    }
-
-    #[test]
-    fn tells_a_body_that_ends_from_one_that_breaks() {
-        let eof = io::Error::from(io::ErrorKind::UnexpectedEof);
-        assert!(matches!(broken(&eof, "x"), TransportError::Truncated("x")));
-        let wrapped = io::Error::other(Error::Io(io::Error::from(io::ErrorKind::ConnectionReset)));
-        let error = broken(&wrapped, "in the pack");
-        assert!(
-            error.to_string().starts_with("the connection broke in the pack: connection reset; "),
-            "{error}"
-        );
-        let garbled = io::Error::new(io::ErrorKind::InvalidData, rustls::Error::DecryptError);
-        assert!(matches!(broken(&garbled, "x"), TransportError::Protocol(_)));
-        let stalled = io::Error::other(Error::Timeout(ureq::Timeout::PerRead));
-        assert!(matches!(broken(&stalled, "x"), TransportError::Broken { .. }));
     }
 }

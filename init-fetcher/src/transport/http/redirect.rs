@@ -7,7 +7,7 @@
 use url::Url;
 use workflow_contract::{Policy, Scheme, text};
 
-use super::TransportError;
+use crate::transport::TransportError;
 
 /// Redirects followed at most.
 pub const MAX_REDIRECTS: u32 = 5;

@@ -1,0 +1,5 @@
+//! A run: attempts from listing to publishing.
+
+pub mod deliver;
+pub mod failure;
+pub mod resolve;

@@ -1,0 +1,41 @@
+//! The first answer of a server, and what an error in it says about the repository.
+
+use std::io::Read;
+
+use super::TransportError;
+use crate::protocol::capabilities::Capabilities;
+use crate::protocol::pktline::Lines;
+use crate::protocol::{ProtocolError, Ref, advertisement};
+
+/// Reads the advertisement and rejects repositories with an unsupported hash; `host` is for messages.
+pub fn read<R: Read>(lines: Lines<R>, host: &str) -> Result<(Capabilities, Vec<Ref>), TransportError> {
+    let (capabilities, listed) =
+        advertisement::read(lines).map_err(|error| not_there(host.to_owned(), error.into()))?;
+    if capabilities.is_sha1() {
+        return Ok((capabilities, listed));
+    }
+    let why = "it names objects by another hash than SHA-1, which is not supported".into();
+    Err(TransportError::NotGit { host: host.to_owned(), why })
+}
+
+/// What servers say, in lower case, where others answer 404.
+pub const NO_SUCH: [&str; 5] = [
+    "not found",
+    "does not exist",
+    "not exported",
+    "could not be found",
+    "not appear to be a git repository",
+];
+
+/// A refusal before anything was asked for in particular is about the repository: some servers say in
+/// words what others say by 404. Whatever else they say stays as it is.
+pub fn not_there(host: String, error: TransportError) -> TransportError {
+    match error {
+        TransportError::Protocol(ProtocolError::Refused(words))
+            if NO_SUCH.iter().any(|w| words.to_lowercase().contains(w)) =>
+        {
+            TransportError::NotFound { host, words: format!(": {words}") }
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,27 @@
+//! What errors of the ssh session mean.
+
+use ssh2::ErrorCode;
+use workflow_contract::{RepoUrl, Scheme, text};
+
+use crate::transport::TransportError;
+
+// Error numbers of libssh2 (libssh2.h).
+/// The server was silent for too long.
+pub const TIMEOUT: i32 = -9;
+/// Sending, disconnected, receiving, bad socket.
+pub const SOCKETS: [i32; 4] = [-7, -13, -43, -45];
+
+/// What a failed step of the session means.
+pub fn failed(host: &str, error: &ssh2::Error) -> TransportError {
+    let why = match error.code() {
+        ErrorCode::Session(TIMEOUT) => "it stopped answering".into(),
+        _ => format!("ssh failed ({})", text::sanitize(error.message())),
+    };
+    TransportError::Unreachable { host: host.to_owned(), why }
+}
+
+/// The host, fit for a message; with its port where it is not ssh's own.
+pub fn host_of(url: &RepoUrl) -> String {
+    let host = text::sanitize(url.host());
+    if url.port() == Scheme::Ssh.default_port() { host } else { format!("{host}:{}", url.port()) }
+}
