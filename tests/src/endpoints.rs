@@ -1,4 +1,4 @@
-//! The endpoints of the injector's Service, played: what their controller would write of replicas that no kubelet runs.
+//! The endpoints of the injector's Service, written as their controller would for replicas that no kubelet runs.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,16 +12,16 @@ use workflow_git_server::address_facing;
 
 /// Label of a slice, with the name of its Service.
 const SERVICE: &str = "kubernetes.io/service-name";
-/// Address for documentation (RFC 5737): not one of this machine's, and nothing is sent there.
-const ELSEWHERE: &str = "192.0.2.1";
+/// Address for documentation (RFC 5737): not of this machine; nothing is sent there.
+const EXTERNAL: &str = "192.0.2.1";
 
-/// An address of this machine that may stand in an EndpointSlice, as one of loopback may not.
+/// An address of this machine that is valid in an EndpointSlice, where loopback is not.
 pub fn address() -> anyhow::Result<IpAddr> {
-    address_facing(ELSEWHERE, 443).context("this machine has no address but loopback, or no default route")
+    address_facing(EXTERNAL, 443).context("this machine has no address but loopback, or no default route")
 }
 
-/// Lets the Service lead to these replicas and to no others.
-pub async fn lead_to(client: &Client, replicas: &[SocketAddr]) -> anyhow::Result<()> {
+/// Sets the endpoints of the Service.
+pub async fn set(client: &Client, replicas: &[SocketAddr]) -> anyhow::Result<()> {
     for replica in replicas {
         add(client, *replica).await?;
     }
@@ -39,7 +39,7 @@ pub async fn lead_to(client: &Client, replicas: &[SocketAddr]) -> anyhow::Result
     Ok(())
 }
 
-/// Puts a replica into the Service.
+/// Adds a replica to the Service.
 pub async fn add(client: &Client, replica: SocketAddr) -> anyhow::Result<()> {
     let name = name(replica);
     let slice = json!({
@@ -54,7 +54,7 @@ pub async fn add(client: &Client, replica: SocketAddr) -> anyhow::Result<()> {
     slices(client).patch(&name, &apply, &Patch::Apply(slice)).await.map(drop).context("add an endpoint")
 }
 
-/// Takes a replica out of the Service.
+/// Removes a replica from the Service.
 pub async fn remove(client: &Client, replica: SocketAddr) -> anyhow::Result<()> {
     gone(slices(client).delete(&name(replica), &DeleteParams::default()).await)
 }

@@ -1,20 +1,22 @@
-//! What the end-to-end tests and the demo are made of.
+//! The harness of the end-to-end tests and the demo.
 //!
 //! ```text
-//!  cluster ── namespace ──┬── operator (stand-in): session -> Secret, pod, Service
+//!  cluster ── namespace ──┬── operator (fake): session -> Secret, pod, Service
 //!                         ├── git server (crate workflow-git-server), trusted by the session pods
-//!                         └── stage: all of these together
-//!  api_server: an API server and nothing else ── driver: plays operator and kubelet there
-//!                                             ├─ controllers: deletes there as Kubernetes does
-//!                                             └─ released: the program as a process ── endpoints: the Service's
-//!  session: written by tests, read by everyone      wait: until an object is as expected
-//!  runner: what the runner (crate session-runner) found at its first instruction
-//!  load: fifty session pods a second     upheaval: what is done to an installed injector meanwhile
-//!  dry_runs: one pod again and again     chaos: load, sessions and upheavals at once
+//!                         └── env: all of these together
+//!  api_server: an API server and nothing else ── driver: acts as operator and kubelet
+//!                                             ├─ controllers: delete as Kubernetes does
+//!                                             └─ released: the program as a process ── endpoints of its Service
+//!  session: written by tests, read by everything    wait: until an object reaches an expected state
+//!  runner: the record of the runner (crate session-runner) at its first instruction
+//!  load: fifty session pods a second                disruption: of an installed injector
+//!  session_pool: sessions during disruptions        chaos: load, sessions and disruptions at once
+//!  dry_runs: one pod again and again
 //! ```
 //!
-//! Tests are in `tests/`, one file for each family; they need a cluster, which `make test` brings up. Nothing here may
-//! know how the injector does its work: it is judged by what the platform and the runner see.
+//! Tests are in `tests/`, a directory or file for each family. Those that need a cluster use the one of `make test`, where
+//! other people's objects and pods may exist. Nothing here depends on how the injector is implemented: tests assert on
+//! what the platform and the runner observe.
 
 pub mod api_server;
 pub mod bench_status;
@@ -24,18 +26,19 @@ pub mod controllers;
 pub mod delivered;
 pub mod demo;
 pub mod desk;
+pub mod disruption;
 pub mod driver;
 pub mod dry_runs;
 mod dump;
 pub mod endpoints;
+pub mod env;
 pub mod faults;
-pub mod gate;
+pub mod holding_proxy;
 pub mod images;
 pub mod installed;
 pub mod installer;
 pub mod kubelet;
 pub mod load;
-pub mod lobby;
 pub mod manifests;
 pub mod memory;
 pub mod namespace;
@@ -43,6 +46,5 @@ pub mod operator;
 pub mod released;
 pub mod runner;
 pub mod session;
-pub mod stage;
-pub mod upheaval;
+pub mod session_pool;
 pub mod wait;

@@ -1,4 +1,4 @@
-//! A namespace for each test, as the platform's operator would manage it, gone when the test is over.
+//! A namespace for each test, as the platform's operator manages it, deleted after the test.
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
@@ -12,39 +12,40 @@ use serde_json::json;
 use crate::cluster::Cluster;
 use crate::{dump, operator};
 
-/// Set to keep the namespaces of tests, whatever their outcome.
+/// Variable that keeps the namespaces of tests if set.
 const KEEP: &str = "KEEP_NAMESPACES";
 /// Label that names the machine on which a test runs.
 const MACHINE: &str = "workflow-tests/machine";
 /// Label that names the process in which a test runs.
 const PROCESS: &str = "workflow-tests/process";
+/// Requests of the session pods' containers. The platform's LimitRange sets 250m and 256Mi; these leave room for other
+/// people's pods on a small node.
+const CPU_REQUEST: &str = "10m";
+const MEMORY_REQUEST: &str = "16Mi";
 
 /// A namespace of a test's own.
 #[derive(Clone)]
 pub struct TestNamespace {
-    /// The cluster that it is in.
     pub cluster: Cluster,
-    /// Its name.
     pub name: String,
 }
 
-/// Runs `test` in a namespace of its own and removes it afterwards. On failure the panic's message holds what a person
-/// needs to see: pods, sessions and recent events.
+/// Runs `test` in a namespace of its own and deletes it afterwards. On failure the panic's message lists pods, sessions and
+/// recent events.
 ///
-/// Namespaces of earlier test processes that were killed are removed on the way: their pods would take the room that
-/// this run needs.
+/// Namespaces of earlier test processes that were killed are deleted first: their pods use resources of the nodes.
 ///
 /// # Panics
-/// When the test fails, or its namespace can't be made.
+/// When the test fails, or its namespace can't be created.
 #[expect(clippy::panic, reason = "this is how a test fails")]
 pub async fn with_namespace<F, Fut>(test: F)
 where
     F: FnOnce(TestNamespace) -> Fut,
     Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
-    let namespace = match TestNamespace::create().await {
+    let namespace = match TestNamespace::of_test().await {
         Ok(namespace) => namespace,
-        Err(error) => panic!("no namespace for the test: {error:#}"),
+        Err(error) => panic!("create a namespace for the test: {error:#}"),
     };
     // A task of its own, so that a failed assertion does not keep the namespace from being removed.
     let failure = match tokio::spawn(test(namespace.clone())).await {
@@ -57,7 +58,7 @@ where
         None => String::new(),
     };
     if std::env::var_os(KEEP).is_none() {
-        // A namespace that can't be removed now is swept by the next run.
+        // The next run deletes a namespace that can't be deleted now.
         let _ = namespace.remove().await;
     }
     if let Some(failure) = failure {
@@ -66,12 +67,16 @@ where
 }
 
 impl TestNamespace {
-    /// Creates a namespace whose name tells which test it belongs to.
-    async fn create() -> anyhow::Result<Self> {
-        let cluster = Cluster::connect().await?;
-        sweep(&cluster.client).await.context("namespaces of earlier runs could not be removed")?;
+    /// Creates a namespace named after the test.
+    async fn of_test() -> anyhow::Result<Self> {
         let thread = std::thread::current();
-        let name = unique_name(thread.name().unwrap_or("test"), RandomState::new().hash_one(0));
+        Self::temporary(Cluster::connect().await?, thread.name().unwrap_or("test")).await
+    }
+
+    /// Creates a namespace with a unique name that begins with `name`. Later runs delete it if this process was killed.
+    pub async fn temporary(cluster: Cluster, name: &str) -> anyhow::Result<Self> {
+        sweep(&cluster.client).await.context("delete namespaces of earlier runs")?;
+        let name = unique_name(name, RandomState::new().hash_one(0));
         let mut labels = json!({});
         if std::env::var_os(KEEP).is_none() {
             labels = json!({ MACHINE: machine(), PROCESS: std::process::id().to_string() });
@@ -79,7 +84,7 @@ impl TestNamespace {
         Self::make(cluster, &name, labels).await
     }
 
-    /// Creates the namespace called `name`, which nobody sweeps.
+    /// Creates the namespace called `name`, which stays until it is deleted explicitly.
     pub async fn named(cluster: Cluster, name: &str) -> anyhow::Result<Self> {
         Self::make(cluster, name, json!({})).await
     }
@@ -91,12 +96,15 @@ impl TestNamespace {
         let client = cluster.client.clone();
         let post = PostParams::default();
         Api::all(client.clone()).create(&post, &namespace).await.context("create the namespace")?;
-        let limits: LimitRange = serde_json::from_value(operator::limit_range())?;
+        let mut limits = operator::limit_range();
+        limits["spec"]["limits"][0]["defaultRequest"] =
+            json!({ "cpu": CPU_REQUEST, "memory": MEMORY_REQUEST });
+        let limits: LimitRange = serde_json::from_value(limits)?;
         Api::namespaced(client.clone(), name)
             .create(&post, &limits)
             .await
             .context("create the LimitRange")?;
-        // Pods are refused until the namespace has this account; no need to wait for the controller that makes it.
+        // Pods are rejected until the namespace has this account; creating it saves the wait for its controller.
         let account: ServiceAccount = serde_json::from_value(json!({ "metadata": { "name": "default" } }))?;
         match Api::namespaced(client, name).create(&post, &account).await {
             Err(kube::Error::Api(status)) if status.is_already_exists() => (),
@@ -105,7 +113,7 @@ impl TestNamespace {
         Ok(Self { cluster, name: name.to_owned() })
     }
 
-    /// Lets the session pods of this namespace trust `ca`, the way the platform does it.
+    /// Makes the session pods of this namespace trust `ca`, as the platform does.
     pub async fn trust(&self, ca: &str) -> anyhow::Result<()> {
         let bundle: ConfigMap = serde_json::from_value(json!({
             "metadata": { "name": operator::TRUSTED_CA },
@@ -115,7 +123,6 @@ impl TestNamespace {
         Ok(())
     }
 
-    /// A client for one kind of object in this namespace.
     pub fn api<K>(&self) -> Api<K>
     where
         K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
@@ -123,14 +130,13 @@ impl TestNamespace {
         Api::namespaced(self.cluster.client.clone(), &self.name)
     }
 
-    /// Removes it, with all that is in it.
     pub async fn remove(&self) -> kube::Result<()> {
         let namespaces: Api<Namespace> = Api::all(self.cluster.client.clone());
         namespaces.delete(&self.name, &DeleteParams::default()).await.map(drop)
     }
 }
 
-/// Removes the namespaces of test processes of this machine that no longer run.
+/// Deletes the namespaces of test processes of this machine that have ended.
 async fn sweep(client: &Client) -> anyhow::Result<()> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let ours = ListParams::default().labels(&format!("{MACHINE}={}", machine()));
@@ -139,7 +145,7 @@ async fn sweep(client: &Client) -> anyhow::Result<()> {
         let runs = Path::new("/proc").join(process).exists();
         if !runs && namespace.metadata.deletion_timestamp.is_none() {
             match namespaces.delete(&namespace.name_any(), &DeleteParams::default()).await {
-                // Another test may have been faster.
+                // Another test may have deleted it.
                 Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => (),
                 other => drop(other?),
             }
@@ -148,13 +154,13 @@ async fn sweep(client: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What tells this machine from others that use the same cluster; a label's value.
+/// Identifies this machine among those that use the same cluster; a label's value.
 fn machine() -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     boot.trim().to_owned()
 }
 
-/// `wf-` + the last part of the test's name, as far as it fits, + six random digits.
+/// `wf-`, the last part of the test's name, truncated, and six random digits.
 fn unique_name(test: &str, random: u64) -> String {
     let test = test.rsplit("::").next().unwrap_or(test);
     let clean: String = test
@@ -170,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_made_of_the_tests_name() {
+    fn derives_the_name_from_the_test() {
         assert_eq!(unique_name("delivers_a_directory", 0xabc), "wf-delivers-a-directory-000abc");
         assert_eq!(unique_name("mod::it_works", u64::MAX), "wf-it-works-ffffff");
     }

@@ -1,5 +1,5 @@
-//! Waits for an object to be as a test expects it: by watching, with a limit, and with a message that says what was
-//! seen last when the limit is reached. What can't be watched is looked at often.
+//! Waits for an object to reach an expected state: by a watch, or by polling where there is none, with a timeout whose error
+//! contains the last state.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -15,21 +15,21 @@ use serde::de::DeserializeOwned;
 
 use crate::session::{self, Session};
 
-/// Long enough for anything that a cluster with work to do takes to happen, but for the fetcher's own back-off.
+/// Timeout for everything that a busy cluster does, except for the fetcher's own backoff.
 pub const PATIENCE: Duration = Duration::from_mins(2);
 
-/// Time between two looks at what can't be watched.
-const LOOK: Duration = Duration::from_millis(50);
+/// Polling interval.
+const POLL: Duration = Duration::from_millis(50);
 
 /// An object in one line, for messages.
 pub trait Describe {
-    /// What a person needs to see to know why the wait was in vain.
+    /// The state that explains why a wait timed out.
     fn describe(&self) -> String;
 }
 
-/// Waits until `holds` is true of the object called `name`, and gives the object as it then was (`None`: it is gone).
+/// Waits until `holds` is true of the object called `name`, and returns the object (`None`: it does not exist).
 ///
-/// `what` completes the message "waited for …".
+/// `what` completes the message "waited for ...".
 pub async fn until<K>(
     api: &Api<K>,
     name: &str,
@@ -44,7 +44,7 @@ where
     let watch = async {
         let mut changes = watch_object(api.clone(), name).default_backoff().boxed();
         loop {
-            // Errors of a watch pass, or show up as the limit being reached.
+            // The watch restarts after an error.
             let Some(object) = changes.try_next().await.unwrap_or_default() else { continue };
             last = object.as_ref().map_or_else(|| format!("no {name}"), Describe::describe);
             if holds(object.as_ref()) {
@@ -73,9 +73,9 @@ where
     object.with_context(|| format!("{name} is gone"))
 }
 
-/// Waits until `holds`, which nothing tells but a look at it. A look that fails says that it does not hold yet.
+/// Polls until `holds` returns true; an error counts as false.
 ///
-/// `what` completes the message "waited for …".
+/// `what` completes the message "waited for ...".
 pub async fn until_so<F>(what: &str, mut holds: impl FnMut() -> F) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<bool>>,
@@ -83,25 +83,25 @@ where
     until_found(what, || holds().map_ok(|holds| holds.then_some(()))).await
 }
 
-/// As [`until_so`], for what a look finds.
-pub async fn until_found<T, F>(what: &str, mut look: impl FnMut() -> F) -> anyhow::Result<T>
+/// Polls until `poll` returns a value; an error counts as none.
+pub async fn until_found<T, F>(what: &str, mut poll: impl FnMut() -> F) -> anyhow::Result<T>
 where
     F: Future<Output = anyhow::Result<Option<T>>>,
 {
-    let mut seen = "no answer".to_owned();
-    let looks = async {
+    let mut seen = "no response".to_owned();
+    let polls = async {
         loop {
-            seen = match look().await {
+            seen = match poll().await {
                 Ok(Some(found)) => return found,
                 Ok(None) => "not yet".to_owned(),
                 Err(error) => format!("{error:#}"),
             };
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL).await;
         }
     };
-    match tokio::time::timeout(PATIENCE, looks).await {
+    match tokio::time::timeout(PATIENCE, polls).await {
         Ok(found) => Ok(found),
-        Err(_) => bail!("waited {} s for {what}; the last look said: {seen}", PATIENCE.as_secs()),
+        Err(_) => bail!("waited {} s for {what}; last result: {seen}", PATIENCE.as_secs()),
     }
 }
 
@@ -121,7 +121,11 @@ impl Describe for Pod {
             .flatten()
             .map(container)
             .collect();
-        let leaving = if self.metadata.deletion_timestamp.is_some() { ", being deleted" } else { "" };
+        let deleted = if self.metadata.deletion_timestamp.is_some() { ", being deleted" } else { "" };
+        let failed = [&status.reason, &status.message]
+            .into_iter()
+            .flatten()
+            .fold(String::new(), |all, text| all + ", " + text);
         let unscheduled = status
             .conditions
             .iter()
@@ -129,7 +133,7 @@ impl Describe for Pod {
             .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
             .and_then(|condition| condition.message.as_deref());
         format!(
-            "pod {}: {}{leaving}; {}{}",
+            "pod {}: {}{deleted}{failed}; {}{}",
             self.name_any(),
             status.phase.as_deref().unwrap_or("no phase"),
             containers.join("; "),
@@ -138,7 +142,7 @@ impl Describe for Pod {
     }
 }
 
-/// A container's state in one phrase.
+/// A container's state, in short.
 fn container(status: &ContainerStatus) -> String {
     let state = match status.state.as_ref() {
         Some(ContainerState { running: Some(_), .. }) => "running".to_owned(),
@@ -162,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pod_tells_the_state_of_all_its_containers() {
+    fn describes_the_state_of_all_containers_of_a_pod() {
         let pod: Pod = serde_json::from_value(json!({
             "metadata": { "name": "p" },
             "status": {
@@ -185,7 +189,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_found_no_node_says_why() {
+    fn describes_why_a_pod_was_rejected_or_not_scheduled() {
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": { "name": "p" },
+            "status": { "phase": "Failed", "reason": "OutOfcpu", "message": "Pod was rejected" },
+        }))
+        .unwrap();
+        assert!(pod.describe().contains("Failed, OutOfcpu, Pod was rejected"), "{}", pod.describe());
         let pod: Pod = serde_json::from_value(json!({
             "metadata": { "name": "p" },
             "status": { "phase": "Pending", "conditions": [

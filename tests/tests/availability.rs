@@ -1,148 +1,167 @@
-//! Under fifty session pods a second nothing that an admin does to the injector loses a call, and a crash costs no session
-//! its workflow or its prompt.
+//! Under fifty session pods a second no disruption by an admin loses a request, and a crash costs no session its workflow
+//! or its prompt. The rotation of the CA takes a minute and needs no node: see `replicas.rs`.
 //!
-//! That another authority loses none either takes a minute and needs no node: see `replicas.rs`.
-//!
-//! Each test has the injector for itself: they take turns, and no other test may use it meanwhile.
+//! Each test needs the injector for itself, so they take turns.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::ensure;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Mutex, watch};
-use workflow_tests::load::{self, Span, Story};
-use workflow_tests::lobby::{Lobby, Wish};
+use workflow_tests::disruption::{Disruption, Disruptor};
+use workflow_tests::load::{self, LoadReport, Span};
 use workflow_tests::namespace::with_namespace;
-use workflow_tests::upheaval::{Hand, Upheaval};
+use workflow_tests::session_pool::{ExpectedOutcome, RunOutcome, SessionPool};
 
 static TURN: Mutex<()> = Mutex::const_new(());
 
-#[expect(clippy::print_stdout, reason = "what was counted; shown with --nocapture")]
-fn tell(what: &str) {
-    println!("{what}");
+/// Sessions a second during a crash: enough that some are denied.
+const SESSIONS: u32 = 5;
+/// Sessions whose pods run afterwards, denied ones first.
+const RUNS: usize = 2;
+/// Sessions that are tried until so many ran.
+const TRIES: usize = 6;
+/// Time after a crash in which requests may still fail: until kube-proxy has updated the endpoints.
+const CRASH_RECOVERY: SignedDuration = SignedDuration::from_secs(5);
+
+#[expect(clippy::print_stdout, reason = "shown with --nocapture")]
+fn print(text: &str) {
+    println!("{text}");
 }
 
-fn nothing_is_wrong(story: &Story) -> anyhow::Result<()> {
-    tell(&story.to_string());
-    let wrong = story.wrong();
-    anyhow::ensure!(wrong.is_empty(), "{story}\n{}", wrong.join("\n"));
+fn ensure_no_violation(report: &LoadReport) -> anyhow::Result<()> {
+    print(&report.to_string());
+    let violations = report.violations();
+    ensure!(violations.is_empty(), "{report}\n{}", violations.join("\n"));
     Ok(())
 }
 
-/// Sessions a second while something crashes: enough that some meet the crash.
-const SESSIONS: u32 = 5;
-/// Of these so many run on the node, those first that were refused.
-const RUN: usize = 2;
-/// After a crash calls may still be lost for so long: until kube-proxy knows what is ready.
-const AFTERMATH: SignedDuration = SignedDuration::from_secs(5);
-
-/// Creates sessions until it is told to stop, and gives their names.
-async fn sessions(lobby: Arc<Lobby>, mut stop: watch::Receiver<bool>) -> anyhow::Result<Vec<String>> {
+/// Creates sessions until `stop` is true, and returns their names.
+async fn create_sessions(
+    pool: Arc<SessionPool>,
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<Vec<String>> {
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / SESSIONS);
     let mut names = Vec::new();
     while !*stop.borrow_and_update() {
         ticks.tick().await;
         let name = format!("s-{}", names.len());
-        lobby.create(&name, Wish::Workflow).await?;
+        pool.create(&name, ExpectedOutcome::Delivered).await?;
         names.push(name);
     }
     Ok(names)
 }
 
-/// What a crash costs is refusals, while it lasts. Nobody's workflow or prompt is among it.
-async fn costs_refusals_only(upheaval: Upheaval) {
+/// Runs some of these sessions, as far as the nodes have capacity.
+async fn run_some<'n>(pool: &SessionPool, names: impl Iterator<Item = &'n String>) -> anyhow::Result<()> {
+    let (mut ran, mut not_run) = (0, Vec::new());
+    for name in names.take(TRIES) {
+        match pool.run(name, ExpectedOutcome::Delivered).await? {
+            RunOutcome::Ended(problems) => {
+                ensure!(problems.is_empty(), "{name}: {}", problems.join(", "));
+                ran += 1;
+            }
+            RunOutcome::NotRun(reason) => not_run.push(reason),
+        }
+        pool.remove(name).await?;
+        if ran == RUNS {
+            return Ok(());
+        }
+    }
+    ensure!(ran > 0, "no session ran, free some capacity of the nodes: {}", not_run.join("; "));
+    Ok(())
+}
+
+async fn costs_denials_only(disruption: Disruption) {
     with_namespace(move |namespace| async move {
         let _turn = TURN.lock().await;
         if !namespace.cluster.is_local() {
             return Ok(());
         }
-        let hand = Hand::on(&namespace.cluster);
-        hand.whole_again().await?;
-        let lobby = Arc::new(Lobby::open(namespace.clone()).await?);
+        let disruptor = Disruptor::new(&namespace.cluster);
+        disruptor.wait_until_healthy().await?;
+        let pool = Arc::new(SessionPool::new(namespace.clone()).await?);
         let (stop, stopped) = watch::channel(false);
-        let names = tokio::spawn(sessions(Arc::clone(&lobby), stopped));
+        let names = tokio::spawn(create_sessions(Arc::clone(&pool), stopped));
         let mut crash = None;
         let work = async {
             let from = Timestamp::now();
-            hand.cause(upheaval).await?;
-            crash = Some(Span { from, to: Timestamp::now() }.and(AFTERMATH));
+            disruptor.disrupt(disruption).await?;
+            crash = Some(Span { from, to: Timestamp::now() }.extended(CRASH_RECOVERY));
             anyhow::Ok(())
         };
-        let story = load::during(&namespace, Box::pin(work)).await?;
+        let report = load::during(&namespace, Box::pin(work)).await?;
         stop.send_replace(true);
         let names = names.await??;
-        nothing_is_wrong(&story)?;
+        ensure_no_violation(&report)?;
         let crash: Vec<_> = crash.into_iter().collect();
-        let lost = story.lost(&crash);
-        anyhow::ensure!(lost.is_empty(), "{upheaval} at {crash:?}: {story}\n{}", lost.join("\n"));
+        let failures = report.failures(&crash);
+        ensure!(failures.is_empty(), "{disruption} at {crash:?}: {report}\n{}", failures.join("\n"));
 
         for name in &names {
-            let wrong = lobby.waits(name).await?;
-            anyhow::ensure!(wrong.is_empty(), "{name}: {}", wrong.join(", "));
+            let problems = pool.wait_until_held(name).await?;
+            ensure!(problems.is_empty(), "{name}: {}", problems.join(", "));
         }
-        let refused = lobby.refused();
-        tell(&format!("{upheaval}: {} sessions, {} of them refused at first", names.len(), refused.len()));
-        for name in refused.keys().chain(names.iter().filter(|name| !refused.contains_key(*name))).take(RUN) {
-            let wrong = lobby.runs(name, Wish::Workflow).await?;
-            anyhow::ensure!(wrong.is_empty(), "{name}: {}", wrong.join(", "));
-            lobby.remove(name).await?;
-        }
-        Ok(())
+        let denied = pool.denied();
+        print(&format!("{disruption}: {} sessions, {} of them denied at first", names.len(), denied.len()));
+        let others = names.iter().filter(|name| !denied.contains_key(*name));
+        run_some(&pool, denied.keys().chain(others)).await
     })
     .await;
 }
 
-async fn loses_nothing(upheaval: Upheaval) {
+async fn loses_no_request(disruption: Disruption) {
     with_namespace(move |namespace| async move {
         let _turn = TURN.lock().await;
         namespace.cluster.require_injector().await?;
-        let hand = Hand::on(&namespace.cluster);
-        hand.whole_again().await?;
-        let story = load::during(&namespace, Box::pin(hand.cause_to_the_end(upheaval))).await?;
-        nothing_is_wrong(&story)?;
-        let lost = story.lost(&[]);
-        anyhow::ensure!(lost.is_empty(), "{upheaval}: {story}\n{}", lost.join("\n"));
+        let disruptor = Disruptor::new(&namespace.cluster);
+        disruptor.wait_until_healthy().await?;
+        let report = load::during(&namespace, Box::pin(disruptor.disrupt_and_drain(disruption))).await?;
+        ensure_no_violation(&report)?;
+        let failures = report.failures(&[]);
+        ensure!(failures.is_empty(), "{disruption}: {report}\n{}", failures.join("\n"));
         Ok(())
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rollout_loses_no_call() {
-    loses_nothing(Upheaval::Rollout).await;
+async fn rollout_loses_no_request() {
+    loses_no_request(Disruption::Rollout).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_eviction_loses_no_call() {
-    loses_nothing(Upheaval::Eviction).await;
+async fn eviction_loses_no_request() {
+    loses_no_request(Disruption::Eviction).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_deletion_of_the_leaders_pod_loses_no_call() {
-    loses_nothing(Upheaval::Deletion).await;
+async fn deletion_of_the_leader_loses_no_request() {
+    loses_no_request(Disruption::Deletion).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_of_leader_loses_no_call() {
-    loses_nothing(Upheaval::NewLeader).await;
+async fn change_of_leader_loses_no_request() {
+    loses_no_request(Disruption::LeaderChange).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_renewed_leaf_loses_no_call() {
-    loses_nothing(Upheaval::NewLeaf).await;
+async fn renewed_certificate_loses_no_request() {
+    loses_no_request(Disruption::CertificateRenewal).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_secret_loses_no_call() {
-    loses_nothing(Upheaval::LostSecret).await;
+async fn deleted_secret_loses_no_request() {
+    loses_no_request(Disruption::SecretDeletion).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_is_killed_costs_refusals_but_no_workflow_and_no_prompt() {
-    costs_refusals_only(Upheaval::Kill).await;
+async fn killed_replica_costs_denials_but_no_workflow_and_no_prompt() {
+    costs_denials_only(Disruption::LeaderKill).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_api_server_that_is_killed_costs_refusals_but_no_workflow_and_no_prompt() {
-    costs_refusals_only(Upheaval::ApiServer).await;
+async fn killed_api_server_costs_denials_but_no_workflow_and_no_prompt() {
+    costs_denials_only(Disruption::ApiServerKill).await;
 }

@@ -6,18 +6,18 @@ use std::net::TcpListener;
 
 use workflow_contract::Exit;
 use workflow_git_server::Settings;
+use workflow_tests::env::TestEnv;
 use workflow_tests::namespace::{TestNamespace, with_namespace};
 use workflow_tests::operator::Mode;
 use workflow_tests::session::{Condition, Phase, SessionBuilder, SessionView};
-use workflow_tests::stage::Stage;
 use workflow_tests::wait::{PATIENCE, until};
 
 const USER: &str = "reader";
 const PASSWORD: &str = "correct-horse";
 
-/// A stage whose git server has an open repository `acme/flow`, one behind a password, and a web site.
-async fn mk_stage(namespace: TestNamespace) -> anyhow::Result<Stage> {
-    let stage = Stage::with_git(namespace, Mode::PostRunning, |settings: Settings| {
+/// A env whose git server has an open repository `acme/flow`, one behind a password, and a web site.
+async fn mk_env(namespace: TestNamespace) -> anyhow::Result<TestEnv> {
+    let env = TestEnv::with_git(namespace, Mode::PostRunning, |settings: Settings| {
         settings.password("private", USER, PASSWORD).answer(
             "site",
             200,
@@ -26,16 +26,16 @@ async fn mk_stage(namespace: TestNamespace) -> anyhow::Result<Stage> {
         )
     })
     .await?;
-    stage.git.repository("acme/flow").file("prompts/system.md", "Be kind.\n").create()?;
-    stage.git.repository("private/flow").file("README.md", "secret\n").create()?;
-    Ok(stage)
+    env.git.repository("acme/flow").file("prompts/system.md", "Be kind.\n").create()?;
+    env.git.repository("private/flow").file("README.md", "secret\n").create()?;
+    Ok(env)
 }
 
 /// Runs the session called `s` to its failure and gives the condition.
-async fn failure(stage: &Stage, session: SessionBuilder, exit: Exit) -> anyhow::Result<Condition> {
-    stage.create(session).await?;
+async fn failure(env: &TestEnv, session: SessionBuilder, exit: Exit) -> anyhow::Result<Condition> {
+    env.create(session).await?;
     let what = format!("the session to fail with {exit}");
-    let failed = stage
+    let failed = env
         .session_until("s", &what, |session| {
             let reason = session.workflow_reconciled().map(|condition| condition.reason);
             session.phase() == Some(Phase::Failed) && reason.as_deref() == Some(exit.reason())
@@ -51,16 +51,16 @@ async fn failure(stage: &Stage, session: SessionBuilder, exit: Exit) -> anyhow::
         format!("Init container init-workflow failed (exit {}): {}", exit.code(), condition.message);
     assert!(ready.starts_with(&platforms_words), "{ready}\nshould start with\n{platforms_words}");
     // The platform has taken the pod away; the outcome is not lost with it.
-    until(&stage.pods(), "s-runner", "the pod to go", PATIENCE, |pod| pod.is_none()).await?;
+    until(&env.pods(), "s-runner", "the pod to go", PATIENCE, |pod| pod.is_none()).await?;
     Ok(condition)
 }
 
 #[tokio::test]
 async fn a_misspelt_branch_is_not_found_and_the_right_one_is_suggested() {
     with_namespace(|namespace| async move {
-        let stage = mk_stage(namespace).await?;
-        let session = SessionBuilder::new("s").workflow(&stage.git.url("acme/flow.git"), "mian");
-        let condition = failure(&stage, session, Exit::RefNotFound).await?;
+        let env = mk_env(namespace).await?;
+        let session = SessionBuilder::new("s").workflow(&env.git.url("acme/flow.git"), "mian");
+        let condition = failure(&env, session, Exit::RefNotFound).await?;
         assert!(
             condition.message.contains("mian") && condition.message.contains("main"),
             "{}",
@@ -74,10 +74,9 @@ async fn a_misspelt_branch_is_not_found_and_the_right_one_is_suggested() {
 #[tokio::test]
 async fn a_misspelt_directory_is_not_found_and_the_right_one_is_suggested() {
     with_namespace(|namespace| async move {
-        let stage = mk_stage(namespace).await?;
-        let session =
-            SessionBuilder::new("s").workflow_path(&stage.git.url("acme/flow.git"), "main", "promts");
-        let condition = failure(&stage, session, Exit::PathNotFound).await?;
+        let env = mk_env(namespace).await?;
+        let session = SessionBuilder::new("s").workflow_path(&env.git.url("acme/flow.git"), "main", "promts");
+        let condition = failure(&env, session, Exit::PathNotFound).await?;
         assert!(
             condition.message.contains("promts") && condition.message.contains("prompts"),
             "{}",
@@ -91,8 +90,8 @@ async fn a_misspelt_directory_is_not_found_and_the_right_one_is_suggested() {
 #[tokio::test]
 async fn a_url_that_is_none_is_an_invalid_source() {
     with_namespace(|namespace| async move {
-        let stage = mk_stage(namespace).await?;
-        failure(&stage, SessionBuilder::new("s").workflow("not a url", "main"), Exit::InvalidSource).await?;
+        let env = mk_env(namespace).await?;
+        failure(&env, SessionBuilder::new("s").workflow("not a url", "main"), Exit::InvalidSource).await?;
         Ok(())
     })
     .await;
@@ -101,10 +100,9 @@ async fn a_url_that_is_none_is_an_invalid_source() {
 #[tokio::test]
 async fn a_directory_outside_the_repository_is_an_invalid_source() {
     with_namespace(|namespace| async move {
-        let stage = mk_stage(namespace).await?;
-        let session =
-            SessionBuilder::new("s").workflow_path(&stage.git.url("acme/flow.git"), "main", "../etc");
-        failure(&stage, session, Exit::InvalidSource).await?;
+        let env = mk_env(namespace).await?;
+        let session = SessionBuilder::new("s").workflow_path(&env.git.url("acme/flow.git"), "main", "../etc");
+        failure(&env, session, Exit::InvalidSource).await?;
         Ok(())
     })
     .await;
@@ -113,10 +111,10 @@ async fn a_directory_outside_the_repository_is_an_invalid_source() {
 #[tokio::test]
 async fn a_scheme_outside_the_policy_is_not_allowed() {
     with_namespace(|namespace| async move {
-        let stage = mk_stage(namespace).await?;
-        let url = stage.git.url("acme/flow.git").replacen("https:", "http:", 1);
+        let env = mk_env(namespace).await?;
+        let url = env.git.url("acme/flow.git").replacen("https:", "http:", 1);
         let condition =
-            failure(&stage, SessionBuilder::new("s").workflow(&url, "main"), Exit::HostNotAllowed).await?;
+            failure(&env, SessionBuilder::new("s").workflow(&url, "main"), Exit::HostNotAllowed).await?;
         assert!(condition.message.contains("http"), "{}", condition.message);
         Ok(())
     })
@@ -126,9 +124,9 @@ async fn a_scheme_outside_the_policy_is_not_allowed() {
 #[tokio::test]
 async fn a_repository_behind_a_password_needs_one() {
     with_namespace(|namespace| async move {
-        let stage = mk_stage(namespace).await?;
-        let session = SessionBuilder::new("s").workflow(&stage.git.url("private/flow.git"), "main");
-        failure(&stage, session, Exit::AuthenticationFailed).await?;
+        let env = mk_env(namespace).await?;
+        let session = SessionBuilder::new("s").workflow(&env.git.url("private/flow.git"), "main");
+        failure(&env, session, Exit::AuthenticationFailed).await?;
         Ok(())
     })
     .await;
@@ -137,11 +135,10 @@ async fn a_repository_behind_a_password_needs_one() {
 #[tokio::test]
 async fn a_wrong_password_is_refused_and_shown_nowhere() {
     with_namespace(|namespace| async move {
-        let stage = mk_stage(namespace).await?;
-        let url =
-            stage.git.url("private/flow.git").replacen("://", &format!("://{USER}:wrong-{PASSWORD}@"), 1);
-        failure(&stage, SessionBuilder::new("s").workflow(&url, "main"), Exit::AuthenticationFailed).await?;
-        let session = stage.sessions().get("s").await?;
+        let env = mk_env(namespace).await?;
+        let url = env.git.url("private/flow.git").replacen("://", &format!("://{USER}:wrong-{PASSWORD}@"), 1);
+        failure(&env, SessionBuilder::new("s").workflow(&url, "main"), Exit::AuthenticationFailed).await?;
+        let session = env.sessions().get("s").await?;
         let conditions = session.data["status"]["conditions"].to_string();
         assert!(!conditions.contains(PASSWORD), "{conditions}");
         Ok(())
@@ -152,9 +149,9 @@ async fn a_wrong_password_is_refused_and_shown_nowhere() {
 #[tokio::test]
 async fn a_repository_that_does_not_exist_is_not_found() {
     with_namespace(|namespace| async move {
-        let stage = mk_stage(namespace).await?;
-        let session = SessionBuilder::new("s").workflow(&stage.git.url("acme/none.git"), "main");
-        failure(&stage, session, Exit::RepositoryNotFound).await?;
+        let env = mk_env(namespace).await?;
+        let session = SessionBuilder::new("s").workflow(&env.git.url("acme/none.git"), "main");
+        failure(&env, session, Exit::RepositoryNotFound).await?;
         Ok(())
     })
     .await;
@@ -163,11 +160,11 @@ async fn a_repository_that_does_not_exist_is_not_found() {
 #[tokio::test]
 async fn a_closed_port_is_unreachable() {
     with_namespace(|namespace| async move {
-        let stage = mk_stage(namespace).await?;
-        let address = TcpListener::bind((stage.git.address().ip(), 0))?.local_addr()?;
+        let env = mk_env(namespace).await?;
+        let address = TcpListener::bind((env.git.address().ip(), 0))?.local_addr()?;
         let url = format!("https://{address}/acme/flow.git");
         // The fetcher tries for up to half a minute.
-        failure(&stage, SessionBuilder::new("s").workflow(&url, "main"), Exit::ServerUnreachable).await?;
+        failure(&env, SessionBuilder::new("s").workflow(&url, "main"), Exit::ServerUnreachable).await?;
         Ok(())
     })
     .await;
@@ -176,9 +173,9 @@ async fn a_closed_port_is_unreachable() {
 #[tokio::test]
 async fn a_web_site_is_not_a_git_server() {
     with_namespace(|namespace| async move {
-        let stage = mk_stage(namespace).await?;
-        let session = SessionBuilder::new("s").workflow(&stage.git.url("site/flow.git"), "main");
-        failure(&stage, session, Exit::ServerError).await?;
+        let env = mk_env(namespace).await?;
+        let session = SessionBuilder::new("s").workflow(&env.git.url("site/flow.git"), "main");
+        failure(&env, session, Exit::ServerError).await?;
         Ok(())
     })
     .await;

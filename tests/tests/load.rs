@@ -1,6 +1,5 @@
-//! The load counts what really happens: it would not call an installation available that is not.
-//!
-//! On an API server of the test's own, with the injector's admission in this process.
+//! The load detects an installation that is not available. Runs on an API server of its own, with the injector's
+//! admission in this process.
 
 mod admission;
 
@@ -8,30 +7,33 @@ use admission::Stage;
 use workflow_tests::load::during;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_an_injector_session_pods_are_counted_as_refused_and_others_as_created() -> anyhow::Result<()>
-{
+async fn counts_session_pods_as_denied_without_an_injector() -> anyhow::Result<()> {
     let stage = Stage::set("load-refused").await?;
     let injector = stage.injector().await?;
-    let story = during(&stage.namespace, async {
+    let report = during(&stage.namespace, async {
         drop(injector);
         Ok(())
     })
     .await?;
-    assert_eq!(story.wrong(), Vec::<String>::new());
-    assert!(story.sessions.injected >= 100 && !story.sessions.refused.is_empty(), "{story}");
-    let answered = story.sessions.injected + story.sessions.refused.len();
-    assert_eq!((answered, story.others.created()), (story.sessions.asked, story.others.asked), "{story}");
+    assert_eq!(report.violations(), Vec::<String>::new());
+    assert!(report.sessions.injected >= 100 && !report.sessions.denied.is_empty(), "{report}");
+    let answered = report.sessions.injected + report.sessions.denied.len();
+    assert_eq!(
+        (answered, report.others.created()),
+        (report.sessions.requested, report.others.requested),
+        "{report}"
+    );
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_registration_every_session_pod_is_counted_as_not_injected() -> anyhow::Result<()> {
+async fn counts_session_pods_as_not_injected_without_a_registration() -> anyhow::Result<()> {
     let stage = Stage::set("load-bare").await?;
-    let story = during(&stage.namespace, async { Ok(()) }).await?;
+    let report = during(&stage.namespace, async { Ok(()) }).await?;
     assert_eq!(
-        (story.sessions.bare.len(), story.wrong().len()),
-        (story.sessions.asked, story.sessions.asked)
+        (report.sessions.not_injected.len(), report.violations().len()),
+        (report.sessions.requested, report.sessions.requested)
     );
-    assert_eq!(story.others.created(), story.others.asked, "{story}");
+    assert_eq!(report.others.created(), report.others.requested, "{report}");
     Ok(())
 }

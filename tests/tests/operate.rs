@@ -52,7 +52,7 @@ const COMMANDS: &[(&str, Run)] = &[
     (SECRET, Run::Here),
     (CONDITION, Run::Here),
     (DESCRIBE, Run::Here),
-    ("kubectl drain", Run::By("tests/tests/availability.rs", "an_eviction_loses_no_call")),
+    ("kubectl drain", Run::By("tests/tests/availability.rs", "eviction_loses_no_request")),
     ("make build", Run::By("tests/cluster/images", "\"$cluster_src/programs\"")),
     ("make install CLUSTER=current", Run::By("Makefile", "e2e: images install")),
     (

@@ -10,20 +10,20 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use workflow_contract::names::{INIT_CONTAINER, STAMP_ANNOTATION};
 use workflow_tests::delivered::found;
+use workflow_tests::env::TestEnv;
 use workflow_tests::namespace::with_namespace;
 use workflow_tests::operator::{Mode, UPDATE_FAILED};
 use workflow_tests::session::{DESIRED_PHASE, Phase, SessionBuilder, SessionView};
-use workflow_tests::stage::Stage;
 
 #[tokio::test]
 async fn without_the_injector_a_session_runs_without_its_workflow_and_nothing_is_retried() {
     with_namespace(|namespace| async move {
-        let stage = Stage::new(namespace, Mode::PostEarly).await?;
+        let env = TestEnv::new(namespace, Mode::PostEarly).await?;
         let repository =
-            stage.git.repository("acme/flow").file("README.md", "# Flow\n").branch("dev").create()?;
+            env.git.repository("acme/flow").file("README.md", "# Flow\n").branch("dev").create()?;
         let session = SessionBuilder::new("s").workflow(repository.url(), "main").without_injection();
-        stage.create(session).await?;
-        let session = stage
+        env.create(session).await?;
+        let session = env
             .session_until("s", "phase Running", |session| session.phase() == Some(Phase::Running))
             .await?;
 
@@ -31,19 +31,19 @@ async fn without_the_injector_a_session_runs_without_its_workflow_and_nothing_is
         assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("False", UPDATE_FAILED));
         assert!(condition.message.contains("no such host"), "{}", condition.message);
         assert_eq!(session.observed_generation(), session.metadata.generation);
-        let pod = stage.pod("s").await?;
+        let pod = env.pod("s").await?;
         assert!(!pod.annotations().contains_key(STAMP_ANNOTATION));
         let init = pod.spec.unwrap().init_containers.unwrap_or_default();
         assert!(init.iter().all(|container| container.name != INIT_CONTAINER));
-        let record = stage.runner("s").record().await?;
+        let record = env.runner("s").record().await?;
         assert_eq!(record.values["ACTIVE_WORKFLOW_GIT_URL"], repository.url());
         assert_eq!(found(&record, "flow"), None);
 
         // A new source is POSTed once. That it is the only POST shows that the old one was never tried again.
         let patch = Patch::Merge(json!({ "spec": { "activeWorkflow": { "branch": "dev" } } }));
-        stage.sessions().patch("s", &PatchParams::default(), &patch).await?;
-        stage.session_until("s", "generation 2", |session| session.observed_generation() == Some(2)).await?;
-        let posts = stage.runner("s").posts().await?;
+        env.sessions().patch("s", &PatchParams::default(), &patch).await?;
+        env.session_until("s", "generation 2", |session| session.observed_generation() == Some(2)).await?;
+        let posts = env.runner("s").posts().await?;
         assert_eq!(posts.len(), 1, "{posts:?}");
         assert!(posts[0].body.contains(r#""branch":"dev""#), "{posts:?}");
         Ok(())
@@ -54,27 +54,26 @@ async fn without_the_injector_a_session_runs_without_its_workflow_and_nothing_is
 /// Runs a session in this mode with the injector, and shows that the runner was never POSTed to.
 async fn is_delivered_without_a_post(mode: Mode) {
     with_namespace(move |namespace| async move {
-        let stage = Stage::new(namespace, mode).await?;
-        let repository = stage.git.repository("acme/flow").file("README.md", "# Flow\n").create()?;
-        stage.create(SessionBuilder::new("s").workflow(repository.url(), "main")).await?;
-        stage
-            .session_until("s", "Running with True/Reconciled", |session| {
-                let condition = session.workflow_reconciled().unwrap_or_default();
-                session.phase() == Some(Phase::Running)
-                    && (condition.status.as_str(), condition.reason.as_str()) == ("True", "Reconciled")
-            })
-            .await?;
+        let env = TestEnv::new(namespace, mode).await?;
+        let repository = env.git.repository("acme/flow").file("README.md", "# Flow\n").create()?;
+        env.create(SessionBuilder::new("s").workflow(repository.url(), "main")).await?;
+        env.session_until("s", "Running with True/Reconciled", |session| {
+            let condition = session.workflow_reconciled().unwrap_or_default();
+            session.phase() == Some(Phase::Running)
+                && (condition.status.as_str(), condition.reason.as_str()) == ("True", "Reconciled")
+        })
+        .await?;
 
         // The operator takes this wish off after it has checked the running session once more.
         let wish = Patch::Merge(json!({ "metadata": { "annotations": { DESIRED_PHASE: "Running" } } }));
-        stage.sessions().patch("s", &PatchParams::default(), &wish).await?;
-        let session = stage
+        env.sessions().patch("s", &PatchParams::default(), &wish).await?;
+        let session = env
             .session_until("s", "another look by the operator", |session| {
                 !session.annotations().contains_key(DESIRED_PHASE)
             })
             .await?;
         assert_eq!(session.workflow_reconciled().unwrap_or_default().reason, "Reconciled");
-        assert_eq!(stage.runner("s").posts().await?, []);
+        assert_eq!(env.runner("s").posts().await?, []);
         Ok(())
     })
     .await;

@@ -1,8 +1,8 @@
-//! Two replicas behind a Service, fifty session pods a second, and one of the replicas is told to end or is killed, another
-//! leads, certificates change.
+//! Two replicas behind a Service under fifty session pods a second, while replicas end or are killed, the leader changes
+//! and certificates rotate.
 //!
-//! On an API server of the test's own, with the released program as processes. The test plays the controller of
-//! endpoints, and plays it late: a replica that was told to end stays in the Service for a while.
+//! Runs on an API server of its own, with the released program as processes. The test acts as the endpoints controller,
+//! with a delay: a replica that is ending stays in the Service for a while.
 
 use std::net::IpAddr;
 
@@ -15,25 +15,25 @@ use serde_json::json;
 use tokio::sync::MutexGuard;
 use workflow_contract::names::INJECTOR;
 use workflow_tests::api_server;
+use workflow_tests::disruption::{Replicas, certificate};
 use workflow_tests::endpoints;
 use workflow_tests::load::{Load, RATE, Span};
-use workflow_tests::lobby::{Lobby, Wish};
 use workflow_tests::namespace::TestNamespace;
 use workflow_tests::released::{self, Injector, Running};
-use workflow_tests::upheaval::{Replicas, certificate};
+use workflow_tests::session_pool::{ExpectedOutcome, SessionPool};
 use workflow_tests::wait::until_so;
 
-/// Our registration, as it is installed.
+/// The registration as it is installed.
 const REGISTRATION: &str = include_str!("../../manifests/registration/mutatingwebhookconfiguration.yaml");
 
-/// After a crash, for so long connections are found to be dead.
-const AFTERMATH: SignedDuration = SignedDuration::from_secs(1);
-/// Sessions that are created in the midst of a crash.
+/// Time after a crash in which broken connections are detected.
+const CRASH_RECOVERY: SignedDuration = SignedDuration::from_secs(1);
+/// Sessions that are created during a crash.
 const SESSIONS: usize = 20;
 /// The replicas' names.
 const REPLICAS: [&str; 2] = ["replica-0", "replica-1"];
 
-struct Stage {
+struct Installation {
     client: Client,
     namespace: TestNamespace,
     address: IpAddr,
@@ -43,8 +43,8 @@ struct Stage {
     _turn: MutexGuard<'static, ()>,
 }
 
-impl Stage {
-    async fn set(name: &str) -> anyhow::Result<Self> {
+impl Installation {
+    async fn new(name: &str) -> anyhow::Result<Self> {
         let (cluster, turn) = api_server::exclusive().await?;
         let (client, address) = (cluster.client.clone(), endpoints::address()?);
         let injector = Injector::install(&client, api_server::server()?, &released::program()?).await?;
@@ -54,7 +54,7 @@ impl Stage {
         once(Api::namespaced(client.clone(), INJECTOR).create(&PostParams::default(), &service).await)?;
         let replicas =
             [injector.start(REPLICAS[0], address).await?, injector.start(REPLICAS[1], address).await?];
-        endpoints::lead_to(&client, &replicas.each_ref().map(|replica| replica.https)).await?;
+        endpoints::set(&client, &replicas.each_ref().map(|replica| replica.https)).await?;
         let registration: MutatingWebhookConfiguration = serde_saphyr::from_str(REGISTRATION)?;
         let registrations: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
         once(registrations.create(&PostParams::default(), &registration).await)?;
@@ -70,7 +70,7 @@ impl Stage {
     }
 }
 
-/// What the tests of this process share is made by the first.
+/// Ignores that an object exists: the tests of this process share some.
 fn once<K>(made: kube::Result<K>) -> kube::Result<()> {
     match made {
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
@@ -78,105 +78,104 @@ fn once<K>(made: kube::Result<K>) -> kube::Result<()> {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "what was counted; shown with --nocapture")]
-fn tell(what: &str) {
-    println!("{what}");
+#[expect(clippy::print_stdout, reason = "shown with --nocapture")]
+fn print(text: &str) {
+    println!("{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_that_are_told_to_end_lose_no_call() -> anyhow::Result<()> {
-    let mut stage = Stage::set("replicas-told").await?;
+async fn ending_replicas_lose_no_request() -> anyhow::Result<()> {
+    let mut installation = Installation::new("replicas-told").await?;
     let second = usize::try_from(RATE)?;
-    stage.load.another(2 * second).await?;
-    let before = stage.load.so_far();
+    installation.load.wait_for(2 * second).await?;
+    let before = installation.load.so_far();
     for at in 0..2 {
-        let next = stage.injector.start(&format!("next-{at}"), stage.address).await?;
-        endpoints::add(&stage.client, next.https).await?;
-        let old = std::mem::replace(&mut stage.replicas[at], next);
+        let next = installation.injector.start(&format!("next-{at}"), installation.address).await?;
+        endpoints::add(&installation.client, next.https).await?;
+        let old = std::mem::replace(&mut installation.replicas[at], next);
         let endpoint = old.https;
         let ended = tokio::spawn(old.end());
-        stage.load.another(2 * second).await?;
-        endpoints::remove(&stage.client, endpoint).await?;
+        installation.load.wait_for(2 * second).await?;
+        endpoints::remove(&installation.client, endpoint).await?;
         ended.await??;
     }
-    stage.load.another(2 * second).await?;
-    let story = stage.load.stop().await?;
-    tell(&format!("{story}; of these, before: {before}"));
-    anyhow::ensure!(story.wrong().is_empty(), "{:?}", story.wrong());
-    anyhow::ensure!(story.lost(&[]).is_empty(), "{story}\n{}", story.lost(&[]).join("\n"));
+    installation.load.wait_for(2 * second).await?;
+    let report = installation.load.stop().await?;
+    print(&format!("{report}; of these, before: {before}"));
+    anyhow::ensure!(report.violations().is_empty(), "{:?}", report.violations());
+    anyhow::ensure!(report.failures(&[]).is_empty(), "{report}\n{}", report.failures(&[]).join("\n"));
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn changes_of_leader_and_certificates_lose_no_call() -> anyhow::Result<()> {
-    let stage = Stage::set("replicas-changes").await?;
-    let (client, second) = (&stage.client, usize::try_from(RATE)?);
-    stage.load.another(2 * second).await?;
+async fn changes_of_leader_and_certificates_lose_no_request() -> anyhow::Result<()> {
+    let installation = Installation::new("replicas-changes").await?;
+    let (client, second) = (&installation.client, usize::try_from(RATE)?);
+    installation.load.wait_for(2 * second).await?;
     let replicas = Replicas::in_cluster(client);
     let leader = replicas.leader().await?;
     let other = if leader == REPLICAS[0] { REPLICAS[1] } else { REPLICAS[0] };
-    replicas.hand_over(other).await?;
-    stage.load.another(second).await?;
-    certificate::renew_leaf(client).await?;
-    stage.load.another(second).await?;
-    certificate::lose(client).await?;
-    stage.load.another(second).await?;
-    certificate::change_authority(client).await?;
-    stage.load.another(2 * second).await?;
-    let story = stage.load.stop().await?;
-    tell(&story.to_string());
-    anyhow::ensure!(story.wrong().is_empty(), "{:?}", story.wrong());
-    anyhow::ensure!(story.lost(&[]).is_empty(), "{story}\n{}", story.lost(&[]).join("\n"));
+    replicas.transfer_lease(other).await?;
+    installation.load.wait_for(second).await?;
+    certificate::renew(client).await?;
+    installation.load.wait_for(second).await?;
+    certificate::delete_secret(client).await?;
+    installation.load.wait_for(second).await?;
+    certificate::rotate_ca(client).await?;
+    installation.load.wait_for(2 * second).await?;
+    let report = installation.load.stop().await?;
+    print(&report.to_string());
+    anyhow::ensure!(report.violations().is_empty(), "{:?}", report.violations());
+    anyhow::ensure!(report.failures(&[]).is_empty(), "{report}\n{}", report.failures(&[]).join("\n"));
     Ok(())
 }
 
-/// What a crash costs is refusals, while it lasts. Nobody's workflow or prompt is among it.
-async fn costs_refusals_only(
-    stage: Stage,
-    crash: impl AsyncFnOnce(&Stage) -> anyhow::Result<()>,
+async fn costs_denials_only(
+    installation: Installation,
+    crash: impl AsyncFnOnce(&Installation) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let lobby = Lobby::open(stage.namespace.clone()).await?;
+    let pool = SessionPool::new(installation.namespace.clone()).await?;
     let names: Vec<_> = (0..SESSIONS).map(|at| format!("s-{at}")).collect();
-    stage.load.another(usize::try_from(2 * RATE)?).await?;
+    installation.load.wait_for(usize::try_from(2 * RATE)?).await?;
     let from = Timestamp::now();
     let created = async {
         for name in &names {
-            lobby.create(name, Wish::Workflow).await?;
+            pool.create(name, ExpectedOutcome::Delivered).await?;
         }
         anyhow::Ok(())
     };
-    tokio::try_join!(crash(&stage), created)?;
-    let crash = Span { from, to: Timestamp::now() }.and(AFTERMATH);
+    tokio::try_join!(crash(&installation), created)?;
+    let crash = Span { from, to: Timestamp::now() }.extended(CRASH_RECOVERY);
     for name in &names {
-        let wrong = lobby.waits(name).await?;
-        anyhow::ensure!(wrong.is_empty(), "{name}: {}", wrong.join(", "));
+        let problems = pool.wait_until_held(name).await?;
+        anyhow::ensure!(problems.is_empty(), "{name}: {}", problems.join(", "));
     }
-    stage.load.another(usize::try_from(2 * RATE)?).await?;
-    let story = stage.load.stop().await?;
-    tell(&format!("{story}; {} of {SESSIONS} sessions were refused at first", lobby.refused().len()));
-    anyhow::ensure!(story.wrong().is_empty(), "{:?}", story.wrong());
-    let lost = story.lost(&[crash]);
-    anyhow::ensure!(lost.is_empty(), "{crash:?}: {story}\n{}", lost.join("\n"));
+    installation.load.wait_for(usize::try_from(2 * RATE)?).await?;
+    let report = installation.load.stop().await?;
+    print(&format!("{report}; {} of {SESSIONS} sessions were denied at first", pool.denied().len()));
+    anyhow::ensure!(report.violations().is_empty(), "{:?}", report.violations());
+    let failures = report.failures(&[crash]);
+    anyhow::ensure!(failures.is_empty(), "{crash:?}: {report}\n{}", failures.join("\n"));
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_is_killed_costs_refusals_but_no_workflow_and_no_prompt() -> anyhow::Result<()> {
-    let mut stage = Stage::set("replicas-killed").await?;
-    let next = stage.injector.start("next-0", stage.address).await?;
-    let killed = std::mem::replace(&mut stage.replicas[0], next);
-    costs_refusals_only(stage, async |stage| {
+async fn killed_replica_costs_denials_but_no_workflow_and_no_prompt() -> anyhow::Result<()> {
+    let mut installation = Installation::new("replicas-killed").await?;
+    let next = installation.injector.start("next-0", installation.address).await?;
+    let killed = std::mem::replace(&mut installation.replicas[0], next);
+    costs_denials_only(installation, async |installation| {
         let endpoint = killed.https;
         killed.kill()?;
-        // It takes some time until it is taken out of the Service.
-        stage.load.another(usize::try_from(2 * RATE)?).await?;
-        endpoints::remove(&stage.client, endpoint).await
+        // The endpoints controller needs some time.
+        installation.load.wait_for(usize::try_from(2 * RATE)?).await?;
+        endpoints::remove(&installation.client, endpoint).await
     })
     .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_api_server_that_is_killed_costs_refusals_but_no_workflow_and_no_prompt() -> anyhow::Result<()> {
-    let stage = Stage::set("replicas-api-server").await?;
-    costs_refusals_only(stage, async |_| api_server::server()?.restart().await).await
+async fn killed_api_server_costs_denials_but_no_workflow_and_no_prompt() -> anyhow::Result<()> {
+    let installation = Installation::new("replicas-api-server").await?;
+    costs_denials_only(installation, async |_| api_server::server()?.restart().await).await
 }

@@ -2,10 +2,10 @@
 
 use kube::api::DeleteParams;
 use workflow_tests::delivered::{expected, found};
+use workflow_tests::env::TestEnv;
 use workflow_tests::namespace::with_namespace;
 use workflow_tests::operator::Mode;
 use workflow_tests::session::{Phase, Session, SessionBuilder, SessionView};
-use workflow_tests::stage::Stage;
 use workflow_tests::wait::{PATIENCE, until_exists};
 
 fn runs_with_its_workflow(session: &Session) -> bool {
@@ -16,20 +16,20 @@ fn runs_with_its_workflow(session: &Session) -> bool {
 #[tokio::test]
 async fn a_pod_that_is_deleted_while_running_gets_its_workflow_again() {
     with_namespace(|namespace| async move {
-        let stage = Stage::new(namespace, Mode::PostRunning).await?;
-        let repository = stage.git.repository("acme/flow").file("README.md", "first\n").create()?;
-        stage.create(SessionBuilder::new("s").workflow(repository.url(), "main")).await?;
-        stage.session_until("s", "the first delivery", runs_with_its_workflow).await?;
-        let first = stage.pod("s").await?;
+        let env = TestEnv::new(namespace, Mode::PostRunning).await?;
+        let repository = env.git.repository("acme/flow").file("README.md", "first\n").create()?;
+        env.create(SessionBuilder::new("s").workflow(repository.url(), "main")).await?;
+        env.session_until("s", "the first delivery", runs_with_its_workflow).await?;
+        let first = env.pod("s").await?;
 
         repository.extend("main").file("README.md", "second\n").create()?;
-        stage.pods().delete("s-runner", &DeleteParams::default()).await?;
-        let second = until_exists(&stage.pods(), "s-runner", "a new pod", PATIENCE, |pod| {
+        env.pods().delete("s-runner", &DeleteParams::default()).await?;
+        let second = until_exists(&env.pods(), "s-runner", "a new pod", PATIENCE, |pod| {
             pod.metadata.uid != first.metadata.uid
         })
         .await?;
         let commit = repository.commit("main")?;
-        let session = stage
+        let session = env
             .session_until("s", "the second delivery", |session| {
                 let message =
                     session.workflow_reconciled().map(|condition| condition.message).unwrap_or_default();
@@ -37,12 +37,12 @@ async fn a_pod_that_is_deleted_while_running_gets_its_workflow_again() {
             })
             .await?;
 
-        let record = stage.runner("s").record().await?;
+        let record = env.runner("s").record().await?;
         assert_eq!(found(&record, "flow"), Some(expected(&repository, "main")?));
         assert_eq!(record.values.get("IS_RESUME").map(String::as_str), Some("true"));
         let applied: jiff::Timestamp = session.reconciled_workflow().unwrap().applied_at.parse()?;
         assert!(applied >= second.metadata.creation_timestamp.unwrap().0);
-        assert_eq!(stage.runner("s").posts().await?, []);
+        assert_eq!(env.runner("s").posts().await?, []);
         Ok(())
     })
     .await;

@@ -7,10 +7,10 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{Config, watcher};
+use workflow_tests::env::TestEnv;
 use workflow_tests::namespace::with_namespace;
 use workflow_tests::operator::Mode;
 use workflow_tests::session::{Phase, SessionBuilder, SessionView};
-use workflow_tests::stage::Stage;
 use workflow_tests::wait::PATIENCE;
 
 const SESSIONS: usize = 50;
@@ -18,18 +18,18 @@ const SESSIONS: usize = 50;
 #[tokio::test]
 async fn fifty_failed_pods_that_are_deleted_at_once_leave_fifty_right_conditions() {
     with_namespace(|namespace| async move {
-        let stage = Stage::new(namespace, Mode::PostRunning).await?;
-        let repository = stage.git.repository("acme/flow").file("README.md", "# Flow\n").create()?;
+        let env = TestEnv::new(namespace, Mode::PostRunning).await?;
+        let repository = env.git.repository("acme/flow").file("README.md", "# Flow\n").create()?;
         let mut missing: HashSet<String> = (0..SESSIONS).map(|at| format!("s-{at}")).collect();
         stream::iter(missing.iter().map(Ok))
             .try_for_each_concurrent(8, async |name| {
                 let session = SessionBuilder::new(name).workflow(repository.url(), "mian");
-                stage.create(session).await.map(drop)
+                env.create(session).await.map(drop)
             })
             .await?;
 
         let mut sessions =
-            watcher(stage.sessions(), Config::default()).default_backoff().applied_objects().boxed();
+            watcher(env.sessions(), Config::default()).default_backoff().applied_objects().boxed();
         let all = async {
             while !missing.is_empty() {
                 // Errors of a watch pass, or show up as the limit being reached.
@@ -42,7 +42,7 @@ async fn fifty_failed_pods_that_are_deleted_at_once_leave_fifty_right_conditions
         };
         let in_time = tokio::time::timeout(2 * PATIENCE, all).await;
         assert!(in_time.is_ok(), "{} without their condition: {missing:?}", missing.len());
-        for session in stage.sessions().list(&ListParams::default()).await? {
+        for session in env.sessions().list(&ListParams::default()).await? {
             let condition = session.workflow_reconciled().unwrap_or_default();
             let name = session.name_any();
             assert_eq!(

@@ -2,28 +2,27 @@
 
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
+use workflow_tests::env::TestEnv;
 use workflow_tests::namespace::with_namespace;
 use workflow_tests::operator::Mode;
 use workflow_tests::session::{Phase, SessionBuilder, SessionView};
-use workflow_tests::stage::Stage;
 
 #[tokio::test]
 async fn a_session_that_never_had_a_workflow_says_nothing() {
     with_namespace(|namespace| async move {
-        let stage = Stage::new(namespace, Mode::PostRunning).await?;
-        let repository = stage.git.repository("acme/flow").file("README.md", "# Flow\n").create()?;
-        stage.create(SessionBuilder::new("without")).await?;
-        stage
-            .session_until("without", "phase Running", |session| session.phase() == Some(Phase::Running))
+        let env = TestEnv::new(namespace, Mode::PostRunning).await?;
+        let repository = env.git.repository("acme/flow").file("README.md", "# Flow\n").create()?;
+        env.create(SessionBuilder::new("without")).await?;
+        env.session_until("without", "phase Running", |session| session.phase() == Some(Phase::Running))
             .await?;
         // By the time that a later session has had its whole course, this one would have been written to.
-        stage.create(SessionBuilder::new("with").workflow(repository.url(), "main")).await?;
-        stage.session_says("with", "Reconciled").await?;
+        env.create(SessionBuilder::new("with").workflow(repository.url(), "main")).await?;
+        env.until_reason("with", "Reconciled").await?;
 
-        let session = stage.sessions().get("without").await?;
+        let session = env.sessions().get("without").await?;
         assert_eq!(session.workflow_reconciled(), None);
         assert_eq!(session.reconciled_workflow(), None);
-        let record = stage.runner("without").record().await?;
+        let record = env.runner("without").record().await?;
         assert_eq!(record.files, None);
         Ok(())
     })
@@ -33,13 +32,13 @@ async fn a_session_that_never_had_a_workflow_says_nothing() {
 #[tokio::test]
 async fn a_workflow_that_is_taken_away_leaves_not_configured() {
     with_namespace(|namespace| async move {
-        let stage = Stage::new(namespace, Mode::Plain).await?;
-        let repository = stage.git.repository("acme/flow").file("README.md", "# Flow\n").create()?;
-        stage.create(SessionBuilder::new("s").workflow(repository.url(), "main")).await?;
-        stage.session_says("s", "Reconciled").await?;
+        let env = TestEnv::new(namespace, Mode::Plain).await?;
+        let repository = env.git.repository("acme/flow").file("README.md", "# Flow\n").create()?;
+        env.create(SessionBuilder::new("s").workflow(repository.url(), "main")).await?;
+        env.until_reason("s", "Reconciled").await?;
         let patch = Patch::Merge(json!({ "spec": { "activeWorkflow": null } }));
-        stage.sessions().patch("s", &PatchParams::default(), &patch).await?;
-        let session = stage.session_says("s", "NotConfigured").await?;
+        env.sessions().patch("s", &PatchParams::default(), &patch).await?;
+        let session = env.until_reason("s", "NotConfigured").await?;
         assert_eq!(session.workflow_reconciled().unwrap().status, "True");
         Ok(())
     })

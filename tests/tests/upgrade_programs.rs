@@ -69,7 +69,7 @@ async fn replace(client: &Client, old: Running, build: &Build, name: &str) -> an
     let new = start(build, name).await?;
     endpoints::add(client, new.https).await?;
     let ended = tokio::spawn(old.end());
-    endpoints::lead_to(client, &[new.https]).await?;
+    endpoints::set(client, &[new.https]).await?;
     ended.await??;
     Ok(new)
 }
@@ -111,7 +111,7 @@ async fn an_upgrade_and_a_rollback_of_the_program_refuse_nobody_and_lose_no_outc
     let client = cluster.client.clone();
     let (old, new) = (Build::new("fetcher:old", b"")?, Build::new("fetcher:new", b"another build\n")?);
     let first = start(&old, "first").await?;
-    endpoints::lead_to(&client, &[first.https]).await?;
+    endpoints::set(&client, &[first.https]).await?;
     register()?;
     let driver = Driver::new(TestNamespace::named(cluster, "upgrade").await?);
     let called = driver.create(SessionBuilder::new("called").workflow(URL, "main").build()).await?;

@@ -1,4 +1,4 @@
-//! `make chaos`: minutes of load while everything happens to the injector, at random. See `workflow_tests::chaos`.
+//! `make chaos`: minutes of load during random disruptions. See `workflow_tests::chaos`.
 
 use std::process::ExitCode;
 use std::time::{Duration, UNIX_EPOCH};
@@ -8,16 +8,13 @@ use workflow_tests::chaos::{Plan, run};
 use workflow_tests::cluster::Cluster;
 use workflow_tests::namespace::TestNamespace;
 
-/// The namespace in which it plays.
-const NAMESPACE: &str = "chaos";
-
-/// Loads admission on the cluster of `make cluster-up` and does to the injector what can happen to it.
+/// Loads admission on the cluster of `make cluster-up` and disrupts the injector at random.
 #[derive(Parser)]
 struct Args {
-    /// How long, in seconds.
+    /// Duration in seconds.
     #[arg(long, default_value_t = 600)]
     seconds: u64,
-    /// Makes the same upheavals come again; by default another each time.
+    /// Seed of the disruptions; random by default.
     #[arg(long)]
     seed: Option<u64>,
 }
@@ -28,15 +25,15 @@ async fn main() -> anyhow::Result<ExitCode> {
     let Args { seconds, seed } = Args::parse();
     let seed = seed.map_or_else(|| anyhow::Ok(UNIX_EPOCH.elapsed()?.as_secs()), Ok)?;
     println!("chaos: {seconds} s, --seed {seed}");
-    let namespace = TestNamespace::named(Cluster::connect().await?, NAMESPACE).await?;
+    let namespace = TestNamespace::temporary(Cluster::connect().await?, "chaos").await?;
     let plan = Plan { seed, length: Duration::from_secs(seconds) };
     let outcome = Box::pin(run(namespace.clone(), plan)).await;
     namespace.remove().await?;
     let report = outcome?;
     println!("\n{report}");
-    let wrong = report.wrong();
-    for message in &wrong {
+    let violations = report.violations();
+    for message in &violations {
         println!("chaos: {message}");
     }
-    Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,16 +1,16 @@
-//! Fifty session pods a second while everything that is done to an injector in its life is done to it at random.
+//! Fifty session pods a second during random disruptions of the injector.
 //!
 //! ```text
-//!  load ───── 50/s pods for no node, created, looked at, deleted
-//!  sessions ─ one in 25: by the stand-in operator; its pod waits for a node, and really runs if there is room
-//!  upheavals  drawn from the seed, one after the other; an authority settles beside the others
+//!  load ──────── 50/s pods that are never scheduled: created, checked, deleted
+//!  sessions ──── one for 25 of these, by the fake operator; their pods are held, and two at a time really run
+//!  disruptions ─ from the seed, one after another; a rotation of the CA runs beside the others
 //! ```
 //!
-//! The node is small: of the sessions two run at a time, each of whose pods asks for 500m of its CPUs; the others are
-//! judged by their pods and conditions. It is bounded: after the plan's time nothing new is begun.
+//! Only two session pods run at a time, so that a small node suffices. A pod that finds no node, or that the kubelet
+//! rejects, is counted and is no failure, as long as other sessions ran. After the time of the plan nothing new is begun.
 
-mod draw;
-mod judge;
+mod report;
+mod schedule;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,134 +21,151 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, interval, sleep, sleep_until};
 
+use crate::disruption::{Disruption, Disruptor};
 use crate::load::{Load, RATE, Span};
-use crate::lobby::{Lobby, Wish};
 use crate::namespace::TestNamespace;
-use crate::upheaval::{Hand, Upheaval};
+use crate::session_pool::{ExpectedOutcome, RunOutcome, SessionPool};
 use crate::wait::PATIENCE;
 
-use draw::{Draws, fitting};
-pub use judge::{Life, Memory, Report};
+pub use report::{ChaosReport, Memory, SessionResult};
+use schedule::{DisruptionSchedule, possible};
 
-/// One session of the operator for so many pods.
-const ONE_IN: u64 = 25;
-/// Sessions whose pods run at a time.
-const ROOM: usize = 2;
-/// Each so many sessions one has a branch that is not there.
-const MISSPELT: usize = 5;
-/// Before the end of the time, nothing more is done to the injector for so long.
+/// Pods of the load for each session of the operator.
+const LOAD_PODS_PER_SESSION: u64 = 25;
+/// Sessions whose pods run at the same time.
+const RUNNING_SESSIONS: usize = 2;
+/// Sessions for each one whose branch does not exist.
+const SESSIONS_PER_MISSPELT: usize = 5;
+/// Time without disruptions before the end.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// How it is to be done.
+/// Parameters of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Tells what happens when.
+    /// Determines the schedule of disruptions.
     pub seed: u64,
-    /// How long the load lasts.
+    /// Duration of the load.
     pub length: Duration,
 }
 
-/// Does it in this namespace. Fails only where nothing could be judged.
-pub async fn run(namespace: TestNamespace, plan: Plan) -> anyhow::Result<Report> {
-    let hand = Arc::new(Hand::on(&namespace.cluster));
-    hand.whole_again().await?;
-    let lobby = Arc::new(Lobby::open(namespace.clone()).await?);
+/// Runs the plan in this namespace. Fails only if there is nothing to evaluate.
+pub async fn run(namespace: TestNamespace, plan: Plan) -> anyhow::Result<ChaosReport> {
+    let disruptor = Arc::new(Disruptor::new(&namespace.cluster));
+    disruptor.wait_until_healthy().await?;
+    let pool = Arc::new(SessionPool::new(namespace.clone()).await?);
     let load = Load::start(&namespace).await?;
     let end = Instant::now() + plan.length;
-    let upheavals = tokio::spawn(upheavals(Arc::clone(&hand), plan, end, namespace.cluster.is_local()));
-    let lives = tokio::spawn(lives(Arc::clone(&lobby), end));
-    let memory = tokio::spawn(memory(Arc::clone(&hand), plan.length, end));
+    let disruptions = tokio::spawn(disrupt(Arc::clone(&disruptor), plan, end, namespace.cluster.is_local()));
+    let sessions = tokio::spawn(run_sessions(Arc::clone(&pool), end));
+    let memory = tokio::spawn(measure_memory(Arc::clone(&disruptor), plan.length, end));
 
-    let upheavals = upheavals.await?;
+    let disruptions = disruptions.await?;
     sleep_until(end).await;
-    let story = load.stop().await?;
-    let upheavals =
-        upheavals.context("the injector could not be brought into trouble, or did not get out of it")?;
-    let (lives, memory) = (lives.await?, memory.await?);
-    let refused = lobby.refused().into_iter().map(|(name, at)| (name, Span { from: at, to: at })).collect();
-    Ok(Report { seed: plan.seed, length: plan.length, story, lives, refused, upheavals, memory })
+    let load = load.stop().await?;
+    let disruptions = disruptions.context("disrupt the injector")?;
+    let (sessions, memory) = (sessions.await?, memory.await?);
+    let denied = pool.denied().into_iter().map(|(name, at)| (name, Span { from: at, to: at })).collect();
+    Ok(ChaosReport { seed: plan.seed, length: plan.length, load, sessions, denied, disruptions, memory })
 }
 
-async fn upheavals(
-    hand: Arc<Hand>,
+async fn disrupt(
+    disruptor: Arc<Disruptor>,
     plan: Plan,
     end: Instant,
     local: bool,
-) -> anyhow::Result<Vec<(Upheaval, Span)>> {
+) -> anyhow::Result<Vec<(Disruption, Span)>> {
     let mut done = Vec::new();
-    let mut authority: Option<JoinHandle<anyhow::Result<()>>> = None;
-    for (pause, upheaval) in Draws::new(plan.seed, fitting(plan.length, local)) {
+    let mut rotation: Option<JoinHandle<anyhow::Result<()>>> = None;
+    for (pause, disruption) in DisruptionSchedule::new(plan.seed, possible(plan.length, local)) {
         sleep(pause).await;
         if Instant::now() + QUIET > end {
             break;
         }
         let from = Timestamp::now();
-        if upheaval == Upheaval::NewAuthority {
-            match authority.take() {
-                Some(going) if !going.is_finished() => {
-                    authority = Some(going);
+        if disruption == Disruption::CaRotation {
+            match rotation.take() {
+                Some(running) if !running.is_finished() => {
+                    rotation = Some(running);
                     continue;
                 }
-                Some(ended) => ended.await??,
+                Some(finished) => finished.await??,
                 None => {}
             }
-            let hand = Arc::clone(&hand);
-            authority = Some(tokio::spawn(async move { hand.cause(upheaval).await.map(drop) }));
+            let disruptor = Arc::clone(&disruptor);
+            rotation = Some(tokio::spawn(async move { disruptor.disrupt(disruption).await.map(drop) }));
         } else {
-            Box::pin(hand.cause(upheaval)).await?;
+            Box::pin(disruptor.disrupt(disruption)).await?;
         }
-        done.push((upheaval, Span { from, to: Timestamp::now() }));
+        done.push((disruption, Span { from, to: Timestamp::now() }));
     }
-    if let Some(going) = authority {
-        going.await??;
+    if let Some(running) = rotation {
+        running.await??;
     }
     Ok(done)
 }
 
-/// Sessions of the operator, at their rate, up to the end; then waits for the last of them.
-async fn lives(lobby: Arc<Lobby>, end: Instant) -> Vec<Life> {
-    let room = Arc::new(Semaphore::new(ROOM));
-    let mut ticks = interval(Duration::from_secs(ONE_IN) / u32::try_from(RATE).unwrap_or(1));
-    let (mut living, mut number) = (JoinSet::new(), 0);
+/// Creates sessions at their rate until the end, then waits for the last of them.
+async fn run_sessions(pool: Arc<SessionPool>, end: Instant) -> Vec<SessionResult> {
+    let permits = Arc::new(Semaphore::new(RUNNING_SESSIONS));
+    let mut ticks = interval(Duration::from_secs(LOAD_PODS_PER_SESSION) / u32::try_from(RATE).unwrap_or(1));
+    let (mut sessions, mut number) = (JoinSet::new(), 0);
     while Instant::now() < end {
         ticks.tick().await;
-        let wish = if number % MISSPELT == MISSPELT - 1 { Wish::Misspelt } else { Wish::Workflow };
-        living.spawn(life(Arc::clone(&lobby), Arc::clone(&room), format!("s-{number}"), wish));
+        let is_misspelt = number % SESSIONS_PER_MISSPELT == SESSIONS_PER_MISSPELT - 1;
+        let expected = if is_misspelt { ExpectedOutcome::RefNotFound } else { ExpectedOutcome::Delivered };
+        sessions.spawn(session(Arc::clone(&pool), Arc::clone(&permits), format!("s-{number}"), expected));
         number += 1;
     }
-    living.join_all().await
+    sessions.join_all().await
 }
 
-async fn life(lobby: Arc<Lobby>, room: Arc<Semaphore>, name: String, wish: Wish) -> Life {
-    let mut life = Life { name, ..Life::default() };
-    if let Err(error) = live(&lobby, &room, wish, &mut life).await {
-        life.stuck = Some(format!("{error:#}"));
+async fn session(
+    pool: Arc<SessionPool>,
+    permits: Arc<Semaphore>,
+    name: String,
+    expected: ExpectedOutcome,
+) -> SessionResult {
+    let mut result = SessionResult { name, ..SessionResult::default() };
+    if let Err(error) = run_session(&pool, &permits, expected, &mut result).await {
+        result.stuck = Some(format!("{error:#}"));
     }
-    life
+    result
 }
 
-async fn live(lobby: &Lobby, room: &Semaphore, wish: Wish, life: &mut Life) -> anyhow::Result<()> {
-    lobby.create(&life.name, wish).await?;
-    life.wrong = lobby.waits(&life.name).await?;
-    let place = room.try_acquire();
-    if place.is_ok() {
-        life.ran = true;
-        let wrong = lobby.runs(&life.name, wish).await?;
-        life.delivered = wish == Wish::Workflow && wrong.is_empty();
-        life.wrong.extend(wrong);
-    }
-    // The place is kept until the pod is gone.
-    lobby.remove(&life.name).await
+async fn run_session(
+    pool: &SessionPool,
+    permits: &Semaphore,
+    expected: ExpectedOutcome,
+    result: &mut SessionResult,
+) -> anyhow::Result<()> {
+    pool.create(&result.name, expected).await?;
+    result.problems = pool.wait_until_held(&result.name).await?;
+    // Held until the pod is gone.
+    let _permit = match permits.try_acquire() {
+        Ok(permit) => {
+            match pool.run(&result.name, expected).await? {
+                RunOutcome::Ended(problems) => {
+                    result.ran = true;
+                    result.delivered = expected == ExpectedOutcome::Delivered && problems.is_empty();
+                    result.problems.extend(problems);
+                }
+                RunOutcome::NotRun(reason) => result.not_run = Some(reason),
+            }
+            Some(permit)
+        }
+        Err(_) => None,
+    };
+    pool.remove(&result.name).await
 }
 
-/// At the beginning, in the middle, and a moment before the end.
-async fn memory(hand: Arc<Hand>, length: Duration, end: Instant) -> Vec<Memory> {
+/// Measures at the beginning, in the middle, and just before the end.
+async fn measure_memory(disruptor: Arc<Disruptor>, length: Duration, end: Instant) -> Vec<Memory> {
     let mut all = Vec::new();
     for at in [end - length + QUIET, end - length / 2, end - QUIET / 2] {
         sleep_until(at).await;
-        // While the API server is away it is asked again.
+        // Retried while the API server is unavailable.
         let now = loop {
-            match hand.memory().await {
+            match disruptor.memory().await {
                 Ok(now) => break now,
                 Err(_) if Instant::now() > end + PATIENCE => return all,
                 Err(_) => sleep(Duration::from_millis(200)).await,

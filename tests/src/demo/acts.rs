@@ -9,9 +9,9 @@ use workflow_contract::RepoUrl;
 use workflow_contract::reference;
 use workflow_git_server::GitServer;
 
+use crate::env::TestEnv;
 use crate::operator::UPDATE_FAILED;
 use crate::session::{Phase, SessionBuilder, SessionView};
-use crate::stage::Stage;
 
 use super::follow::follow;
 use super::screen::Screen;
@@ -68,19 +68,19 @@ pub(super) fn own_workflow(git: &GitServer) -> anyhow::Result<Workflow> {
 
 /// (a) The platform POSTs the workflow to a runner that does not exist yet.
 pub(super) async fn the_old_way(
-    stage: &Stage,
+    env: &TestEnv,
     workflow: &Workflow,
     screen: &mut Screen<'_>,
 ) -> anyhow::Result<()> {
     screen.heading("(a) The old way: the platform POSTs the workflow before there is a runner")?;
     let began = Instant::now();
-    stage.create(workflow.session(OLD_WAY, workflow.branch()).without_injection()).await?;
+    env.create(workflow.session(OLD_WAY, workflow.branch()).without_injection()).await?;
     screen.at(began.elapsed(), &format!("session {OLD_WAY} is created"))?;
-    let scene = follow(stage, OLD_WAY, began, "the runner", screen, |scene| {
+    let scene = follow(env, OLD_WAY, began, "the runner", screen, |scene| {
         scene.session.as_ref().and_then(SessionView::phase) == Some(Phase::Running)
     })
     .await?;
-    let record = stage.runner(OLD_WAY).record().await?;
+    let record = env.runner(OLD_WAY).record().await?;
     tell_listing(&record, workflow, screen)?;
     let condition = scene.session.and_then(|session| session.workflow_reconciled()).unwrap_or_default();
     if condition.reason != UPDATE_FAILED || record.files.is_some() {
@@ -94,15 +94,15 @@ pub(super) async fn the_old_way(
 
 /// (b) The same session, delivered by its own pod.
 pub(super) async fn with_the_injector(
-    stage: &Stage,
+    env: &TestEnv,
     workflow: &Workflow,
     screen: &mut Screen<'_>,
 ) -> anyhow::Result<()> {
     screen.heading("(b) The same session with the injector: its pod brings the workflow along")?;
     let began = Instant::now();
-    stage.create(workflow.session(DELIVERED, workflow.branch())).await?;
+    env.create(workflow.session(DELIVERED, workflow.branch())).await?;
     screen.at(began.elapsed(), &format!("session {DELIVERED} is created"))?;
-    let scene = follow(stage, DELIVERED, began, "the workflow and the runner", screen, |scene| {
+    let scene = follow(env, DELIVERED, began, "the workflow and the runner", screen, |scene| {
         let Some(session) = &scene.session else { return false };
         let settled = session.workflow_reconciled().is_some_and(|condition| condition.status != "Unknown");
         session.phase() == Some(Phase::Failed) && settled
@@ -113,7 +113,7 @@ pub(super) async fn with_the_injector(
     if condition.status != "True" {
         bail!("{workflow} was not delivered: {}: {}", condition.reason, condition.message);
     }
-    let runner = stage.runner(DELIVERED);
+    let runner = env.runner(DELIVERED);
     tell_listing(&runner.record().await?, workflow, screen)?;
     let posts = runner.posts().await?.len();
     screen.line(&format!("POSTs that the runner has received: {posts}"))?;
@@ -123,16 +123,16 @@ pub(super) async fn with_the_injector(
 
 /// (c) A mistake of the user's, told to the user.
 pub(super) async fn a_misspelt_branch(
-    stage: &Stage,
+    env: &TestEnv,
     workflow: &Workflow,
     screen: &mut Screen<'_>,
 ) -> anyhow::Result<()> {
     let branch = misspell(workflow.branch());
     screen.heading(&format!("(c) A misspelt branch: {branch}"))?;
     let began = Instant::now();
-    stage.create(workflow.session(MISSPELT, &branch)).await?;
+    env.create(workflow.session(MISSPELT, &branch)).await?;
     screen.at(began.elapsed(), &format!("session {MISSPELT} is created"))?;
-    let scene = follow(stage, MISSPELT, began, "the failure", screen, |scene| {
+    let scene = follow(env, MISSPELT, began, "the failure", screen, |scene| {
         let Some(session) = &scene.session else { return false };
         let settled = session.workflow_reconciled().is_some_and(|condition| condition.status != "Unknown");
         let ended = matches!(session.phase(), Some(Phase::Failed | Phase::Running));

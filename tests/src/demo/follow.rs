@@ -11,8 +11,8 @@ use kube::runtime::watcher::watch_object;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use workflow_contract::names::runner_pod;
 
+use crate::env::TestEnv;
 use crate::session::Session;
-use crate::stage::Stage;
 
 use super::moments::Scene;
 use super::screen::Screen;
@@ -30,15 +30,15 @@ enum Change {
 /// Tells what happens to `session` from `began` on, until `is_over` says so. `waiting_for` is what the screen says when
 /// nothing happens for a while.
 pub(super) async fn follow(
-    stage: &Stage,
+    env: &TestEnv,
     session: &str,
     began: Instant,
     waiting_for: &str,
     screen: &mut Screen<'_>,
     is_over: impl Fn(&Scene) -> bool,
 ) -> anyhow::Result<Scene> {
-    let sessions = watch_object(stage.sessions(), session).default_backoff();
-    let pods = watch_object(stage.pods(), &runner_pod(session)).default_backoff();
+    let sessions = watch_object(env.sessions(), session).default_backoff();
+    let pods = watch_object(env.pods(), &runner_pod(session)).default_backoff();
     let mut changes = stream::select(
         sessions.map(|seen| seen.map(|session| Change::Session(Box::new(session)))).boxed(),
         pods.map(|seen| seen.map(|pod| Change::Pod(Box::new(pod)))).boxed(),

@@ -18,9 +18,9 @@ use kube::api::{Api, DeleteParams};
 use kube::runtime::wait::{await_condition, conditions};
 
 use crate::cluster::Cluster;
+use crate::env::TestEnv;
 use crate::namespace::TestNamespace;
 use crate::operator::Mode;
-use crate::stage::Stage;
 
 use acts::Workflow;
 use screen::Screen;
@@ -51,16 +51,16 @@ pub async fn run(source: Source, out: &mut (impl Write + Send)) -> anyhow::Resul
     remove_last_run(&cluster, &mut screen).await?;
 
     let namespace = TestNamespace::named(cluster.clone(), NAMESPACE).await?;
-    let stage = Stage::new(namespace, Mode::PostEarly).await?;
+    let env = TestEnv::new(namespace, Mode::PostEarly).await?;
     let workflow = if source.url.is_empty() {
-        acts::own_workflow(&stage.git)?
+        acts::own_workflow(&env.git)?
     } else {
         Workflow { url: source.url, branch: source.branch, path: source.path }
     };
     screen.line(&format!("workflow: {workflow}"))?;
-    acts::the_old_way(&stage, &workflow, &mut screen).await?;
-    acts::with_the_injector(&stage, &workflow, &mut screen).await?;
-    acts::a_misspelt_branch(&stage, &workflow, &mut screen).await?;
+    acts::the_old_way(&env, &workflow, &mut screen).await?;
+    acts::with_the_injector(&env, &workflow, &mut screen).await?;
+    acts::a_misspelt_branch(&env, &workflow, &mut screen).await?;
     epilogue(&cluster, &mut screen)
 }
 

@@ -1,19 +1,17 @@
-//! Load on admission: fifty session pods a second, each of a session that exists, and beside them pods that are none of
-//! our business.
+//! Load on admission: fifty session pods a second, each of an existing session, and pods that do not concern the injector.
 //!
 //! ```text
-//!  maker ──50/s session pods, 5/s others──> API server ──> [webhook] ──> answers, counted
-//!  remover ──each second, what is some seconds old──> what was stored, looked at once more
-//!     └──what is removed──> maker: pods that nobody could remove yet are never many
-//!  watch ──> times in which this machine stood still
+//!  creator ──50/s session pods, 5/s others──> API server ──> [webhook] ──> responses, counted
+//!  remover ──each second, pods of some seconds ago──> pods as stored, checked once more
+//!     └──count of removed batches──> creator, which limits the number of existing pods
+//!  stall detector ──> periods in which this machine stalled
 //! ```
 //!
-//! The rate is that of asking: a request that waits does not hold the next one up, and what a machine with other work
-//! to do could not ask for in time is left out. Nothing is asserted here, least of all about time; the [`Story`] is
-//! what a test judges.
+//! The rate is that of requests: one that waits does not delay the next, and requests that a busy machine could not send
+//! in time are skipped. Nothing is asserted here; tests evaluate the [`LoadReport`].
 
-mod count;
 mod pods;
+mod report;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,29 +27,29 @@ use crate::namespace::TestNamespace;
 use crate::session::{self, Session, SessionBuilder};
 use crate::wait::PATIENCE;
 
-pub use count::{Answer, Miss, Span, Story, Tally, names_us};
 use pods::Pods;
+pub use report::{FailedRequest, LoadReport, Response, Span, Tally, names_our_webhook};
 
 /// Session pods a second.
 pub const RATE: u64 = 50;
-/// Of so many session pods each is followed by one that is none of our business.
-const OTHERS: u64 = 10;
-/// Sessions that the pods belong to, by turns.
+/// Session pods for each pod that does not concern the injector.
+const SESSION_PODS_PER_OTHER: u64 = 10;
+/// Sessions that own the pods.
 const SESSIONS: usize = 20;
-/// Requests under way at a time, at most: more than wait while a webhook is not answered for its 5 s.
-const UNDER_WAY: usize = 400;
-/// How old a batch of pods gets, in seconds.
+/// Limit of concurrent requests: more than are pending while a webhook does not respond for its 5 s.
+const CONCURRENCY: usize = 400;
+/// Age in seconds at which a batch of pods is deleted.
 const AGE: u64 = 3;
-/// Batches that are removed at a time. An API server removes the pods of one after the other, at times more slowly than
-/// they come.
-const REMOVED_AT_A_TIME: usize = 8;
-/// Batches that are there at a time, at most. A small cluster whose pods become thousands is busy with nothing else.
-const BATCHES: u64 = 20;
-/// What the sessions ask for; nobody ever fetches it.
+/// Limit of batches that are deleted concurrently. The API server deletes the pods of one batch one by one, sometimes
+/// more slowly than they are created.
+const CONCURRENT_DELETIONS: usize = 8;
+/// Limit of existing batches: thousands of pods keep a small cluster busy.
+const MAX_BATCHES: u64 = 20;
+/// Workflow of the sessions; it is never fetched.
 const URL: &str = "https://git.invalid/acme/flow.git";
-/// A pause that takes this much longer than it should says that the machine stood still.
+/// A sleep that is longer than requested by this much indicates that the machine stalled.
 const STALL: SignedDuration = SignedDuration::from_secs(1);
-/// After a stall, what was held up takes this long: as long as the API server waits for a webhook.
+/// Time until requests that a stall has delayed are answered: the timeout of a webhook call.
 const AFTER_STALL: SignedDuration = SignedDuration::from_secs(5);
 
 /// A load that lasts until it is stopped.
@@ -59,22 +57,21 @@ const AFTER_STALL: SignedDuration = SignedDuration::from_secs(5);
 pub struct Load {
     shared: Arc<Shared>,
     answered: watch::Receiver<usize>,
-    maker: JoinHandle<()>,
+    creator: JoinHandle<()>,
     remover: JoinHandle<anyhow::Result<()>>,
-    _clock: Aborted,
+    _stall_detector: Aborted,
 }
 
 struct Shared {
     pods: Pods,
     sessions: Vec<Session>,
-    story: Mutex<Story>,
+    report: Mutex<LoadReport>,
     answered: watch::Sender<usize>,
-    /// Batches.
-    removed: AtomicU64,
+    removed_batches: AtomicU64,
     stopped: AtomicBool,
 }
 
-/// A task that ends when this is dropped.
+/// Aborts a task when dropped.
 struct Aborted(JoinHandle<()>);
 
 impl Drop for Aborted {
@@ -89,23 +86,23 @@ impl Drop for Load {
     }
 }
 
-/// Keeps up the load while `work` lasts, some seconds before and after it, too.
+/// Runs `work` under load, which starts some seconds before it and ends some seconds after it.
 pub async fn during(
     namespace: &TestNamespace,
     work: impl Future<Output = anyhow::Result<()>>,
-) -> anyhow::Result<Story> {
+) -> anyhow::Result<LoadReport> {
     let load = Load::start(namespace).await?;
     let some = usize::try_from(2 * RATE)?;
-    // Connections are made and kept before anything happens.
-    load.another(some).await?;
+    // Connections are established before the work starts.
+    load.wait_for(some).await?;
     let done = work.await;
-    load.another(some).await?;
-    let story = load.stop().await?;
-    done.map(|()| story)
+    load.wait_for(some).await?;
+    let report = load.stop().await?;
+    done.map(|()| report)
 }
 
 impl Load {
-    /// Makes the sessions and starts.
+    /// Creates the sessions and starts.
     pub async fn start(namespace: &TestNamespace) -> anyhow::Result<Self> {
         let client = namespace.cluster.client.clone();
         let api = session::api(client.clone(), &namespace.name);
@@ -118,43 +115,43 @@ impl Load {
         let shared = Arc::new(Shared {
             pods: Pods { client, namespace: namespace.name.clone() },
             sessions,
-            story: Mutex::default(),
+            report: Mutex::default(),
             answered: sender,
-            removed: AtomicU64::new(0),
+            removed_batches: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
         });
         Ok(Self {
             answered,
-            maker: tokio::spawn(make(Arc::clone(&shared))),
+            creator: tokio::spawn(create(Arc::clone(&shared))),
             remover: tokio::spawn(remove(Arc::clone(&shared))),
-            _clock: Aborted(tokio::spawn(notice_stalls(Arc::clone(&shared)))),
+            _stall_detector: Aborted(tokio::spawn(detect_stalls(Arc::clone(&shared)))),
             shared,
         })
     }
 
-    /// Waits until so many more session pods have been asked for and answered.
-    pub async fn another(&self, pods: usize) -> anyhow::Result<()> {
+    /// Waits for responses to so many more session pods.
+    pub async fn wait_for(&self, pods: usize) -> anyhow::Result<()> {
         let mut answered = self.answered.clone();
         let goal = *answered.borrow() + pods;
         let reached = answered.wait_for(|answered| *answered >= goal);
         match tokio::time::timeout(PATIENCE, reached).await {
             Ok(reached) => Ok(reached.map(drop)?),
             Err(_) if self.remover.is_finished() => {
-                anyhow::bail!("pods could not be removed any more: {}", self.so_far())
+                anyhow::bail!("pods could not be deleted: {}", self.so_far())
             }
-            Err(_) => anyhow::bail!("the load does not go on: {}", self.so_far()),
+            Err(_) => anyhow::bail!("the load stalls: {}", self.so_far()),
         }
     }
 
-    /// What happened so far.
-    pub fn so_far(&self) -> Story {
-        self.shared.story().clone()
+    /// The report so far.
+    pub fn so_far(&self) -> LoadReport {
+        self.shared.report().clone()
     }
 
-    /// Ends it, removes all of its pods and tells what happened.
-    pub async fn stop(mut self) -> anyhow::Result<Story> {
+    /// Stops the load, deletes all of its pods and returns the report.
+    pub async fn stop(mut self) -> anyhow::Result<LoadReport> {
         self.shared.stopped.store(true, Ordering::Relaxed);
-        (&mut self.maker).await?;
+        (&mut self.creator).await?;
         (&mut self.remover).await??;
         self.shared.remove(None).await?;
         Ok(self.so_far())
@@ -162,103 +159,104 @@ impl Load {
 }
 
 impl Shared {
-    fn story(&self) -> MutexGuard<'_, Story> {
-        self.story.lock().unwrap_or_else(PoisonError::into_inner)
+    fn report(&self) -> MutexGuard<'_, LoadReport> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn goes_on(&self) -> bool {
+    fn is_running(&self) -> bool {
         !self.stopped.load(Ordering::Relaxed)
     }
 
-    async fn ask(&self, number: u64, batch: u64) {
+    async fn request(&self, number: u64, batch: u64) {
         let session = usize::try_from(number).ok().and_then(|at| self.sessions.get(at % SESSIONS));
         let Some(session) = session else { return };
         let name = format!("load-{number}");
-        let (when, answer) = self.timed(&pods::of_session(session, &name, batch)).await;
-        self.story().sessions.count(&name, when, answer);
+        let (when, response) = self.create(&pods::of_session(session, &name, batch)).await;
+        self.report().sessions.count(&name, when, response);
         self.answered.send_modify(|answered| *answered += 1);
-        if number.is_multiple_of(OTHERS) {
+        if number.is_multiple_of(SESSION_PODS_PER_OTHER) {
             let name = format!("other-{number}");
-            let (when, answer) = self.timed(&pods::of_others(&name, batch)).await;
-            self.story().others.count(&name, when, answer);
+            let (when, response) = self.create(&pods::other(&name, batch)).await;
+            self.report().others.count(&name, when, response);
         }
     }
 
-    async fn timed(&self, pod: &serde_json::Value) -> (Span, Answer) {
+    async fn create(&self, pod: &serde_json::Value) -> (Span, Response) {
         let from = Timestamp::now();
-        let answer = self.pods.create(pod).await;
-        (Span { from, to: Timestamp::now() }, answer)
+        let response = self.pods.create(pod).await;
+        (Span { from, to: Timestamp::now() }, response)
     }
 
-    /// Removes a batch, or all that is left, also when the API server is away for a while. What was stored without the
-    /// init container counts, too: the answer to its creation may have been lost.
+    /// Deletes a batch, or all remaining pods, also when the API server is unavailable for a while. Pods that were stored
+    /// without the init container are counted, too: the response to their creation may have been lost.
     async fn remove(&self, batch: Option<u64>) -> anyhow::Result<()> {
         let mut limit = Instant::now() + PATIENCE;
-        let mut bare = Vec::new();
+        let mut not_injected = Vec::new();
         loop {
             match self.pods.delete(batch).await {
                 Ok((some, more)) => {
-                    bare.extend(some);
+                    not_injected.extend(some);
                     limit = Instant::now() + PATIENCE;
                     if !more {
                         break;
                     }
                 }
-                Err(answer) => {
-                    anyhow::ensure!(Instant::now() < limit, "pods can't be removed: {answer:?}");
+                Err(response) => {
+                    anyhow::ensure!(Instant::now() < limit, "pods can't be deleted: {response:?}");
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
             }
         }
-        let mut story = self.story();
-        let unknown: Vec<_> = bare.into_iter().filter(|pod| !story.sessions.bare.contains(pod)).collect();
-        story.sessions.bare.extend(unknown);
+        let mut report = self.report();
+        let known = &mut report.sessions.not_injected;
+        not_injected.retain(|pod| !known.contains(pod));
+        known.extend(not_injected);
         Ok(())
     }
 }
 
-/// Asks for pods at the rate.
-async fn make(shared: Arc<Shared>) {
+/// Creates pods at the rate.
+async fn create(shared: Arc<Shared>) {
     let mut ticks = interval(Duration::from_secs(1) / u32::try_from(RATE).unwrap_or(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let (room, mut asking, mut number) = (Arc::new(Semaphore::new(UNDER_WAY)), JoinSet::new(), 0);
-    while shared.goes_on() {
+    let (permits, mut requests, mut number) = (Arc::new(Semaphore::new(CONCURRENCY)), JoinSet::new(), 0);
+    while shared.is_running() {
         ticks.tick().await;
-        while asking.try_join_next().is_some() {}
-        if number / RATE >= shared.removed.load(Ordering::Relaxed) + BATCHES {
+        while requests.try_join_next().is_some() {}
+        if number / RATE >= shared.removed_batches.load(Ordering::Relaxed) + MAX_BATCHES {
             continue;
         }
-        let Ok(place) = Arc::clone(&room).acquire_owned().await else { break };
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
         let shared = Arc::clone(&shared);
-        asking.spawn(async move {
-            shared.ask(number, number / RATE).await;
-            drop(place);
+        requests.spawn(async move {
+            shared.request(number, number / RATE).await;
+            drop(permit);
         });
         number += 1;
     }
-    asking.join_all().await;
+    requests.join_all().await;
 }
 
-/// Removes batches that are old enough.
+/// Deletes batches that are old enough.
 async fn remove(shared: Arc<Shared>) -> anyhow::Result<()> {
     let (mut removing, mut batch) = (JoinSet::new(), 0);
     let mut answered = shared.answered.subscribe();
-    while shared.goes_on() {
+    while shared.is_running() {
         let enough = usize::try_from((batch + 1 + AGE) * RATE)?;
-        let has_room = removing.len() < REMOVED_AT_A_TIME;
+        let has_permit = removing.len() < CONCURRENT_DELETIONS;
         tokio::select! {
-            reached = answered.wait_for(|answered| *answered >= enough), if has_room => {
+            reached = answered.wait_for(|answered| *answered >= enough), if has_permit => {
                 drop(reached?);
                 let shared = Arc::clone(&shared);
                 removing.spawn(async move {
                     shared.remove(Some(batch)).await?;
-                    shared.removed.fetch_add(1, Ordering::Relaxed);
+                    shared.removed_batches.fetch_add(1, Ordering::Relaxed);
                     anyhow::Ok(())
                 });
                 batch += 1;
             }
             Some(removed) = removing.join_next() => removed??,
-            // Nothing tells of the end but the flag.
+            // The flag can only be polled.
             () = tokio::time::sleep(Duration::from_millis(100)) => {}
         }
     }
@@ -268,14 +266,14 @@ async fn remove(shared: Arc<Shared>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Notes when a short pause took long.
-async fn notice_stalls(shared: Arc<Shared>) {
+/// Records when a short sleep took long.
+async fn detect_stalls(shared: Arc<Shared>) {
     loop {
         let from = Timestamp::now();
         tokio::time::sleep(Duration::from_millis(50)).await;
         let to = Timestamp::now();
         if from.duration_until(to) > STALL {
-            shared.story().stalls.push(Span { from, to }.and(AFTER_STALL));
+            shared.report().stalls.push(Span { from, to }.extended(AFTER_STALL));
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The pods of the load: what they are, how they are asked for, and what is read of the answers.
+//! The pods of the load, their creation and deletion.
 //!
-//! No node takes them, so that admission is what is loaded. Of answers only what counts is decoded: the tests are
-//! unoptimised programs, and share the machine with what they test.
+//! They are never scheduled, so that only admission is loaded. Only the needed fields of responses are decoded: tests are
+//! unoptimized programs that share the machine with the program under test.
 
 use std::time::Duration;
 
@@ -16,18 +16,18 @@ use crate::kubelet::NO_SCHEDULER;
 use crate::operator::{Settings, session_pod};
 use crate::session::Session;
 
-use super::count::Answer;
+use super::report::Response;
 
-/// Label by which pods are deleted together; the value is the second in which they were made.
+/// Label of pods that are deleted together; the value is the second in which they were created.
 const BATCH: &str = "workflow-tests/batch";
-/// An image that nobody pulls.
+/// An image that is never pulled.
 const IMAGE: &str = "local.test/none:1";
-/// After this long nobody answers any more.
-const LONGEST: Duration = Duration::from_secs(30);
-/// Pods that are deleted by one call.
-const BITE: usize = 200;
+/// Longer than any timeout of the API server.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Pods that are deleted by one request.
+const BATCH_LIMIT: usize = 200;
 
-/// A pod, as far as it counts.
+/// The fields of a pod that are evaluated.
 #[derive(Deserialize)]
 pub(super) struct Stored {
     metadata: Metadata,
@@ -63,12 +63,12 @@ impl Stored {
         self.spec.init_containers.iter().any(|container| container.name == INIT_CONTAINER)
     }
 
-    fn is_a_sessions(&self) -> bool {
+    fn is_session_pod(&self) -> bool {
         self.metadata.labels.contains_key(workflow_contract::names::SESSION_LABEL)
     }
 }
 
-/// A pod of a session, as the operator makes it, but for its name: one session has many of them at a time.
+/// A pod of a session, as the operator creates it, with another name: a session has many of them at a time.
 pub(super) fn of_session(session: &Session, name: &str, batch: u64) -> Value {
     let settings = Settings { scheduler: Some(NO_SCHEDULER.to_owned()), ..Settings::new(IMAGE) };
     let mut pod = session_pod(session, &settings);
@@ -77,8 +77,8 @@ pub(super) fn of_session(session: &Session, name: &str, batch: u64) -> Value {
     pod
 }
 
-/// A pod that is none of our business.
-pub(super) fn of_others(name: &str, batch: u64) -> Value {
+/// A pod that does not concern the injector.
+pub(super) fn other(name: &str, batch: u64) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -87,7 +87,7 @@ pub(super) fn of_others(name: &str, batch: u64) -> Value {
     })
 }
 
-/// Where the pods of one namespace are.
+/// The pods of one namespace.
 #[derive(Clone)]
 pub(super) struct Pods {
     pub client: Client,
@@ -95,41 +95,43 @@ pub(super) struct Pods {
 }
 
 impl Pods {
-    /// Asks for a pod.
-    pub async fn create(&self, pod: &Value) -> Answer {
+    pub async fn create(&self, pod: &Value) -> Response {
         let request = Request::post(format!("/api/v1/namespaces/{}/pods", self.namespace))
             .header("Content-Type", "application/json")
             .body(pod.to_string().into_bytes());
-        match self.ask::<Stored>(request).await {
-            Ok(stored) if stored.is_injected() => Answer::Injected,
-            Ok(_) => Answer::Bare,
-            Err(answer) => answer,
+        match self.send::<Stored>(request).await {
+            Ok(stored) if stored.is_injected() => Response::Injected,
+            Ok(_) => Response::NotInjected,
+            Err(response) => response,
         }
     }
 
-    /// Deletes some of a batch, or of all: as many as can be deleted in time. Gives the names of those session pods that
-    /// were stored without the init container, and whether there may be more to delete.
-    pub async fn delete(&self, batch: Option<u64>) -> Result<(Vec<String>, bool), Answer> {
+    /// Deletes up to [`BATCH_LIMIT`] pods of a batch, or of all batches. Returns the names of session pods that were stored
+    /// without the init container, and whether more pods may be left.
+    pub async fn delete(&self, batch: Option<u64>) -> Result<(Vec<String>, bool), Response> {
         let which = batch.map(|batch| format!("%3D{batch}")).unwrap_or_default();
         let request = Request::delete(format!(
-            "/api/v1/namespaces/{}/pods?gracePeriodSeconds=0&limit={BITE}&labelSelector={BATCH}{which}",
+            "/api/v1/namespaces/{}/pods?gracePeriodSeconds=0&limit={BATCH_LIMIT}&labelSelector={BATCH}{which}",
             self.namespace
         ))
         .body(Vec::new());
-        let deleted: List = self.ask(request).await?;
-        let bare = |pod: &Stored| pod.is_a_sessions() && !pod.is_injected();
-        let more = deleted.items.len() >= BITE;
-        Ok((deleted.items.into_iter().filter(bare).map(|pod| pod.metadata.name).collect(), more))
+        let deleted: List = self.send(request).await?;
+        let not_injected = |pod: &Stored| pod.is_session_pod() && !pod.is_injected();
+        let more = deleted.items.len() >= BATCH_LIMIT;
+        Ok((deleted.items.into_iter().filter(not_injected).map(|pod| pod.metadata.name).collect(), more))
     }
 
-    async fn ask<T: DeserializeOwned>(&self, request: http::Result<Request<Vec<u8>>>) -> Result<T, Answer> {
-        let request = request.map_err(|error| Answer::Unanswered(error.to_string()))?;
-        match tokio::time::timeout(LONGEST, self.client.request(request)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(kube::Error::Api(status))) => Err(Answer::Refused(status.message)),
-            // "Connection refused" helps where "client error" does not.
-            Ok(Err(error)) => Err(Answer::Unanswered(anyhow::Error::from(error).root_cause().to_string())),
-            Err(_) => Err(Answer::Unanswered(format!("no answer within {} s", LONGEST.as_secs()))),
+    async fn send<T: DeserializeOwned>(
+        &self,
+        request: http::Result<Request<Vec<u8>>>,
+    ) -> Result<T, Response> {
+        let request = request.map_err(|error| Response::NoResponse(error.to_string()))?;
+        match tokio::time::timeout(TIMEOUT, self.client.request(request)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(kube::Error::Api(status))) => Err(Response::Rejected(status.message)),
+            // The root cause ("connection refused") says more than the outer error ("client error").
+            Ok(Err(error)) => Err(Response::NoResponse(anyhow::Error::from(error).root_cause().to_string())),
+            Err(_) => Err(Response::NoResponse(format!("no response within {} s", TIMEOUT.as_secs()))),
         }
     }
 }
@@ -140,15 +142,15 @@ mod tests {
     use crate::session::SessionBuilder;
 
     #[test]
-    fn a_pod_tells_whose_it_is_and_whether_it_was_injected() {
+    fn recognizes_session_pods_and_injected_pods() {
         let mut session = SessionBuilder::new("s").workflow("https://h/r.git", "main").build();
         session.metadata.uid = Some("u".to_owned());
         let mut pod = of_session(&session, "s-1", 7);
         let stored: Stored = serde_json::from_value(pod.clone()).unwrap();
-        assert!(stored.is_a_sessions() && !stored.is_injected());
+        assert!(stored.is_session_pod() && !stored.is_injected());
         pod["spec"]["initContainers"].as_array_mut().unwrap().push(json!({ "name": "init-workflow" }));
         assert!(serde_json::from_value::<Stored>(pod).unwrap().is_injected());
-        let other: Stored = serde_json::from_value(of_others("plain", 7)).unwrap();
-        assert!(!other.is_a_sessions() && !other.is_injected());
+        let plain: Stored = serde_json::from_value(other("plain", 7)).unwrap();
+        assert!(!plain.is_session_pod() && !plain.is_injected());
     }
 }

@@ -65,6 +65,8 @@ pub struct Settings {
     /// The pod's `schedulerName`, if not the cluster's default. With one that does not exist the pod stays unscheduled,
     /// and a test can play the kubelet by writing the pod's status itself.
     pub scheduler: Option<String>,
+    /// A scheduling gate of the pod, if any: the pod is not scheduled until a test removes it.
+    pub scheduling_gate: Option<String>,
     /// Plays admission where the API server calls no webhook: changes a session's pod before it is created.
     pub admission: Option<fn(&Session, &mut Value) -> anyhow::Result<()>>,
     /// Whether the pod's security context is `{fsGroup: 0, …}` instead of `{}`: the platform has both.
@@ -80,6 +82,7 @@ impl Settings {
             backend_api_url: "http://backend-service.ambient-code.svc.cluster.local:8080/api".to_owned(),
             workspace: true,
             scheduler: None,
+            scheduling_gate: None,
             admission: None,
             fs_group: false,
         }

@@ -53,6 +53,9 @@ pub(crate) fn pod(session: &Session, facts: &PodFacts<'_>) -> Value {
     if let Some(scheduler) = &settings.scheduler {
         spec["schedulerName"] = json!(scheduler);
     }
+    if let Some(gate) = &settings.scheduling_gate {
+        spec["schedulingGates"] = json!([{ "name": gate }]);
+    }
     if settings.workspace {
         spec["initContainers"] = json!([hydrate(session, settings)]);
     }

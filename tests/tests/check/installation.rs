@@ -236,7 +236,7 @@ pub fn run(program: &str, args: &[&str]) -> anyhow::Result<String> {
 async fn sweep(client: &Client) -> anyhow::Result<()> {
     gone(Api::<MutatingWebhookConfiguration>::all(client.clone()), INJECTOR).await?;
     gone(Api::<Secret>::namespaced(client.clone(), INJECTOR), TLS_SECRET).await?;
-    endpoints::lead_to(client, &[]).await?;
+    endpoints::set(client, &[]).await?;
     for pod in ["first", "second"] {
         gone(Api::<Pod>::namespaced(client.clone(), INJECTOR), pod).await?;
     }
@@ -255,7 +255,7 @@ where
 
 /// What the controllers and the kubelet would write of two replicas, both being the one of this process.
 async fn play_controllers(client: &Client, address: IpAddr, https: u16, ops: u16) -> anyhow::Result<()> {
-    endpoints::lead_to(client, &[SocketAddr::new(address, https)]).await?;
+    endpoints::set(client, &[SocketAddr::new(address, https)]).await?;
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), INJECTOR);
     let deployment = serde_json::to_value(deployments.get(INJECTOR).await?)?;
     let template = &deployment["spec"]["template"];

@@ -217,7 +217,7 @@ async fn images_that_cant_be_pulled() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_without_endpoints_and_none_at_all() -> anyhow::Result<()> {
     let mut installation = Installation::sound().await?;
-    endpoints::lead_to(&installation.client, &[]).await?;
+    endpoints::set(&installation.client, &[]).await?;
     // An API server of 1.34 keeps asking by the connections that it has.
     installation.end_replica();
     let lines = [

@@ -16,9 +16,9 @@ use jiff::Timestamp;
 use kube::{Client, ResourceExt};
 use workflow_contract::names::INJECTOR;
 use workflow_tests::cluster::Cluster;
+use workflow_tests::disruption::Replicas;
 use workflow_tests::installed::Installed;
 use workflow_tests::manifests::Kubectl;
-use workflow_tests::upheaval::Replicas;
 use workflow_tests::wait::PATIENCE;
 
 use played::{Issuer, Way};

@@ -1,4 +1,4 @@
-//! The injector's replicas, and what an admin does to them.
+//! The injector's replicas, and an admin's actions on them.
 
 use anyhow::Context;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -10,14 +10,13 @@ use workflow_contract::names::{INJECTOR, INJECTOR_SELECTOR};
 
 use crate::wait::{PATIENCE, until_found, until_so};
 
-/// The replicas of one cluster.
+/// The replicas in one cluster.
 pub struct Replicas {
     pods: Api<Pod>,
     leases: Api<Lease>,
 }
 
 impl Replicas {
-    /// Those that are installed in the cluster of this client.
     pub fn in_cluster(client: &Client) -> Self {
         Self {
             pods: Api::namespaced(client.clone(), INJECTOR),
@@ -25,7 +24,7 @@ impl Replicas {
         }
     }
 
-    /// Those that were not told to end.
+    /// Replicas that are not being deleted.
     pub async fn present(&self) -> anyhow::Result<Vec<Pod>> {
         let all = self
             .pods
@@ -35,10 +34,10 @@ impl Replicas {
         Ok(all.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect())
     }
 
-    /// Those that were not told to end, the leader first. Waits for it to be among them: one that was told to end may
-    /// not have given the Lease back yet.
+    /// Replicas that are not being deleted, the leader first. Waits until the leader is among them: a replica that is
+    /// shutting down may still hold the Lease.
     pub(super) async fn leader_first(&self) -> anyhow::Result<Vec<Pod>> {
-        until_found("a leader that stays", || async {
+        until_found("a leader that is not being deleted", || async {
             let leader = self.holder().await?;
             let mut all = self.present().await?;
             let at = all.iter().position(|pod| Some(pod.name_any()) == leader);
@@ -54,9 +53,9 @@ impl Replicas {
         Ok(self.present().await?.iter().all(is_ready))
     }
 
-    /// Name of the one that holds the Lease; waits for one, as a leader that ends gives it back.
+    /// Name of the Lease's holder; waits for one, since a leader releases the Lease when it shuts down.
     pub async fn leader(&self) -> anyhow::Result<String> {
-        until_found("a replica that leads", || self.holder()).await
+        until_found("a leader", || self.holder()).await
     }
 
     async fn holder(&self) -> anyhow::Result<Option<String>> {
@@ -71,10 +70,10 @@ impl Replicas {
         self.pods.delete(name, &DeleteParams::default()).await.map(drop).context("delete a replica")
     }
 
-    /// Makes another replica the leader, and waits until it acts as one.
-    pub async fn hand_over(&self, to: &str) -> anyhow::Result<()> {
-        // The leader may renew it meanwhile.
-        let handed = until_found("the Lease to be handed over", || async {
+    /// Makes another replica the leader, and waits until it renews the Lease.
+    pub async fn transfer_lease(&self, to: &str) -> anyhow::Result<()> {
+        // Retried on a conflict with a renewal by the leader.
+        let transferred = until_found("the Lease to be transferred", || async {
             let mut lease = self.leases.get(INJECTOR).await?;
             lease.spec.get_or_insert_default().holder_identity = Some(to.to_owned());
             Ok(Some(self.leases.replace(INJECTOR, &PostParams::default(), &lease).await?))
@@ -83,14 +82,14 @@ impl Replicas {
         let renewed = |lease: &Lease| lease.spec.as_ref().and_then(|spec| spec.renew_time.clone());
         until_so("the other replica to renew the Lease", || async {
             let lease = self.leases.get(INJECTOR).await?;
-            Ok(holder(&lease).as_deref() == Some(to) && renewed(&lease) != renewed(&handed))
+            Ok(holder(&lease).as_deref() == Some(to) && renewed(&lease) != renewed(&transferred))
         })
         .await
     }
 
-    /// Waits until the container of this pod has been started once more and is ready.
+    /// Waits until the container of this pod is restarted and ready.
     pub(super) async fn until_restarted(&self, before: &Pod) -> anyhow::Result<()> {
-        until_so("the replica to be started again", || async {
+        until_so("the replica to be restarted", || async {
             let now = self.pods.get(&before.name_any()).await?;
             Ok(restarts(&now) > restarts(before) && is_ready(&now))
         })
@@ -105,7 +104,7 @@ impl Replicas {
             }
             anyhow::Ok(())
         };
-        tokio::time::timeout(PATIENCE, all).await.context("replicas that were told to end do not end")?
+        tokio::time::timeout(PATIENCE, all).await.context("deleted replicas do not end")?
     }
 }
 

@@ -1,4 +1,4 @@
-//! Everything that an end-to-end test plays on: a namespace, a git server that its pods trust, and an operator.
+//! The environment of an end-to-end test: a namespace, a git server that its pods trust, and an operator.
 
 use std::time::Duration;
 
@@ -9,24 +9,25 @@ use workflow_contract::names::runner_pod;
 use workflow_git_server::{GitServer, Settings as GitSettings};
 
 use crate::images;
-use crate::kubelet::NO_SCHEDULER;
 use crate::namespace::TestNamespace;
 use crate::operator::{Mode, Settings, StandInOperator};
 use crate::runner::Runner;
 use crate::session::{self, Condition, Session, SessionBuilder, SessionView};
 use crate::wait::{self, PATIENCE};
 
+/// Scheduling gate of pods that wait for a test.
+const GATE: &str = "workflow-tests/hold";
+
 /// A namespace in which sessions become pods.
-pub struct Stage {
-    /// The namespace.
+pub struct TestEnv {
     pub namespace: TestNamespace,
     /// A git server that session pods reach and trust.
     pub git: GitServer,
     _operator: StandInOperator,
 }
 
-impl Stage {
-    /// Sets the stage, with an operator of this mode.
+impl TestEnv {
+    /// Starts an operator of this mode, and a git server.
     pub async fn new(namespace: TestNamespace, mode: Mode) -> anyhow::Result<Self> {
         Self::with_git(namespace, mode, |settings| settings).await
     }
@@ -37,17 +38,17 @@ impl Stage {
         mode: Mode,
         adjust: impl FnOnce(GitSettings) -> GitSettings,
     ) -> anyhow::Result<Self> {
-        Self::set(namespace, mode, adjust, Settings::new(&images::session_runner()?)).await
+        Self::start(namespace, mode, adjust, Settings::new(&images::session_runner()?)).await
     }
 
-    /// As [`new`](Self::new), but the session pods wait for a node until a test gives them one: nobody schedules them.
-    pub async fn without_a_scheduler(namespace: TestNamespace, mode: Mode) -> anyhow::Result<Self> {
-        let scheduler = Some(NO_SCHEDULER.to_owned());
-        let settings = Settings { scheduler, ..Settings::new(&images::session_runner()?) };
-        Self::set(namespace, mode, |git| git, settings).await
+    /// As [`new`](Self::new), but a scheduling gate holds the session pods until a test removes it.
+    pub async fn with_held_pods(namespace: TestNamespace, mode: Mode) -> anyhow::Result<Self> {
+        let scheduling_gate = Some(GATE.to_owned());
+        let settings = Settings { scheduling_gate, ..Settings::new(&images::session_runner()?) };
+        Self::start(namespace, mode, |git| git, settings).await
     }
 
-    async fn set(
+    async fn start(
         namespace: TestNamespace,
         mode: Mode,
         adjust: impl FnOnce(GitSettings) -> GitSettings,
@@ -77,7 +78,7 @@ impl Stage {
         self.sessions().create(&PostParams::default(), &session.build()).await.context("create the session")
     }
 
-    /// Waits until `holds` is true of the session. `what` completes the message "waited for …".
+    /// Waits until `holds` is true of the session. `what` completes the message "waited for ...".
     pub async fn session_until(
         &self,
         name: &str,
@@ -87,7 +88,7 @@ impl Stage {
         self.session_within(PATIENCE, name, what, holds).await
     }
 
-    /// As [`session_until`](Self::session_until), with a limit of the test's own.
+    /// As [`session_until`](Self::session_until), with another limit.
     pub async fn session_within(
         &self,
         limit: Duration,
@@ -98,19 +99,20 @@ impl Stage {
         wait::until_exists(&self.sessions(), name, what, limit, holds).await
     }
 
-    /// Waits until the session's condition has this reason, and gives the session as it then was.
-    pub async fn session_says(&self, name: &str, reason: &str) -> anyhow::Result<Session> {
-        let says = |condition: Condition| condition.reason == reason;
-        self.session_until(name, reason, |session| session.workflow_reconciled().is_some_and(says)).await
+    /// Waits until the session's condition has this reason, and returns the session.
+    pub async fn until_reason(&self, name: &str, reason: &str) -> anyhow::Result<Session> {
+        let has_reason = |condition: Condition| condition.reason == reason;
+        self.session_until(name, reason, |session| session.workflow_reconciled().is_some_and(has_reason))
+            .await
     }
 
-    /// The pod of a session, as it is now.
+    /// The present pod of a session.
     pub async fn pod(&self, session: &str) -> anyhow::Result<Pod> {
         self.pods().get(&runner_pod(session)).await.context("read the session's pod")
     }
 
-    /// Deletes a session and its pod, and waits until the pod is gone: the node has room for few at a time.
-    pub async fn end(&self, session: &str) -> anyhow::Result<()> {
+    /// Deletes a session and its pod, and waits until the pod is gone, so that its resources are free again.
+    pub async fn delete(&self, session: &str) -> anyhow::Result<()> {
         self.sessions().delete(session, &DeleteParams::default()).await.context("delete the session")?;
         let pod = runner_pod(session);
         match self.pods().delete(&pod, &DeleteParams::default().grace_period(0)).await {

@@ -1,5 +1,5 @@
-//! Processes of the local node, as this machine sees them: found by the cgroup that they are in, so that no other
-//! process of the same name is ever taken for one of them.
+//! Processes of the local node, found by their cgroup, so that no other process of the same name is ever taken for one
+//! of them.
 
 use std::fs;
 use std::path::Path;
@@ -11,11 +11,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::memory::Memory;
 
-/// The cgroup that all of the node is in (`tests/cluster/cgroup.sh`).
+/// Cgroup of the node (`tests/cluster/cgroup.sh`).
 const NODE: &str = "workflow-injector-node";
-/// Name of the injector's program.
 const INJECTOR: &str = "workflow-injector";
-/// Name of the API server's.
 const API_SERVER: &str = "kube-apiserver";
 
 /// The injector's process in this replica.
@@ -29,12 +27,12 @@ pub(super) fn api_server() -> Option<Pid> {
     find(API_SERVER, |cgroup| cgroup.contains(NODE))
 }
 
-/// Kills it at once.
+/// Sends SIGKILL.
 pub(super) fn kill(process: Pid) -> anyhow::Result<()> {
     kill_process(process, Signal::KILL).with_context(|| format!("kill process {}", process.as_raw_nonzero()))
 }
 
-/// Its memory that is resident, in bytes; nothing where it is gone.
+/// Resident memory in bytes; `None` if the process has ended.
 pub(super) fn memory(process: Pid) -> Option<u64> {
     let id = u32::try_from(process.as_raw_nonzero().get()).ok()?;
     Memory::of(id).ok().map(|memory| memory.now)
@@ -44,7 +42,7 @@ fn find(program: &str, is_in: impl Fn(&str) -> bool) -> Option<Pid> {
     let entries = fs::read_dir("/proc").ok()?.flatten();
     let mut ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let id = ids.find(|id| {
-        // A process that is gone meanwhile is none.
+        // The process may end at any time.
         runs(*id, program)
             && fs::read_to_string(format!("/proc/{id}/cgroup")).is_ok_and(|cgroup| is_in(&cgroup))
     })?;
@@ -63,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_of_another_place_is_none_of_the_nodes() {
+    fn ignores_processes_of_other_cgroups() {
         assert_eq!(find(API_SERVER, |_| false), None);
     }
 }

@@ -1,5 +1,5 @@
-//! Makes the injector's own rotation due, by what it keeps in its Secret: certificates that are as old as its rules say.
-//! Everything after that is the injector's doing.
+//! Makes the injector's own rotation due by replacing the certificates in its Secret with ones that are old enough. The
+//! injector does the rest.
 
 use anyhow::{Context, bail, ensure};
 use jiff::{SignedDuration, Timestamp};
@@ -15,12 +15,13 @@ use workflow_contract::names::{INJECTOR, TLS_SECRET};
 
 use crate::wait::{until_found, until_so};
 
-/// How long the old authority is trusted after its successor took over; as long as the last leaf of it, in earnest.
-const FORGOTTEN_AFTER: SignedDuration = SignedDuration::from_secs(5);
+/// Time for which the old CA is trusted after its successor took over. The injector itself waits until the last
+/// certificate of that CA has expired.
+const RETIRED_FOR: SignedDuration = SignedDuration::from_secs(5);
 
-/// Puts a leaf in place that is due for renewal, and waits until it was renewed.
-pub async fn renew_leaf(client: &Client) -> anyhow::Result<()> {
-    let old = changed(client, |state| {
+/// Stores a serving certificate that is due for renewal, and waits until it is renewed.
+pub async fn renew(client: &Client) -> anyhow::Result<()> {
+    let old = change(client, |state| {
         let now = Timestamp::now();
         let left = Lifetimes::default().leaf / 3 - SignedDuration::from_hours(1);
         let validity = Validity { not_before: now - SignedDuration::from_mins(5), not_after: now + left };
@@ -28,18 +29,18 @@ pub async fn renew_leaf(client: &Client) -> anyhow::Result<()> {
         Ok(())
     })
     .await?;
-    until_so("the leaf to be renewed", || async {
+    until_so("the serving certificate to be renewed", || async {
         Ok(read(client).await?.0.leaf.facts.serial != old.leaf.facts.serial)
     })
     .await
 }
 
-/// Adds another authority as the next one, waits until it has taken over, and lets the old one be forgotten.
-pub async fn change_authority(client: &Client) -> anyhow::Result<()> {
-    ensure!(read(client).await?.0.next.is_none(), "another authority is on its way already");
-    let before = changed(client, |state| {
+/// Adds another CA as the next one, waits until it has taken over, and shortens the time until the old one is dropped.
+pub async fn rotate_ca(client: &Client) -> anyhow::Result<()> {
+    ensure!(read(client).await?.0.next.is_none(), "a rotation of the CA is under way already");
+    let before = change(client, |state| {
         if state.next.is_some() {
-            // It was written, and the answer was lost.
+            // It was written, but the response was lost.
             return Ok(());
         }
         let names = state.leaf.facts.names.clone();
@@ -47,39 +48,33 @@ pub async fn change_authority(client: &Client) -> anyhow::Result<()> {
         Ok(())
     })
     .await?;
-    until_so("the next authority to take over", || async {
+    until_so("the next CA to take over", || async {
         Ok(read(client).await?.0.current.facts.key_id != before.current.facts.key_id)
     })
     .await?;
-    changed(client, |state| {
-        // Not at once: every replica is to have heard of the new leaf.
-        let until = Timestamp::now() + FORGOTTEN_AFTER;
+    change(client, |state| {
+        // Every replica needs time to load the new serving certificate.
+        let until = Timestamp::now() + RETIRED_FOR;
         state.retired.iter_mut().for_each(|retired| retired.until = until);
         Ok(())
     })
     .await?;
-    until_so("the old authority to be forgotten", || async { Ok(read(client).await?.0.retired.is_empty()) })
-        .await
+    until_so("the old CA to be dropped", || async { Ok(read(client).await?.0.retired.is_empty()) }).await
 }
 
-/// Deletes the Secret, and waits until it is there again, with the authority that it had.
-pub async fn lose(client: &Client) -> anyhow::Result<()> {
+/// Deletes the Secret, and waits until it is written again with the same CA.
+pub async fn delete_secret(client: &Client) -> anyhow::Result<()> {
     let before = read(client).await?.0;
     let secrets: Api<Secret> = Api::namespaced(client.clone(), INJECTOR);
     secrets.delete(TLS_SECRET, &DeleteParams::default()).await.context("delete the Secret")?;
-    let authority = before.current.pair.certificate.trim();
-    until_so("the Secret to be written again", || async {
-        Ok(read(client).await?.0.bundle().contains(authority))
-    })
-    .await
+    let ca = before.current.pair.certificate.trim();
+    until_so("the Secret to be written again", || async { Ok(read(client).await?.0.bundle().contains(ca)) })
+        .await
 }
 
-/// Changes what the Secret holds, on top of what the leader may write meanwhile. Gives what was written.
-async fn changed(
-    client: &Client,
-    change: impl Fn(&mut State) -> anyhow::Result<()>,
-) -> anyhow::Result<State> {
-    // Meanwhile the API server may be killed, or the Secret be lost.
+/// Changes the Secret, also if the leader writes it at the same time. Returns the written state.
+async fn change(client: &Client, change: impl Fn(&mut State) -> anyhow::Result<()>) -> anyhow::Result<State> {
+    // Other disruptions may kill the API server or delete the Secret at the same time.
     until_found("the Secret to be changed", || async {
         let (mut state, version) = read(client).await?;
         change(&mut state)?;
