@@ -11,7 +11,9 @@ use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use workflow_contract::Exit;
-use workflow_tests::session::{SessionBuilder, SessionView};
+use workflow_tests::driver;
+use workflow_tests::session::{Session, SessionBuilder, SessionView};
+use workflow_tests::wait::{self, PATIENCE};
 
 /// Codes that are none of init-fetcher's, with the kubelet's reason and ours.
 const OTHERS: [(i32, &str, &str); 5] = [
@@ -72,7 +74,7 @@ async fn no_outcome_of_a_thousand_pods_deleted_at_once_is_lost() -> anyhow::Resu
             }
         })
         .await?;
-    let right = |session: &workflow_tests::session::Session| {
+    let right = |session: &Session| {
         session
             .workflow_reconciled()
             .is_some_and(|c| c.reason == "RefNotFound" && c.message == "no such branch")
@@ -166,16 +168,14 @@ async fn nothing_is_written_that_is_not_ours_to_write() -> anyhow::Result<()> {
     driver.create_pod(&early).await?;
     driver.end("early", 22, "Error", "x").await?;
 
-    driver.begin(session("old")).await?;
     let before = Timestamp::now() - 1.hour();
+    let old = driver.create(session("old")).await?;
+    driver.create_bare_pod(&old).await?;
+    driver.set_status("old", json!({"phase": "Running", "startTime": before.to_string()})).await?;
     driver.begin(SessionBuilder::new("bare").build()).await?;
     let out = SessionBuilder::new("out").workflow(URL, "main").without_injection().build();
     driver.begin(out).await?;
     driver.end("out", 22, "Error", "x").await?;
-    // Ours already; from here on it belongs to a run of before the registration.
-    stage.reason("old", "Fetching").await?;
-    driver.set_status("old", json!({"startTime": before.to_string(), "conditions": []})).await?;
-    driver.end("old", 22, "Error", "x").await?;
 
     stage.catch_up("marker").await?;
     for name in ["early", "bare", "out", "old"] {
@@ -188,19 +188,87 @@ async fn nothing_is_written_that_is_not_ours_to_write() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_workflow_requires_a_restart_and_changed_back_it_does_not() -> anyhow::Result<()> {
+async fn a_changed_workflow_requires_a_restart_also_after_it_is_changed_back() -> anyhow::Result<()> {
     let stage = Stage::set("changed").await?;
-    let _replica = stage.replica(true).await?;
+    let replica = stage.replica(true).await?;
     stage.driver.begin(session("s")).await?;
     stage.driver.end("s", 0, "Completed", &message(Exit::Reconciled, "delivered")).await?;
     stage.reason("s", "Reconciled").await?;
-    for (path, reason) in [("b", "RestartRequired"), ("a", "Reconciled")] {
+    for path in ["b", "a"] {
         let patch = Patch::Merge(json!({"spec": {"activeWorkflow": {"path": path}}}));
         stage.driver.sessions().patch("s", &PatchParams::default(), &patch).await?;
-        assert_eq!(stage.reason("s", reason).await?.observed_generation, Some(1));
+        let what = format!("RestartRequired for {path}");
+        let holds = |session: &Session| {
+            let recorded = session.reconciled_workflow().is_some_and(|recorded| recorded.path == path);
+            recorded && session.workflow_reconciled().is_some_and(|c| c.reason == "RestartRequired")
+        };
+        let session = wait::until_exists(&stage.driver.sessions(), "s", &what, PATIENCE, holds).await?;
+        assert_eq!(session.workflow_reconciled().unwrap_or_default().observed_generation, Some(1));
     }
+    // A replica that has just started has no memory of it, and corrects whoever claims the contrary.
+    replica.kill().await;
+    let theirs =
+        json!({"conditions": [{"type": "WorkflowReconciled", "status": "True", "reason": "Reconciled"}]});
+    stage.driver.set_status("s", theirs).await?;
+    let _replica = stage.replica(true).await?;
+    stage.reason("s", "RestartRequired").await?;
     let patch = Patch::Merge(json!({"spec": {"activeWorkflow": null}}));
     stage.driver.sessions().patch("s", &PatchParams::default(), &patch).await?;
     assert_eq!(stage.reason("s", "NotConfigured").await?.status, "True");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stamped_pods_outcome_follows_after_the_registration_was_made_anew() -> anyhow::Result<()> {
+    let stage = Stage::set("made-anew").await?;
+    let _replica = stage.replica(true).await?;
+    stage.driver.begin(session("s")).await?;
+    stage.reason("s", "Fetching").await?;
+    driver::unregister(stage.client.clone()).await?;
+    let started = Timestamp::now().as_second();
+    while Timestamp::now().as_second() == started {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    driver::register(stage.client.clone()).await?;
+    // This one has seen nothing but the new registration.
+    let _second = stage.replica(true).await?;
+    stage.driver.end("s", 22, "Error", &message(Exit::RefNotFound, "no such branch")).await?;
+    stage.reason("s", "RefNotFound").await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workflow_set_in_a_running_session_requires_a_restart() -> anyhow::Result<()> {
+    let stage = Stage::set("set-live").await?;
+    let _replica = stage.replica(true).await?;
+    stage.until_a_later_second_than_the_registration().await?;
+    let made = stage.driver.create(SessionBuilder::new("s").build()).await?;
+    stage.driver.create_bare_pod(&made).await?;
+    let start = Timestamp::now().round(jiff::Unit::Second)?;
+    stage.driver.set_status("s", json!({"phase": "Running", "startTime": start})).await?;
+    let patch = Patch::Merge(json!({"spec": {"activeWorkflow": {"gitUrl": URL}}}));
+    stage.driver.sessions().patch("s", &PatchParams::default(), &patch).await?;
+    let condition = stage.reason("s", "RestartRequired").await?;
+    assert!(condition.message.contains("no workflow was delivered"), "{}", condition.message);
+    let recorded = stage.driver.sessions().get("s").await?.reconciled_workflow().unwrap_or_default();
+    assert_eq!((recorded.git_url.as_str(), recorded.branch.as_str()), (URL, "main"), "no drift");
+    assert_eq!(stage.until_told("s", "WorkflowRestartRequired").await?, ["WorkflowRestartRequired"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prompt_that_the_next_start_will_skip_is_reported() -> anyhow::Result<()> {
+    let stage = Stage::set("prompt").await?;
+    let _replica = stage.replica(true).await?;
+    stage.driver.begin(session("s")).await?;
+    stage.driver.end("s", 22, "Error", &message(Exit::RefNotFound, "no such branch")).await?;
+    stage.reason("s", "RefNotFound").await?;
+    let mut conditions = stage.driver.sessions().get("s").await?.data["status"]["conditions"].clone();
+    if let Some(conditions) = conditions.as_array_mut() {
+        let now = Timestamp::now().round(jiff::Unit::Second)?;
+        conditions.push(json!({"type": "RunnerStarted", "status": "False", "lastTransitionTime": now}));
+    }
+    stage.driver.set_status("s", json!({"phase": "Failed", "conditions": conditions})).await?;
+    stage.until_told("s", "InitialPromptSkipped").await?;
     Ok(())
 }

@@ -45,6 +45,8 @@ pub fn start(format: LogFormat) -> Logs {
     let filter: Targets = asked
         .and_then(|asked| asked.parse().ok())
         .unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    // Its spans would be printed in front of each line of the status controller.
+    let filter = filter.with_target("kube_runtime::controller", LevelFilter::WARN);
     let logs = tracing_subscriber::fmt::layer().with_writer(|| Held).with_ansi(false);
     let all = tracing_subscriber::registry().with(filter);
     let started = match format {

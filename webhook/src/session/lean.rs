@@ -17,7 +17,7 @@ use super::prompt::{FORCE_PROMPT_ANNOTATION, POD_SCHEDULED, RUNNER_STARTED};
 use super::{AgenticSession, AgenticSessionSpec, SessionStatus};
 
 /// Conditions that are looked at, by the status controller or by admission.
-const CONDITIONS: [&str; 4] = [WORKFLOW_RECONCILED, "Ready", RUNNER_STARTED, POD_SCHEDULED];
+const CONDITIONS: [&str; 5] = [WORKFLOW_RECONCILED, "Ready", "PodCreated", RUNNER_STARTED, POD_SCHEDULED];
 
 /// A session of which some is left out: of metadata all but what names and dates it and the annotation
 /// that opts out, of conditions all that nobody here looks at.
@@ -133,7 +133,7 @@ mod tests {
             },
             "status": {
                 "phase": "Running", "startTime": "2026-01-02T03:04:05Z",
-                "conditions": [{"type": "Ready", "status": "True"}, {"type": "PodCreated"}, {"type": "RunnerStarted"}],
+                "conditions": [{"type": "Ready", "status": "True"}, {"type": "Other"}, {"type": "RunnerStarted"}],
             },
         });
         let full: AgenticSession = serde_json::from_value(whole.clone()).unwrap();

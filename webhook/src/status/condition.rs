@@ -1,48 +1,64 @@
-//! Session and pod in, what to write out. This is the whole of the controller's judgement:
-//! a function of what is there, without I/O or clock, and without memory of its own.
+//! Session and pod in, change of the session's status out: pure, without I/O, clock or memory.
 //!
 //! ```text
-//! session, pod ──may anything be said at all?──> verdict ──does the session say so?──> Change
+//! session, pod ──may anything be written?──> verdict ──does the status differ?──> Change
 //! ```
 //!
-//! Whose condition is it? The operator writes the same type: `False/UpdateFailed` and, when its
-//! POST was answered, `True/Reconciled` (platform.md 1, 2). A condition is *ours* if its reason is
-//! one of the contract's; `Reconciled` is ours only with the message that we give it, which starts
-//! with the commit that was delivered. Everything else is *theirs*.
+//! A change is only made where the status differs from the verdict, so each further write needs a
+//! change by another writer.
 //!
-//! Because a change is only ever made where the session says something else than the verdict, and
-//! the session then says the verdict, each further write takes a change by somebody else.
+//! # Two writers of one condition
+//!
+//! The operator writes conditions of the same type: `False/UpdateFailed`, `True/NotConfigured` and,
+//! after a POST to the runner that was answered with 200, `True/Reconciled`. It edits the condition in
+//! place and keeps an `observedGeneration` that it finds, so that field shows nothing about the author.
+//! Every reason of the contract but `Reconciled` and `NotConfigured` is written by this controller only.
+//! For these two the author follows from `reconciledWorkflow`, which each writes together with a
+//! `True/Reconciled`: this controller's `appliedAt` is the end of the pod's init container plus
+//! [`OWN_MARK`], and the operator's times are whole seconds. Messages are never parsed.
+//!
+//! # Content that the platform may have replaced
+//!
+//! When the workflow of a running session changes, the platform has the runner replace the directory,
+//! and does so again when it changes back; if that clone fails, the other workflow stays on disk and
+//! the platform reports success all the same. So `RestartRequired` stands until there is another pod.
+//! It follows from the status alone, also for a replica that has just started, see
+//! [`CurrentStatus::was_replaced`].
 
 use jiff::{SignedDuration, Timestamp};
 use workflow_contract::condition::{WORKFLOW_RECONCILED, reason};
-use workflow_contract::{Exit, reference};
+use workflow_contract::env::ACTIVE_WORKFLOW_GIT_URL;
+use workflow_contract::{Exit, Stamp, reference};
 
 use super::outcome::{self, Outcome, PodFacts, Presence};
-use super::verdict::{self, PLATFORM_UPDATED, Progress, Verdict};
+use super::verdict::{self, ConditionStatus, Progress, Verdict};
 use crate::session::{ActiveWorkflow, AgenticSession, Condition, ReconciledWorkflow, SessionStatus};
 
-/// How far the clocks of the operator (`startTime`) and the API server (a pod's creation) may be
-/// apart before a pod that is gone is taken for one of an earlier run.
+/// Assumed limit on the difference between the operator's clock (`startTime`) and the API server's
+/// (a pod's creation): a pod that is gone and older than that belongs to an earlier run.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(5);
 
-/// How long after an outcome its Event may still be missing because the one that wrote it ended in
-/// between: a leader's term, the wait for its Lease and a restart. API servers keep Events for an
-/// hour by default, so within this time one that was told is still there, and is not told twice.
+/// Age up to which a new leader publishes the Event of a condition that its predecessor wrote: a Lease,
+/// the wait for it and a restart. API servers keep Events for an hour by default, so an Event that
+/// was published within this time still exists, and creating it again changes nothing.
 const RECENT: SignedDuration = SignedDuration::from_mins(1);
 
-/// What is to be written.
+/// Fraction of a second by which `appliedAt` differs from every time that the operator writes.
+const OWN_MARK: SignedDuration = SignedDuration::from_millis(1);
+
+/// A change of a session's status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The condition, whole.
+    /// The whole condition.
     pub condition: Condition,
     /// `reconciledWorkflow`, unless that is left alone.
     pub workflow: Option<ReconciledWorkflow>,
-    /// Reason of the Event that tells of it, where one does.
+    /// Reason of the Event that reports it.
     pub event: Option<&'static str>,
 }
 
-/// What there is to be written to the session, if anything. `pod` is the last that is known of the
-/// session's own pod, `registered` the creation time of the webhook's registration.
+/// Returns what has to be written to the session. `pod` is the last known state of the session's own
+/// pod, `registered` the creation time of the webhook's registration.
 #[must_use]
 pub fn decide(
     session: &AgenticSession,
@@ -53,53 +69,57 @@ pub fn decide(
     let status = session.status.as_ref()?;
     let start = status.start_time.filter(|_| is_past_pending(status))?;
     let pod = pod.filter(|pod| pod.presence == Presence::Exists || is_of_run(pod, start));
-    if session.opted_out() || is_history(pod, start, registered?) {
+    if session.opted_out() || began_before(pod, start, registered) {
         return None;
     }
-    let said = Said { condition: session.condition(WORKFLOW_RECONCILED), status, start };
-    match session.workflow() {
-        None if said.ours().is_some_and(|ours| !has_reason(ours, reason::NOT_CONFIGURED)) => {
-            let verdict = verdict::not_configured(session.metadata.generation);
-            said.change(&verdict, None, now)
-        }
-        None => None,
-        Some(workflow) => {
-            let verdict = match pod.filter(|pod| speaks(pod)) {
-                Some(pod) => verdict::of_pod(pod, workflow, said.was_updated(pod, session)),
-                None => said.without_pod(workflow, session)?,
-            };
-            said.change(&verdict, Some(workflow), now)
-        }
-    }
+    let current = CurrentStatus { condition: session.condition(WORKFLOW_RECONCILED), status, start };
+    let Some(workflow) = session.workflow() else {
+        let reason = current.own_reason().filter(|reason| *reason != reason::NOT_CONFIGURED);
+        return reason
+            .and_then(|_| current.change(&verdict::not_configured(session.metadata.generation), None, now));
+    };
+    let verdict = match pod.filter(|pod| is_conclusive(pod)) {
+        Some(pod) => current.with_pod(pod, workflow, session, now),
+        None => current.without_pod(workflow, session)?,
+    };
+    current.change(&verdict, Some(workflow), now)
 }
 
-/// Whether the operator has made its first writes of this run; one of ours before would make it
-/// skip them, or lose them (platform.md 4, 5).
+/// Whether the operator has made its first writes of this run. A write before `startTime` is set makes
+/// it skip its initialisation; one between the pod's creation and phase Creating makes its own write
+/// conflict, which it does not repeat.
 fn is_past_pending(status: &SessionStatus) -> bool {
     !matches!(status.phase.as_deref(), None | Some("" | "Pending"))
 }
 
-/// Whether the run began before the webhook was registered. All of these times are whole seconds:
-/// within the same one, only what was injected is known to have come after.
-fn is_history(pod: Option<&PodFacts>, start: Timestamp, registered: Timestamp) -> bool {
+fn is_over(status: &SessionStatus) -> bool {
+    matches!(status.phase.as_deref(), Some("Stopped" | "Completed" | "Failed"))
+}
+
+/// Whether the run began before the webhook was registered, and so had to do without it. A stamp
+/// proves the contrary, also after the registration was deleted and created again.
+fn began_before(pod: Option<&PodFacts>, start: Timestamp, registered: Option<Timestamp>) -> bool {
+    if pod.is_some_and(|pod| pod.stamp.is_some()) {
+        return false;
+    }
+    // All of these times are whole seconds; the order within one second is not known.
     let began = pod.map_or(start, |pod| start.min(pod.created));
-    let injected = pod.is_some_and(|pod| pod.stamp.is_some());
-    began < registered || (began == registered && !injected)
+    registered.is_none_or(|registered| began <= registered)
 }
 
 fn is_of_run(pod: &PodFacts, start: Timestamp) -> bool {
     pod.created.saturating_add(CLOCK_SKEW).is_ok_and(|created| created >= start)
 }
 
-/// Whether what is known of the run's pod is complete.
-fn speaks(pod: &PodFacts) -> bool {
+/// Whether the outcome of the pod is known, as far as there is one.
+fn is_conclusive(pod: &PodFacts) -> bool {
     pod.presence != Presence::Vanished || pod.outcome != Outcome::Fetching
 }
 
-/// Whether what is known of the session's pod can't be behind what the session says of its run: the
-/// pod of the run before may be gone while the watch has yet to show the next.
+/// Whether the cached state of the pod can't be older than the session's run: the pod of the run before
+/// may be gone while the watch has yet to deliver the next one.
 #[must_use]
-pub fn is_last_word(pod: &PodFacts, session: &AgenticSession) -> bool {
+pub fn is_up_to_date(pod: &PodFacts, session: &AgenticSession) -> bool {
     let start = session.status.as_ref().and_then(|status| status.start_time);
     match pod.presence {
         Presence::Exists => true,
@@ -108,158 +128,238 @@ pub fn is_last_word(pod: &PodFacts, session: &AgenticSession) -> bool {
     }
 }
 
-/// Reason of the Event for the condition that stands, where that is ours and so recent that
-/// whoever wrote it may not have come to tell of it.
+/// Reason of the Event for a condition of this controller that is so recent that the replica which
+/// wrote it may have ended before it published the Event.
 #[must_use]
-pub fn recent_news(session: &AgenticSession, now: Timestamp) -> Option<&'static str> {
-    let condition = session.condition(WORKFLOW_RECONCILED).filter(|condition| is_ours(condition))?;
+pub fn recent_event(session: &AgenticSession, now: Timestamp) -> Option<&'static str> {
     let status = session.status.as_ref().filter(|_| !session.opted_out())?;
-    let applied = status.reconciled_workflow.as_ref().and_then(|recorded| recorded.applied_at);
-    let since = condition.last_transition_time.max(applied)?;
-    let of_this_run = status.start_time.is_some_and(|start| start <= since);
-    let reason = condition.reason.as_deref().unwrap_or_default();
-    verdict::event(&condition.status, reason).filter(|_| of_this_run && now.duration_since(since) <= RECENT)
+    let condition = session.condition(WORKFLOW_RECONCILED)?;
+    let current = CurrentStatus { condition: Some(condition), status, start: status.start_time? };
+    let reason = current.own_reason()?;
+    let since = condition.last_transition_time.max(current.applied_at())?;
+    let is_recent = current.start <= since && now.duration_since(since) <= RECENT;
+    verdict::event(&condition.status, reason).filter(|_| is_recent)
 }
 
-/// Whether a condition of the type is one that this controller wrote.
+/// Whether only this controller writes conditions with this reason.
 #[must_use]
-pub fn is_ours(condition: &Condition) -> bool {
-    let message = condition.message.as_deref().unwrap_or_default();
-    match condition.reason.as_deref().unwrap_or_default() {
-        reason::NOT_CONFIGURED
-        | reason::FETCHING
-        | reason::OUT_OF_MEMORY
-        | reason::IMAGE_PULL_FAILED
-        | reason::CONTAINER_FAILED
-        | reason::FETCH_FAILED
-        | reason::INTERRUPTED
-        | reason::NOT_INJECTED
-        | reason::RESTART_REQUIRED
-        | reason::OUTCOME_UNKNOWN => true,
-        other => match Exit::from_reason(other) {
-            Some(Exit::Reconciled) => names_a_commit(message),
-            exit => exit.is_some(),
-        },
-    }
+pub fn is_own_reason(reason: &str) -> bool {
+    let exit = Exit::from_reason(reason).is_some_and(|exit| exit != Exit::Reconciled);
+    exit || (reason != reason::NOT_CONFIGURED && reason::ALL.contains(&reason))
 }
 
-fn names_a_commit(message: &str) -> bool {
-    let commit = message.strip_prefix("delivered ").and_then(|rest| rest.split(' ').next());
-    commit.is_some_and(|commit| commit.len() >= 40 && commit.bytes().all(|b| b.is_ascii_hexdigit()))
+/// End of the init container as `appliedAt` of this controller: not before the start of the run,
+/// whatever the node's clock shows.
+fn applied_at(pod: &PodFacts, start: Timestamp) -> Timestamp {
+    let ended = pod.ended.unwrap_or(pod.created).max(start);
+    ended.saturating_add(OWN_MARK).unwrap_or(ended)
 }
 
-fn has_reason(condition: &Condition, reason: &str) -> bool {
-    condition.reason.as_deref() == Some(reason)
+/// Whether the session asked for a workflow when the pod was created: the operator then passes its URL
+/// to the runner. An author's own variable of that name comes in addition.
+fn was_asked_for(pod: &PodFacts, session: &AgenticSession) -> bool {
+    let own = session.spec.environment_variables.as_ref();
+    let own = own.is_some_and(|names| names.contains(ACTIVE_WORKFLOW_GIT_URL));
+    pod.stamp.is_some() || pod.workflow_variables > usize::from(own)
 }
 
-/// What the session says already.
-struct Said<'a> {
+/// The session's status before the change.
+struct CurrentStatus<'a> {
     condition: Option<&'a Condition>,
     status: &'a SessionStatus,
     /// Start of the run.
     start: Timestamp,
 }
 
-impl<'a> Said<'a> {
-    fn ours(&self) -> Option<&'a Condition> {
-        self.condition.filter(|condition| is_ours(condition))
+impl<'a> CurrentStatus<'a> {
+    fn reason(&self) -> &'a str {
+        self.condition.and_then(|condition| condition.reason.as_deref()).unwrap_or_default()
     }
 
-    fn recorded(&self) -> Option<&'a ReconciledWorkflow> {
-        self.status.reconciled_workflow.as_ref()
+    /// The condition's reason, if this controller wrote the condition.
+    fn own_reason(&self) -> Option<&'a str> {
+        let reason = self.reason();
+        let marked = || self.applied_at().is_some_and(|at| at.subsec_nanosecond() != 0);
+        let own = is_own_reason(reason)
+            || reason == reason::NOT_CONFIGURED
+            || (reason == Exit::Reconciled.reason() && marked());
+        own.then_some(reason)
     }
 
-    /// The time of the outcome that the session records for this run.
+    /// The record of this run.
+    fn record(&self) -> Option<&'a ReconciledWorkflow> {
+        let record = self.status.reconciled_workflow.as_ref()?;
+        record.applied_at.is_some_and(|applied| applied >= self.start).then_some(record)
+    }
+
+    /// Time of the outcome that the session records for this run.
     fn applied_at(&self) -> Option<Timestamp> {
-        self.recorded()?.applied_at.filter(|applied| *applied >= self.start)
+        self.record()?.applied_at
     }
 
-    /// Whether the operator had the pod's runner replace the workflow: after a spec change it POSTs
-    /// (platform.md 12), and then writes the condition for a later generation than the stamp's.
-    fn was_updated(&self, pod: &PodFacts, session: &AgenticSession) -> bool {
-        let (Some(condition), Some(stamp)) = (self.condition, &pod.stamp) else { return false };
-        let since = condition.last_transition_time.is_some_and(|time| time >= pod.created);
-        if is_ours(condition) {
-            let message = condition.message.as_deref().unwrap_or_default();
-            since && has_reason(condition, reason::RESTART_REQUIRED) && message.contains(PLATFORM_UPDATED)
-        } else {
-            match condition.observed_generation {
-                Some(observed) => observed > stamp.generation,
-                None => since && session.metadata.generation > Some(stamp.generation),
+    fn with_pod(
+        &self,
+        pod: &PodFacts,
+        workflow: &ActiveWorkflow,
+        session: &AgenticSession,
+        now: Timestamp,
+    ) -> Verdict {
+        let own = applied_at(pod, self.start);
+        let wanted = workflow.source();
+        let restart_required = |delivered: Option<&Stamp>| {
+            let updated = self.updated_by_platform(own, delivered, now);
+            Verdict {
+                generation: delivered.map(|stamp| stamp.generation),
+                applied_at: Some(updated.unwrap_or(own)),
+                ..verdict::restart_required(delivered.map(|stamp| &stamp.source), &wanted, updated.is_some())
             }
+        };
+        let Some(stamp) = &pod.stamp else {
+            return if was_asked_for(pod, session) {
+                verdict::not_injected()
+            } else {
+                restart_required(None)
+            };
+        };
+        let verdict = match &pod.outcome {
+            Outcome::Delivered { commit } => verdict::delivered(commit, stamp, workflow),
+            outcome => verdict::undelivered(outcome, pod.presence, stamp),
+        };
+        let delivered = verdict.status == ConditionStatus::True;
+        let replaced = || !self.shows(&verdict) && self.was_replaced(own, stamp, session);
+        if delivered && (stamp.source != wanted || replaced()) {
+            return restart_required(Some(stamp));
+        }
+        Verdict { applied_at: (delivered || pod.ended.is_some()).then_some(own), ..verdict }
+    }
+
+    /// Whether the platform may have replaced what the pod's init container delivered, although the
+    /// session asks for that source (again).
+    ///
+    /// It can't have as long as the spec is the one that was stamped (`generation` only grows). Else
+    /// `RestartRequired` stands, and where the operator wrote over it or over `Reconciled`, the record
+    /// shows it: both write a record that is not the one of this delivery.
+    fn was_replaced(&self, own: Timestamp, stamp: &Stamp, session: &AgenticSession) -> bool {
+        if session.metadata.generation <= Some(stamp.generation) {
+            return false;
+        }
+        match self.reason() {
+            reason::RESTART_REQUIRED => self.record().is_some(),
+            // The workflow was removed and set again, which the platform follows, too.
+            reason::NOT_CONFIGURED => !self.records_delivery(own, stamp),
+            other if is_own_reason(other) => false,
+            _ => self.record().is_some() && !self.records_delivery(own, stamp),
         }
     }
 
-    /// What can still be said where no pod speaks; nothing where what is said stands.
+    /// Time at which the platform had the runner replace the directory, as far as the status shows it:
+    /// the operator records it with its `True/Reconciled`, and `RestartRequired` keeps that time.
+    fn updated_by_platform(
+        &self,
+        own: Timestamp,
+        stamp: Option<&Stamp>,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        if is_own_reason(self.reason()) && self.reason() != reason::RESTART_REQUIRED {
+            return None;
+        }
+        let applied_at = self.applied_at()?;
+        if applied_at != own {
+            return Some(applied_at);
+        }
+        // The record is ours: the condition is not if it claims success for a `RestartRequired`.
+        let success =
+            self.condition.is_some_and(|c| c.status == "True" && c.reason.as_deref() == Some("Reconciled"));
+        (success && !stamp.is_some_and(|stamp| self.records_delivery(own, stamp))).then_some(now)
+    }
+
+    /// Whether the record is the one that this controller writes with `Reconciled` for this pod.
+    fn records_delivery(&self, own: Timestamp, stamp: &Stamp) -> bool {
+        self.record().is_some_and(|record| {
+            record.applied_at == Some(own)
+                && record.source() == stamp.source
+                && record.status.as_deref() == Some(Progress::Active.as_str())
+        })
+    }
+
+    /// Verdict where the pod is gone and its end was not observed; none where the condition stands.
     fn without_pod(&self, workflow: &ActiveWorkflow, session: &AgenticSession) -> Option<Verdict> {
+        // Until the run is over the operator goes on with another pod, or waits for one of that name.
+        if !is_over(self.status) {
+            return None;
+        }
         let wanted = workflow.source();
-        let ours = self.ours();
-        let reason = ours.and_then(|ours| ours.reason.as_deref()).unwrap_or_default();
-        match reason {
-            "" | reason::FETCHING | reason::OUTCOME_UNKNOWN => {}
-            reason::NOT_CONFIGURED => return Some(verdict::restart_required(None, &wanted, false)),
-            reason::NOT_INJECTED => {
-                let since = ours.and_then(|ours| ours.last_transition_time);
-                if since.is_some_and(|since| since >= self.start) {
+        match self.own_reason() {
+            None | Some(reason::FETCHING | reason::OUTCOME_UNKNOWN) => {}
+            Some(reason::NOT_CONFIGURED) => return Some(verdict::restart_required(None, &wanted, false)),
+            Some(reason::NOT_INJECTED) => {
+                if self.condition?.last_transition_time.is_some_and(|since| since >= self.start) {
                     return None;
                 }
             }
-            reason => {
-                if self.applied_at().is_some() {
-                    let delivered = self.recorded()?.source();
+            Some(reason) => {
+                if let Some(record) = self.record() {
+                    let delivered = record.source();
                     let changed = reason == Exit::Reconciled.reason() && delivered != wanted;
                     return changed.then(|| Verdict {
-                        generation: ours.and_then(|ours| ours.observed_generation),
+                        generation: self.condition.and_then(|own| own.observed_generation),
+                        applied_at: record.applied_at,
                         ..verdict::restart_required(Some(&delivered), &wanted, false)
                     });
                 }
             }
         }
-        Some(self.recovered(workflow, session).unwrap_or_else(verdict::outcome_unknown))
+        let created = session.condition("PodCreated").is_none_or(|created| created.status != "False");
+        self.recovered(workflow, session).or_else(|| created.then(verdict::outcome_unknown))
     }
 
-    /// The operator's own note of the failure.
+    /// Verdict from the operator's own note of the failure.
     fn recovered(&self, workflow: &ActiveWorkflow, session: &AgenticSession) -> Option<Verdict> {
         let ready = session.condition("Ready").filter(|_| self.status.phase.as_deref() == Some("Failed"))?;
         let note = outcome::read_ready_message(ready.message.as_deref()?)?;
-        // The note names no generation: it is the present one's if that asks for what was tried.
+        // The note names no generation: it is the present one if that asks for what was tried.
         let current = note.source.is_none_or(|tried| tried == workflow.source());
         let generation = session.metadata.generation.filter(|_| current);
         Some(Verdict { generation, ..verdict::of_failure(&note.failure) })
     }
 
-    /// The verdict as a change, unless the session says it already.
+    /// Whether the condition is the verdict's, except for its times.
+    fn shows(&self, verdict: &Verdict) -> bool {
+        self.condition.is_some_and(|condition| {
+            condition.status == verdict.status.as_str()
+                && condition.reason.as_deref() == Some(verdict.reason)
+                && condition.message.as_ref() == Some(&verdict.message)
+                && condition.observed_generation == verdict.generation
+        })
+    }
+
+    /// The verdict as a change, unless the status shows it already.
     fn change(&self, verdict: &Verdict, asked: Option<&ActiveWorkflow>, now: Timestamp) -> Option<Change> {
-        let condition = self.condition_for(verdict, now);
-        let stands = self.condition.is_some_and(|old| {
-            (&old.status, &old.reason, &old.message, old.observed_generation)
-                == (&condition.status, &condition.reason, &condition.message, condition.observed_generation)
-        });
+        let stands = self.shows(verdict);
         let workflow = asked.zip(verdict.progress).map(|(asked, progress)| {
-            let applied_at = match progress {
-                Progress::Cloning => None,
-                _ if stands && self.applied_at().is_some() => self.applied_at(),
-                // Not before its own run began, whatever the node's clock says.
-                _ => Some(verdict.ended.unwrap_or(now).max(self.start)),
-            };
+            let kept = self.applied_at().filter(|_| stands);
+            let applied_at = verdict.applied_at.or(kept).unwrap_or(now.max(self.start));
             ReconciledWorkflow {
                 git_url: asked.git_url.clone(),
                 branch: reference::or_default(asked.branch.as_deref().unwrap_or_default()).to_owned(),
                 path: asked.path.clone(),
                 status: Some(progress.as_str().to_owned()),
-                applied_at,
+                applied_at: (progress != Progress::Cloning).then_some(applied_at),
             }
         });
-        let recorded = workflow.as_ref().is_none_or(|workflow| self.recorded() == Some(workflow));
-        if stands && recorded {
+        let recorded = workflow.is_none() || self.status.reconciled_workflow == workflow;
+        // Worded by an earlier write, about the same wanted source.
+        let same_restart = verdict.reason == reason::RESTART_REQUIRED && self.reason() == verdict.reason;
+        if recorded && (stands || same_restart) {
             return None;
         }
-        let told = stands && self.applied_at().is_some();
-        Some(Change { condition, workflow, event: verdict.event().filter(|_| !told) })
+        let published = stands && self.applied_at().is_some();
+        let event = verdict.event().filter(|_| !published);
+        Some(Change { condition: self.condition_for(verdict, now), workflow, event })
     }
 
     fn condition_for(&self, verdict: &Verdict, now: Timestamp) -> Condition {
-        let status = verdict.truth.as_str();
+        let status = verdict.status.as_str();
         let same = self.condition.filter(|old| old.status == status);
         Condition {
             type_: WORKFLOW_RECONCILED.to_owned(),

@@ -18,6 +18,7 @@
 //! - It must not write anything but our condition and `reconciledWorkflow`, nor before the
 //!   operator's first writes of a run, nor about runs that began before the webhook was registered.
 
+mod api;
 pub mod condition;
 pub mod events;
 pub mod outcome;
@@ -25,7 +26,6 @@ pub mod patience;
 pub mod pod;
 pub mod pods;
 pub mod status_json;
-pub mod tell;
 pub mod verdict;
 pub mod watch;
 pub mod write;
@@ -142,7 +142,7 @@ async fn write_all(
     };
     applier(
         settle,
-        |session: Arc<AgenticSession>, error: &write::WriteError, writer: Arc<Writer>| {
+        |session: Arc<AgenticSession>, error: &api::WriteError, writer: Arc<Writer>| {
             writer.retry(&session, error)
         },
         writer,
@@ -177,8 +177,8 @@ async fn look_again(
         };
         if writer.leads() {
             let wanted = |session: &AgenticSession| {
-                let owed = takes_over && writer.owe_recent(session);
-                writer.is_due(session) || owed
+                let pending = takes_over && writer.enqueue_recent(session);
+                writer.is_due(session) || pending
             };
             for session in view.sessions.state_filter(wanted) {
                 // Nobody listens any more only while the process ends.

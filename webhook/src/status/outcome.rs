@@ -7,7 +7,10 @@
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use workflow_contract::names::{INIT_CONTAINER, SESSION_GROUP, SESSION_KIND, STAMP_ANNOTATION, runner_pod};
+use workflow_contract::env::ACTIVE_WORKFLOW_GIT_URL;
+use workflow_contract::names::{
+    INIT_CONTAINER, RUNNER_CONTAINER, SESSION_GROUP, SESSION_KIND, STAMP_ANNOTATION, runner_pod,
+};
 use workflow_contract::{Exit, Source, Stamp, Termination, text};
 
 use super::pod::{ContainerStatus, PodStatus, SessionPod, Terminated};
@@ -113,6 +116,8 @@ pub struct PodFacts {
     pub created: Timestamp,
     /// What was injected.
     pub stamp: Option<Stamp>,
+    /// How often the runner has the variable by which the operator passes it the workflow's URL.
+    pub workflow_variables: usize,
     /// How the init container stands.
     pub outcome: Outcome,
     /// When the init container ended.
@@ -146,6 +151,7 @@ pub fn read(pod: &SessionPod) -> Option<PodFacts> {
         created: pod.creation_timestamp()?.0,
         outcome: stamp.as_ref().map_or(Outcome::NotInjected, |stamp| judge(pod, stamp)),
         stamp,
+        workflow_variables: workflow_variables(pod),
         ended,
         presence: Presence::Exists,
     })
@@ -176,7 +182,15 @@ pub fn read_ready_message(message: &str) -> Option<ReadyNote> {
         finished_at: None,
     };
     let source = Termination::parse(&end.message).details.and_then(|details| details.source());
-    Some(ReadyNote { failure: judge_failure(&end, None), source })
+    // The operator deletes a pod only after it has failed; a kill before that came from outside.
+    let killed = format!("it was terminated (exit {})", end.exit_code);
+    Some(ReadyNote { failure: judge_failure(&end, Some(killed)), source })
+}
+
+fn workflow_variables(pod: &SessionPod) -> usize {
+    let runner = pod.spec.containers.iter().filter(|container| container.name == RUNNER_CONTAINER);
+    let variables = runner.flat_map(|runner| runner.env.iter().flatten());
+    variables.filter(|variable| variable.name == ACTIVE_WORKFLOW_GIT_URL).count()
 }
 
 fn judge(pod: &SessionPod, stamp: &Stamp) -> Outcome {

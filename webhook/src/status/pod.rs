@@ -68,6 +68,8 @@ fn lean_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
 pub struct PodSpec {
     /// In the order in which they run.
     pub init_containers: Vec<Container>,
+    /// The runner among others.
+    pub containers: Vec<Container>,
 }
 
 /// A container as asked for.
@@ -78,6 +80,16 @@ pub struct Container {
     pub name: String,
     /// As written, not resolved.
     pub image: String,
+    /// A name may occur more than once.
+    pub env: Option<Vec<Variable>>,
+}
+
+/// An environment variable, without its value.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Variable {
+    /// Such as `ACTIVE_WORKFLOW_GIT_URL`.
+    pub name: String,
 }
 
 /// `status` of a pod.

@@ -113,6 +113,7 @@ mod tests {
             uid: uid.into(),
             created: jiff::Timestamp::UNIX_EPOCH,
             stamp: None,
+            workflow_variables: 1,
             outcome,
             ended: None,
             presence: Presence::Exists,

@@ -1,26 +1,20 @@
-//! What is to be said of an outcome: the rows of the contract's table, each with the message that
-//! a person reads. Whether anything is said at all, and what is already said, is `condition`'s.
+//! Outcome of a pod and workflow of its session in, content of the condition out: the rows of the
+//! contract's table, each with the message for people.
 
 use jiff::Timestamp;
 use workflow_contract::condition::{event, reason};
 use workflow_contract::names::{INIT_CONTAINER, WORKFLOWS_ROOT};
 use workflow_contract::{Exit, RepoUrl, Source, Stamp};
 
-use super::outcome::{Failure, Outcome, PodFacts, Presence};
+use super::outcome::{Failure, Outcome, Presence};
 use crate::session::ActiveWorkflow;
-
-/// In the message of a `RestartRequired` that no change of the spec can take back: the runner was
-/// told to replace what had been delivered. The message is where this is remembered.
-pub const PLATFORM_UPDATED: &str = "the platform has updated the running session by itself";
 
 /// `status` of the condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Truth {
+pub enum ConditionStatus {
     /// The workflow is on disk, or none is asked for.
     True,
-    /// It is not.
     False,
-    /// Not known (yet).
     Unknown,
 }
 
@@ -35,25 +29,21 @@ pub enum Progress {
     Failed,
 }
 
-/// What is to be said.
+/// A condition without its times.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// The condition's status.
-    pub truth: Truth,
-    /// The condition's reason.
+    pub status: ConditionStatus,
     pub reason: &'static str,
-    /// The condition's message.
     pub message: String,
-    /// Generation of the session whose source was delivered or tried, where one was.
+    /// Generation of the session whose source was delivered or tried.
     pub generation: Option<i64>,
-    /// For `reconciledWorkflow`; nothing where that is left alone.
+    /// Status of `reconciledWorkflow`; none where that is left alone.
     pub progress: Option<Progress>,
-    /// When it came to this, where somebody noted it.
-    pub ended: Option<Timestamp>,
+    /// `appliedAt` of `reconciledWorkflow`, where it does not depend on the time of the write.
+    pub applied_at: Option<Timestamp>,
 }
 
-impl Truth {
-    /// As the condition spells it.
+impl ConditionStatus {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -65,7 +55,6 @@ impl Truth {
 }
 
 impl Progress {
-    /// As `reconciledWorkflow` spells it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -77,25 +66,30 @@ impl Progress {
 }
 
 impl Verdict {
-    fn failed(reason: &'static str, message: String) -> Self {
+    /// A failure, unless the caller changes it.
+    fn new(reason: &'static str, message: String) -> Self {
         Self {
-            truth: Truth::False,
+            status: ConditionStatus::False,
             reason,
             message,
             generation: None,
             progress: Some(Progress::Failed),
-            ended: None,
+            applied_at: None,
         }
     }
 
-    /// The Event that tells of it.
+    fn about(self, stamp: &Stamp) -> Self {
+        Self { generation: Some(stamp.generation), ..self }
+    }
+
+    /// Reason of the Event that reports it.
     #[must_use]
     pub fn event(&self) -> Option<&'static str> {
-        event(self.truth.as_str(), self.reason)
+        event(self.status.as_str(), self.reason)
     }
 }
 
-/// The Event that tells of a condition of ours with this status and reason.
+/// Reason of the Event that reports a condition of ours with this status and reason.
 #[must_use]
 pub fn event(status: &str, reason: &str) -> Option<&'static str> {
     match (status, reason) {
@@ -112,124 +106,123 @@ pub fn event(status: &str, reason: &str) -> Option<&'static str> {
 #[must_use]
 pub fn not_configured(generation: Option<i64>) -> Verdict {
     Verdict {
-        truth: Truth::True,
-        reason: reason::NOT_CONFIGURED,
-        message: "the session asks for no workflow".to_owned(),
+        status: ConditionStatus::True,
         generation,
         progress: None,
-        ended: None,
+        ..Verdict::new(reason::NOT_CONFIGURED, "the session asks for no workflow".to_owned())
     }
 }
 
-/// What the session's pod says. `updated` tells whether the platform had its runner replace the
-/// workflow after it was delivered.
+/// Outcome of a pod that was injected and did not deliver.
 #[must_use]
-pub fn of_pod(pod: &PodFacts, workflow: &ActiveWorkflow, updated: bool) -> Verdict {
-    let Some(stamp) = &pod.stamp else { return not_injected() };
-    let verdict = match &pod.outcome {
-        Outcome::NotInjected => not_injected(),
-        Outcome::Fetching if pod.presence == Presence::Deleted => interrupted("it was deleted"),
-        Outcome::Fetching => fetching(stamp),
+pub fn undelivered(outcome: &Outcome, presence: Presence, stamp: &Stamp) -> Verdict {
+    let verdict = match outcome {
+        Outcome::NotInjected => return not_injected(),
+        Outcome::Fetching if presence == Presence::Deleted => interrupted("it was deleted"),
+        Outcome::Fetching | Outcome::Delivered { .. } => fetching(stamp),
         Outcome::Undelivered(failure) => of_failure(failure),
-        Outcome::Delivered { commit } if stamp.source == workflow.source() && !updated => {
-            delivered(commit, stamp, workflow)
-        }
-        Outcome::Delivered { .. } => restart_required(Some(&stamp.source), &workflow.source(), updated),
     };
-    // Everything about this pod is about the source that it was stamped with.
-    let generation = verdict.progress.map(|_| stamp.generation);
-    Verdict { generation, ended: pod.ended.filter(|_| verdict.reason != reason::RESTART_REQUIRED), ..verdict }
+    verdict.about(stamp)
 }
 
-/// The pod is gone and nobody saw its init container end.
+/// The workflow that the session asks for was delivered at this commit.
 #[must_use]
-pub fn outcome_unknown() -> Verdict {
-    Verdict {
-        truth: Truth::Unknown,
-        progress: None,
-        ..Verdict::failed(
-            reason::OUTCOME_UNKNOWN,
-            "this run's pod is gone and nobody saw whether the workflow was delivered; \
-             restart the session to have it delivered"
-                .to_owned(),
-        )
-    }
-}
-
-/// The spec asks for something else than what was delivered (or for something, where nothing was).
-#[must_use]
-pub fn restart_required(delivered: Option<&Source>, wanted: &Source, updated: bool) -> Verdict {
-    let state = match delivered {
-        Some(delivered) if delivered == wanted => format!("{wanted} was delivered and then changed"),
-        Some(delivered) => format!("{delivered} was delivered, but {wanted} is wanted now"),
-        None => format!("no workflow was delivered, but {wanted} is wanted now"),
-    };
-    let note = if updated { format!(" ({PLATFORM_UPDATED})") } else { String::new() };
-    let message = format!("{state}{note}; restart the session to have it delivered");
-    Verdict::failed(reason::RESTART_REQUIRED, message)
-}
-
-fn delivered(commit: &str, stamp: &Stamp, workflow: &ActiveWorkflow) -> Verdict {
+pub fn delivered(commit: &str, stamp: &Stamp, workflow: &ActiveWorkflow) -> Verdict {
     let directory = RepoUrl::parse(&workflow.git_url)
         .map_or_else(|_| WORKFLOWS_ROOT.to_owned(), |url| format!("{WORKFLOWS_ROOT}/{}", url.name()));
     let branch = workflow_contract::text::sanitize(&stamp.source.branch);
+    let message = format!("delivered {commit} ({branch}) to {directory}");
     Verdict {
-        truth: Truth::True,
+        status: ConditionStatus::True,
         progress: Some(Progress::Active),
-        ..Verdict::failed(Exit::Reconciled.reason(), format!("delivered {commit} ({branch}) to {directory}"))
+        ..Verdict::new(Exit::Reconciled.reason(), message).about(stamp)
     }
+}
+
+/// The end of the run's init container was not observed.
+#[must_use]
+pub fn outcome_unknown() -> Verdict {
+    let message = "the outcome of this run's delivery was not observed; \
+                   start the session again to have the workflow delivered";
+    Verdict {
+        status: ConditionStatus::Unknown,
+        progress: None,
+        ..Verdict::new(reason::OUTCOME_UNKNOWN, message.to_owned())
+    }
+}
+
+/// The running pod does not have, or can't be trusted to have, the workflow that the session asks for.
+/// `updated_by_platform`: the platform had the runner replace the directory.
+#[must_use]
+pub fn restart_required(delivered: Option<&Source>, wanted: &Source, updated_by_platform: bool) -> Verdict {
+    let state = match delivered {
+        Some(delivered) if delivered == wanted => {
+            format!("{wanted} was delivered, but the session asked for another workflow since then")
+        }
+        Some(delivered) => format!("{delivered} was delivered, but {wanted} is wanted now"),
+        None => format!("no workflow was delivered, but {wanted} is wanted now"),
+    };
+    let note = if updated_by_platform {
+        " (the platform has updated the running session itself, which is not verified)"
+    } else {
+        ""
+    };
+    let message = format!("{state}{note}; restart the session to have it delivered");
+    Verdict::new(reason::RESTART_REQUIRED, message)
 }
 
 fn fetching(stamp: &Stamp) -> Verdict {
     Verdict {
-        truth: Truth::Unknown,
+        status: ConditionStatus::Unknown,
         progress: Some(Progress::Cloning),
-        ..Verdict::failed(reason::FETCHING, format!("{INIT_CONTAINER} is to deliver {}", stamp.source))
+        ..Verdict::new(reason::FETCHING, format!("{INIT_CONTAINER} is to deliver {}", stamp.source))
     }
 }
 
-fn not_injected() -> Verdict {
+/// The session asked for a workflow when the pod was created, and the pod has no init container.
+#[must_use]
+pub fn not_injected() -> Verdict {
     let message = format!(
-        "the session's pod has no init container {INIT_CONTAINER}: the workflow was set after the pod \
-         was created, or the pod was created past the injector; restart the session to have it delivered"
+        "the session's pod was created without the init container {INIT_CONTAINER}: ask an admin to run \
+         `workflow-injector check`, then restart the session to have it delivered"
     );
-    Verdict { progress: None, ..Verdict::failed(reason::NOT_INJECTED, message) }
+    Verdict { progress: None, ..Verdict::new(reason::NOT_INJECTED, message) }
 }
 
-/// Why nothing was delivered. The generation is the caller's to add.
+/// A delivery that failed; its generation is not known here.
 #[must_use]
 pub fn of_failure(failure: &Failure) -> Verdict {
     match failure {
         Failure::Exit { exit, message } if message.is_empty() => {
-            Verdict::failed(exit.reason(), left_no_message(i32::from(exit.code())))
+            Verdict::new(exit.reason(), left_no_message(i32::from(exit.code())))
         }
-        Failure::Exit { exit, message } => Verdict::failed(exit.reason(), message.clone()),
+        Failure::Exit { exit, message } => Verdict::new(exit.reason(), message.clone()),
         Failure::OtherExit { code, message } if message.is_empty() => {
-            Verdict::failed(reason::FETCH_FAILED, left_no_message(*code))
+            Verdict::new(reason::FETCH_FAILED, left_no_message(*code))
         }
-        Failure::OtherExit { code, message } => Verdict::failed(
+        Failure::OtherExit { code, message } => Verdict::new(
             reason::FETCH_FAILED,
             format!("{INIT_CONTAINER} ended with exit code {code}: {message}"),
         ),
-        Failure::Unconfirmed { why } => Verdict::failed(
+        Failure::Unconfirmed { why } => Verdict::new(
             reason::FETCH_FAILED,
-            format!("{INIT_CONTAINER} ended with exit code 0, but {why}; nothing vouches for the workflow"),
+            format!("{INIT_CONTAINER} ended with exit code 0, but {why}; the delivery could not be verified"),
         ),
-        Failure::OutOfMemory => Verdict::failed(
+        Failure::OutOfMemory => Verdict::new(
             reason::OUT_OF_MEMORY,
             format!(
                 "{INIT_CONTAINER} ran out of memory; raise `resources` in the injector's configuration, \
                  or fetch a smaller repository or directory"
             ),
         ),
-        Failure::NoImage { image } => Verdict::failed(
+        Failure::NoImage { image } => Verdict::new(
             reason::IMAGE_PULL_FAILED,
             format!(
                 "the image `{image}` of {INIT_CONTAINER} can't be pulled; check its name in the injector's \
                  configuration and that the nodes may pull it"
             ),
         ),
-        Failure::NoContainer { why } => Verdict::failed(
+        Failure::NoContainer { why } => Verdict::new(
             reason::CONTAINER_FAILED,
             format!("{INIT_CONTAINER} could not be started: {why}; see the Events of the session's pod"),
         ),
@@ -238,7 +231,7 @@ pub fn of_failure(failure: &Failure) -> Verdict {
 }
 
 fn interrupted(why: &str) -> Verdict {
-    Verdict::failed(
+    Verdict::new(
         reason::INTERRUPTED,
         format!("the session's pod ended before the workflow was on disk: {why}; restart the session"),
     )

@@ -3,7 +3,9 @@
 //! Every replica watches, whether it leads or not, and keeps of each object only what is used. A
 //! pod is read the moment it arrives and dropped; what it came to stays (`pods`).
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt};
 use jiff::Timestamp;
@@ -25,6 +27,9 @@ use crate::session::lean::Lean;
 
 /// Objects in one page of a list: a page is decoded as a whole, and this is what it may cost.
 const PAGE: u32 = 100;
+
+/// Pause between a change of a session's spec and the first write of its status.
+const SPEC_CHANGE_PAUSE: Duration = Duration::from_millis(200);
 
 /// What has been seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,6 +55,8 @@ pub struct View {
     /// Lean copies of all sessions.
     pub sessions: Store<AgenticSession>,
     pods: Mutex<Pods>,
+    /// By session uid.
+    spec_changes: Mutex<HashMap<String, Instant>>,
     horizon: watch::Sender<Horizon>,
     news: mpsc::UnboundedSender<ObjectRef<AgenticSession>>,
     observe: Arc<dyn Observe>,
@@ -64,7 +71,7 @@ impl View {
         observe: Arc<dyn Observe>,
     ) -> Self {
         let horizon = watch::Sender::new(Horizon::default());
-        Self { sessions, pods: Mutex::default(), horizon, news, observe }
+        Self { sessions, pods: Mutex::default(), spec_changes: Mutex::default(), horizon, news, observe }
     }
 
     /// What is known of the session's pod.
@@ -99,6 +106,30 @@ impl View {
                 session.is_some_and(|session| session.metadata.uid.as_ref() == Some(&facts.session_uid))
             });
         });
+    }
+
+    /// Time that is left until a session may be written whose spec has just changed: the operator writes
+    /// its status some 100 ms after that, and a conflict would cost it a retry of 5 to 30 s.
+    pub fn pause_after_spec_change(&self, uid: &str, now: Instant) -> Option<Duration> {
+        let mut changes = self.spec_changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = now.saturating_duration_since(*changes.get(uid)?);
+        let left = SPEC_CHANGE_PAUSE.checked_sub(since).filter(|left| !left.is_zero());
+        if left.is_none() {
+            changes.remove(uid);
+        }
+        left
+    }
+
+    /// Notes the time if the session differs in its spec from the cached one.
+    fn note_spec_change(&self, session: &AgenticSession, now: Instant) {
+        let cached = self.sessions.get(&ObjectRef::from_obj(session));
+        let changed = cached.filter(|cached| {
+            cached.metadata.uid == session.metadata.uid
+                && cached.metadata.generation != session.metadata.generation
+        });
+        if let Some(uid) = changed.and(session.uid()) {
+            self.spec_changes.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, now);
+        }
     }
 
     fn with_pods<T>(&self, work: impl FnOnce(&mut Pods) -> T) -> T {
@@ -159,12 +190,17 @@ pub async fn sessions(client: Client, mut writer: Writer<AgenticSession>, view: 
     let config = watcher::Config::default().page_size(PAGE);
     let events = watcher(Api::<Lean>::all(client), config).map(|event| event.map(whole)).default_backoff();
     follow("agenticsessions", &view, events, |event| {
+        if let Event::Apply(session) = &event {
+            view.note_spec_change(session, Instant::now());
+        }
         writer.apply_watcher_event(&event);
         match event {
             Event::Init | Event::InitApply(_) => {}
             Event::Apply(session) => view.tell(ObjectRef::from_obj(&session)),
             Event::Delete(session) => {
-                view.with_pods(|pods| pods.forget(&session.uid().unwrap_or_default()));
+                let uid = session.uid().unwrap_or_default();
+                view.with_pods(|pods| pods.forget(&uid));
+                view.spec_changes.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
             }
             Event::InitDone => {
                 for session in view.sessions.state() {

@@ -4,6 +4,7 @@
 //! What has been seen is only a reason to look. What is written is decided on the object that the
 //! PUT is bound to, so a stale copy costs a GET and never a wrong word.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,22 +15,20 @@ use kube::runtime::controller::Action;
 use kube::{Api, Client, ResourceExt};
 use serde::Deserialize;
 use tokio::sync::watch;
-use tokio::time::timeout;
 use workflow_contract::condition::reason::OUTCOME_UNKNOWN;
 use workflow_contract::names::{INJECTOR, runner_pod};
 
 use super::Observe;
+use super::api::{WriteError, call};
 use super::condition::{self, Change};
+use super::events::EventPublisher;
 use super::outcome::{self, PodFacts};
 use super::patience::{DOUBT, Doubts, Failures};
 use super::pod::SessionPod;
-use super::status_json::{self, ShapeError};
-use super::tell::Teller;
+use super::status_json;
 use super::watch::View;
 use crate::session::AgenticSession;
 
-/// Limit on one call to the API server.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Conflicts in a row before others get their turn. The operator's own writes come in bursts.
 const ATTEMPTS: u32 = 8;
 /// Whether a session's status is as it is to be.
@@ -41,45 +40,13 @@ pub enum Settled {
     Later(Duration),
 }
 
-/// Why a session's status could not be written. Each is tried again.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    /// The API server refused, or could not be asked.
-    #[error("failed to {what}")]
-    Api {
-        /// What was tried.
-        what: &'static str,
-        /// Why it failed.
-        source: Box<kube::Error>,
-    },
-    /// No answer in time.
-    #[error("failed to {0}: no answer within 10 s")]
-    Timeout(&'static str),
-    /// The session can't be read.
-    #[error("failed to decode the session")]
-    Decode(#[from] serde_json::Error),
-    /// The status can't be changed.
-    #[error("failed to change the status")]
-    Shape(#[from] ShapeError),
-    /// Somebody else wrote in between each time.
-    #[error("failed to write the status: {ATTEMPTS} conflicts in a row")]
-    Contended,
-}
-
-impl WriteError {
-    /// Whether the API server answered, and with no.
-    fn is_refusal(&self) -> bool {
-        matches!(self, Self::Api { source, .. } if matches!(**source, kube::Error::Api(_)))
-    }
-}
-
 /// Writes what there is to be written.
 pub struct Writer {
     client: Client,
     view: Arc<View>,
     leader: watch::Receiver<bool>,
     observe: Arc<dyn Observe>,
-    teller: Teller,
+    events: EventPublisher,
     failures: Failures,
     doubts: Doubts,
 }
@@ -94,13 +61,13 @@ impl Writer {
         instance: String,
         observe: Arc<dyn Observe>,
     ) -> Self {
-        let teller = Teller::new(client.clone(), instance, Arc::clone(&observe));
+        let events = EventPublisher::new(client.clone(), instance, Arc::clone(&observe));
         Self {
             client,
             view,
             leader,
             observe,
-            teller,
+            events,
             failures: Failures::default(),
             doubts: Doubts::default(),
         }
@@ -126,7 +93,10 @@ impl Writer {
     pub async fn settle(&self, seen: &AgenticSession) -> Result<Settled, WriteError> {
         let uid = seen.uid().unwrap_or_default();
         let settled = self.settle_status(seen, &uid).await?;
-        self.teller.tell(&uid).await?;
+        if self.leads() {
+            self.events.enqueue_prompt(seen);
+        }
+        self.events.publish(&uid).await?;
         Ok(settled)
     }
 
@@ -134,6 +104,9 @@ impl Writer {
         if !self.leads() || !self.is_due(seen) {
             self.doubts.clear(uid);
             return Ok(Settled::Done);
+        }
+        if let Some(pause) = self.view.pause_after_spec_change(uid, Instant::now()) {
+            return Ok(Settled::Later(pause));
         }
         let (namespace, name) = (seen.namespace().unwrap_or_default(), seen.name_any());
         let resource = ApiResource::erase::<AgenticSession>(&());
@@ -162,13 +135,13 @@ impl Writer {
                     self.wrote(&session, pod.as_ref(), &change);
                     return Ok(Settled::Done);
                 }
-                Err(WriteError::Api { source, .. }) if is_status(&source, 404) => return Ok(Settled::Done),
-                Err(WriteError::Api { source, .. }) if is_status(&source, 409) => {
+                Err(error) if error.is_status(404) => return Ok(Settled::Done),
+                Err(error) if error.is_status(409) => {
                     self.observe.conflict();
                     tokio::time::sleep(Duration::from_millis(5) * attempt).await;
                 }
                 Err(error) => {
-                    if !error.is_refusal() {
+                    if error.status().is_none() {
                         // It may have been written all the same, and then nothing is left to write.
                         self.owe(&session, &change);
                     }
@@ -176,7 +149,7 @@ impl Writer {
                 }
             }
         }
-        Err(WriteError::Contended)
+        Err(WriteError::Contended(ATTEMPTS))
     }
 
     /// When to try again after a failure.
@@ -188,7 +161,7 @@ impl Writer {
             session = session.name_any(),
             error = crate::status::chain(error),
             retry_in_ms = pause.as_millis(),
-            "could not bring the session's status up to date",
+            "failed to update the session's status",
         );
         Action::requeue(pause)
     }
@@ -202,12 +175,16 @@ impl Writer {
     pub fn prune(&self) {
         self.failures.forget(|_| true);
         self.doubts.forget();
-        self.teller.prune(|session| self.view.sessions.get(session).is_some());
+        let sessions = self.view.sessions.state();
+        let uids: HashSet<_> =
+            sessions.iter().filter_map(|session| session.metadata.uid.as_deref()).collect();
+        self.events.prune(|uid| uids.contains(uid));
     }
 
-    /// Notes the Event of what the session says already, where it may be untold. Returns whether it may.
-    pub fn owe_recent(&self, session: &AgenticSession) -> bool {
-        self.teller.owe_recent(session)
+    /// Enqueues Events that a former leader may not have come to publish. Returns whether there are any.
+    pub fn enqueue_recent(&self, session: &AgenticSession) -> bool {
+        let reported = self.events.enqueue_recent(session);
+        self.events.enqueue_prompt(session) || reported
     }
 
     fn decide(&self, session: &AgenticSession, pod: Option<&PodFacts>) -> Option<Change> {
@@ -225,7 +202,7 @@ impl Writer {
         uid: &str,
     ) -> Result<Option<PodFacts>, WriteError> {
         let seen = self.view.pod(uid);
-        if seen.as_ref().is_some_and(|pod| condition::is_last_word(pod, session)) {
+        if seen.as_ref().is_some_and(|pod| condition::is_up_to_date(pod, session)) {
             return Ok(seen);
         }
         let pods: Api<SessionPod> = Api::namespaced(self.client.clone(), namespace);
@@ -245,14 +222,14 @@ impl Writer {
             status = condition.status,
             reason,
             message = condition.message,
-            "wrote the session's condition",
+            "condition written",
         );
         self.owe(session, change);
     }
 
     fn owe(&self, session: &AgenticSession, change: &Change) {
         if let Some(reason) = change.event {
-            self.teller.owe(session, reason, &change.condition);
+            self.events.enqueue(session, reason, &change.condition);
         }
     }
 }
@@ -264,19 +241,4 @@ fn typed(live: &DynamicObject) -> Result<AgenticSession, WriteError> {
         spec: Option::deserialize(&live.data["spec"])?.unwrap_or_default(),
         status: Option::deserialize(&live.data["status"])?,
     })
-}
-
-pub(super) async fn call<T>(
-    what: &'static str,
-    call: impl Future<Output = kube::Result<T>>,
-) -> Result<T, WriteError> {
-    match timeout(CALL_TIMEOUT, call).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(source)) => Err(WriteError::Api { what, source: Box::new(source) }),
-        Err(_) => Err(WriteError::Timeout(what)),
-    }
-}
-
-pub(super) fn is_status(error: &kube::Error, code: u16) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == code)
 }

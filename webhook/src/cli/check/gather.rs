@@ -15,6 +15,7 @@ use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 use workflow_contract::condition::WORKFLOW_RECONCILED;
+use workflow_contract::condition::reason::RESTART_REQUIRED;
 use workflow_contract::env::ACTIVE_WORKFLOW_GIT_URL;
 use workflow_contract::names::{
     APP_LABEL, APP_LABEL_VALUE, INIT_CONTAINER, INJECTOR, INJECTOR_SELECTOR, RUNNER_CONTAINER, SESSION_GROUP,
@@ -27,7 +28,7 @@ use super::rights::{RIGHTS, Right};
 use super::{Options, Scope};
 use crate::cli::untyped;
 use crate::session::AgenticSession;
-use crate::status::condition::is_ours;
+use crate::status::condition::is_own_reason;
 use crate::status::outcome::NO_IMAGE;
 
 /// Name of the session that the dry-run pod claims; it must not exist.
@@ -193,11 +194,13 @@ fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
-/// What failed, where something did and it is ours to tell.
+/// A failed delivery. A user's change of a running session's workflow (`RestartRequired`) is none.
 fn failed(session: &AgenticSession) -> Option<FailedSession> {
     let here = session.metadata.deletion_timestamp.is_none() && !session.opted_out();
-    let condition = session.condition(WORKFLOW_RECONCILED).filter(|condition| here && is_ours(condition))?;
-    (condition.status == "False").then(|| FailedSession {
+    let condition = session.condition(WORKFLOW_RECONCILED).filter(|_| here)?;
+    let reason = condition.reason.as_deref().unwrap_or_default();
+    let failed = condition.status == "False" && is_own_reason(reason) && reason != RESTART_REQUIRED;
+    failed.then(|| FailedSession {
         session: full_name(session),
         reason: condition.reason.clone().unwrap_or_default(),
         message: condition.message.clone().unwrap_or_default(),

@@ -128,6 +128,22 @@ fn without_a_stamp_for_this_session_or_the_container_it_is_not_injected() {
 }
 
 #[test]
+fn counts_the_runners_workflow_variable() {
+    let variable = json!({"name": "ACTIVE_WORKFLOW_GIT_URL", "value": "u"});
+    let container = |name: &str, env: Value| json!({"name": name, "env": env});
+    for (expected, containers) in [
+        (0, json!([])),
+        (0, json!([{"name": "ambient-code-runner"}])),
+        (0, json!([container("state-sync", json!([variable]))])),
+        (1, json!([container("ambient-code-runner", json!([{"name": "A"}, variable]))])),
+        (2, json!([container("ambient-code-runner", json!([variable, {"name": "A"}, variable]))])),
+    ] {
+        let facts = read(&pod(json!({"spec": {"containers": containers}}))).unwrap();
+        assert_eq!(facts.workflow_variables, expected, "{containers}");
+    }
+}
+
+#[test]
 fn waiting_and_running_is_fetching() {
     for (name, change) in [
         ("not scheduled", json!({})),
@@ -333,6 +349,10 @@ fn reads_back_what_the_operator_noted_of_our_container_and_of_no_other() {
         (
             "Init container init-workflow failed (exit 1)",
             Some(Failure::OtherExit { code: 1, message: String::new() }),
+        ),
+        (
+            "Init container init-workflow failed (exit 143): 2026-01-01 INFO x - Error",
+            Some(Failure::Interrupted { why: "it was terminated (exit 143)".into() }),
         ),
         ("Init container init-hydrate failed (exit 22): x - Error", None),
         ("Init container init-workflow failed (exit 0): x - Error", None),

@@ -26,6 +26,11 @@ const CREATED: i64 = 1;
 const ENDED: i64 = 9;
 const NOW: i64 = 10;
 
+/// `appliedAt` of this controller for a pod that ended at [`ENDED`].
+fn own_time() -> Timestamp {
+    at(ENDED) + OWN_MARK
+}
+
 /// A session that asks for a workflow, in this phase.
 fn session(phase: &str) -> AgenticSession {
     serde_json::from_value(json!({
@@ -41,6 +46,10 @@ trait With: Sized {
     fn generation(self, generation: i64) -> Self;
     fn saying(self, condition: Condition) -> Self;
     fn recorded(self, status: &str, applied_at: i64) -> Self;
+    /// The record that this controller writes for the pod.
+    fn recorded_by_us(self, status: &str) -> Self;
+    /// What the operator writes after a POST that was answered with 200: it keeps the generation.
+    fn posted_at(self, applied_at: i64) -> Self;
     fn after(self, change: &Change) -> Self;
 }
 
@@ -73,6 +82,28 @@ impl With for AgenticSession {
         self
     }
 
+    fn recorded_by_us(self, status: &str) -> Self {
+        let mut session = self.recorded(status, ENDED);
+        session.status.as_mut().unwrap().reconciled_workflow.as_mut().unwrap().applied_at = Some(own_time());
+        session
+    }
+
+    fn posted_at(mut self, applied_at: i64) -> Self {
+        let workflow = self.workflow().unwrap().clone();
+        let status = self.status.as_mut().unwrap();
+        status.reconciled_workflow = Some(ReconciledWorkflow {
+            git_url: workflow.git_url,
+            branch: workflow.branch.unwrap_or_else(|| "main".into()),
+            path: workflow.path,
+            status: Some("Active".into()),
+            applied_at: Some(at(applied_at)),
+        });
+        let old = status.conditions.iter().find(|one| one.type_ == WORKFLOW_RECONCILED).cloned();
+        let observed_generation = old.and_then(|old| old.observed_generation);
+        let switched = condition("True", "Reconciled", "Switched to workflow");
+        self.saying(Condition { observed_generation, ..switched })
+    }
+
     fn after(mut self, change: &Change) -> Self {
         if let Some(workflow) = &change.workflow {
             self.status.as_mut().unwrap().reconciled_workflow = Some(workflow.clone());
@@ -99,6 +130,7 @@ fn pod(outcome: Outcome) -> PodFacts {
         uid: "pod-uid".into(),
         created: at(CREATED),
         stamp: Some(stamp()),
+        workflow_variables: 1,
         outcome,
         ended,
         presence: Presence::Exists,
@@ -181,7 +213,7 @@ fn what_a_pod_came_to_is_said() {
             "exit 0 without proof",
             undelivered(Failure::Unconfirmed { why: "its message names no commit" }),
             "False/FetchFailed",
-            "init-workflow ended with exit code 0, but its message names no commit; nothing vouches for the workflow"
+            "init-workflow ended with exit code 0, but its message names no commit; the delivery could not be verified"
                 .to_owned(),
         ),
         (
@@ -272,23 +304,27 @@ fn nothing_is_written() {
 }
 
 #[test]
-fn no_history_is_rewritten() {
+fn runs_from_before_the_registration_are_left_alone() {
     let session = session("Running");
-    for pod in [Outcome::Fetching, Outcome::NotInjected, delivered(), failed(Exit::Timeout)].map(pod) {
-        let decide = |registered| decide(&session, Some(&pod), registered, at(NOW));
-        assert_eq!(decide(None), None, "not registered");
-        assert_eq!(decide(Some(at(START + 1))), None, "the run began before");
-        assert!(decide(Some(at(START))).is_some(), "registered in the same second, and injected");
-        let old = PodFacts { created: at(REGISTERED - 1), ..pod.clone() };
-        assert_eq!(decided(&session, Some(&old)), None, "the pod was there before");
-    }
-    for registered in [START, START + 1] {
-        assert_eq!(decide(&session, None, Some(at(registered)), at(NOW)), None, "no pod");
-    }
     let bare = PodFacts { stamp: None, ..pod(Outcome::NotInjected) };
-    let decide = |registered| decide(&session, Some(&bare), Some(at(registered)), at(NOW));
-    assert_eq!(decide(START), None, "in the same second, and perhaps before");
-    assert!(decide(START - 1).is_some());
+    for pod in [None, Some(&bare)] {
+        for registered in [None, Some(at(START)), Some(at(START + 1))] {
+            assert_eq!(decide(&session, pod, registered, at(NOW)), None, "{registered:?}");
+        }
+    }
+    let old = PodFacts { created: at(REGISTERED - 1), ..bare.clone() };
+    assert_eq!(decided(&session, Some(&old)), None, "the pod was there before");
+    assert!(decide(&session, Some(&bare), Some(at(START - 1)), at(NOW)).is_some());
+}
+
+#[test]
+fn a_stamped_pod_is_never_from_before_the_registration() {
+    for pod in [Outcome::Fetching, delivered(), failed(Exit::Timeout)].map(pod) {
+        for registered in [None, Some(at(START + 1)), Some(at(NOW))] {
+            let change = decide(&session("Running"), Some(&pod), registered, at(NOW));
+            assert!(change.is_some(), "{registered:?}, {pod:?}");
+        }
+    }
 }
 
 #[test]
@@ -298,7 +334,7 @@ fn an_earlier_runs_pod_that_is_gone_does_not_make_this_run_history() {
 }
 
 #[test]
-fn only_a_pod_that_exists_or_surely_is_of_this_run_has_the_last_word() {
+fn a_cached_pod_is_up_to_date_if_it_exists_or_is_surely_of_this_run() {
     let created = |presence, created| PodFacts { created: at(created), ..gone(delivered(), presence) };
     for (pod, expected) in [
         (created(Presence::Exists, START - 60), true),
@@ -306,18 +342,21 @@ fn only_a_pod_that_exists_or_surely_is_of_this_run_has_the_last_word() {
         (created(Presence::Deleted, START - 1), false),
         (created(Presence::Vanished, CREATED), false),
     ] {
-        assert_eq!(is_last_word(&pod, &session("Creating")), expected, "{pod:?}");
+        assert_eq!(is_up_to_date(&pod, &session("Creating")), expected, "{pod:?}");
     }
 }
 
 #[test]
-fn news_of_this_run_is_told_again_for_a_minute_and_no_longer() {
+fn an_event_of_this_run_is_published_again_for_a_minute_and_no_longer() {
     let said = |status: &str, reason: &str, applied| {
-        session("Failed").saying(condition(status, reason, DELIVERED)).recorded("Failed", applied)
+        let mut said = session("Failed").saying(condition(status, reason, "any")).recorded_by_us("Failed");
+        let recorded = said.status.as_mut().unwrap().reconciled_workflow.as_mut().unwrap();
+        recorded.applied_at = Some(at(applied) + OWN_MARK);
+        said
     };
-    let told = |session: &AgenticSession, now| recent_news(session, at(now));
+    let told = |session: &AgenticSession, now| recent_event(session, at(now));
     assert_eq!(told(&said("True", "Reconciled", ENDED), NOW), Some("WorkflowDelivered"));
-    assert_eq!(told(&said("False", "RefNotFound", ENDED), ENDED + 60), Some("WorkflowFailed"));
+    assert_eq!(told(&said("False", "RefNotFound", ENDED), ENDED + 59), Some("WorkflowFailed"));
     assert_eq!(told(&said("False", "RefNotFound", ENDED), ENDED + 61), None, "long told");
     assert_eq!(told(&said("False", "NotInjected", START - 100), NOW), Some("WorkflowNotInjected"));
     for (status, reason) in [("Unknown", "Fetching"), ("True", "NotConfigured"), ("False", "UpdateFailed")] {
@@ -329,16 +368,51 @@ fn news_of_this_run_is_told_again_for_a_minute_and_no_longer() {
 }
 
 #[test]
-fn a_pod_past_the_injector_is_said_and_the_operators_record_left_alone() {
+fn a_pod_that_should_have_been_injected_is_not_injected() {
     let not_injected = PodFacts { stamp: None, ..pod(Outcome::NotInjected) };
     let change = decided(&session("Running").recorded("Active", 5), Some(&not_injected)).unwrap();
     assert_eq!(change.condition.reason.as_deref(), Some("NotInjected"));
     assert_eq!((change.workflow, change.condition.observed_generation), (None, None));
     assert_eq!(change.event, Some("WorkflowNotInjected"));
+    let removed = reason_of(&session("Running"), Some(&pod(Outcome::NotInjected)));
+    assert_eq!(removed.unwrap(), "False/NotInjected", "a stamp without the container");
+}
+
+#[test]
+fn a_pod_created_without_a_workflow_requires_a_restart() {
+    let bare = PodFacts { stamp: None, workflow_variables: 0, ..pod(Outcome::NotInjected) };
+    let change = decided(&session("Running"), Some(&bare)).unwrap();
+    let condition = &change.condition;
+    assert_eq!(condition.reason.as_deref(), Some("RestartRequired"));
     assert_eq!(
-        reason_of(&session("Running"), Some(&pod(Outcome::NotInjected))).unwrap(),
-        "False/NotInjected"
+        condition.message.as_deref(),
+        Some(
+            "no workflow was delivered, but https://h/o/repo.git (main, a) is wanted now; restart the session to have it delivered"
+        )
     );
+    assert_eq!((condition.observed_generation, change.event), (None, Some("WorkflowRestartRequired")));
+    let recorded = change.workflow.clone().unwrap();
+    assert_eq!((recorded.git_url.as_str(), recorded.branch.as_str()), (URL, "main"), "no drift");
+    assert_eq!((recorded.path.as_deref(), recorded.status.as_deref()), (Some("/a/"), Some("Failed")));
+    let after = session("Running").after(&change);
+    assert_eq!(decided(&after, Some(&bare)), None, "written once");
+    for posted in [session("Running").posted_at(5), after.posted_at(6)] {
+        let change = decided(&posted, Some(&bare)).unwrap();
+        let message = change.condition.message.as_deref().unwrap();
+        assert!(message.contains("the platform has updated the running session itself"), "{message}");
+        assert_eq!(decided(&posted.after(&change), Some(&bare)), None, "written once");
+    }
+}
+
+#[test]
+fn an_authors_own_variable_does_not_make_a_pod_not_injected() {
+    let mut session = session("Running");
+    session.spec.environment_variables =
+        serde_json::from_value(json!({"ACTIVE_WORKFLOW_GIT_URL": "https://h/own"})).unwrap();
+    for (variables, expected) in [(1, "False/RestartRequired"), (2, "False/NotInjected")] {
+        let bare = PodFacts { stamp: None, workflow_variables: variables, ..pod(Outcome::NotInjected) };
+        assert_eq!(reason_of(&session, Some(&bare)).unwrap(), expected);
+    }
 }
 
 #[test]
@@ -350,10 +424,8 @@ fn a_workflow_that_is_no_longer_asked_for_ends_our_condition() {
     assert_eq!(change.condition.reason.as_deref(), Some("NotConfigured"));
     assert_eq!((change.workflow.clone(), change.condition.observed_generation), (None, Some(3)));
     assert_eq!(decided(&session.after(&change).generation(9), None), None, "said once");
-    assert_eq!(
-        reason_of(&over(condition("True", "Reconciled", DELIVERED)), None).unwrap(),
-        "True/NotConfigured"
-    );
+    let over = over(condition("True", "Reconciled", DELIVERED)).recorded_by_us("Active");
+    assert_eq!(reason_of(&over, None).unwrap(), "True/NotConfigured");
 }
 
 #[test]
@@ -364,7 +436,7 @@ fn a_new_pod_starts_over() {
     assert_eq!(change.condition.reason.as_deref(), Some("Fetching"));
     assert_eq!(change.workflow.unwrap().applied_at, None);
     let again = decided(&session, Some(&pod(delivered()))).unwrap();
-    assert_eq!(again.workflow.unwrap().applied_at, Some(at(ENDED)), "this run's outcome");
+    assert_eq!(again.workflow.unwrap().applied_at, Some(own_time()), "this run's outcome");
     assert_eq!(again.event, Some("WorkflowDelivered"));
 }
 
@@ -372,7 +444,7 @@ fn a_new_pod_starts_over() {
 fn an_outcome_is_not_older_than_its_run_whatever_the_clocks_say() {
     let early = PodFacts { ended: Some(at(START - 3)), ..pod(failed(Exit::Timeout)) };
     let change = decided(&session("Failed"), Some(&early)).unwrap();
-    assert_eq!(change.workflow.clone().unwrap().applied_at, Some(at(START)));
+    assert_eq!(change.workflow.clone().unwrap().applied_at, Some(at(START) + OWN_MARK));
     assert_eq!(decided(&session("Failed").after(&change), None), None, "so it stands without its pod");
 }
 

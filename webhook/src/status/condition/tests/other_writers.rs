@@ -28,31 +28,48 @@ fn the_time_of_the_transition_stands_while_the_status_does() {
 #[test]
 fn a_record_that_differs_is_put_right_without_an_event() {
     let settled =
-        session("Running").saying(condition("True", "Reconciled", DELIVERED)).recorded("Active", ENDED);
+        session("Running").saying(condition("True", "Reconciled", DELIVERED)).recorded_by_us("Active");
     assert_eq!(decided(&settled, Some(&pod(delivered()))), None);
-    let mut drifted = settled.clone();
-    let recorded = drifted.status.as_mut().unwrap().reconciled_workflow.as_mut().unwrap();
-    recorded.status = Some("Failed".into());
-    let change = decided(&drifted, Some(&pod(delivered()))).unwrap();
-    assert_eq!((change.event, change.workflow.unwrap().applied_at), (None, Some(at(ENDED))));
-    let mut later = settled;
-    let recorded = later.status.as_mut().unwrap().reconciled_workflow.as_mut().unwrap();
-    recorded.applied_at = Some(at(NOW));
-    assert_eq!(decided(&later, Some(&pod(delivered()))), None, "their time of this run is as good");
+    for (status, applied_at) in [("Failed", own_time()), ("Active", at(NOW))] {
+        let mut drifted = settled.clone();
+        let recorded = drifted.status.as_mut().unwrap().reconciled_workflow.as_mut().unwrap();
+        (recorded.status, recorded.applied_at) = (Some(status.into()), Some(applied_at));
+        let change = decided(&drifted, Some(&pod(delivered()))).unwrap();
+        assert_eq!((change.event, change.workflow.unwrap().applied_at), (None, Some(own_time())));
+    }
 }
 
 #[test]
-fn ours_is_told_from_theirs() {
-    let cases = [
-        ("Reconciled", DELIVERED, true),
-        ("Reconciled", "Workflow updated", false),
-        ("Reconciled", "delivered to the runner", false),
-        ("UpdateFailed", DELIVERED, false),
-        ("", "", false),
-        ("RefNotFound", "x", true),
-        ("OutcomeUnknown", "x", true),
-    ];
-    for (reason, message, ours) in cases {
-        assert_eq!(is_ours(&condition("True", reason, message)), ours, "{reason} {message}");
+fn a_success_of_the_operators_for_the_stamped_spec_is_corrected() {
+    let session = session("Running").generation(2).posted_at(ENDED + 1);
+    let change = decided(&session, Some(&pod(delivered()))).unwrap();
+    assert_eq!(change.condition.message.as_deref(), Some(DELIVERED));
+    assert_eq!(decided(&session.after(&change), Some(&pod(delivered()))), None, "written once");
+}
+
+#[test]
+fn the_wording_of_another_version_changes_no_state() {
+    let reworded = condition("True", "Reconciled", "workflow is there");
+    // A later generation, as after a change of the session's display name.
+    let session = session("Running").saying(reworded.clone()).recorded_by_us("Active").generation(9);
+    assert_eq!(said(&session, Some(&pod(delivered()))).unwrap().2, DELIVERED);
+    let mut gone = session;
+    gone.status.as_mut().unwrap().phase = Some("Stopped".into());
+    assert_eq!(decided(&gone, None), None, "stands without a pod");
+    assert!(recent_event(&gone, at(NOW)).is_some());
+}
+
+#[test]
+fn only_the_reasons_of_the_contract_are_own_reasons() {
+    for (reason, own) in [
+        ("RefNotFound", true),
+        ("OutcomeUnknown", true),
+        ("RestartRequired", true),
+        ("Reconciled", false),
+        ("NotConfigured", false),
+        ("UpdateFailed", false),
+        ("", false),
+    ] {
+        assert_eq!(is_own_reason(reason), own, "{reason}");
     }
 }

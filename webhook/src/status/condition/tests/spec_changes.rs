@@ -10,13 +10,9 @@ fn ours() -> Condition {
     condition("True", "Reconciled", DELIVERED)
 }
 
-fn posted(generation: i64) -> Condition {
-    Condition { observed_generation: Some(generation), ..condition("True", "Reconciled", "Workflow updated") }
-}
-
 #[test]
 fn a_change_after_delivery_requires_a_restart_and_names_both() {
-    let session = changed().saying(ours()).recorded("Active", ENDED);
+    let session = changed().saying(ours()).recorded_by_us("Active");
     let change = decided(&session, Some(&pod(delivered()))).unwrap();
     assert_eq!(
         change.condition.message.as_deref(),
@@ -32,51 +28,132 @@ fn a_change_after_delivery_requires_a_restart_and_names_both() {
     assert_eq!(decided(&session.after(&change), Some(&pod(delivered()))), None, "said once");
 }
 
-#[test]
-fn changed_back_it_is_delivered_again() {
-    let session = changed().saying(ours());
+/// The session after the change of its spec, the operator's POST if there was one, and ours.
+fn restart_required(posts: bool) -> AgenticSession {
+    let session = changed().saying(ours()).recorded_by_us("Active");
+    let session = if posts { session.posted_at(NOW) } else { session };
     let change = decided(&session, Some(&pod(delivered()))).unwrap();
-    let back = session.after(&change).wanting(json!({"gitUrl": URL, "path": "a"})).generation(4);
-    let (status, reason, message) = said(&back, Some(&pod(delivered()))).unwrap();
-    assert_eq!((status.as_str(), reason.as_str(), message.as_str()), ("True", "Reconciled", DELIVERED));
-}
-
-#[test]
-fn changed_back_it_is_not_once_the_platform_had_the_runner_replace_it() {
-    let session = changed().saying(posted(3));
-    let change = decided(&session, Some(&pod(delivered()))).unwrap();
-    assert!(change.condition.message.as_ref().unwrap().contains(PLATFORM_UPDATED));
+    let message = change.condition.message.as_deref().unwrap();
+    assert_eq!(message.contains("the platform has updated the running session itself"), posts, "{message}");
     let session = session.after(&change);
-    assert_eq!(decided(&session, Some(&pod(delivered()))), None);
-    let back = session.wanting(json!({"gitUrl": URL, "path": "a"})).generation(4);
-    for back in [back.clone(), back.saying(posted(4))] {
-        let (_, reason, message) = said(&back, Some(&pod(delivered()))).unwrap();
-        assert_eq!(reason, "RestartRequired");
-        assert!(message.contains("was delivered and then changed"), "{message}");
-    }
-    let next = PodFacts { uid: "next".into(), created: at(NOW + 1), ..pod(delivered()) };
-    let back = session_after_restart(&change);
-    assert_eq!(reason_of(&back, Some(&next)).unwrap(), "True/Reconciled", "a new pod starts over");
+    assert_eq!(decided(&session, Some(&pod(delivered()))), None, "written once");
+    session
 }
 
-fn session_after_restart(change: &Change) -> AgenticSession {
-    session("Running").after(change)
+fn changed_back(session: &AgenticSession) -> AgenticSession {
+    session.clone().wanting(json!({"gitUrl": URL, "path": "a"})).generation(4)
+}
+
+#[test]
+fn changed_back_it_still_requires_a_restart() {
+    let failed = || condition("False", "UpdateFailed", "401");
+    for posts in [false, true] {
+        let session = restart_required(posts);
+        let switched = condition("True", "Reconciled", "Switched to workflow");
+        for (name, back) in [
+            ("nothing was posted", changed_back(&session)),
+            ("posted again", changed_back(&session).posted_at(NOW + 1)),
+            ("posted in the second of the pod's end", changed_back(&session).posted_at(ENDED)),
+            ("the condition alone", changed_back(&session).saying(switched)),
+            ("the POST failed", changed_back(&session).saying(failed())),
+        ] {
+            let mut back = back;
+            for round in 1..=3 {
+                let change = decided(&back, Some(&pod(delivered()))).unwrap();
+                assert_eq!(change.condition.reason.as_deref(), Some("RestartRequired"), "{name}");
+                assert_eq!(change.condition.observed_generation, Some(2), "{name}");
+                back = back.after(&change);
+                assert_eq!(decided(&back, Some(&pod(delivered()))), None, "{name}: written once");
+                // The operator writes over it, or the session gets another display name as well.
+                back = back.generation(4 + round).posted_at(NOW + 1 + round);
+            }
+            let removed = Condition { reason: Some("NotConfigured".into()), ..ours() };
+            let removed = back.saying(removed).generation(9);
+            assert_eq!(
+                reason_of(&removed, Some(&pod(delivered()))).unwrap(),
+                "False/RestartRequired",
+                "{name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_change_and_back_that_was_missed_requires_a_restart_if_the_operator_posted() {
+    let missed = session("Running").generation(4).saying(ours()).recorded_by_us("Active");
+    assert_eq!(decided(&missed, Some(&pod(delivered()))), None, "no POST, as after a new display name");
+    for applied_at in [ENDED, ENDED + 1] {
+        let posted = missed.clone().posted_at(applied_at);
+        let (_, reason, message) = said(&posted, Some(&pod(delivered()))).unwrap();
+        assert_eq!(reason, "RestartRequired");
+        assert!(message.contains("the platform has updated the running session itself"), "{message}");
+    }
+}
+
+#[test]
+fn a_failed_post_of_the_operators_is_no_update() {
+    let session = changed().saying(condition("False", "UpdateFailed", "401")).recorded_by_us("Active");
+    let (_, reason, message) = said(&session, Some(&pod(delivered()))).unwrap();
+    assert_eq!(reason, "RestartRequired");
+    assert!(!message.contains("has updated"), "{message}");
+}
+
+#[test]
+fn a_restart_that_another_version_required_is_not_worded_anew() {
+    let mut session = restart_required(true);
+    for condition in &mut session.status.as_mut().unwrap().conditions {
+        condition.message = Some("please restart".into());
+    }
+    assert_eq!(decided(&session, Some(&pod(delivered()))), None);
+    let other = session.wanting(json!({"gitUrl": "https://h/o/third.git"})).generation(4);
+    let message = said(&other, Some(&pod(delivered()))).unwrap().2;
+    assert!(
+        message.contains("https://h/o/third.git (main) is wanted now (the platform has updated"),
+        "{message}"
+    );
+}
+
+#[test]
+fn the_next_pod_starts_over() {
+    for posts in [false, true] {
+        let mut session = changed_back(&restart_required(posts));
+        session.status.as_mut().unwrap().start_time = Some(at(NOW + 5));
+        let next = PodFacts {
+            uid: "next".into(),
+            created: at(NOW + 6),
+            ended: Some(at(NOW + 8)),
+            stamp: Some(Stamp { generation: 4, ..stamp() }),
+            ..pod(delivered())
+        };
+        let fetching = PodFacts { outcome: Outcome::Fetching, ended: None, ..next.clone() };
+        assert_eq!(reason_of(&session, Some(&fetching)).unwrap(), "Unknown/Fetching");
+        assert_eq!(reason_of(&session, Some(&next)).unwrap(), "True/Reconciled");
+        let renamed = session.generation(5);
+        assert_eq!(reason_of(&renamed, Some(&next)).unwrap(), "True/Reconciled", "another display name");
+    }
+}
+
+#[test]
+fn changed_and_back_while_it_fetched_it_is_delivered() {
+    let fetching = decided(&changed(), Some(&pod(Outcome::Fetching))).unwrap();
+    let back = changed_back(&changed().after(&fetching));
+    assert_eq!(reason_of(&back, Some(&pod(delivered()))).unwrap(), "True/Reconciled");
 }
 
 #[test]
 fn another_change_of_the_spec_is_no_change_of_the_workflow() {
-    let session = session("Running").generation(7).saying(ours()).recorded("Active", ENDED);
+    let session = session("Running").generation(7).saying(ours()).recorded_by_us("Active");
     assert_eq!(decided(&session, Some(&pod(delivered()))), None);
 }
 
 #[test]
 fn a_new_spelling_of_the_same_source_only_moves_the_record() {
-    let session = session("Running").saying(ours()).recorded("Active", ENDED);
+    let session = session("Running").saying(ours()).recorded_by_us("Active");
     let session = session.wanting(json!({"gitUrl": URL, "path": "a/", "branch": "main"}));
     let change = decided(&session, Some(&pod(delivered()))).unwrap();
     assert_eq!((change.condition.reason.as_deref(), change.event), (Some("Reconciled"), None));
     let workflow = change.workflow.unwrap();
-    assert_eq!((workflow.path.as_deref(), workflow.applied_at), (Some("a/"), Some(at(ENDED))));
+    assert_eq!((workflow.path.as_deref(), workflow.applied_at), (Some("a/"), Some(own_time())));
 }
 
 #[test]
@@ -95,7 +172,8 @@ fn a_failure_is_about_what_was_tried() {
 
 #[test]
 fn without_a_pod_what_was_delivered_is_still_known() {
-    let session = changed().saying(ours()).recorded("Active", ENDED);
+    let mut session = changed().saying(ours()).recorded_by_us("Active");
+    session.status.as_mut().unwrap().phase = Some("Stopped".into());
     let change = decided(&session, None).unwrap();
     assert_eq!(change.condition.reason.as_deref(), Some("RestartRequired"));
     assert_eq!(decided(&session.after(&change), None), None, "it stands");

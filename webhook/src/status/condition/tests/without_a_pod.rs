@@ -13,11 +13,11 @@ fn a_condition_of_ours_about_this_run_stands() {
         ("False", "RestartRequired", "x"),
     ] {
         let session = session("Failed").saying(condition(status, reason, message)).saying(ready(NOTE));
-        assert_eq!(decided(&session.clone().recorded("Active", START), None), None, "{reason}");
+        assert_eq!(decided(&session.clone().recorded_by_us("Active"), None), None, "{reason}");
         let stale = session.recorded("Active", START - 1);
         assert_eq!(reason_of(&stale, None).unwrap(), "False/RefNotFound", "{reason} of an earlier run");
     }
-    let not_injected = session("Running").saying(condition("False", "NotInjected", "x"));
+    let not_injected = session("Stopped").saying(condition("False", "NotInjected", "x"));
     assert_eq!(decided(&not_injected, None), None);
 }
 
@@ -46,29 +46,59 @@ fn the_note_is_about_the_present_generation_only_if_that_asks_for_it() {
 }
 
 #[test]
-fn what_nobody_saw_is_unknown_until_somebody_says() {
+fn a_note_of_a_kill_is_an_interruption() {
+    for code in [137, 143] {
+        let note = format!("Init container init-workflow failed (exit {code}): 2026-01-01 log - Error");
+        let session = session("Failed").saying(ready(&note));
+        let (status, reason, message) = said(&session, None).unwrap();
+        assert_eq!((status.as_str(), reason.as_str()), ("False", "Interrupted"));
+        assert!(message.contains(&format!("it was terminated (exit {code})")), "{message}");
+        assert!(!message.contains("log"), "{message}");
+    }
+}
+
+#[test]
+fn an_unobserved_end_is_unknown_once_the_run_is_over() {
     let fetching = condition("Unknown", "Fetching", "x");
     let theirs = condition("True", "Reconciled", "Workflow updated");
-    for session in
-        [session("Stopped"), session("Stopped").saying(fetching), session("Stopped").saying(theirs)]
-    {
-        let session = session.recorded("Cloning", 5);
-        for pod in [None, Some(&gone(Outcome::Fetching, Presence::Vanished))] {
-            let change = decided(&session, pod).unwrap();
-            assert_eq!(change.condition.reason.as_deref(), Some("OutcomeUnknown"));
-            assert_eq!((&change.workflow, change.event), (&None, None));
-            let told = session.clone().after(&change);
-            assert_eq!(decided(&told, pod), None, "said once");
-            let mut failed = told.saying(ready(NOTE));
-            failed.status.as_mut().unwrap().phase = Some("Failed".into());
-            assert_eq!(reason_of(&failed, pod).unwrap(), "False/RefNotFound");
+    for status in ["Cloning", "Active"] {
+        for current in [None, Some(&fetching), Some(&theirs)] {
+            let mut session = session("Stopped").recorded(status, 5);
+            session = current.into_iter().fold(session, |session, one| session.saying(one.clone()));
+            for pod in [None, Some(&gone(Outcome::Fetching, Presence::Vanished))] {
+                let change = decided(&session, pod).unwrap();
+                assert_eq!(change.condition.reason.as_deref(), Some("OutcomeUnknown"));
+                assert_eq!((&change.workflow, change.event), (&None, None));
+                let after = session.clone().after(&change);
+                assert_eq!(decided(&after, pod), None, "written once");
+                let mut failed = after.saying(ready(NOTE));
+                failed.status.as_mut().unwrap().phase = Some("Failed".into());
+                assert_eq!(reason_of(&failed, pod).unwrap(), "False/RefNotFound");
+            }
         }
     }
 }
 
 #[test]
+fn without_a_pod_nothing_is_written_while_the_run_goes_on() {
+    let theirs = condition("False", "UpdateFailed", "no such host");
+    for phase in ["Creating", "Running", "Stopping"] {
+        assert_eq!(decided(&session(phase), None), None, "{phase}");
+        assert_eq!(decided(&session(phase).saying(theirs.clone()), None), None, "{phase}");
+        assert_eq!(decided(&session(phase).posted_at(5), None), None, "{phase}");
+    }
+}
+
+#[test]
+fn a_session_whose_pod_was_denied_has_no_outcome() {
+    let created = Condition { type_: "PodCreated".into(), ..condition("False", "CreateFailed", "denied") };
+    assert_eq!(decided(&session("Stopped").saying(created), None), None);
+}
+
+#[test]
 fn a_pod_of_an_earlier_run_says_nothing_once_it_is_gone() {
     let earlier = |by| PodFacts { created: at(START - by), ..gone(failed(Exit::Timeout), Presence::Deleted) };
-    assert_eq!(reason_of(&session("Creating"), Some(&earlier(60))).unwrap(), "Unknown/OutcomeUnknown");
+    assert_eq!(decided(&session("Creating"), Some(&earlier(60))), None);
+    assert_eq!(reason_of(&session("Stopped"), Some(&earlier(60))).unwrap(), "Unknown/OutcomeUnknown");
     assert_eq!(reason_of(&session("Failed"), Some(&earlier(3))).unwrap(), "False/Timeout", "clocks differ");
 }

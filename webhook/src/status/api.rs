@@ -1,0 +1,55 @@
+//! Calls of the API server, each with a time limit.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::status_json::ShapeError;
+
+/// Limit on one call.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a session's status or an Event could not be written. Each is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    #[error("failed to {action}")]
+    Api { action: &'static str, source: Box<kube::Error> },
+    #[error("failed to {0}: no response within 10 s")]
+    Timeout(&'static str),
+    #[error("failed to decode the session")]
+    Decode(#[from] serde_json::Error),
+    #[error("failed to change the status")]
+    Shape(#[from] ShapeError),
+    #[error("failed to write the status: {0} conflicts in a row")]
+    Contended(u32),
+}
+
+impl WriteError {
+    /// Whether the API server responded with this status code.
+    pub fn is_status(&self, code: u16) -> bool {
+        self.status() == Some(code)
+    }
+
+    /// The status code of the API server's response; none where it did not respond.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Api { source, .. } => match source.as_ref() {
+                kube::Error::Api(status) => Some(status.code),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// Awaits a call; `action` describes it in errors, such as `read the session`.
+pub async fn call<T>(
+    action: &'static str,
+    call: impl Future<Output = kube::Result<T>>,
+) -> Result<T, WriteError> {
+    match timeout(CALL_TIMEOUT, call).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(source)) => Err(WriteError::Api { action, source: Box::new(source) }),
+        Err(_) => Err(WriteError::Timeout(action)),
+    }
+}
