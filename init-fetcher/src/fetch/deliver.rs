@@ -193,7 +193,8 @@ impl<'c> Attempt<'_, 'c> {
     ) -> Result<Option<(Commit, Oid)>, Failure> {
         self.run.set_phase("receiving the way to the directory");
         let lean = Want { oid: target.want, shallow: true, without_blobs: true };
-        if refused(store.take(SpoolBlobs::None, |sink| remote.fetch(lean, sink)))? {
+        let answer = store.take(SpoolBlobs::None, |sink| remote.fetch(lean, sink));
+        if refused(answer.map_err(|error| doubt_commit(error, target)))? {
             return Ok(None);
         }
         let commit = self.commit(store, target)?;
@@ -221,7 +222,7 @@ impl<'c> Attempt<'_, 'c> {
                 tracing::info!(words, "the server refuses the commit");
                 RefNotFound::NoSuchCommit { id: self.config.reference.to_string() }.into()
             }
-            (error, _) => error.into(),
+            (error, _) => doubt_commit(error, target).into(),
         })
     }
 
@@ -238,6 +239,19 @@ impl<'c> Attempt<'_, 'c> {
             let why = format!("it does not hold {}, which was asked for", target.want);
             PackError::Corrupt(why).into()
         })
+    }
+}
+
+/// Adds to a server error that the commit may not exist, if its id was not listed: some servers answer a
+/// request for an unknown commit with 500.
+fn doubt_commit(error: TransportError, target: &Target) -> TransportError {
+    match error {
+        TransportError::Status { host, status: status @ 500.., words, after } if !target.listed => {
+            let words =
+                format!("{words}; no branch or tag names the commit {}, it may not exist", target.want);
+            TransportError::Status { host, status, words, after }
+        }
+        other => other,
     }
 }
 

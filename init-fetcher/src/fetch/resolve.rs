@@ -14,6 +14,8 @@ pub struct Target {
     pub want: Oid,
     /// What kind of name led there.
     pub kind: TargetKind,
+    /// Whether the server listed the object.
+    pub listed: bool,
 }
 
 /// What kind of name was asked for.
@@ -68,15 +70,15 @@ pub fn resolve(name: &RefName, refs: &[Ref], want_any: bool) -> Option<Target> {
         refs.iter().find(|r| r.name.strip_prefix(prefix) == Some(name.as_str())).map(|r| r.oid)
     };
     if let Some(want) = find("refs/heads/") {
-        return Some(Target { want, kind: TargetKind::Branch });
+        return Some(Target { want, kind: TargetKind::Branch, listed: true });
     }
     if let Some(want) = find("refs/tags/") {
-        return Some(Target { want, kind: TargetKind::Tag });
+        return Some(Target { want, kind: TargetKind::Tag, listed: true });
     }
     let id =
         name.is_commit_id().then(|| oid::parse(name.as_str().to_ascii_lowercase().as_bytes())).flatten()?;
-    let listed = || refs.iter().any(|r| r.oid == id || r.peeled == Some(id));
-    (want_any || listed()).then_some(Target { want: id, kind: TargetKind::Commit })
+    let listed = refs.iter().any(|r| r.oid == id || r.peeled == Some(id));
+    (want_any || listed).then_some(Target { want: id, kind: TargetKind::Commit, listed })
 }
 
 /// What to say when [`resolve`] finds nothing; `refs` is the list of all.

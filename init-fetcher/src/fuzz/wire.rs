@@ -12,6 +12,7 @@ use super::taken;
 use crate::config::Limits;
 use crate::fetch::resolve;
 use crate::pack::{PackError, PackSink};
+use crate::protocol::capabilities::Capabilities;
 use crate::protocol::pktline::Lines;
 use crate::protocol::{ProtocolError, Ref, Want, advertisement, v0, v2};
 use crate::transport::ssh::known_hosts::{KnownHosts, Verdict};
@@ -29,7 +30,13 @@ pub fn wire(bytes: &[u8], dir: &Path) {
         b'a' => listed(advertisement::read(Lines::new(rest)).map(|(_, refs)| refs)),
         b'l' => listed(v2::read_refs(Lines::new(rest))),
         b'2' => drop(take(dir, |sink| v2::read_pack(Lines::new(rest), sink).map(drop))),
-        b'0' => drop(take(dir, |sink| v0::read_pack(want, Lines::new(rest), sink).map(drop))),
+        b'0' => drop(take(dir, |sink| {
+            v0::read_pack(want, &Capabilities::V0(vec!["side-band-64k".into()]), Lines::new(rest), sink)
+                .map(drop)
+        })),
+        b'r' => drop(take(dir, |sink| {
+            v0::read_pack(want, &Capabilities::V0(Vec::new()), Lines::new(rest), sink).map(drop)
+        })),
         b'p' => drop(take(dir, |sink| sink.append(&made::with_checksum(rest.to_vec())))),
         b'm' => pack_as_described(rest, dir),
         b'k' => known(&String::from_utf8_lossy(rest)),

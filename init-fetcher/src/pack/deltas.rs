@@ -35,7 +35,10 @@ pub fn make(
         }
     }
     if deltas.entries.iter().any(|entry| entry.kind.is_none()) {
-        return Err(PackError::Corrupt("it has a delta without its base".into()));
+        return Err(PackError::Corrupt(
+            "it has a delta without its base, as a thin pack has, although nothing was offered as a base"
+                .into(),
+        ));
     }
     Ok(deltas.entries)
 }

@@ -17,23 +17,36 @@ pub fn read<R: Read>(mut lines: Lines<R>) -> Result<(Capabilities, Vec<Ref>), Pr
             first = owned(&lines.next(DOING)?);
         }
     }
-    let Some(first) = first else {
-        return Err(ProtocolError::Malformed("its first line is empty".into()));
-    };
+    // A repository without refs: git before 2.41 advertises nothing at all over v0.
+    let Some(first) = first else { return Ok((Capabilities::V0(Vec::new()), Vec::new())) };
     match first.as_slice() {
         b"version 2" => {
             let capabilities = v2::read_capabilities(&mut lines)?;
             lines.drain();
             Ok((capabilities, Vec::new()))
         }
-        b"version 1" => {
-            let first = owned(&lines.next(DOING)?).unwrap_or_default();
-            v0::read_refs(&first, lines)
-        }
+        b"version 1" => match owned(&lines.next(DOING)?) {
+            Some(first) => v0::read_refs(&first, lines),
+            None => Ok((Capabilities::V0(Vec::new()), Vec::new())),
+        },
         _ => v0::read_refs(&first, lines),
     }
 }
 
 fn owned(line: &Line) -> Option<Vec<u8>> {
     line.text().map(<[u8]>::to_vec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_repository_is_a_list_without_refs() {
+        for answer in ["0000", "001e# service=git-upload-pack\n00000000", "000eversion 1\n0000"] {
+            let (capabilities, refs) = read(Lines::new(answer.as_bytes())).unwrap();
+            assert_eq!((capabilities, refs), (Capabilities::V0(Vec::new()), Vec::new()), "{answer}");
+        }
+        assert!(matches!(read(Lines::new(&b""[..])), Err(ProtocolError::Truncated(_))));
+    }
 }

@@ -38,6 +38,18 @@ impl Capabilities {
         }
     }
 
+    /// Whether the server advertises this capability, with or without a value.
+    pub fn has(&self, name: &str) -> bool {
+        let (Self::V2(all) | Self::V0(all)) = self;
+        all.iter().any(|one| one == name || one.strip_prefix(name).is_some_and(|rest| rest.starts_with('=')))
+    }
+
+    /// Name and version of the server's implementation of git.
+    pub fn agent(&self) -> Option<&str> {
+        let (Self::V2(all) | Self::V0(all)) = self;
+        all.iter().find_map(|one| one.strip_prefix("agent="))
+    }
+
     /// Whether objects are named by SHA-1, the only kind that is supported.
     pub fn is_sha1(&self) -> bool {
         let (Self::V2(all) | Self::V0(all)) = self;

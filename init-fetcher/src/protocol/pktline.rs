@@ -82,6 +82,29 @@ impl<R: Read> Lines<R> {
         })
     }
 
+    /// Passes on all bytes up to the end of the answer, which are not in lines.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Read`], and what `take` returns.
+    pub fn rest(
+        mut self,
+        doing: &'static str,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), crate::pack::PackError>,
+    ) -> Result<(), ProtocolError> {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            match self.inner.inner_mut().read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(read) => take(&buffer[..read])?,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                    return Err(ProtocolError::Truncated(doing));
+                }
+                Err(source) => return Err(ProtocolError::Read { doing, source }),
+            }
+        }
+    }
+
     /// Reads what is left of the answer, which must be little, so that its connection can be used again.
     pub fn drain(mut self) {
         if !self.ends {

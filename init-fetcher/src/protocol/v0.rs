@@ -63,10 +63,41 @@ fn bad(line: &[u8]) -> ProtocolError {
     ProtocolError::Malformed(format!("`{}` is not a ref", super::pktline::server_message(line)))
 }
 
+/// How the server sends the pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    SideBand,
+    /// The pack follows as it is, up to the end of the answer.
+    Raw,
+}
+
+fn framing(capabilities: &Capabilities) -> Framing {
+    let side_band = capabilities.has("side-band-64k") || capabilities.has("side-band");
+    if side_band { Framing::SideBand } else { Framing::Raw }
+}
+
+/// The capabilities to request: of what is advertised, all that git requests. Some servers reject requests
+/// without `multi_ack` or `thin-pack` although nothing depends on them in a request without `have` lines.
+fn requested(capabilities: &Capabilities) -> Vec<String> {
+    let first_of =
+        |names: &[&str]| names.iter().find(|name| capabilities.has(name)).map(|name| (*name).to_owned());
+    let mut all = Vec::new();
+    all.extend(first_of(&["multi_ack_detailed", "multi_ack"]));
+    all.extend(first_of(&["side-band-64k", "side-band"]));
+    for name in ["thin-pack", "no-progress", "ofs-delta"] {
+        all.extend(first_of(&[name]));
+    }
+    if capabilities.has("agent") {
+        all.push(format!("agent={AGENT}"));
+    }
+    all
+}
+
 /// The request for a pack.
-pub fn fetch(want: Want) -> Vec<u8> {
+pub fn fetch(want: Want, capabilities: &Capabilities) -> Vec<u8> {
     let mut request = Vec::new();
-    put(&mut request, &format!("want {} side-band-64k ofs-delta no-progress agent={AGENT}\n", want.oid));
+    let words: String = requested(capabilities).iter().flat_map(|word| [" ", word.as_str()]).collect();
+    put(&mut request, &format!("want {}{words}\n", want.oid));
     if want.shallow {
         put(&mut request, "deepen 1\n");
     }
@@ -75,12 +106,13 @@ pub fn fetch(want: Want) -> Vec<u8> {
     request
 }
 
-/// The answer: shallow commits up to a flush where they were asked for, `NAK`, the pack.
+/// The answer: shallow commits up to a flush if they were requested, `NAK`, the pack.
 ///
 /// # Errors
 /// Any [`ProtocolError`] of reading, and those of the sink.
 pub fn read_pack<R: Read>(
     want: Want,
+    capabilities: &Capabilities,
     mut lines: Lines<R>,
     sink: &mut dyn PackSink,
 ) -> Result<Received, ProtocolError> {
@@ -97,8 +129,13 @@ pub fn read_pack<R: Read>(
     if lines.next("before the pack")?.text() != Some(b"NAK") {
         return Err(ProtocolError::Malformed("no NAK before the pack".into()));
     }
-    sideband::read(&mut lines, sink)?;
-    lines.drain();
+    match framing(capabilities) {
+        Framing::SideBand => {
+            sideband::read(&mut lines, sink)?;
+            lines.drain();
+        }
+        Framing::Raw => lines.rest("in the pack", &mut |bytes| sink.append(bytes))?,
+    }
     Ok(received)
 }
 
@@ -139,6 +176,50 @@ mod tests {
     fn an_empty_repository_has_capabilities_and_no_refs() {
         let first = format!("{} capabilities^{{}}\0multi_ack", "0".repeat(40));
         assert!(read(&first, &[]).unwrap().1.is_empty());
+    }
+
+    fn v0(words: &str) -> Capabilities {
+        Capabilities::V0(words.split(' ').map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn requests_what_is_advertised_and_nothing_else() {
+        for (advertised, requested) in [
+            ("", ""),
+            ("ofs-delta agent=go-git/5.x", " ofs-delta agent=AGENT"),
+            ("side-band multi_ack", " multi_ack side-band"),
+            (
+                "multi_ack thin-pack side-band side-band-64k ofs-delta shallow no-progress include-tag \
+                 multi_ack_detailed no-done symref=HEAD:refs/heads/main filter agent=git/2.47",
+                " multi_ack_detailed side-band-64k thin-pack no-progress ofs-delta agent=AGENT",
+            ),
+        ] {
+            let oid = oid::parse(OID.as_bytes()).unwrap();
+            let want = Want { oid, shallow: false, without_blobs: false };
+            let request = String::from_utf8(fetch(want, &v0(advertised))).unwrap();
+            let line = request[4..].lines().next().unwrap().replace(AGENT, "AGENT");
+            assert_eq!(line, format!("want {OID}{requested}"), "{advertised}");
+        }
+    }
+
+    struct Sink(Vec<u8>);
+    impl PackSink for Sink {
+        fn append(&mut self, bytes: &[u8]) -> Result<(), crate::pack::PackError> {
+            self.0.extend(bytes);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn reads_a_pack_with_and_without_side_band() {
+        let want = Want { oid: oid::parse(OID.as_bytes()).unwrap(), shallow: false, without_blobs: false };
+        for (words, answer) in
+            [("ofs-delta", "0008NAK\nPACKxyz"), ("side-band", "0008NAK\n0009\u{1}PACK0008\u{1}xyz0000")]
+        {
+            let mut sink = Sink(Vec::new());
+            read_pack(want, &v0(words), Lines::new(answer.as_bytes()), &mut sink).unwrap();
+            assert_eq!(sink.0, b"PACKxyz", "{words}");
+        }
     }
 
     #[test]

@@ -41,11 +41,19 @@ pub fn read_capabilities<R: Read>(lines: &mut Lines<R>) -> Result<Capabilities, 
     }
 }
 
-/// The request `ls-refs`.
-pub fn ls_refs(listing: Listing) -> Vec<u8> {
+/// The start of a request.
+fn command(name: &str, capabilities: &Capabilities) -> Vec<u8> {
     let mut request = Vec::new();
-    put(&mut request, "command=ls-refs\n");
-    put(&mut request, &format!("agent={AGENT}\n"));
+    put(&mut request, &format!("command={name}\n"));
+    if capabilities.has("agent") {
+        put(&mut request, &format!("agent={AGENT}\n"));
+    }
+    request
+}
+
+/// The request `ls-refs`.
+pub fn ls_refs(listing: Listing, capabilities: &Capabilities) -> Vec<u8> {
+    let mut request = command("ls-refs", capabilities);
     request.extend(DELIMITER);
     put(&mut request, "peel\n");
     put(&mut request, "symrefs\n");
@@ -111,10 +119,8 @@ fn read_ref(line: &[u8]) -> Result<Option<Ref>, ProtocolError> {
 }
 
 /// The request `fetch`.
-pub fn fetch(want: Want) -> Vec<u8> {
-    let mut request = Vec::new();
-    put(&mut request, "command=fetch\n");
-    put(&mut request, &format!("agent={AGENT}\n"));
+pub fn fetch(want: Want, capabilities: &Capabilities) -> Vec<u8> {
+    let mut request = command("fetch", capabilities);
     request.extend(DELIMITER);
     // No `thin-pack`: every pack must stand on its own. `ofs-delta` saves bytes.
     put(&mut request, "no-progress\n");
@@ -182,6 +188,10 @@ mod tests {
 
     const OID: &str = "0123456789abcdef0123456789abcdef01234567";
 
+    fn none() -> Capabilities {
+        Capabilities::V2(Vec::new())
+    }
+
     #[derive(Default)]
     struct Sink(Vec<u8>);
     impl PackSink for Sink {
@@ -204,7 +214,7 @@ mod tests {
 
     #[test]
     fn asks_for_one_branch_and_one_tag() {
-        let request = String::from_utf8(ls_refs(Listing::Named("v1"))).unwrap();
+        let request = String::from_utf8(ls_refs(Listing::Named("v1"), &none())).unwrap();
         assert!(request.contains("ref-prefix refs/heads/v1\n"));
         assert!(request.contains("ref-prefix refs/tags/v1\n"));
         assert!(request.ends_with("0000"));
@@ -213,7 +223,7 @@ mod tests {
     #[test]
     fn asks_for_no_more_than_is_wanted() {
         let oid = oid::parse(OID.as_bytes()).unwrap();
-        let text = |want| String::from_utf8(fetch(want)).unwrap();
+        let text = |want| String::from_utf8(fetch(want, &none())).unwrap();
         let lean = text(Want { oid, shallow: true, without_blobs: true });
         assert!(lean.contains("filter blob:none\n") && lean.contains("deepen 1\n"), "{lean}");
         let tree = text(Want { oid, shallow: false, without_blobs: false });

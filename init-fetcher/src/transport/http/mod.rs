@@ -1,14 +1,12 @@
 //! One repository over smart HTTP: who is asked, with which credential, and what a status means.
 
+mod answer;
 pub mod client;
 pub mod error;
 mod proxy;
 pub mod redirect;
 mod tls;
 mod trust;
-
-use std::io::Read;
-use std::time::SystemTime;
 
 use url::Url;
 use workflow_contract::{Policy, RepoUrl};
@@ -17,13 +15,12 @@ use super::{Remote, TransportError, listing};
 use crate::credentials::{Authenticator, Basic};
 use crate::pack::PackSink;
 use crate::protocol::capabilities::Capabilities;
-use crate::protocol::pktline::{Lines, server_message};
+use crate::protocol::pktline::Lines;
 use crate::protocol::{Listing, ProtocolError, Received, Ref, Want, v0, v2};
-use crate::retry::parse_retry_after;
+use answer::Body;
 use client::{Answer, Client};
 use redirect::{INFO_REFS, MAX_REDIRECTS, base_of, host_of, same_origin};
 
-const ADVERTISEMENT: &str = "application/x-git-upload-pack-advertisement";
 const REQUEST: &str = "application/x-git-upload-pack-request";
 const RESULT: &str = "application/x-git-upload-pack-result";
 
@@ -71,17 +68,17 @@ impl<'a, 'c> SmartHttp<'a, 'c> {
             at = redirect::target(&at, location, policy)?;
             tracing::info!(to = %host_of(&at), "following a redirect");
         };
-        let answer = expect(answer, &at, ADVERTISEMENT)?;
+        let body = answer::open(answer, &at)?;
         let base = base_of(&at).ok_or_else(|| TransportError::BadRedirect {
             host: host_of(&origin),
             why: "to something that is no git repository; it may ask for signing in".into(),
         })?;
-        let lines = Lines::new(answer.into_body().into_reader());
+        let lines = Lines::new(body);
         let (capabilities, listed) = listing::read(lines, &host_of(&base))?;
         Ok(Self { client, authenticator, origin, base, capabilities, listed })
     }
 
-    fn post(&mut self, body: &[u8]) -> Result<Answer, TransportError> {
+    fn post(&mut self, body: &[u8]) -> Result<Body, TransportError> {
         let at = with_suffix(&self.base, "/git-upload-pack")?;
         let mut own = vec![("Content-Type", REQUEST), ("Accept", RESULT)];
         if matches!(self.capabilities, Capabilities::V2(_)) {
@@ -95,7 +92,7 @@ impl<'a, 'c> SmartHttp<'a, 'c> {
             let why = "a request that is never redirected".into();
             return Err(TransportError::BadRedirect { host: host_of(&at), why });
         }
-        expect(answer, &at, RESULT)
+        answer::open(answer, &at)
     }
 }
 
@@ -104,8 +101,8 @@ impl Remote for SmartHttp<'_, '_> {
         match self.capabilities {
             Capabilities::V0(_) => Ok(self.listed.clone()),
             Capabilities::V2(_) => {
-                let answer = self.post(&v2::ls_refs(listing))?;
-                v2::read_refs(Lines::new(answer.into_body().into_reader()))
+                let answer = self.post(&v2::ls_refs(listing, &self.capabilities))?;
+                v2::read_refs(Lines::new(answer))
                     .map_err(|error| listing::not_there(host_of(&self.base), error.into()))
             }
         }
@@ -118,12 +115,11 @@ impl Remote for SmartHttp<'_, '_> {
     fn fetch(&mut self, want: Want, sink: &mut dyn PackSink) -> Result<Received, TransportError> {
         let want = want.as_far_as(&self.capabilities);
         if matches!(self.capabilities, Capabilities::V2(_)) {
-            let answer = self.post(&v2::fetch(want))?;
-            v2::read_pack(Lines::new(answer.into_body().into_reader()), sink).map_err(TransportError::from)
+            let answer = self.post(&v2::fetch(want, &self.capabilities))?;
+            v2::read_pack(Lines::new(answer), sink).map_err(TransportError::from)
         } else {
-            let answer = self.post(&v0::fetch(want))?;
-            v0::read_pack(want, Lines::new(answer.into_body().into_reader()), sink)
-                .map_err(TransportError::from)
+            let answer = self.post(&v0::fetch(want, &self.capabilities))?;
+            v0::read_pack(want, &self.capabilities, Lines::new(answer), sink).map_err(TransportError::from)
         }
     }
 }
@@ -160,51 +156,10 @@ fn unauthorized(answer: Answer, authenticator: &Authenticator, origin: &Url, at:
     };
     let tried = match answer.status().as_u16() {
         // Who is asked for a credential says so by 401. What a 403 is about only the server's words can tell.
-        403 => format!("it answered 403{}; {tried}", words(answer)),
+        403 => format!("it answered 403{}; {tried}", answer::quoted_answer(answer)),
         _ => tried,
     };
     TransportError::Unauthorized { host: host_of(at), tried }
-}
-
-/// The answer if it is the one that a git server gives.
-fn expect(answer: Answer, at: &Url, content_type: &str) -> Result<Answer, TransportError> {
-    let host = host_of(at);
-    let status = answer.status().as_u16();
-    let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
-    let kind = header("content-type").unwrap_or("no content type").to_owned();
-    if status == 200 {
-        if kind == content_type {
-            return Ok(answer);
-        }
-        return Err(TransportError::NotGit {
-            host,
-            why: format!("it sent {}", server_message(kind.as_bytes())),
-        });
-    }
-    // A date is by the server's clock.
-    let now =
-        header("date").and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or_else(SystemTime::now);
-    let after = header("retry-after").and_then(|after| parse_retry_after(after, now));
-    let words = words(answer);
-    Err(match status {
-        404 | 410 => TransportError::NotFound { host, words },
-        _ => TransportError::Status { host, status, words, after },
-    })
-}
-
-/// The beginning of an answer if it is plain text, as the end of a message.
-fn words(answer: Answer) -> String {
-    let kind = answer.headers().get("content-type").and_then(|value| value.to_str().ok());
-    if !kind.is_some_and(|kind| kind.starts_with("text/plain")) {
-        return String::new();
-    }
-    let mut bytes = Vec::new();
-    // What can't be read is not quoted.
-    let _ = answer.into_body().into_reader().take(1024).read_to_end(&mut bytes);
-    match server_message(&bytes) {
-        words if words.is_empty() => words,
-        words => format!(": {}", words.trim_end_matches('.')),
-    }
 }
 
 fn with_suffix(base: &Url, suffix: &str) -> Result<Url, TransportError> {

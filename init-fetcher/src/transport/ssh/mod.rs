@@ -55,7 +55,7 @@ impl<'a> Ssh<'a> {
         &mut self,
         request: &[u8],
         read: impl FnOnce(Lines<&mut BufReader<ssh2::Channel>>) -> Result<T, ProtocolError>,
-    ) -> Result<T, TransportError> {
+    ) -> Result<(T, BufReader<ssh2::Channel>), TransportError> {
         let mut running = match self.running.take() {
             Some(running) => running,
             None => start(self.url, &self.key)?.0,
@@ -64,10 +64,7 @@ impl<'a> Ssh<'a> {
         let sent = running.get_mut().write_all(request).and_then(|()| running.get_mut().flush());
         sent.map_err(|error| TransportError::Unreachable { host, why: io_message(&error) })?;
         let answer = read(Lines::conversation(&mut running))?;
-        if matches!(self.capabilities, Capabilities::V2(_)) {
-            self.running = Some(running);
-        }
-        Ok(answer)
+        Ok((answer, running))
     }
 }
 
@@ -76,9 +73,13 @@ impl Remote for Ssh<'_> {
     fn list(&mut self, listing: Listing) -> Result<Vec<Ref>, TransportError> {
         match self.capabilities {
             Capabilities::V0(_) => Ok(self.listed.clone()),
-            Capabilities::V2(_) => self
-                .ask(&v2::ls_refs(listing), |lines| v2::read_refs(lines))
-                .map_err(|error| listing::not_there(error::host_of(self.url), error)),
+            Capabilities::V2(_) => {
+                let (refs, running) = self
+                    .ask(&v2::ls_refs(listing, &self.capabilities), |lines| v2::read_refs(lines))
+                    .map_err(|error| listing::not_there(error::host_of(self.url), error))?;
+                self.running = Some(running);
+                Ok(refs)
+            }
         }
     }
 
@@ -88,9 +89,22 @@ impl Remote for Ssh<'_> {
 
     fn fetch(&mut self, want: Want, sink: &mut dyn PackSink) -> Result<Received, TransportError> {
         let want = want.as_far_as(&self.capabilities);
-        match self.capabilities {
-            Capabilities::V2(_) => self.ask(&v2::fetch(want), |lines| v2::read_pack(lines, sink)),
-            Capabilities::V0(_) => self.ask(&v0::fetch(want), |lines| v0::read_pack(want, lines, sink)),
+        let capabilities = self.capabilities.clone();
+        match capabilities {
+            Capabilities::V2(_) => {
+                let request = v2::fetch(want, &capabilities);
+                let (received, running) = self.ask(&request, |lines| v2::read_pack(lines, sink))?;
+                // JGit keeps the depth and the wants of a fetch for the next one on the same connection.
+                if capabilities.agent().is_some_and(|agent| agent.starts_with("git/")) {
+                    self.running = Some(running);
+                }
+                Ok(received)
+            }
+            Capabilities::V0(_) => {
+                let request = v0::fetch(want, &capabilities);
+                self.ask(&request, |lines| v0::read_pack(want, &capabilities, lines, sink))
+                    .map(|(received, _)| received)
+            }
         }
     }
 }
