@@ -28,6 +28,9 @@ const ADMIN: &str = "admin";
 /// The token of the injector's own account, which has the rights that are given to that account.
 const INJECTOR_TOKEN: &str = "injector";
 
+/// File with the CA of the client certificate for webhooks.
+const WEBHOOK_CLIENT_CA: &str = "webhook-client-ca.crt";
+
 static SERVER: OnceLock<Result<ApiServer, String>> = OnceLock::new();
 static TURN: Mutex<()> = Mutex::const_new(());
 
@@ -89,6 +92,11 @@ impl ApiServer {
     /// Every request of the injector's own account, one JSON object a line.
     pub fn audit_log(&self) -> PathBuf {
         self.state.join("audit.log")
+    }
+
+    /// CA of the client certificate that the server shows to webhooks.
+    pub fn webhook_client_ca(&self) -> PathBuf {
+        self.state.join(WEBHOOK_CLIENT_CA)
     }
 
     /// The directory with what belongs to it.
@@ -168,6 +176,7 @@ fn launch() -> anyhow::Result<(Child, Flags, u16, PathBuf)> {
         "rules": [{ "level": "Metadata", "users": [injector] }, { "level": "None" }],
     });
     fs::write(state.join("audit.json"), audited.to_string())?;
+    write_webhook_credentials(&state)?;
 
     let [client, peer, secure] = ports()?;
     let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
@@ -199,10 +208,48 @@ fn launch() -> anyhow::Result<(Child, Flags, u16, PathBuf)> {
         ("--disable-admission-plugins", "ServiceAccount".to_owned()),
         ("--audit-policy-file", path("audit.json")),
         ("--audit-log-path", path("audit.log")),
+        ("--admission-control-config-file", path("admission.json")),
     ];
     spawn("etcd", &etcd, &state)?;
     let child = spawn("kube-apiserver", &server, &state)?;
     Ok((child, server, secure, state))
+}
+
+/// Writes the client certificate that the server shows to webhooks, and the configuration that names it, as
+/// docs/operate.md describes.
+fn write_webhook_credentials(state: &Path) -> anyhow::Result<()> {
+    let mut ca = rcgen::CertificateParams::new(Vec::new())?;
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca = rcgen::CertifiedIssuer::self_signed(ca, rcgen::KeyPair::generate()?)?;
+    let mut client = rcgen::CertificateParams::new(Vec::new())?;
+    client.distinguished_name.push(rcgen::DnType::CommonName, "kube-apiserver");
+    client.extended_key_usages.push(rcgen::ExtendedKeyUsagePurpose::ClientAuth);
+    let key = rcgen::KeyPair::generate()?;
+    let client = client.signed_by(&key, &ca)?;
+    fs::write(state.join(WEBHOOK_CLIENT_CA), ca.pem())?;
+    fs::write(state.join("webhook-client.crt"), client.pem())?;
+    fs::write(state.join("webhook-client.key"), key.serialize_pem())?;
+    let path = |name: &str| state.join(name).display().to_string();
+    // For webhooks by URL the user's name is host and port; `*` is any.
+    let user = json!({
+        "client-certificate": path("webhook-client.crt"), "client-key": path("webhook-client.key"),
+    });
+    let kubeconfig = json!({
+        "apiVersion": "v1", "kind": "Config", "users": [{ "name": "*", "user": user }],
+    });
+    fs::write(state.join("webhooks.kubeconfig"), kubeconfig.to_string())?;
+    let plugin = json!({
+        "name": "MutatingAdmissionWebhook",
+        "configuration": {
+            "apiVersion": "apiserver.config.k8s.io/v1",
+            "kind": "WebhookAdmissionConfiguration",
+            "kubeConfigFile": path("webhooks.kubeconfig"),
+        },
+    });
+    let configuration = json!({
+        "apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration", "plugins": [plugin],
+    });
+    Ok(fs::write(state.join("admission.json"), configuration.to_string())?)
 }
 
 /// Starts a program that the kernel ends together with this thread.

@@ -52,6 +52,10 @@ pub struct Serve {
     /// are made and kept in a Secret
     #[arg(long, value_name = "DIR")]
     pub tls_dir: Option<PathBuf>,
+    /// CA certificates in PEM form; clients of the HTTPS port must have a certificate of one of them.
+    /// Re-read when it changes. The API server needs a kubeConfigFile for webhooks then
+    #[arg(long, value_name = "FILE")]
+    pub client_ca: Option<PathBuf>,
     /// Life of a serving certificate that we issue; it is renewed at two thirds of it
     #[arg(long, value_name = "TIME", default_value = "720h", value_parser = duration, conflicts_with = "tls_dir")]
     pub leaf_lifetime: Duration,

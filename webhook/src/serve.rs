@@ -25,7 +25,7 @@ use crate::client;
 use crate::config::{self, Config, Watched};
 use crate::metrics::Metrics;
 use crate::replica::{Identity, Issuer, Replica};
-use crate::server::{self, Ops, Phase};
+use crate::server::{self, ClientCa, Ops, Phase, TlsSettings};
 use crate::telemetry;
 
 /// Runs to the end. The exit code says whether it was a good one.
@@ -46,7 +46,7 @@ pub fn run(args: Serve) -> ExitCode {
 
 async fn serve(args: Serve) -> anyhow::Result<ExitCode> {
     let lifetimes = args.lifetimes()?;
-    let Serve { config, tls_dir, listen, listen_ops, drain, .. } = args;
+    let Serve { config, tls_dir, client_ca, listen, listen_ops, drain, .. } = args;
     let issuer = tls_dir.map_or(Issuer::Ourselves(lifetimes), Issuer::Other);
     let mut tasks = JoinSet::new();
     // First of all, so that a signal during the start is not the end without a word.
@@ -63,7 +63,7 @@ async fn serve(args: Serve) -> anyhow::Result<ExitCode> {
     let sessions = Sessions::new(Arc::new(reader), Some(replica.status.sessions.clone()));
     let admission = Admission::new(sessions, config, Arc::clone(&metrics)).router();
     let ops = ops(&metrics, &replica, &phases).router();
-    let tls = server::tls_config(replica.resolver.clone()).context("failed to set up TLS")?;
+    let tls = tls(client_ca.as_deref(), &replica, &mut tasks)?;
     let (https, http) = (bind(listen).await?, bind(listen_ops).await?);
     let (listen, listen_ops) = (https.local_addr()?, http.local_addr()?);
     tracing::info!(%listen, %listen_ops, version = env!("CARGO_PKG_VERSION"), "serving");
@@ -103,6 +103,15 @@ fn watch_config(
     let (current, metrics) = (watched.current(), Arc::clone(metrics));
     tasks.spawn(config::watch(watched, config::POLL, move |good| metrics.config_is_current(good)));
     Ok(current)
+}
+
+/// Sets up TLS; with a client CA, clients must have a certificate of it.
+fn tls(client_ca: Option<&Path>, replica: &Replica, tasks: &mut JoinSet<()>) -> anyhow::Result<TlsSettings> {
+    let Some(path) = client_ca else { return Ok(server::tls_config(replica.resolver.clone())?) };
+    let client_ca = ClientCa::open(path, replica.resolver.clone())?;
+    let settings = client_ca.settings();
+    tasks.spawn(client_ca.follow());
+    Ok(settings)
 }
 
 /// What the kubelet and Prometheus are told.

@@ -6,6 +6,8 @@
 
 pub mod proxy;
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -44,7 +46,7 @@ pub struct Stage {
 /// A server of HTTPS on loopback; it ends when this is dropped.
 pub struct Served {
     url: String,
-    ca: String,
+    pub ca: String,
     _phase: watch::Sender<Phase>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -64,6 +66,11 @@ pub struct Injector {
 
 /// Serves `router` with a certificate of its own.
 pub async fn serve(router: Router) -> anyhow::Result<Served> {
+    serve_clients(router, None).await
+}
+
+/// The same; with a client CA, for clients with a certificate of it only.
+pub async fn serve_clients(router: Router, client_ca: Option<&Path>) -> anyhow::Result<Served> {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
     let ca = made.cert.pem();
     let pair = Pair { certificate: ca.clone(), key: Secret::new(&made.signing_key.serialize_pem()) };
@@ -72,12 +79,21 @@ pub async fn serve(router: Router) -> anyhow::Result<Served> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("https://{}/mutate", listener.local_addr()?);
     let (phase, phases) = watch::channel(Phase::Serving);
-    let tls = server::tls_config(resolver)?;
+    let tls = match client_ca {
+        None => server::tls_config(resolver)?,
+        Some(path) => server::ClientCa::open(path, resolver)?.settings(),
+    };
     let task = tokio::spawn(server::serve(listener, Some(tls), router, phases));
     Ok(Served { url, ca, _phase: phase, task })
 }
 
 impl Served {
+    /// Address of the server.
+    pub fn address(&self) -> anyhow::Result<SocketAddr> {
+        let address = self.url.strip_prefix("https://").and_then(|rest| rest.strip_suffix("/mutate"));
+        Ok(address.context("the URL has this form")?.parse()?)
+    }
+
     /// How a registration names it.
     pub fn client_config(&self) -> anyhow::Result<Value> {
         client_config(&self.url, &self.ca)
@@ -93,6 +109,11 @@ pub fn client_config(url: &str, ca: &str) -> anyhow::Result<Value> {
 impl Injector {
     /// Starts it, as `serve` does, and waits until its caches are full.
     pub async fn start(cluster: Config) -> anyhow::Result<Self> {
+        Self::start_for(cluster, None).await
+    }
+
+    /// The same; with a client CA, for clients with a certificate of it only.
+    pub async fn start_for(cluster: Config, client_ca: Option<&Path>) -> anyhow::Result<Self> {
         let reader = Reader::new(&cluster)?;
         let client = Client::try_from(cluster)?;
         let (leader, leading) = watch::channel(false);
@@ -100,7 +121,8 @@ impl Injector {
         let mut horizon = caches.horizon.clone();
         tokio::time::timeout(PATIENCE, horizon.wait_for(|horizon| horizon.is_complete())).await??;
         let sessions = Sessions::new(Arc::new(reader), Some(caches.sessions.clone()));
-        let served = serve(Admission::new(sessions, Arc::default(), Arc::default()).router()).await?;
+        let router = Admission::new(sessions, Arc::default(), Arc::default()).router();
+        let served = serve_clients(router, client_ca).await?;
         Ok(Self { served, caches, _leader: leader })
     }
 }
@@ -134,7 +156,12 @@ impl Stage {
 
     /// Starts an injector and waits until the API server asks it.
     pub async fn injector(&self) -> anyhow::Result<Injector> {
-        let injector = Injector::start(api_server::server()?.config().await?).await?;
+        self.injector_for(None).await
+    }
+
+    /// The same; with a client CA, for clients with a certificate of it only.
+    pub async fn injector_for(&self, client_ca: Option<&Path>) -> anyhow::Result<Injector> {
+        let injector = Injector::start_for(api_server::server()?.config().await?, client_ca).await?;
         self.register(INJECTOR, injector.served.client_config()?).await?;
         let session =
             self.session(SessionBuilder::new("probe").workflow("https://git.invalid/o/r.git", "main"));

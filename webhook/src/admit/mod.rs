@@ -15,7 +15,7 @@ pub mod review;
 pub mod session;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -24,6 +24,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -35,8 +36,12 @@ use session::Sessions;
 /// Look-ups under way at once. Above it requests wait, but not long.
 const MAX_LOOKUPS: usize = 256;
 
-/// Longest wait for a look-up's turn, and for room for a large body; with the look-up itself it stays below the API server's 5 s.
-const TURN: Duration = Duration::from_millis(500);
+/// Longest time that one review spends waiting: for its body, for a permit, for the session. API servers
+/// give up after `timeoutSeconds`, 5 s, and a denial with a reason must arrive before.
+pub const REVIEW_TIMEOUT: Duration = Duration::from_millis(4300);
+
+/// Longest wait for a permit to look up a session.
+const PERMIT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What a handler needs.
 pub struct Admission {
@@ -51,7 +56,13 @@ impl Admission {
     /// `config` may be swapped at any time; each request uses one version of it.
     #[must_use]
     pub fn new(sessions: Sessions, config: Arc<ArcSwap<Config>>, metrics: Arc<Metrics>) -> Self {
-        Self { sessions, config, metrics, turns: Semaphore::new(MAX_LOOKUPS), bodies: Bodies::new(TURN) }
+        Self {
+            sessions,
+            config,
+            metrics,
+            turns: Semaphore::new(MAX_LOOKUPS),
+            bodies: Bodies::new(PERMIT_TIMEOUT),
+        }
     }
 
     /// Routes: `POST /mutate`. Tests call it without a socket.
@@ -59,7 +70,7 @@ impl Admission {
         Router::new().route("/mutate", post(mutate)).with_state(Arc::new(self))
     }
 
-    async fn decide(&self, request: &review::Request<'_>) -> Outcome {
+    async fn decide(&self, request: &review::Request<'_>, deadline: Instant) -> Outcome {
         if !request.creates_a_pod() {
             return Outcome::skipped(plan::Skip::NotAPodCreation, "");
         }
@@ -67,10 +78,13 @@ impl Admission {
             Ok(owner) => owner,
             Err(skip) => return Outcome::skipped(skip, ""),
         };
-        let Ok(Ok(_turn)) = tokio::time::timeout(TURN, self.turns.acquire()).await else {
+        let Ok(Ok(_turn)) =
+            tokio::time::timeout_at(deadline.min(Instant::now() + PERMIT_TIMEOUT), self.turns.acquire())
+                .await
+        else {
             return Outcome::refused(busy(), owner.name);
         };
-        let lookup = self.sessions.find(request.namespace(), owner).await;
+        let lookup = self.sessions.find(request.namespace(), owner, deadline).await;
         match plan::decide(owner, request.namespace(), &lookup) {
             Decision::Skip(skip) => Outcome::skipped(skip, owner.name),
             Decision::Refuse(refusal) => Outcome::refused(refusal, owner.name),
@@ -113,15 +127,20 @@ fn busy() -> Refusal {
 
 async fn mutate(State(admission): State<Arc<Admission>>, request: Request) -> Response {
     let start = Instant::now();
-    let body = match admission.bodies.read(request).await {
-        Ok(body) => body,
-        Err(error) => return malformed(&admission, start, error.status(), error.to_string()),
+    let deadline = start + REVIEW_TIMEOUT;
+    let body = match tokio::time::timeout_at(deadline, admission.bodies.read(request)).await {
+        Err(_) => {
+            let message = "the body did not arrive in time".to_owned();
+            return malformed(&admission, start, StatusCode::REQUEST_TIMEOUT, message);
+        }
+        Ok(Ok(body)) => body,
+        Ok(Err(error)) => return malformed(&admission, start, error.status(), error.to_string()),
     };
     let request = match review::parse(&body.bytes) {
         Ok(request) => request,
         Err(error) => return malformed(&admission, start, StatusCode::BAD_REQUEST, error.to_string()),
     };
-    let outcome = admission.decide(&request).await;
+    let outcome = admission.decide(&request, deadline).await;
     let rendered = review::render(request.uid(), &outcome.answer);
     let took = start.elapsed();
     admission.metrics.decided(outcome.name, took);

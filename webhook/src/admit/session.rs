@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use kube::runtime::reflector::{ObjectRef, Store};
+use tokio::time::Instant;
 
 use super::plan::{Lookup, Owner};
 use crate::session::{AgenticSession, is_object_name};
 
-/// How long one attempt may take. Two of them and the answer fit into the 5 s that the API server
-/// waits for the webhook.
+/// Timeout of one attempt.
 pub const ATTEMPT: Duration = Duration::from_secs(2);
 
 /// Pause before the second attempt.
@@ -57,12 +57,12 @@ impl Sessions {
         Self { live, copies }
     }
 
-    /// Looks a pod's session up. A name that no session can have is not asked for.
-    pub async fn find(&self, namespace: &str, owner: Owner<'_>) -> Lookup {
+    /// Looks up a pod's session until `deadline`. A name that no session can have is not looked up.
+    pub async fn find(&self, namespace: &str, owner: Owner<'_>, deadline: Instant) -> Lookup {
         if !is_object_name(owner.name) || !is_object_name(namespace) {
             return Lookup::Missing;
         }
-        match self.read(namespace, owner.name).await {
+        match self.read(namespace, owner.name, deadline).await {
             Ok(Some(session)) => Lookup::Found(session),
             Ok(None) => Lookup::Missing,
             Err(error) => match self.copy(namespace, owner) {
@@ -81,20 +81,31 @@ impl Sessions {
         }
     }
 
-    async fn read(&self, namespace: &str, name: &str) -> Result<Option<Arc<AgenticSession>>, LiveError> {
-        match self.attempt(namespace, name).await {
-            Err(LiveError::Passing(_)) => {
+    async fn read(
+        &self,
+        namespace: &str,
+        name: &str,
+        deadline: Instant,
+    ) -> Result<Option<Arc<AgenticSession>>, LiveError> {
+        match self.attempt(namespace, name, deadline).await {
+            Err(LiveError::Passing(_)) if Instant::now() + PAUSE < deadline => {
                 tokio::time::sleep(PAUSE).await;
-                self.attempt(namespace, name).await
+                self.attempt(namespace, name, deadline).await
             }
             settled => settled,
         }
     }
 
-    async fn attempt(&self, namespace: &str, name: &str) -> Result<Option<Arc<AgenticSession>>, LiveError> {
-        tokio::time::timeout(ATTEMPT, self.live.read(namespace, name)).await.unwrap_or_else(|_| {
-            Err(LiveError::Passing(format!("the API server did not answer within {} s", ATTEMPT.as_secs())))
-        })
+    async fn attempt(
+        &self,
+        namespace: &str,
+        name: &str,
+        deadline: Instant,
+    ) -> Result<Option<Arc<AgenticSession>>, LiveError> {
+        let deadline = deadline.min(Instant::now() + ATTEMPT);
+        tokio::time::timeout_at(deadline, self.live.read(namespace, name))
+            .await
+            .unwrap_or_else(|_| Err(LiveError::Passing("the API server did not answer in time".to_owned())))
     }
 
     /// The informer's copy, if it is of the very session that controls the pod.
@@ -159,7 +170,9 @@ mod tests {
         if let Some(uid) = copy {
             writer.apply_watcher_event(&Event::Apply(session(uid)));
         }
-        Sessions::new(Arc::new(Script(Mutex::new(script))), Some(store)).find("n", owner).await
+        Sessions::new(Arc::new(Script(Mutex::new(script))), Some(store))
+            .find("n", owner, Instant::now() + Duration::from_secs(5))
+            .await
     }
 
     const OWNER: Owner<'static> = Owner { name: "s", uid: "u" };

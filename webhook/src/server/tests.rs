@@ -1,6 +1,7 @@
 //! The accept loop over real TLS on loopback.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -9,7 +10,8 @@ use axum::routing::get;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use jiff::Timestamp;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::ResolvesServerCert;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -37,6 +39,10 @@ fn pair() -> (Pair, CertificateDer<'static>) {
 }
 
 async fn start() -> Server {
+    start_with(Limits::default(), None).await
+}
+
+async fn start_with(limits: Limits, client_ca: Option<&Path>) -> Server {
     let (pair, root) = pair();
     let resolver = Arc::new(Resolver::default());
     resolver.swap(&pair, Timestamp::now()).unwrap();
@@ -53,8 +59,17 @@ async fn start() -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (phase, phases) = watch::channel(Phase::Serving);
-    let tls = tls_config(Arc::clone(&resolver) as Arc<dyn ResolvesServerCert>).unwrap();
-    let task = tokio::spawn(serve(listener, Some(tls), router, phases));
+    let certificates = Arc::clone(&resolver) as Arc<dyn ResolvesServerCert>;
+    let tls = match client_ca {
+        None => tls_config(certificates).unwrap(),
+        Some(path) => {
+            let client_ca = ClientCa::open(path, certificates).unwrap();
+            let settings = client_ca.settings();
+            tokio::spawn(client_ca.follow());
+            settings
+        }
+    };
+    let task = tokio::spawn(serve_limited(listener, Some(tls), router, limits, phases));
     Server { address, phase, task, resolver, root, slow }
 }
 
@@ -63,20 +78,42 @@ async fn connect(
     address: SocketAddr,
     root: &CertificateDer<'static>,
 ) -> std::io::Result<(SendRequest<Body>, JoinHandle<()>)> {
+    connect_from("127.0.0.1", address, root, None).await
+}
+
+async fn connect_from(
+    source: &str,
+    address: SocketAddr,
+    root: &CertificateDer<'static>,
+    identity: Option<&rcgen::CertifiedKey<rcgen::KeyPair>>,
+) -> std::io::Result<(SendRequest<Body>, JoinHandle<()>)> {
     let mut roots = RootCertStore::empty();
     roots.add(root.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let stream = TcpStream::connect(address).await?;
+        .with_root_certificates(roots);
+    let config = match identity {
+        None => config.with_no_client_auth(),
+        Some(pair) => {
+            let key = PrivateKeyDer::try_from(pair.signing_key.serialize_der()).unwrap();
+            config.with_client_auth_cert(vec![pair.cert.der().clone()], key).unwrap()
+        }
+    };
+    let stream = connect_tcp(source, address).await?;
     let name = ServerName::try_from("localhost").unwrap();
     let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
     let (sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
     let closed = tokio::spawn(async move { drop(connection.await) });
     Ok((sender, closed))
+}
+
+/// A connection of this source address, which may be any of 127.0.0.0/8.
+async fn connect_tcp(source: &str, address: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = tokio::net::TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::new(source.parse().unwrap(), 0))?;
+    socket.connect(address).await
 }
 
 async fn ask(sender: &mut SendRequest<Body>, path: &str) -> hyper::Result<Response<Incoming>> {
@@ -148,4 +185,102 @@ async fn a_failed_handshake_harms_nobody_else() {
     drop(TcpStream::connect(server.address).await.unwrap());
     let (mut sender, _) = connect(server.address, &server.root).await.unwrap();
     assert_eq!(ask(&mut sender, "/").await.unwrap().status(), StatusCode::OK);
+}
+
+/// Opens many connections in every idle state: before and within the handshake, within a head, after a request.
+async fn idle_connections(server: &Server, source: &str, number: usize) -> Vec<Box<dyn std::any::Any>> {
+    let mut open: Vec<Box<dyn std::any::Any>> = Vec::new();
+    for at in 0..number {
+        match at % 3 {
+            0 => open.push(Box::new(connect_tcp(source, server.address).await.unwrap())),
+            1 => {
+                let stream = connect_tcp(source, server.address).await.unwrap();
+                stream.writable().await.unwrap();
+                // The beginning of a handshake. The server may have closed the connection already.
+                let _ = stream.try_write(&[22, 3, 1, 0, 200, 1]);
+                open.push(Box::new(stream));
+            }
+            _ => {
+                let connected = connect_from(source, server.address, &server.root, None).await;
+                let (mut sender, closed) = connected.unwrap();
+                ask(&mut sender, "/").await.unwrap();
+                open.push(Box::new((sender, closed)));
+            }
+        }
+    }
+    open
+}
+
+#[tokio::test]
+async fn idle_connections_of_one_address_keep_no_address_out() {
+    let server = start_with(Limits { total: 12, per_address: 6 }, None).await;
+    let _idle = idle_connections(&server, "127.0.0.1", 30).await;
+    for source in ["127.0.0.2", "127.0.0.1"] {
+        let (mut sender, _) = connect_from(source, server.address, &server.root, None).await.unwrap();
+        assert_eq!(ask(&mut sender, "/").await.unwrap().status(), StatusCode::OK, "{source}");
+    }
+}
+
+#[tokio::test]
+async fn idle_connections_of_many_addresses_keep_no_address_out() {
+    let server = start_with(Limits { total: 6, per_address: 3 }, None).await;
+    let mut idle = Vec::new();
+    for source in ["127.0.0.1", "127.0.0.2", "127.0.0.3"] {
+        idle.push(idle_connections(&server, source, 9).await);
+    }
+    let (mut sender, _) = connect_from("127.0.0.4", server.address, &server.root, None).await.unwrap();
+    assert_eq!(ask(&mut sender, "/").await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn connection_with_a_request_is_not_closed_at_the_limit() {
+    let server = start_with(Limits { total: 2, per_address: 2 }, None).await;
+    let (mut busy, _) = connect(server.address, &server.root).await.unwrap();
+    let response = tokio::spawn(async move { ask(&mut busy, "/slow").await });
+    server.slow.0.notified().await;
+    let _idle = idle_connections(&server, "127.0.0.1", 9).await;
+    server.slow.1.notify_one();
+    assert_eq!(response.await.unwrap().unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn client_ca_demands_a_certificate_of_it() {
+    let identity = |name: &str| rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let (api_server, other) = (identity("api-server"), identity("other"));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ca.crt");
+    std::fs::write(&path, api_server.cert.pem()).unwrap();
+    let server = start_with(Limits::default(), Some(&path)).await;
+    let works = async |identity| {
+        let connected = connect_from("127.0.0.1", server.address, &server.root, identity).await;
+        // In TLS 1.3 a client learns with the first answer that it was rejected.
+        let Ok((mut sender, _)) = connected else { return false };
+        ask(&mut sender, "/").await.is_ok_and(|response| response.status() == StatusCode::OK)
+    };
+    assert!(works(Some(&api_server)).await);
+    assert!(!works(Some(&other)).await);
+    assert!(!works(None).await);
+}
+
+#[test]
+fn client_ca_that_becomes_unusable_is_rejected_once_and_the_current_one_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ca.crt");
+    let pem = || pair().0.certificate;
+    let resolver = || Arc::new(Resolver::default()) as Arc<dyn ResolvesServerCert>;
+    assert!(matches!(ClientCa::open(&path, resolver()), Err(TlsError::Read { .. })));
+    for unusable in ["", "no pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        std::fs::write(&path, unusable).unwrap();
+        assert!(matches!(ClientCa::open(&path, resolver()), Err(TlsError::Unusable { .. })), "{unusable}");
+    }
+    std::fs::write(&path, pem()).unwrap();
+    let mut client_ca = ClientCa::open(&path, resolver()).unwrap();
+    let (settings, first) = (client_ca.settings(), client_ca.settings().load_full());
+    assert!(!client_ca.reload().unwrap());
+    std::fs::write(&path, "no pem").unwrap();
+    assert!(client_ca.reload().is_err() && !client_ca.reload().unwrap());
+    assert!(Arc::ptr_eq(&settings.load_full(), &first));
+    std::fs::write(&path, pem()).unwrap();
+    assert!(client_ca.reload().unwrap());
+    assert!(!Arc::ptr_eq(&settings.load_full(), &first));
 }

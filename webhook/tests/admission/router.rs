@@ -1,6 +1,7 @@
 //! The handler, called without a socket.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -188,4 +189,53 @@ async fn only_post_to_mutate_is_served() {
         let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
         assert_eq!(router.clone().oneshot(request).await.unwrap().status(), status);
     }
+}
+
+/// Never answers.
+struct Hangs;
+
+impl Live for Hangs {
+    fn read<'a>(
+        &'a self,
+        _namespace: &'a str,
+        _name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Arc<AgenticSession>>, LiveError>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_waiting_in_one_review_ends_before_the_api_server_gives_up() {
+    let limit = Duration::from_millis(4500);
+    let router =
+        Admission::new(Sessions::new(Arc::new(Hangs), None), Arc::default(), Arc::default()).router();
+    // A large body arrives late, then the lookup hangs.
+    let text = review(&with(pod(), [("/metadata/labels/x", json!("x".repeat(20_000)))])).to_string();
+    let late = async move {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Ok::<_, std::io::Error>(text)
+    };
+    let start = tokio::time::Instant::now();
+    let (status, body) = post(&router, Body::from_stream(futures::stream::once(late))).await;
+    assert_eq!(status, StatusCode::OK);
+    let answer: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(answer["response"]["status"]["code"], 503);
+    assert!(start.elapsed() < limit, "{:?}", start.elapsed());
+
+    let start = tokio::time::Instant::now();
+    let never = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+    assert_eq!(post(&router, Body::from_stream(never)).await.0, StatusCode::REQUEST_TIMEOUT);
+    assert!(start.elapsed() < limit, "{:?}", start.elapsed());
+
+    // More reviews than permits: those without one are denied before those with one.
+    let all = (0..300).map(|_| {
+        let router = router.clone();
+        async move {
+            let start = tokio::time::Instant::now();
+            post(&router, review(&pod()).to_string()).await;
+            start.elapsed()
+        }
+    });
+    let longest = futures::future::join_all(all).await.into_iter().max().unwrap();
+    assert!(longest < limit, "{longest:?}");
 }

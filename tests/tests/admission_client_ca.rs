@@ -1,0 +1,50 @@
+//! `serve --client-ca` with a real API server that has a client certificate for webhooks.
+
+mod admission;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, IpAddr, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use workflow_contract::names::INIT_CONTAINER;
+use workflow_tests::api_server;
+use workflow_tests::session::SessionBuilder;
+
+use admission::{Served, Stage, init_containers, operator_pod};
+
+/// Sends a request without a client certificate.
+fn post_without_certificate(served: &Served) -> anyhow::Result<String> {
+    let address = served.address()?;
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(served.ca.as_bytes())?)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::IpAddress(IpAddr::from(address.ip()));
+    let connection = ClientConnection::new(Arc::new(config), name)?;
+    let mut stream = StreamOwned::new(connection, TcpStream::connect(address)?);
+    let mut response = String::new();
+    stream
+        .write_all(b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")?;
+    stream.read_to_string(&mut response)?;
+    Ok(response)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_clients_with_the_api_servers_certificate_are_admitted() -> anyhow::Result<()> {
+    let stage = Stage::set("client-ca").await?;
+    let injector = stage.injector_for(Some(&api_server::server()?.webhook_client_ca())).await?;
+    let session = SessionBuilder::new("s").workflow("https://git.invalid/o/r.git", "main");
+    let pod = operator_pod(&stage.session(session).await?);
+    assert!(init_containers(&stage.create(&pod, "").await?).contains(&INIT_CONTAINER.to_owned()));
+
+    let rejected = tokio::task::block_in_place(|| post_without_certificate(&injector.served));
+    let Err(error) = rejected else { anyhow::bail!("a client without a certificate was served") };
+    assert!(format!("{error:#}").contains("CertificateRequired"), "{error:#}");
+    Ok(())
+}
