@@ -118,7 +118,7 @@ fn tls(client_ca: Option<&Path>, replica: &Replica, tasks: &mut JoinSet<()>) -> 
 #[must_use]
 pub fn ops(metrics: &Arc<Metrics>, replica: &Replica, phases: &watch::Receiver<Phase>) -> Ops {
     let (ready, expiry) = (Arc::clone(&replica.resolver), Arc::clone(&replica.resolver));
-    let (phases, horizon) = (phases.clone(), replica.status.horizon.clone());
+    let (phases, synced) = (phases.clone(), replica.status.synced.clone());
     let (fetching, leading) = (replica.status.fetching_gauge(), replica.leading.clone());
     let trust = replica.trust();
     Ops::new(Arc::clone(metrics))
@@ -130,7 +130,7 @@ pub fn ops(metrics: &Arc<Metrics>, replica: &Replica, phases: &watch::Receiver<P
         })
         .ready_when(move || trust.missing(Timestamp::now()))
         .ready_when(move || {
-            (!horizon.borrow().is_complete()).then(|| "sessions and pods not read yet".to_owned())
+            (!synced.borrow().is_complete()).then(|| "sessions and pods not read yet".to_owned())
         })
         .before_metrics(move |metrics| {
             metrics.certificate_expires(expiry.facts().map(|facts| facts.not_after));

@@ -118,8 +118,8 @@ impl Injector {
         let client = Client::try_from(cluster)?;
         let (leader, leading) = watch::channel(false);
         let caches = status::spawn(client, leading, "test".to_owned(), Arc::new(()));
-        let mut horizon = caches.horizon.clone();
-        tokio::time::timeout(PATIENCE, horizon.wait_for(|horizon| horizon.is_complete())).await??;
+        let mut synced = caches.synced.clone();
+        tokio::time::timeout(PATIENCE, synced.wait_for(|state| state.is_complete())).await??;
         let sessions = Sessions::new(Arc::new(reader), Some(caches.sessions.clone()));
         let router = Admission::new(sessions, Arc::default(), Arc::default()).router();
         let served = serve_clients(router, client_ca).await?;

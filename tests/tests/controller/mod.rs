@@ -179,8 +179,8 @@ impl Replica {
         let (leader, leading) = watch::channel(leads);
         let observe: Arc<dyn Observe> = Arc::<Counted>::clone(&counted);
         let handle = status::spawn(client, leading, "test".to_owned(), observe);
-        let mut horizon = handle.horizon.clone();
-        tokio::time::timeout(PATIENCE, horizon.wait_for(|horizon| horizon.is_complete())).await??;
+        let mut synced = handle.synced.clone();
+        tokio::time::timeout(PATIENCE, synced.wait_for(|state| state.is_complete())).await??;
         Ok(Self { handle, leader, counted })
     }
 

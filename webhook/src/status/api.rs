@@ -1,5 +1,6 @@
 //! Calls of the API server, each with a time limit.
 
+use std::error::Error;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -52,4 +53,15 @@ pub async fn call<T>(
         Ok(Err(source)) => Err(WriteError::Api { action, source: Box::new(source) }),
         Err(_) => Err(WriteError::Timeout(action)),
     }
+}
+
+/// An error and its causes on one line; JSON logs would leave the causes out.
+pub fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line = format!("{line}: {error}");
+        cause = error.source();
+    }
+    line
 }

@@ -16,7 +16,7 @@ use workflow_contract::condition::{WORKFLOW_RECONCILED, event};
 use workflow_contract::names::INJECTOR;
 use workflow_contract::text;
 
-use super::api::{WriteError, call};
+use super::api::{WriteError, call, chain};
 use super::{Observe, condition};
 use crate::session::{AgenticSession, Condition, FORCE_PROMPT_ANNOTATION, prompt_will_be_skipped};
 
@@ -100,7 +100,7 @@ impl EventPublisher {
                         namespace,
                         event = event.metadata.name,
                         reason = event.reason,
-                        error = super::chain(&error),
+                        error = chain(&error),
                         "event rejected",
                     );
                 }

@@ -1,86 +1,78 @@
-//! The last that is known of each session's pod, also after the pod is gone: at most one entry for
-//! each session, so the number of sessions bounds it.
+//! The last known state of each session's pod, also after the pod is gone: one entry for each session,
+//! so their number bounds it.
 
 use std::collections::{HashMap, HashSet};
 
 use super::outcome::{Outcome, PodFacts, Presence};
 
-/// Facts by the uid of the session.
+/// Pods by the uid of the session.
 #[derive(Debug, Default)]
 pub struct Pods {
     by_session: HashMap<String, PodFacts>,
-    /// Sessions whose pod the list under way has shown.
+    /// Sessions whose pod the current list contains.
     listed: HashSet<String>,
-    /// Sessions that were not there at the last [`Pods::prune`], though a pod of theirs had been.
+    /// Sessions that did not exist at the last [`Pods::prune`].
     orphans: HashSet<String>,
 }
 
 impl Pods {
-    /// What is known of the session's pod.
     #[must_use]
-    pub fn of(&self, session_uid: &str) -> Option<&PodFacts> {
+    pub fn get(&self, session_uid: &str) -> Option<&PodFacts> {
         self.by_session.get(session_uid)
     }
 
-    /// Takes in a pod as it stands. Returns whether that is news.
+    /// Stores the state of a pod. Returns whether it differs from the stored one.
     ///
-    /// An end that was seen stays what it was, whatever befalls the pod afterwards: a container that
-    /// was killed and whose pod is then deleted was not ended by that deletion.
+    /// An outcome stays as first observed: a container that was killed before the deletion of its pod was
+    /// not ended by that deletion.
     pub fn apply(&mut self, mut facts: PodFacts) -> bool {
         self.listed.insert(facts.session_uid.clone());
-        if let Some(known) = self.of(&facts.session_uid).filter(|known| is_same_end(known, &facts)) {
+        if let Some(known) = self.get(&facts.session_uid).filter(|known| is_same_end(known, &facts)) {
             facts.outcome = known.outcome.clone();
         }
-        if self.of(&facts.session_uid) == Some(&facts) {
+        if self.get(&facts.session_uid) == Some(&facts) {
             return false;
         }
         self.by_session.insert(facts.session_uid.clone(), facts);
         true
     }
 
-    /// Takes in a pod as it was when it was deleted. Returns whether that is news.
+    /// Stores the last state of a deleted pod. Returns whether it differs from the stored one.
     pub fn delete(&mut self, facts: PodFacts) -> bool {
-        let successor = self.of(&facts.session_uid).is_some_and(|known| known.uid != facts.uid);
-        if successor {
-            return false;
-        }
-        self.apply(PodFacts { presence: Presence::Deleted, ..facts })
+        let has_successor = self.get(&facts.session_uid).is_some_and(|known| known.uid != facts.uid);
+        !has_successor && self.apply(PodFacts { presence: Presence::Deleted, ..facts })
     }
 
-    /// A list of all pods begins.
     pub fn begin_list(&mut self) {
         self.listed.clear();
     }
 
-    /// A list of all pods is complete: those that it did not show are gone, and what they came to
-    /// in the meantime was missed. Returns them.
-    pub fn end_list(&mut self) -> Vec<&PodFacts> {
+    /// Marks the pods that the list did not contain as vanished, and returns them.
+    pub fn end_list(&mut self) -> impl Iterator<Item = &PodFacts> {
         let listed = std::mem::take(&mut self.listed);
         let missed = self
             .by_session
             .values_mut()
-            .filter(|facts| facts.presence == Presence::Exists && !listed.contains(&facts.session_uid));
-        let mut gone = Vec::new();
-        for facts in missed {
+            .filter(move |facts| facts.presence == Presence::Exists && !listed.contains(&facts.session_uid));
+        missed.map(|facts| {
             facts.presence = Presence::Vanished;
-            gone.push(&*facts);
-        }
-        gone
+            &*facts
+        })
     }
 
-    /// The session is no more.
+    /// Drops the pod of a deleted session, if it is gone, too.
     pub fn forget(&mut self, session_uid: &str) {
-        if self.of(session_uid).is_some_and(|facts| facts.presence != Presence::Exists) {
+        if self.get(session_uid).is_some_and(|facts| facts.presence != Presence::Exists) {
             self.by_session.remove(session_uid);
         }
     }
 
-    /// Drops what is known of pods that are gone, once their session has been missing twice in a
-    /// row: a session may be seen later than its pod.
-    pub fn prune(&mut self, is_there: impl Fn(&PodFacts) -> bool) {
+    /// Drops pods that are gone once their session has been absent twice in a row: the watch of sessions
+    /// may be behind that of pods.
+    pub fn prune(&mut self, session_exists: impl Fn(&PodFacts) -> bool) {
         let before = std::mem::take(&mut self.orphans);
         self.by_session.retain(|uid, facts| {
-            let orphan = facts.presence != Presence::Exists && !is_there(facts);
+            let orphan = facts.presence != Presence::Exists && !session_exists(facts);
             if orphan && !before.contains(uid) {
                 self.orphans.insert(uid.clone());
             }
@@ -88,7 +80,7 @@ impl Pods {
         });
     }
 
-    /// How many init containers are waiting or running.
+    /// Number of init containers that are waiting or running.
     #[must_use]
     pub fn fetching(&self) -> usize {
         let fetches =
@@ -121,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_is_news() {
+    fn reports_only_changes() {
         let mut pods = Pods::default();
         assert!(pods.apply(facts("a", "1", Outcome::Fetching)));
         assert!(!pods.apply(facts("a", "1", Outcome::Fetching)));
@@ -131,37 +123,37 @@ mod tests {
     }
 
     #[test]
-    fn keeps_a_deleted_pod_until_the_session_or_a_new_pod_takes_its_place() {
+    fn keeps_a_deleted_pod_until_its_session_or_a_new_pod_replaces_it() {
         let mut pods = Pods::default();
-        assert!(pods.delete(facts("a", "1", Outcome::NotInjected)), "never seen before");
-        assert_eq!(pods.of("a").unwrap().presence, Presence::Deleted);
+        assert!(pods.delete(facts("a", "1", Outcome::NotInjected)), "unknown before");
+        assert_eq!(pods.get("a").unwrap().presence, Presence::Deleted);
         pods.apply(facts("a", "2", Outcome::Fetching));
-        assert!(!pods.delete(facts("a", "1", Outcome::NotInjected)), "the old one says nothing any more");
-        assert_eq!(pods.of("a").unwrap().uid, "2");
+        assert!(!pods.delete(facts("a", "1", Outcome::NotInjected)), "it has a successor");
+        assert_eq!(pods.get("a").unwrap().uid, "2");
         pods.forget("a");
-        assert!(pods.of("a").is_some(), "the pod is still there");
+        assert!(pods.get("a").is_some(), "the pod exists");
         pods.delete(facts("a", "2", Outcome::Fetching));
         pods.forget("a");
-        assert!(pods.of("a").is_none());
+        assert!(pods.get("a").is_none());
     }
 
     #[test]
-    fn an_end_stays_what_it_was_and_a_second_run_is_followed() {
+    fn keeps_the_first_observed_end_and_follows_a_second_run() {
         let at = |seconds| jiff::Timestamp::from_second(seconds).ok();
         let ended = |outcome, ended| PodFacts { ended, ..facts("a", "1", outcome) };
         let delivered = || Outcome::Delivered { commit: "c".into() };
         let mut pods = Pods::default();
         pods.apply(ended(delivered(), at(1)));
-        assert!(!pods.apply(ended(Outcome::NotInjected, at(1))), "the same end, told in another way");
+        assert!(!pods.apply(ended(Outcome::NotInjected, at(1))), "the same end with another outcome");
         assert!(pods.delete(ended(Outcome::NotInjected, at(1))));
-        assert_eq!(pods.of("a").unwrap().outcome, delivered());
+        assert_eq!(pods.get("a").unwrap().outcome, delivered());
         assert!(pods.apply(ended(Outcome::Fetching, None)));
         assert!(pods.apply(ended(Outcome::NotInjected, at(2))));
-        assert_eq!(pods.of("a").unwrap().outcome, Outcome::NotInjected);
+        assert_eq!(pods.get("a").unwrap().outcome, Outcome::NotInjected);
     }
 
     #[test]
-    fn a_pod_that_a_new_list_does_not_show_has_vanished() {
+    fn marks_pods_that_a_new_list_lacks_as_vanished() {
         let mut pods = Pods::default();
         for session in ["a", "b", "c"] {
             pods.apply(facts(session, "1", Outcome::Fetching));
@@ -169,22 +161,22 @@ mod tests {
         pods.delete(facts("c", "1", Outcome::Fetching));
         pods.begin_list();
         pods.apply(facts("a", "1", Outcome::Fetching));
-        let gone: Vec<_> = pods.end_list().into_iter().map(|facts| facts.session_uid.clone()).collect();
+        let gone: Vec<_> = pods.end_list().map(|facts| facts.session_uid.clone()).collect();
         assert_eq!(gone, ["b"]);
-        assert_eq!(pods.of("b").unwrap().presence, Presence::Vanished);
-        assert_eq!(pods.of("c").unwrap().presence, Presence::Deleted, "its end was seen");
+        assert_eq!(pods.get("b").unwrap().presence, Presence::Vanished);
+        assert_eq!(pods.get("c").unwrap().presence, Presence::Deleted, "its deletion was observed");
     }
 
     #[test]
-    fn what_belongs_to_no_session_is_dropped_at_the_second_look() {
+    fn drops_pods_without_a_session_at_the_second_pass() {
         let mut pods = Pods::default();
         pods.delete(facts("gone", "1", Outcome::Fetching));
         pods.delete(facts("late", "1", Outcome::Fetching));
         pods.apply(facts("running", "1", Outcome::Fetching));
         pods.prune(|_| false);
-        assert!(pods.of("gone").is_some() && pods.of("late").is_some());
+        assert!(pods.get("gone").is_some() && pods.get("late").is_some());
         pods.prune(|facts| facts.session_uid == "late");
-        assert!(pods.of("gone").is_none());
-        assert!(pods.of("late").is_some() && pods.of("running").is_some());
+        assert!(pods.get("gone").is_none());
+        assert!(pods.get("late").is_some() && pods.get("running").is_some());
     }
 }

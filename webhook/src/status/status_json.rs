@@ -1,7 +1,7 @@
-//! A change, put into the status as it was read.
+//! Applies a change to a session's JSON.
 //!
-//! The status belongs to the operator, and its list of conditions is atomic: whoever writes it
-//! writes all of it. So the JSON is changed where it stands, and what is unknown here survives.
+//! The operator owns the status, and its list of conditions is atomic, so a write replaces all of it.
+//! The JSON is edited in place, which keeps fields and conditions that are not known here.
 
 use serde_json::{Map, Value};
 use workflow_contract::condition::WORKFLOW_RECONCILED;
@@ -9,22 +9,20 @@ use workflow_contract::condition::WORKFLOW_RECONCILED;
 use super::condition::Change;
 use crate::session::{Condition, ReconciledWorkflow};
 
-/// The session's JSON has not the shape that a session has.
+/// The session's JSON has an unexpected shape.
 #[derive(Debug, thiserror::Error)]
 pub enum ShapeError {
-    /// Something is there, of another kind.
-    #[error("`{0}` is not what it is in every session; the status is left as it is")]
+    #[error("`{0}` has an unexpected type; the status is left unchanged")]
     Unexpected(&'static str),
-    /// A change that has no JSON.
     #[error("the change can't be written as JSON")]
     Change(#[from] serde_json::Error),
 }
 
-/// Puts the change into a session's JSON: our condition where a condition of that type stands, else
-/// at the end; every other condition, field and their order stay as they are.
+/// Applies the change to a session's JSON: replaces the condition of our type in place or appends it, and
+/// keeps every other condition and field, and their order.
 ///
 /// # Errors
-/// Where the session's status is not of the expected shape; the JSON may then be half changed.
+/// [`ShapeError`]; the JSON may then be partly changed.
 pub fn apply(session: &mut Value, change: &Change) -> Result<(), ShapeError> {
     let session = session.as_object_mut().ok_or(ShapeError::Unexpected("session"))?;
     let status = object(session, "status")?;
@@ -46,7 +44,7 @@ pub fn apply(session: &mut Value, change: &Change) -> Result<(), ShapeError> {
     Ok(())
 }
 
-/// The object at this key, made where there is none.
+/// The object at this key, created if absent.
 fn object<'a>(
     parent: &'a mut Map<String, Value>,
     key: &'static str,
@@ -58,7 +56,7 @@ fn object<'a>(
     value.as_object_mut().ok_or(ShapeError::Unexpected(key))
 }
 
-/// Sets our keys to what is new and removes those of them that are not in it.
+/// Sets our keys to the new values and removes those that have none.
 fn merge(old: &mut Map<String, Value>, fresh: Map<String, Value>, ours: &[&str]) {
     old.retain(|key, _| !ours.contains(&key.as_str()) || fresh.contains_key(key));
     old.extend(fresh);
@@ -144,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_status_of_another_shape() {
+    fn rejects_a_status_of_another_shape() {
         for status in [json!([]), json!({"conditions": {}})] {
             assert!(apply(&mut json!({"status": status}), &change(None)).is_err());
         }

@@ -1,4 +1,4 @@
-//! What is read out of a pod, row by row.
+//! Outcomes of pods, row by row.
 
 use serde_json::{Value, json};
 use workflow_contract::termination::Details;
@@ -89,7 +89,7 @@ fn failure(change: Value) -> Failure {
 }
 
 #[test]
-fn only_the_pod_named_after_the_session_that_controls_it_speaks() {
+fn reads_only_the_pod_named_after_its_controlling_session() {
     let owner = |change: Value| {
         let mut owner = json!({
             "apiVersion": "vteam.ambient-code/v1alpha1", "kind": "AgenticSession", "name": "s",
@@ -149,7 +149,7 @@ fn waiting_and_running_is_fetching() {
         ("not scheduled", json!({})),
         ("no status yet", json!({"status": {"initContainerStatuses": []}})),
         ("waiting for its turn", state(&json!({"waiting": {"reason": "PodInitializing"}}))),
-        ("waiting, nobody says why", state(&json!({"waiting": {}}))),
+        ("waiting without a reason", state(&json!({"waiting": {}}))),
         ("running", state(&json!({"running": {"startedAt": "2026-01-01T00:00:12Z"}}))),
         ("being deleted", json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:15Z"}})),
         (
@@ -194,16 +194,17 @@ fn exit_0_is_delivered_only_if_message_and_image_are_those_of_the_stamp() {
 }
 
 #[test]
-fn every_exit_code_of_the_table_is_read_back_with_its_sentence() {
+fn reads_every_exit_code_of_the_table_with_its_message() {
     for exit in Exit::ALL.iter().filter(|exit| **exit != Exit::Reconciled) {
-        let said = Termination { message: "no such branch".into(), details: Some(Details::new(*exit)) };
-        let change = ended(i32::from(exit.code()), "Error", &said.render());
+        let termination =
+            Termination { message: "no such branch".into(), details: Some(Details::new(*exit)) };
+        let change = ended(i32::from(exit.code()), "Error", &termination.render());
         assert_eq!(failure(change), Failure::Exit { exit: *exit, message: "no such branch".into() });
     }
 }
 
 #[test]
-fn every_other_code_is_just_that() {
+fn reads_other_exit_codes_with_their_message() {
     for code in [1, 2, 9, 12, 99, 126, 127, 137, 139, 143, 255] {
         let message = "panicked".to_owned();
         assert_eq!(failure(ended(code, "Error", "panicked")), Failure::OtherExit { code, message });
@@ -219,14 +220,14 @@ fn the_end_of_a_log_is_one_line_and_cut() {
 }
 
 #[test]
-fn want_of_memory_is_told_from_other_kills() {
+fn distinguishes_out_of_memory_from_other_kills() {
     assert_eq!(failure(ended(137, "OOMKilled", "")), Failure::OutOfMemory);
     let deleted = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:15Z"}});
     assert_eq!(failure(with(ended(137, "OOMKilled", ""), deleted)), Failure::OutOfMemory);
 }
 
 #[test]
-fn an_image_that_cannot_be_pulled_is_one_outcome_whatever_the_kubelet_says() {
+fn an_image_that_cannot_be_pulled_is_one_outcome() {
     for reason in NO_IMAGE {
         let change = state(&json!({"waiting": {"reason": reason, "message": format!("{reason}: 17")}}));
         assert_eq!(failure(change), Failure::NoImage { image: IMAGE.into() }, "{reason}");
@@ -254,7 +255,7 @@ fn a_container_that_cannot_be_made_or_started_failed() {
 }
 
 #[test]
-fn what_befalls_the_pod_interrupts() {
+fn the_end_of_the_pod_interrupts() {
     let deleted = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:15Z"}});
     let over = |reason: &str| json!({"status": {"phase": "Failed", "reason": reason, "message": "m"}});
     let disrupted = |phase: &str, reason: &str| {
@@ -287,14 +288,14 @@ fn what_befalls_the_pod_interrupts() {
         ("node gone, collected", disrupted("Failed", "DeletionByPodGC"), "it was ended (DeletionByPodGC: m)"),
         ("lost by its node", ended(137, "ContainerStatusUnknown", ""), "its node lost track of it"),
         ("another init container failed", hydrate, "its init container init-hydrate failed before (exit 3)"),
-        ("failed, nobody says why", json!({"status": {"phase": "Failed"}}), "it failed"),
+        ("failed without a reason", json!({"status": {"phase": "Failed"}}), "it failed"),
     ] {
         assert_eq!(failure(change), Failure::Interrupted { why: expected.into() }, "{name}");
     }
 }
 
 #[test]
-fn a_true_outcome_stands_whatever_befalls_the_pod_afterwards() {
+fn an_outcome_stands_after_the_end_of_the_pod() {
     let late = json!({
         "metadata": {"deletionTimestamp": "2026-01-01T00:01:00Z"},
         "status": {"phase": "Failed", "reason": "Evicted"},
@@ -322,15 +323,15 @@ fn the_last_end_counts_where_the_container_does_not_run_again() {
 }
 
 #[test]
-fn reads_back_what_the_operator_noted_of_our_container_and_of_no_other() {
+fn parses_the_ready_message_of_our_container_only() {
     let details = Details {
         url: Some("https://h/o/r.git".into()),
         reference: Some("mian".into()),
         ..Details::new(Exit::RefNotFound)
     };
-    let said =
+    let termination =
         Termination { message: "no branch `mian` - did you mean `main`?".into(), details: Some(details) };
-    let note = format!("Init container init-workflow failed (exit 22): {} - Error", said.render());
+    let note = format!("Init container init-workflow failed (exit 22): {} - Error", termination.render());
     let read = read_ready_message(&note).unwrap();
     let message = "no branch `mian` - did you mean `main`?".to_owned();
     assert_eq!(read.failure, Failure::Exit { exit: Exit::RefNotFound, message });

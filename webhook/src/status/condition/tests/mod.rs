@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use workflow_contract::names::{INJECT_ANNOTATION, OPT_OUT};
 use workflow_contract::{Source, Stamp};
 
+use super::current::OWN_MARK;
 use super::*;
 use crate::status::outcome::Failure;
 
@@ -44,7 +45,7 @@ fn session(phase: &str) -> AgenticSession {
 trait With: Sized {
     fn wanting(self, workflow: Value) -> Self;
     fn generation(self, generation: i64) -> Self;
-    fn saying(self, condition: Condition) -> Self;
+    fn with_condition(self, condition: Condition) -> Self;
     fn recorded(self, status: &str, applied_at: i64) -> Self;
     /// The record that this controller writes for the pod.
     fn recorded_by_us(self, status: &str) -> Self;
@@ -64,7 +65,7 @@ impl With for AgenticSession {
         self
     }
 
-    fn saying(mut self, condition: Condition) -> Self {
+    fn with_condition(mut self, condition: Condition) -> Self {
         let conditions = &mut self.status.as_mut().unwrap().conditions;
         conditions.retain(|one| one.type_ != condition.type_);
         conditions.push(condition);
@@ -101,14 +102,14 @@ impl With for AgenticSession {
         let old = status.conditions.iter().find(|one| one.type_ == WORKFLOW_RECONCILED).cloned();
         let observed_generation = old.and_then(|old| old.observed_generation);
         let switched = condition("True", "Reconciled", "Switched to workflow");
-        self.saying(Condition { observed_generation, ..switched })
+        self.with_condition(Condition { observed_generation, ..switched })
     }
 
     fn after(mut self, change: &Change) -> Self {
         if let Some(workflow) = &change.workflow {
             self.status.as_mut().unwrap().reconciled_workflow = Some(workflow.clone());
         }
-        self.saying(change.condition.clone())
+        self.with_condition(change.condition.clone())
     }
 }
 
@@ -169,19 +170,19 @@ fn decided(session: &AgenticSession, pod: Option<&PodFacts>) -> Option<Change> {
 }
 
 /// Status, reason and message of what is to be written.
-fn said(session: &AgenticSession, pod: Option<&PodFacts>) -> Option<(String, String, String)> {
+fn written(session: &AgenticSession, pod: Option<&PodFacts>) -> Option<(String, String, String)> {
     let condition = decided(session, pod)?.condition;
     Some((condition.status, condition.reason?, condition.message?))
 }
 
 fn reason_of(session: &AgenticSession, pod: Option<&PodFacts>) -> Option<String> {
-    said(session, pod).map(|(status, reason, _)| format!("{status}/{reason}"))
+    written(session, pod).map(|(status, reason, _)| format!("{status}/{reason}"))
 }
 
 const WANTED: &str = "https://h/o/repo.git (main, a)";
 
 #[test]
-fn what_a_pod_came_to_is_said() {
+fn each_outcome_has_its_row() {
     let interrupted =
         "the session's pod ended before the workflow was on disk: it was deleted; restart the session";
     let undelivered = |failure| pod(Outcome::Undelivered(failure));
@@ -260,7 +261,7 @@ fn what_a_pod_came_to_is_said() {
             assert_eq!((workflow.git_url.as_str(), workflow.branch.as_str()), (URL, "main"), "{name}");
             assert_eq!(workflow.path.as_deref(), Some("/a/"), "{name}: byte for byte");
             assert_eq!(workflow.applied_at.is_some(), progress != "Cloning", "{name}");
-            assert_eq!(decided(&session(phase).after(&change), Some(&pod)), None, "{name}: said once");
+            assert_eq!(decided(&session(phase).after(&change), Some(&pod)), None, "{name}: written once");
         }
     }
 }
@@ -289,12 +290,12 @@ fn nothing_is_written() {
         ("in phase Pending", session("Pending")),
         ("in no phase", session("")),
         ("where the session is left to the platform", opted_out.clone()),
-        ("where it is, over a condition of ours", opted_out.saying(ours.clone())),
+        ("where it is, over a condition of ours", opted_out.with_condition(ours.clone())),
         ("without a workflow", session("Running").wanting(Value::Null)),
         ("with an empty URL", session("Running").wanting(json!({"gitUrl": ""}))),
         (
             "without a workflow, over the operator's condition",
-            session("Running").wanting(Value::Null).saying(condition("False", "UpdateFailed", "x")),
+            session("Running").wanting(Value::Null).with_condition(condition("False", "UpdateFailed", "x")),
         ),
     ] {
         for pod in [None, Some(&fetching)] {
@@ -328,7 +329,7 @@ fn a_stamped_pod_is_never_from_before_the_registration() {
 }
 
 #[test]
-fn an_earlier_runs_pod_that_is_gone_does_not_make_this_run_history() {
+fn a_deleted_pod_of_an_earlier_run_does_not_date_this_run() {
     let old = PodFacts { created: at(REGISTERED - 60), ..gone(delivered(), Presence::Deleted) };
     assert_eq!(reason_of(&session("Stopped"), Some(&old)).unwrap(), "Unknown/OutcomeUnknown");
 }
@@ -348,23 +349,24 @@ fn a_cached_pod_is_up_to_date_if_it_exists_or_is_surely_of_this_run() {
 
 #[test]
 fn an_event_of_this_run_is_published_again_for_a_minute_and_no_longer() {
-    let said = |status: &str, reason: &str, applied| {
-        let mut said = session("Failed").saying(condition(status, reason, "any")).recorded_by_us("Failed");
-        let recorded = said.status.as_mut().unwrap().reconciled_workflow.as_mut().unwrap();
+    let with = |status: &str, reason: &str, applied| {
+        let mut session =
+            session("Failed").with_condition(condition(status, reason, "any")).recorded_by_us("Failed");
+        let recorded = session.status.as_mut().unwrap().reconciled_workflow.as_mut().unwrap();
         recorded.applied_at = Some(at(applied) + OWN_MARK);
-        said
+        session
     };
-    let told = |session: &AgenticSession, now| recent_event(session, at(now));
-    assert_eq!(told(&said("True", "Reconciled", ENDED), NOW), Some("WorkflowDelivered"));
-    assert_eq!(told(&said("False", "RefNotFound", ENDED), ENDED + 59), Some("WorkflowFailed"));
-    assert_eq!(told(&said("False", "RefNotFound", ENDED), ENDED + 61), None, "long told");
-    assert_eq!(told(&said("False", "NotInjected", START - 100), NOW), Some("WorkflowNotInjected"));
+    let event = |session: &AgenticSession, now| recent_event(session, at(now));
+    assert_eq!(event(&with("True", "Reconciled", ENDED), NOW), Some("WorkflowDelivered"));
+    assert_eq!(event(&with("False", "RefNotFound", ENDED), ENDED + 59), Some("WorkflowFailed"));
+    assert_eq!(event(&with("False", "RefNotFound", ENDED), ENDED + 61), None, "published long ago");
+    assert_eq!(event(&with("False", "NotInjected", START - 100), NOW), Some("WorkflowNotInjected"));
     for (status, reason) in [("Unknown", "Fetching"), ("True", "NotConfigured"), ("False", "UpdateFailed")] {
-        assert_eq!(told(&said(status, reason, ENDED), NOW), None, "{reason}");
+        assert_eq!(event(&with(status, reason, ENDED), NOW), None, "{reason}");
     }
-    let mut next = said("False", "RefNotFound", ENDED);
+    let mut next = with("False", "RefNotFound", ENDED);
     next.status.as_mut().unwrap().start_time = Some(at(ENDED + 1));
-    assert_eq!(told(&next, NOW), None, "an earlier run's");
+    assert_eq!(event(&next, NOW), None, "an earlier run's");
 }
 
 #[test]
@@ -416,14 +418,14 @@ fn an_authors_own_variable_does_not_make_a_pod_not_injected() {
 }
 
 #[test]
-fn a_workflow_that_is_no_longer_asked_for_ends_our_condition() {
-    let over = |condition| session("Running").wanting(Value::Null).saying(condition);
+fn a_removed_workflow_is_not_configured() {
+    let over = |condition| session("Running").wanting(Value::Null).with_condition(condition);
     let session = over(condition("False", "RefNotFound", "line 1"));
     let change = decided(&session, Some(&pod(failed(Exit::RefNotFound)))).unwrap();
     assert_eq!((change.condition.status.as_str(), change.event), ("True", None));
     assert_eq!(change.condition.reason.as_deref(), Some("NotConfigured"));
     assert_eq!((change.workflow.clone(), change.condition.observed_generation), (None, Some(3)));
-    assert_eq!(decided(&session.after(&change).generation(9), None), None, "said once");
+    assert_eq!(decided(&session.after(&change).generation(9), None), None, "written once");
     let over = over(condition("True", "Reconciled", DELIVERED)).recorded_by_us("Active");
     assert_eq!(reason_of(&over, None).unwrap(), "True/NotConfigured");
 }
@@ -431,7 +433,7 @@ fn a_workflow_that_is_no_longer_asked_for_ends_our_condition() {
 #[test]
 fn a_new_pod_starts_over() {
     let ours = condition("True", "Reconciled", DELIVERED);
-    let session = session("Creating").saying(ours).recorded("Active", START - 100);
+    let session = session("Creating").with_condition(ours).recorded("Active", START - 100);
     let change = decided(&session, Some(&pod(Outcome::Fetching))).unwrap();
     assert_eq!(change.condition.reason.as_deref(), Some("Fetching"));
     assert_eq!(change.workflow.unwrap().applied_at, None);
@@ -441,7 +443,7 @@ fn a_new_pod_starts_over() {
 }
 
 #[test]
-fn an_outcome_is_not_older_than_its_run_whatever_the_clocks_say() {
+fn an_outcome_is_never_older_than_its_run() {
     let early = PodFacts { ended: Some(at(START - 3)), ..pod(failed(Exit::Timeout)) };
     let change = decided(&session("Failed"), Some(&early)).unwrap();
     assert_eq!(change.workflow.clone().unwrap().applied_at, Some(at(START) + OWN_MARK));
@@ -449,7 +451,7 @@ fn an_outcome_is_not_older_than_its_run_whatever_the_clocks_say() {
 }
 
 #[test]
-fn what_can_pass_passes() {
+fn a_failure_that_passes_is_replaced() {
     let stuck = pod(Outcome::Undelivered(Failure::NoImage { image: "i".into() }));
     let change = decided(&session("Creating"), Some(&stuck)).unwrap();
     let session = session("Creating").after(&change);
@@ -460,11 +462,11 @@ fn what_can_pass_passes() {
 }
 
 #[test]
-fn no_userinfo_is_shown() {
+fn messages_contain_no_userinfo() {
     let other = session("Running").wanting(json!({"gitUrl": "https://u:hidden@h/o/r", "branch": "x"}));
     for session in [session("Running"), other] {
         for pod in [Outcome::Fetching, delivered()].map(pod) {
-            let (_, _, message) = said(&session, Some(&pod)).unwrap();
+            let (_, _, message) = written(&session, Some(&pod)).unwrap();
             assert!(!message.contains("secret") && !message.contains("hidden"), "{message}");
         }
     }

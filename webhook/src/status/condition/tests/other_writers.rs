@@ -1,14 +1,14 @@
-//! Somebody else writes the condition or the record.
+//! Another writer changes the condition or the record.
 
 use super::*;
 
 #[test]
-fn what_is_untrue_over_ours_is_put_right() {
+fn an_untrue_condition_is_corrected() {
     let early = condition("False", "UpdateFailed", "no such host");
     let posted = condition("True", "Reconciled", "Workflow updated");
     for theirs in [&early, &posted] {
         for outcome in [Outcome::Fetching, delivered(), failed(Exit::RefNotFound)] {
-            let session = session("Running").saying(theirs.clone()).recorded("Active", 5);
+            let session = session("Running").with_condition(theirs.clone()).recorded("Active", 5);
             let pod = pod(outcome);
             let change = decided(&session, Some(&pod)).unwrap();
             assert_eq!(decided(&session.after(&change), Some(&pod)), None);
@@ -17,18 +17,19 @@ fn what_is_untrue_over_ours_is_put_right() {
 }
 
 #[test]
-fn the_time_of_the_transition_stands_while_the_status_does() {
+fn the_transition_time_is_kept_while_the_status_is() {
     for (theirs, expected) in [("True", 2), ("False", NOW), ("Unknown", NOW)] {
-        let session = session("Running").saying(condition(theirs, "x", "y"));
+        let session = session("Running").with_condition(condition(theirs, "x", "y"));
         let change = decided(&session, Some(&pod(delivered()))).unwrap();
         assert_eq!(change.condition.last_transition_time, Some(at(expected)), "{theirs}");
     }
 }
 
 #[test]
-fn a_record_that_differs_is_put_right_without_an_event() {
-    let settled =
-        session("Running").saying(condition("True", "Reconciled", DELIVERED)).recorded_by_us("Active");
+fn a_differing_record_is_corrected_without_an_event() {
+    let settled = session("Running")
+        .with_condition(condition("True", "Reconciled", DELIVERED))
+        .recorded_by_us("Active");
     assert_eq!(decided(&settled, Some(&pod(delivered()))), None);
     for (status, applied_at) in [("Failed", own_time()), ("Active", at(NOW))] {
         let mut drifted = settled.clone();
@@ -40,7 +41,7 @@ fn a_record_that_differs_is_put_right_without_an_event() {
 }
 
 #[test]
-fn a_success_of_the_operators_for_the_stamped_spec_is_corrected() {
+fn the_operators_success_for_the_stamped_spec_is_corrected() {
     let session = session("Running").generation(2).posted_at(ENDED + 1);
     let change = decided(&session, Some(&pod(delivered()))).unwrap();
     assert_eq!(change.condition.message.as_deref(), Some(DELIVERED));
@@ -51,8 +52,8 @@ fn a_success_of_the_operators_for_the_stamped_spec_is_corrected() {
 fn the_wording_of_another_version_changes_no_state() {
     let reworded = condition("True", "Reconciled", "workflow is there");
     // A later generation, as after a change of the session's display name.
-    let session = session("Running").saying(reworded.clone()).recorded_by_us("Active").generation(9);
-    assert_eq!(said(&session, Some(&pod(delivered()))).unwrap().2, DELIVERED);
+    let session = session("Running").with_condition(reworded.clone()).recorded_by_us("Active").generation(9);
+    assert_eq!(written(&session, Some(&pod(delivered()))).unwrap().2, DELIVERED);
     let mut gone = session;
     gone.status.as_mut().unwrap().phase = Some("Stopped".into());
     assert_eq!(decided(&gone, None), None, "stands without a pod");

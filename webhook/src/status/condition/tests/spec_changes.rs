@@ -12,7 +12,7 @@ fn ours() -> Condition {
 
 #[test]
 fn a_change_after_delivery_requires_a_restart_and_names_both() {
-    let session = changed().saying(ours()).recorded_by_us("Active");
+    let session = changed().with_condition(ours()).recorded_by_us("Active");
     let change = decided(&session, Some(&pod(delivered()))).unwrap();
     assert_eq!(
         change.condition.message.as_deref(),
@@ -25,12 +25,12 @@ fn a_change_after_delivery_requires_a_restart_and_names_both() {
     assert_eq!(change.event, Some("WorkflowRestartRequired"));
     let workflow = change.workflow.clone().unwrap();
     assert_eq!((workflow.git_url.as_str(), workflow.path), ("https://h/o/new.git", None), "no drift to see");
-    assert_eq!(decided(&session.after(&change), Some(&pod(delivered()))), None, "said once");
+    assert_eq!(decided(&session.after(&change), Some(&pod(delivered()))), None, "written once");
 }
 
 /// The session after the change of its spec, the operator's POST if there was one, and ours.
 fn restart_required(posts: bool) -> AgenticSession {
-    let session = changed().saying(ours()).recorded_by_us("Active");
+    let session = changed().with_condition(ours()).recorded_by_us("Active");
     let session = if posts { session.posted_at(NOW) } else { session };
     let change = decided(&session, Some(&pod(delivered()))).unwrap();
     let message = change.condition.message.as_deref().unwrap();
@@ -54,8 +54,8 @@ fn changed_back_it_still_requires_a_restart() {
             ("nothing was posted", changed_back(&session)),
             ("posted again", changed_back(&session).posted_at(NOW + 1)),
             ("posted in the second of the pod's end", changed_back(&session).posted_at(ENDED)),
-            ("the condition alone", changed_back(&session).saying(switched)),
-            ("the POST failed", changed_back(&session).saying(failed())),
+            ("the condition alone", changed_back(&session).with_condition(switched)),
+            ("the POST failed", changed_back(&session).with_condition(failed())),
         ] {
             let mut back = back;
             for round in 1..=3 {
@@ -68,7 +68,7 @@ fn changed_back_it_still_requires_a_restart() {
                 back = back.generation(4 + round).posted_at(NOW + 1 + round);
             }
             let removed = Condition { reason: Some("NotConfigured".into()), ..ours() };
-            let removed = back.saying(removed).generation(9);
+            let removed = back.with_condition(removed).generation(9);
             assert_eq!(
                 reason_of(&removed, Some(&pod(delivered()))).unwrap(),
                 "False/RestartRequired",
@@ -80,33 +80,34 @@ fn changed_back_it_still_requires_a_restart() {
 
 #[test]
 fn a_change_and_back_that_was_missed_requires_a_restart_if_the_operator_posted() {
-    let missed = session("Running").generation(4).saying(ours()).recorded_by_us("Active");
+    let missed = session("Running").generation(4).with_condition(ours()).recorded_by_us("Active");
     assert_eq!(decided(&missed, Some(&pod(delivered()))), None, "no POST, as after a new display name");
     for applied_at in [ENDED, ENDED + 1] {
         let posted = missed.clone().posted_at(applied_at);
-        let (_, reason, message) = said(&posted, Some(&pod(delivered()))).unwrap();
+        let (_, reason, message) = written(&posted, Some(&pod(delivered()))).unwrap();
         assert_eq!(reason, "RestartRequired");
         assert!(message.contains("the platform has updated the running session itself"), "{message}");
     }
 }
 
 #[test]
-fn a_failed_post_of_the_operators_is_no_update() {
-    let session = changed().saying(condition("False", "UpdateFailed", "401")).recorded_by_us("Active");
-    let (_, reason, message) = said(&session, Some(&pod(delivered()))).unwrap();
+fn a_failed_post_is_no_update() {
+    let session =
+        changed().with_condition(condition("False", "UpdateFailed", "401")).recorded_by_us("Active");
+    let (_, reason, message) = written(&session, Some(&pod(delivered()))).unwrap();
     assert_eq!(reason, "RestartRequired");
     assert!(!message.contains("has updated"), "{message}");
 }
 
 #[test]
-fn a_restart_that_another_version_required_is_not_worded_anew() {
+fn a_restart_required_by_another_version_keeps_its_message() {
     let mut session = restart_required(true);
     for condition in &mut session.status.as_mut().unwrap().conditions {
         condition.message = Some("please restart".into());
     }
     assert_eq!(decided(&session, Some(&pod(delivered()))), None);
     let other = session.wanting(json!({"gitUrl": "https://h/o/third.git"})).generation(4);
-    let message = said(&other, Some(&pod(delivered()))).unwrap().2;
+    let message = written(&other, Some(&pod(delivered()))).unwrap().2;
     assert!(
         message.contains("https://h/o/third.git (main) is wanted now (the platform has updated"),
         "{message}"
@@ -142,13 +143,13 @@ fn changed_and_back_while_it_fetched_it_is_delivered() {
 
 #[test]
 fn another_change_of_the_spec_is_no_change_of_the_workflow() {
-    let session = session("Running").generation(7).saying(ours()).recorded_by_us("Active");
+    let session = session("Running").generation(7).with_condition(ours()).recorded_by_us("Active");
     assert_eq!(decided(&session, Some(&pod(delivered()))), None);
 }
 
 #[test]
 fn a_new_spelling_of_the_same_source_only_moves_the_record() {
-    let session = session("Running").saying(ours()).recorded_by_us("Active");
+    let session = session("Running").with_condition(ours()).recorded_by_us("Active");
     let session = session.wanting(json!({"gitUrl": URL, "path": "a/", "branch": "main"}));
     let change = decided(&session, Some(&pod(delivered()))).unwrap();
     assert_eq!((change.condition.reason.as_deref(), change.event), (Some("Reconciled"), None));
@@ -164,15 +165,15 @@ fn while_it_fetches_it_is_fetching_and_the_operator_sees_no_drift() {
 }
 
 #[test]
-fn a_failure_is_about_what_was_tried() {
+fn a_failure_refers_to_the_stamped_source() {
     let change = decided(&changed(), Some(&pod(failed(Exit::RefNotFound)))).unwrap();
     assert_eq!(change.condition.reason.as_deref(), Some("RefNotFound"));
     assert_eq!(change.condition.observed_generation, Some(2));
 }
 
 #[test]
-fn without_a_pod_what_was_delivered_is_still_known() {
-    let mut session = changed().saying(ours()).recorded_by_us("Active");
+fn without_a_pod_the_record_shows_what_was_delivered() {
+    let mut session = changed().with_condition(ours()).recorded_by_us("Active");
     session.status.as_mut().unwrap().phase = Some("Stopped".into());
     let change = decided(&session, None).unwrap();
     assert_eq!(change.condition.reason.as_deref(), Some("RestartRequired"));
@@ -181,7 +182,7 @@ fn without_a_pod_what_was_delivered_is_still_known() {
 
 #[test]
 fn a_workflow_set_again_without_a_pod_requires_a_restart() {
-    let session = session("Stopped").saying(condition("True", "NotConfigured", "x"));
+    let session = session("Stopped").with_condition(condition("True", "NotConfigured", "x"));
     let change = decided(&session, None).unwrap();
     assert_eq!(change.condition.reason.as_deref(), Some("RestartRequired"));
     assert_eq!(decided(&session.after(&change), None), None, "it stands");

@@ -1,44 +1,45 @@
-//! No pod speaks for the session.
+//! The session has no pod, or one that is gone without its end having been observed.
 
 use super::*;
 
 const NOTE: &str = "Init container init-workflow failed (exit 22): no such branch - Error";
 
 #[test]
-fn a_condition_of_ours_about_this_run_stands() {
+fn a_condition_of_this_run_stands() {
     for (status, reason, message) in [
         ("True", "Reconciled", DELIVERED),
         ("False", "RefNotFound", "x"),
         ("False", "Interrupted", "x"),
         ("False", "RestartRequired", "x"),
     ] {
-        let session = session("Failed").saying(condition(status, reason, message)).saying(ready(NOTE));
+        let session =
+            session("Failed").with_condition(condition(status, reason, message)).with_condition(ready(NOTE));
         assert_eq!(decided(&session.clone().recorded_by_us("Active"), None), None, "{reason}");
         let stale = session.recorded("Active", START - 1);
         assert_eq!(reason_of(&stale, None).unwrap(), "False/RefNotFound", "{reason} of an earlier run");
     }
-    let not_injected = session("Stopped").saying(condition("False", "NotInjected", "x"));
+    let not_injected = session("Stopped").with_condition(condition("False", "NotInjected", "x"));
     assert_eq!(decided(&not_injected, None), None);
 }
 
 #[test]
-fn the_operators_note_is_taken_where_the_session_failed() {
-    let session = |phase| session(phase).saying(ready(NOTE));
+fn the_ready_message_is_used_if_the_session_failed() {
+    let session = |phase| session(phase).with_condition(ready(NOTE));
     let change = decided(&session("Failed"), None).unwrap();
     assert_eq!(change.condition.message.as_deref(), Some("no such branch"));
     assert_eq!(change.condition.reason.as_deref(), Some("RefNotFound"));
     assert_eq!(change.workflow.clone().unwrap().applied_at, Some(at(NOW)));
     assert_eq!(change.event, Some("WorkflowFailed"));
-    assert_eq!(decided(&session("Failed").after(&change), None), None, "said once");
+    assert_eq!(decided(&session("Failed").after(&change), None), None, "written once");
     assert_eq!(reason_of(&session("Stopped"), None).unwrap(), "Unknown/OutcomeUnknown");
 }
 
 #[test]
-fn the_note_is_about_the_present_generation_only_if_that_asks_for_it() {
+fn the_ready_message_has_the_present_generation_only_if_the_source_is_the_same() {
     let noted = |url: &str| {
         let json = format!(r#"{{"v":1,"reason":"RefNotFound","url":"{url}","ref":"main","path":"a"}}"#);
         let note = format!("Init container init-workflow failed (exit 22): no\n{json} - Error");
-        let change = decided(&session("Failed").saying(ready(&note)), None).unwrap();
+        let change = decided(&session("Failed").with_condition(ready(&note)), None).unwrap();
         (change.condition.message.unwrap(), change.condition.observed_generation)
     };
     assert_eq!(noted("https://h/o/repo.git"), ("no".to_owned(), Some(3)));
@@ -46,11 +47,11 @@ fn the_note_is_about_the_present_generation_only_if_that_asks_for_it() {
 }
 
 #[test]
-fn a_note_of_a_kill_is_an_interruption() {
+fn a_ready_message_about_a_kill_is_an_interruption() {
     for code in [137, 143] {
         let note = format!("Init container init-workflow failed (exit {code}): 2026-01-01 log - Error");
-        let session = session("Failed").saying(ready(&note));
-        let (status, reason, message) = said(&session, None).unwrap();
+        let session = session("Failed").with_condition(ready(&note));
+        let (status, reason, message) = written(&session, None).unwrap();
         assert_eq!((status.as_str(), reason.as_str()), ("False", "Interrupted"));
         assert!(message.contains(&format!("it was terminated (exit {code})")), "{message}");
         assert!(!message.contains("log"), "{message}");
@@ -64,14 +65,14 @@ fn an_unobserved_end_is_unknown_once_the_run_is_over() {
     for status in ["Cloning", "Active"] {
         for current in [None, Some(&fetching), Some(&theirs)] {
             let mut session = session("Stopped").recorded(status, 5);
-            session = current.into_iter().fold(session, |session, one| session.saying(one.clone()));
+            session = current.into_iter().fold(session, |session, one| session.with_condition(one.clone()));
             for pod in [None, Some(&gone(Outcome::Fetching, Presence::Vanished))] {
                 let change = decided(&session, pod).unwrap();
                 assert_eq!(change.condition.reason.as_deref(), Some("OutcomeUnknown"));
                 assert_eq!((&change.workflow, change.event), (&None, None));
                 let after = session.clone().after(&change);
                 assert_eq!(decided(&after, pod), None, "written once");
-                let mut failed = after.saying(ready(NOTE));
+                let mut failed = after.with_condition(ready(NOTE));
                 failed.status.as_mut().unwrap().phase = Some("Failed".into());
                 assert_eq!(reason_of(&failed, pod).unwrap(), "False/RefNotFound");
             }
@@ -84,7 +85,7 @@ fn without_a_pod_nothing_is_written_while_the_run_goes_on() {
     let theirs = condition("False", "UpdateFailed", "no such host");
     for phase in ["Creating", "Running", "Stopping"] {
         assert_eq!(decided(&session(phase), None), None, "{phase}");
-        assert_eq!(decided(&session(phase).saying(theirs.clone()), None), None, "{phase}");
+        assert_eq!(decided(&session(phase).with_condition(theirs.clone()), None), None, "{phase}");
         assert_eq!(decided(&session(phase).posted_at(5), None), None, "{phase}");
     }
 }
@@ -92,11 +93,11 @@ fn without_a_pod_nothing_is_written_while_the_run_goes_on() {
 #[test]
 fn a_session_whose_pod_was_denied_has_no_outcome() {
     let created = Condition { type_: "PodCreated".into(), ..condition("False", "CreateFailed", "denied") };
-    assert_eq!(decided(&session("Stopped").saying(created), None), None);
+    assert_eq!(decided(&session("Stopped").with_condition(created), None), None);
 }
 
 #[test]
-fn a_pod_of_an_earlier_run_says_nothing_once_it_is_gone() {
+fn a_deleted_pod_of_an_earlier_run_is_ignored() {
     let earlier = |by| PodFacts { created: at(START - by), ..gone(failed(Exit::Timeout), Presence::Deleted) };
     assert_eq!(decided(&session("Creating"), Some(&earlier(60))), None);
     assert_eq!(reason_of(&session("Stopped"), Some(&earlier(60))).unwrap(), "Unknown/OutcomeUnknown");

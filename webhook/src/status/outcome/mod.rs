@@ -1,12 +1,9 @@
-//! What a pod tells about its init container.
-//!
-//! Only this file knows how the kubelet words things. It knows nothing of sessions: whether the
-//! pod's word counts, and what it means for a spec that has changed, is decided elsewhere.
-//! What it knows of kubelet and API server (reasons, codes, conditions) was read in Kubernetes
-//! 1.34 to 1.37.
+//! Pod in, outcome of its init container out: pure, and the only place that interprets what the kubelet
+//! reports. Reasons, codes and conditions are those of Kubernetes 1.34 to 1.37.
 
 use jiff::Timestamp;
 use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
 use workflow_contract::env::ACTIVE_WORKFLOW_GIT_URL;
 use workflow_contract::names::{
     INIT_CONTAINER, RUNNER_CONTAINER, SESSION_GROUP, SESSION_KIND, STAMP_ANNOTATION, runner_pod,
@@ -14,11 +11,12 @@ use workflow_contract::names::{
 use workflow_contract::{Exit, Source, Stamp, Termination, text};
 
 use super::pod::{ContainerStatus, PodStatus, SessionPod, Terminated};
+use crate::session::AgenticSession;
 
-/// Longest message that is taken from a message which init-fetcher did not write, in bytes.
+/// Limit in bytes on messages that init-fetcher did not write, such as the end of a log.
 const MAX_LOG_MESSAGE: usize = 1000;
 
-/// Waiting reasons that mean "no image"; the kubelet alternates between them.
+/// Waiting reasons of a container whose image can't be pulled; the kubelet alternates between them.
 pub const NO_IMAGE: [&str; 7] = [
     "ErrImageNeverPull",
     "ErrImagePull",
@@ -29,105 +27,94 @@ pub const NO_IMAGE: [&str; 7] = [
     "SignatureValidationFailed",
 ];
 
-/// Waiting reasons that mean "no container".
+/// Waiting reasons of a container that can't be created or started.
 const NO_CONTAINER: [&str; 4] =
     ["CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError"];
 
-/// How the init container stands.
+/// State of the init container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The pod has no init container that was injected for its session.
     NotInjected,
     /// Waiting or running.
     Fetching,
-    /// Exit 0, and message and image are those of the stamp.
-    Delivered {
-        /// 40 hexadecimal digits.
-        commit: String,
-    },
-    /// It did not deliver; some of these can pass.
+    /// Exit 0, and message and image are those of the stamp. `commit` is a full object id.
+    Delivered { commit: String },
+    /// Not delivered; some failures can pass.
     Undelivered(Failure),
 }
 
 /// Why nothing was delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// An exit code of init-fetcher's.
+    /// An exit code of init-fetcher; `message` is line 1 of its termination message, possibly empty.
     Exit {
-        /// Which.
         exit: Exit,
-        /// Line 1 of its termination message, possibly empty.
         message: String,
     },
-    /// Any other exit code.
+    /// Any other exit code; `message` is the termination message or the end of the log.
     OtherExit {
-        /// The code.
         code: i32,
-        /// What it left as a message, possibly empty.
         message: String,
     },
-    /// Exit 0, but what was delivered can't be vouched for.
+    /// Exit 0, but the termination message or the image is not the expected one.
     Unconfirmed {
-        /// What does not fit.
         why: &'static str,
     },
-    /// Killed for want of memory.
     OutOfMemory,
-    /// Its image can't be pulled.
+    /// The image can't be pulled.
     NoImage {
-        /// As the pod's spec names it.
         image: String,
     },
-    /// It could not be created or started.
+    /// The container could not be created or started.
     NoContainer {
-        /// The runtime's words.
         why: String,
     },
-    /// The pod ended before it could.
+    /// The pod ended before the init container did.
     Interrupted {
-        /// What befell the pod.
         why: String,
     },
 }
 
-/// Whether a pod is still there.
+/// Whether a pod exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// It is.
     Exists,
-    /// It was deleted, and the state it had then was seen.
+    /// Deleted; its last state was observed.
     Deleted,
-    /// It is gone, and its last state may have been missed.
+    /// Gone; its last state may have been missed.
     Vanished,
 }
 
 /// All that is kept of a session pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodFacts {
-    /// Shared with the session.
+    /// Namespace of pod and session.
     pub namespace: String,
-    /// The session that controls the pod.
+    /// Name of the session that controls the pod.
     pub session: String,
-    /// That session's uid.
     pub session_uid: String,
     /// The pod's own uid.
     pub uid: String,
-    /// When the API server took it.
+    /// Creation time, by the API server's clock.
     pub created: Timestamp,
-    /// What was injected.
     pub stamp: Option<Stamp>,
     /// How often the runner has the variable by which the operator passes it the workflow's URL.
     pub workflow_variables: usize,
-    /// How the init container stands.
     pub outcome: Outcome,
-    /// When the init container ended.
+    /// End of the init container, by the node's clock.
     pub ended: Option<Timestamp>,
-    /// Whether the pod is still there.
     pub presence: Presence,
 }
 
-/// What there is to know of a pod; nothing where it speaks for no session: only the pod
-/// `NAME-runner` that the session NAME controls does.
+impl PodFacts {
+    #[must_use]
+    pub fn session_ref(&self) -> ObjectRef<AgenticSession> {
+        ObjectRef::new(&self.session).within(&self.namespace)
+    }
+}
+
+/// Reads a pod; none unless it is the pod `NAME-runner` that the session NAME controls.
 #[must_use]
 pub fn read(pod: &SessionPod) -> Option<PodFacts> {
     let owner = pod.metadata.owner_references.iter().flatten().find(|owner| {
@@ -157,17 +144,16 @@ pub fn read(pod: &SessionPod) -> Option<PodFacts> {
     })
 }
 
-/// The operator's note of how an init container of ours failed.
+/// The operator's message about a failed init container of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadyNote {
-    /// How it failed.
     pub failure: Failure,
-    /// What it was to deliver, where its message told.
+    /// The source that was tried, where the termination message names it.
     pub source: Option<Source>,
 }
 
-/// What the operator wrote down about a failed init container of ours before it deleted the pod:
-/// `Init container init-workflow failed (exit N): MESSAGE - REASON` (platform.md 7).
+/// Parses the message of `Ready=False` that the operator writes before it deletes a failed pod:
+/// `Init container init-workflow failed (exit N): MESSAGE - REASON`.
 #[must_use]
 pub fn read_ready_message(message: &str) -> Option<ReadyNote> {
     let rest = message.strip_prefix("Init container ")?.strip_prefix(INIT_CONTAINER)?;
@@ -217,7 +203,7 @@ fn judge(pod: &SessionPod, stamp: &Stamp) -> Outcome {
     if NO_IMAGE.contains(&waiting.reason.as_str()) {
         Outcome::Undelivered(Failure::NoImage { image: text::sanitize(&container.image) })
     } else if NO_CONTAINER.contains(&waiting.reason.as_str()) {
-        // Only this one's message names what is missing and stays the same; the others alternate.
+        // Only this message names what is missing and stays the same; the others alternate.
         let detail = if waiting.reason == "CreateContainerConfigError" { &waiting.message } else { "" };
         Outcome::Undelivered(Failure::NoContainer { why: worded(&waiting.reason, detail) })
     } else {
@@ -229,8 +215,8 @@ fn status_of<'a>(status: &'a PodStatus, name: &str) -> Option<&'a ContainerStatu
     status.init_container_statuses.iter().find(|status| status.name == name)
 }
 
-/// How a container ended, unless it runs again. It does not in a pod that is over, whatever the
-/// kubelet last said of it, nor while the kubelet backs off from starting it.
+/// The end of a container, unless it runs again. In a pod that is over it does not, whatever state the
+/// kubelet reported last, nor while the kubelet backs off from starting it.
 fn end_of<'a>(status: &'a ContainerStatus, pod: &PodStatus) -> Option<&'a Terminated> {
     let over = matches!(pod.phase.as_str(), "Failed" | "Succeeded");
     let backs_off = status.state.waiting.as_ref().is_some_and(|w| w.reason == "CrashLoopBackOff");
@@ -241,7 +227,7 @@ fn end_of<'a>(status: &'a ContainerStatus, pod: &PodStatus) -> Option<&'a Termin
 fn confirm(message: &str, image: &str, stamp: &Stamp) -> Outcome {
     let unconfirmed = |why| Outcome::Undelivered(Failure::Unconfirmed { why });
     let Some(details) = Termination::parse(message).details else {
-        return unconfirmed("its message does not tell what was delivered");
+        return unconfirmed("its message does not name what was delivered");
     };
     if image != stamp.image {
         return unconfirmed("its image is not the one that was injected");
@@ -255,7 +241,7 @@ fn confirm(message: &str, image: &str, stamp: &Stamp) -> Outcome {
     }
 }
 
-/// A non-zero exit, in a pod that something befell or not.
+/// Interprets a non-zero exit; `interruption` is the reason for which the pod was ended from outside.
 fn judge_failure(end: &Terminated, interruption: Option<String>) -> Failure {
     let (code, reason) = (end.exit_code, end.reason.as_str());
     if reason == "OOMKilled" {
@@ -271,7 +257,7 @@ fn judge_failure(end: &Terminated, interruption: Option<String>) -> Failure {
         let reason = if reason.is_empty() { "StartError" } else { reason };
         return Failure::NoContainer { why: worded(reason, &end.message) };
     }
-    // 128 + SIGKILL or SIGTERM: somebody ended it.
+    // 128 + SIGKILL or SIGTERM.
     let by_signal = matches!(code, 137 | 143);
     match interruption {
         Some(why) if by_signal => Failure::Interrupted { why },
@@ -282,7 +268,7 @@ fn judge_failure(end: &Terminated, interruption: Option<String>) -> Failure {
     }
 }
 
-/// What ended the pod from outside, if anything did.
+/// Reason for which the pod was ended from outside.
 fn interruption(pod: &SessionPod) -> Option<String> {
     let status = &pod.status;
     let disrupted = status.conditions.iter().find(|c| c.type_ == "DisruptionTarget" && c.status == "True");
@@ -297,7 +283,7 @@ fn interruption(pod: &SessionPod) -> Option<String> {
     }
 }
 
-/// Why a pod failed whose init container of ours never ended.
+/// Reason for the failure of a pod whose init container never ended.
 fn why_failed(pod: &SessionPod) -> String {
     let failed = pod.status.init_container_statuses.iter().find_map(|status| {
         let end = end_of(status, &pod.status).filter(|end| end.exit_code != 0)?;
@@ -310,7 +296,7 @@ fn why_failed(pod: &SessionPod) -> String {
     failed.or_else(|| interruption(pod)).unwrap_or_else(|| "it failed".to_owned())
 }
 
-/// Whether nobody is there to end the pod's containers: the kubelet does not answer any more.
+/// Whether the pod's node is gone, so that no kubelet will report the end of its containers.
 fn is_lost(status: &PodStatus) -> bool {
     status.reason == "NodeLost"
         || status.conditions.iter().any(|condition| {
