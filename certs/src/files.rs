@@ -1,136 +1,123 @@
-//! A directory in which another issuer keeps the pair: a mounted Secret, or plain files.
+//! A directory with a pair that another issuer maintains: a mounted Secret, or plain files.
 //!
-//! The kubelet changes a mounted Secret by swapping the link `..data` to a new directory, so files are
-//! never written in place and their own links never change. Contents are compared, not times or
-//! inodes, and one reading takes all its files from the same `..data`: a swap in between can't mix
-//! an old certificate with a new key.
+//! The kubelet changes a mounted Secret by swapping the link `..data` to a new directory, so the links to the files
+//! never change. Contents are compared, not times or inodes, and all files of one read come from the same `..data`: a
+//! swap in between can't mix an old certificate with a new key.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tracing::{error, info};
 use workflow_contract::Secret;
 
-use crate::load::LoadError;
-use crate::pair::Pair;
-use crate::reload::{Resolver, Swap};
-use crate::store::{AUTHORITIES, CERTIFICATE, KEY};
+use crate::cert::{CertError, Pair};
+use crate::clock::Clock;
+use crate::resolver::{Resolver, Swap};
+use crate::store::{CA_BUNDLE, CERTIFICATE, KEY};
+use crate::{Bundle, CertSource, Fault};
 
-/// How often the directory is read. The kubelet itself takes up to a minute to show a change.
-pub const POLL: Duration = Duration::from_secs(2);
+/// Time between two reads; the kubelet itself takes up to a minute to show a change.
+const POLL: Duration = Duration::from_secs(2);
 
-/// Why a directory can't be served from.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
-    /// A file can't be read.
     #[error("failed to read {path}; the directory must hold tls.crt and tls.key")]
     Read {
-        /// The file.
         path: PathBuf,
-        /// What the system says.
         #[source]
         source: io::Error,
     },
-    /// What the files hold can't be served.
     #[error("the pair in {directory} can't be served")]
-    Load {
-        /// The directory.
+    Cert {
         directory: PathBuf,
-        /// What is wrong with it.
         #[source]
-        source: LoadError,
+        source: CertError,
     },
 }
 
-/// What one reading found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Contents {
-    /// `tls.crt` and `tls.key`.
-    pub pair: Pair,
-    /// `ca.crt`, where the issuer writes it.
-    pub bundle: Option<String>,
+/// Starts to serve the pair in a directory, and follows its changes.
+///
+/// A wrong path or pair fails here, not at the first handshake.
+pub fn follow(directory: &Path, clock: Clock) -> Result<CertSource, FilesError> {
+    let resolver = Arc::new(Resolver::default());
+    let ((sender, bundle), (fault, faults)) = (watch::channel(None), watch::channel(None));
+    let directory = Directory {
+        path: directory.to_owned(),
+        resolver: Arc::clone(&resolver),
+        clock,
+        bundle: sender,
+        fault,
+    };
+    directory.reload()?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(directory.run());
+    Ok(CertSource { resolver, bundle, faults: vec![faults], tasks })
 }
 
-/// A directory that holds a pair.
 #[derive(Debug)]
-pub struct Directory {
+struct Directory {
     path: PathBuf,
     resolver: Arc<Resolver>,
-    bundle: watch::Sender<Option<Arc<str>>>,
-    last_error: Option<String>,
+    clock: Clock,
+    /// Receives the contents of `ca.crt`.
+    bundle: watch::Sender<Bundle>,
+    fault: watch::Sender<Fault>,
 }
 
 impl Directory {
-    /// Reads the directory once, so that a wrong path or pair fails at start and not at a handshake.
-    /// The sender is given the authorities of `ca.crt`, now and at each change.
-    ///
-    /// # Errors
-    /// [`FilesError`] with the file and what is wrong with it.
-    pub fn open(
-        path: &Path,
-        resolver: Arc<Resolver>,
-        bundle: watch::Sender<Option<Arc<str>>>,
-        now: Timestamp,
-    ) -> Result<Self, FilesError> {
-        let directory = Self { path: path.to_owned(), resolver, bundle, last_error: None };
-        directory.reload(now)?;
-        Ok(directory)
-    }
-
-    /// Reads the directory for ever and serves what it holds, every [`POLL`].
-    pub async fn follow(mut self, every: Duration) {
-        let mut ticks = tokio::time::interval(every);
+    async fn run(self) {
+        let mut ticks = tokio::time::interval(POLL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.poll(Timestamp::now());
+            self.poll();
         }
     }
 
-    /// One reading; a problem is reported once, not at each reading.
-    pub fn poll(&mut self, now: Timestamp) {
-        match self.reload(now) {
-            Ok(Swap::Unchanged) => self.last_error = None,
-            Ok(Swap::Replaced) => {
-                self.last_error = None;
-                info!(directory = %self.path.display(), "a new certificate is served");
-            }
-            Err(problem) => {
-                let text = format!("{problem:?}");
-                if self.last_error.as_ref() != Some(&text) {
-                    let error = &problem as &dyn std::error::Error;
-                    error!(error, "the new certificate is refused; the last good one stays");
-                    self.last_error = Some(text);
+    /// Reads once; an error is logged when it is new, not at each read.
+    fn poll(&self) {
+        let fault = match self.reload() {
+            Ok(swap) => {
+                if swap == Swap::Replaced {
+                    info!(directory = %self.path.display(), "serving new certificate");
                 }
+                None
             }
+            Err(error) => Some(match &error {
+                FilesError::Read { source, .. } => format!("{error}: {source}"),
+                FilesError::Cert { source, .. } => format!("{error}: {source}"),
+            }),
+        };
+        if *self.fault.borrow() != fault {
+            if let Some(error) = &fault {
+                error!(error, "rejected new certificate, keeping the current one");
+            }
+            self.fault.send_replace(fault);
         }
     }
 
-    fn reload(&self, now: Timestamp) -> Result<Swap, FilesError> {
-        let contents = read(&self.path)?;
-        let bundle = contents.bundle.map(Arc::<str>::from);
+    fn reload(&self) -> Result<Swap, FilesError> {
+        let (pair, bundle) = read(&self.path)?;
+        let bundle = bundle.map(Arc::<str>::from);
         let swap = self
             .resolver
-            .swap(&contents.pair, now)
-            .map_err(|source| FilesError::Load { directory: self.path.clone(), source })?;
-        self.bundle.send_if_modified(|known| {
-            let changed = *known != bundle;
-            *known = bundle;
+            .swap(&pair, self.clock.now())
+            .map_err(|source| FilesError::Cert { directory: self.path.clone(), source })?;
+        self.bundle.send_if_modified(|current| {
+            let changed = *current != bundle;
+            *current = bundle;
             changed
         });
         Ok(swap)
     }
 }
 
-/// Reads the directory's files, all from one `..data` where there is one.
-///
-/// # Errors
-/// [`FilesError::Read`] with the file.
-pub fn read(directory: &Path) -> Result<Contents, FilesError> {
+/// Reads the pair, and `ca.crt` if the issuer writes it, all from one `..data` if there is one.
+fn read(directory: &Path) -> Result<(Pair, Option<String>), FilesError> {
     let linked = directory.join("..data");
     let directory = match linked.canonicalize() {
         Ok(target) => target,
@@ -141,44 +128,42 @@ pub fn read(directory: &Path) -> Result<Contents, FilesError> {
         let path = directory.join(name);
         std::fs::read_to_string(&path).map_err(|source| FilesError::Read { path, source })
     };
-    let bundle = match text(AUTHORITIES) {
+    let bundle = match text(CA_BUNDLE) {
         Ok(bundle) if bundle.trim().is_empty() => None,
         Ok(bundle) => Some(bundle),
         Err(FilesError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
-    Ok(Contents { pair: Pair { certificate: text(CERTIFICATE)?, key: Secret::new(&text(KEY)?) }, bundle })
+    Ok((Pair { certificate: text(CERTIFICATE)?, key: Secret::new(&text(KEY)?) }, bundle))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts;
+    use crate::cert::CertInfo;
     use crate::issue::{self, Validity};
+    use jiff::Timestamp;
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    fn now() -> Timestamp {
-        "2026-01-01T12:00:00Z".parse().unwrap()
-    }
-
     fn fresh() -> Pair {
-        let validity = Validity { not_before: now(), not_after: now() + Duration::from_hours(1) };
-        issue::authority(validity).unwrap()
+        let now = Timestamp::now();
+        let validity = Validity { not_before: now - POLL, not_after: now + Duration::from_hours(1) };
+        issue::ca(validity).unwrap()
     }
 
-    /// What the kubelet does to a mounted Secret: a new directory, then the link changes by rename,
-    /// then the old directory goes.
+    /// Changes a mounted Secret as the kubelet does: a new directory, the link replaced by rename, the old directory
+    /// removed.
     fn kubelet_writes(mount: &Path, version: &str, pair: &Pair) {
         let target = mount.join(format!("..{version}"));
         fs::create_dir(&target).unwrap();
         fs::write(target.join(CERTIFICATE), &pair.certificate).unwrap();
         fs::write(target.join(KEY), pair.key.expose()).unwrap();
-        fs::write(target.join(AUTHORITIES), &pair.certificate).unwrap();
+        fs::write(target.join(CA_BUNDLE), &pair.certificate).unwrap();
         let old = fs::read_link(mount.join("..data")).ok();
         symlink(format!("..{version}"), mount.join("..data_tmp")).unwrap();
         fs::rename(mount.join("..data_tmp"), mount.join("..data")).unwrap();
-        for name in [CERTIFICATE, KEY, AUTHORITIES] {
+        for name in [CERTIFICATE, KEY, CA_BUNDLE] {
             if !mount.join(name).is_symlink() {
                 symlink(format!("..data/{name}"), mount.join(name)).unwrap();
             }
@@ -188,57 +173,68 @@ mod tests {
         }
     }
 
-    fn open(mount: &Path) -> (Directory, Arc<Resolver>, watch::Receiver<Option<Arc<str>>>) {
-        let (sender, bundle) = watch::channel(None);
-        let resolver = Arc::new(Resolver::default());
-        (Directory::open(mount, Arc::clone(&resolver), sender, now()).unwrap(), resolver, bundle)
+    fn open(mount: &Path) -> (Directory, watch::Receiver<Bundle>) {
+        let (bundle, bundles) = watch::channel(None);
+        let directory = Directory {
+            path: mount.to_owned(),
+            resolver: Arc::default(),
+            clock: Clock::default(),
+            bundle,
+            fault: watch::Sender::default(),
+        };
+        directory.reload().unwrap();
+        (directory, bundles)
+    }
+
+    fn served(directory: &Directory, pair: &Pair) -> bool {
+        directory.resolver.info() == CertInfo::from_pem(&pair.certificate).ok()
     }
 
     #[test]
-    fn a_swap_of_the_data_link_changes_what_is_served_and_the_bundle() {
+    fn a_swap_of_the_data_link_changes_certificate_and_bundle() {
         let (mount, first, second) = (tempfile::tempdir().unwrap(), fresh(), fresh());
         kubelet_writes(mount.path(), "first", &first);
-        let (mut directory, resolver, mut bundle) = open(mount.path());
+        let (directory, mut bundle) = open(mount.path());
         assert_eq!(bundle.borrow_and_update().as_deref(), Some(first.certificate.as_str()));
 
-        directory.poll(now());
-        assert!(!bundle.has_changed().unwrap(), "nothing changed");
+        directory.poll();
+        assert!(!bundle.has_changed().unwrap());
 
         kubelet_writes(mount.path(), "second", &second);
-        directory.poll(now());
-        assert_eq!(resolver.facts(), Some(facts::first(&second.certificate).unwrap()));
+        directory.poll();
+        assert!(served(&directory, &second));
         assert_eq!(bundle.borrow_and_update().as_deref(), Some(second.certificate.as_str()));
     }
 
     #[test]
-    fn a_broken_new_pair_leaves_the_good_one_until_a_good_one_comes() {
+    fn a_broken_new_pair_is_a_fault_and_the_good_one_stays() {
         let (mount, first, second) = (tempfile::tempdir().unwrap(), fresh(), fresh());
         kubelet_writes(mount.path(), "first", &first);
-        let (mut directory, resolver, mut bundle) = open(mount.path());
+        let (directory, mut bundle) = open(mount.path());
         bundle.borrow_and_update();
 
         let mixed = Pair { certificate: second.certificate.clone(), key: first.key.clone() };
         kubelet_writes(mount.path(), "mixed", &mixed);
-        directory.poll(now());
-        assert_eq!(resolver.facts(), Some(facts::first(&first.certificate).unwrap()));
-        assert!(!bundle.has_changed().unwrap(), "the bundle of a refused pair is refused with it");
+        directory.poll();
+        assert!(served(&directory, &first) && directory.fault.borrow().is_some());
+        assert!(!bundle.has_changed().unwrap(), "the bundle of a rejected pair is rejected, too");
 
         fs::remove_file(mount.path().join("..data")).unwrap();
-        directory.poll(now());
-        assert_eq!(resolver.facts(), Some(facts::first(&first.certificate).unwrap()));
+        directory.poll();
+        assert!(served(&directory, &first));
 
         kubelet_writes(mount.path(), "good", &second);
-        directory.poll(now());
-        assert_eq!(resolver.facts(), Some(facts::first(&second.certificate).unwrap()));
+        directory.poll();
+        assert!(served(&directory, &second) && directory.fault.borrow().is_none());
     }
 
     #[test]
-    fn plain_files_serve_too_and_need_no_authorities() {
+    fn plain_files_without_a_ca_are_served() {
         let (directory, pair) = (tempfile::tempdir().unwrap(), fresh());
         fs::write(directory.path().join(CERTIFICATE), &pair.certificate).unwrap();
         let error = read(directory.path()).unwrap_err();
         assert!(error.to_string().contains("tls.key"), "{error}");
         fs::write(directory.path().join(KEY), pair.key.expose()).unwrap();
-        assert_eq!(read(directory.path()).unwrap(), Contents { pair, bundle: None });
+        assert_eq!(read(directory.path()).unwrap(), (pair, None));
     }
 }

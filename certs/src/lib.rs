@@ -1,72 +1,88 @@
-//! The certificates that the webhook serves: issued here (self-managed), or read from a directory that
-//! another issuer keeps (cert-manager, OpenShift).
+//! Serving certificates of the webhook: issued and rotated here (self-managed), or read from a mounted
+//! directory that another issuer maintains (cert-manager, OpenShift).
 //!
 //! ```text
-//!  leader:   clock, caBundle -> rotate -> state -> store -> Secret
-//!  replica:  Secret -> store -> state ─┐
-//!  replica:  directory -> files ──────────┴─> load -> reload (handshakes)
+//!  leader:   clock, caBundle -> rotation -> store -> Secret
+//!  replica:  Secret -> store -> follower ─┐
+//!  replica:  directory -> files ──────────┴─> cert -> resolver (TLS handshakes)
 //! ```
 //!
-//! Decisions (`rotate`, `store`, `load`, `trust`) are functions of what they are given; `secret`,
-//! `keeper` and `files` do the I/O. Nothing here knows of webhooks: who fills caBundle is told the
-//! bundle and tells back what is in place.
+//! `cert`, `issue`, `rotation` and `verify` are functions of their arguments; `store`, `controller`, `follower` and
+//! `files` do the I/O. The crate does not know webhooks: it publishes the CA bundle that clients must trust, and
+//! is given the bundle that they have.
 
-pub mod facts;
+pub mod cert;
+pub mod clock;
+pub mod controller;
 pub mod files;
+pub mod follower;
 pub mod issue;
-pub mod keeper;
-pub mod load;
-pub mod pair;
-pub mod reload;
-pub mod rotate;
-pub mod secret;
-pub mod state;
+pub mod resolver;
+pub mod rotation;
 pub mod store;
-pub mod trust;
+pub mod verify;
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub use pair::Pair;
-pub use reload::{Resolver, Serving};
-pub use rotate::Lifetimes;
-pub use state::State;
+pub use cert::{CertInfo, Pair};
+pub use clock::Clock;
+pub use resolver::{Resolver, Serving};
+pub use rotation::{Lifetimes, State};
 
-/// What is told about the bundle of authorities: PEM, `None` while it is not known.
+/// A CA bundle in PEM; `None` while it is unknown.
 pub type Bundle = Option<Arc<str>>;
 
-/// Self-managed certificates, under way.
+/// The reason why certificates can't be maintained or served as they should be; `None` if there is none.
+pub type Fault = Option<String>;
+
+/// A running source of serving certificates.
 #[derive(Debug)]
-pub struct SelfManaged {
-    /// Serves the current leaf.
+pub struct CertSource {
+    /// Serves the current certificate.
     pub resolver: Arc<Resolver>,
-    /// The authorities that every caBundle is to hold; `None` while this replica has no say in it.
+    /// The bundle that every caBundle must hold; `None` while this replica does not maintain it.
     pub bundle: watch::Receiver<Bundle>,
-    /// The tasks that follow and keep the Secret; dropping them ends both.
+    /// Faults for readiness and metrics, one receiver per part.
+    pub faults: Vec<watch::Receiver<Fault>>,
+    /// The tasks of this source; they end when the set is dropped.
     pub tasks: JoinSet<()>,
 }
 
-/// Starts to follow the Secret in `namespace` and, while `leading`, to keep it up to date.
-/// `names` are what clients call the Service by; `in_place` tells the bundle that every webhook entry holds.
+/// Starts self-managed certificates: follows the Secret in `namespace` and, while `leading`, maintains it.
+///
+/// `names` are the DNS names or IP addresses by which clients reach the webhook; `in_place` is the bundle that every
+/// webhook entry holds.
 #[must_use]
 pub fn self_managed(
     client: kube::Client,
+    clock: Clock,
     namespace: &str,
     names: Vec<String>,
     lifetimes: Lifetimes,
     leading: watch::Receiver<bool>,
     in_place: watch::Receiver<Bundle>,
-) -> SelfManaged {
-    let secret = secret::TlsSecret::new(client, namespace);
+) -> CertSource {
+    let store = store::TlsSecret::new(client, namespace);
     let resolver = Arc::new(Resolver::default());
-    let ((last, seen), (bundle, bundled)) = (watch::channel(None), watch::channel(None));
-    let replica = secret::Replica { resolver: Arc::clone(&resolver), last };
-    let keeper =
-        keeper::Keeper { secret: secret.clone(), names, lifetimes, leading, last: seen, in_place, bundle };
+    let ((state, stored), (bundle, published)) = (watch::channel(None), watch::channel(None));
+    let ((follower_fault, first), (controller_fault, second)) = (watch::channel(None), watch::channel(None));
+    let follower = follower::Follower::new(Arc::clone(&resolver), clock.clone(), state, follower_fault);
+    let controller = controller::CertController {
+        store: store.clone(),
+        clock,
+        names,
+        lifetimes,
+        leading,
+        stored,
+        in_place,
+        bundle,
+        fault: controller_fault,
+    };
     let mut tasks = JoinSet::new();
-    tasks.spawn(secret.follow(replica));
-    tasks.spawn(keeper.run());
-    SelfManaged { resolver, bundle: bundled, tasks }
+    tasks.spawn(follower.run(store));
+    tasks.spawn(controller.run());
+    CertSource { resolver, bundle: published, faults: vec![first, second], tasks }
 }

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use workflow_injector::cabundle;
+use workflow_injector::registration::ca_bundle;
 use workflow_tests::api_server;
 use workflow_tests::manifests::objects;
 use workflow_tests::namespace::TestNamespace;
@@ -63,7 +63,7 @@ async fn what_the_leader_makes_of(directory: &str) -> anyhow::Result<[Vec<ByteSt
     let (_sender, bundle) = watch::channel(Some(Arc::from("ours")));
     let (in_place, _) = watch::channel(None);
     let (views, _) = watch::channel(None);
-    let leader = tokio::spawn(cabundle::run(
+    let leader = tokio::spawn(ca_bundle::run(
         client,
         NAME.to_owned(),
         namespace.name.clone(),

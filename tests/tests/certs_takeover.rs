@@ -16,8 +16,8 @@ use replica::{Replica, bundles, register, unregister};
 
 /// As short as a rotation can be.
 const LIFETIMES: Lifetimes = Lifetimes {
-    authority: jiff::SignedDuration::from_secs(20),
-    leaf: jiff::SignedDuration::from_secs(4),
+    ca: jiff::SignedDuration::from_secs(20),
+    serving: jiff::SignedDuration::from_secs(4),
     settle: jiff::SignedDuration::from_secs(3),
 };
 
@@ -38,26 +38,26 @@ async fn a_leader_that_sees_the_secret_late_takes_no_authority_back() -> anyhow:
 
     let story = async {
         let known = loop {
-            match second.resolver.facts() {
+            match second.resolver.info() {
                 Some(facts) => break facts.issuer_key_id,
                 None => tokio::task::yield_now().await,
             }
         };
         faults.blind_to("secrets");
         // Until the authority that the second knows has retired.
-        while stored(&secrets).await?.current.facts.key_id == known {}
+        while stored(&secrets).await?.ca.info.key_id == known {}
         first.stop().await?;
         second.leading.wait_for(|leads| *leads).await?;
 
-        let before = stored(&secrets).await?.leaf.facts.serial;
+        let before = stored(&secrets).await?.serving.info.serial;
         loop {
             let state = stored(&secrets).await?;
             for bundle in bundles(&namespace).await? {
-                let authority = state.current.pair.certificate.trim();
+                let authority = state.ca.pair.certificate.trim();
                 anyhow::ensure!(bundle.contains(authority), "the authority of what is served is not trusted");
             }
             // The second has led long enough to renew the leaf.
-            if state.leaf.facts.serial != before {
+            if state.serving.info.serial != before {
                 return anyhow::Ok(());
             }
         }

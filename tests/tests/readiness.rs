@@ -6,8 +6,8 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::sync::watch;
-use workflow_injector::cabundle;
-use workflow_injector::trusted::{Entry, View};
+use workflow_injector::registration::ca_bundle;
+use workflow_injector::registration::readiness::{EntryBundle, TrustView};
 use workflow_tests::api_server;
 use workflow_tests::faults::Faults;
 use workflow_tests::wait::PATIENCE;
@@ -15,10 +15,12 @@ use workflow_tests::wait::PATIENCE;
 const NAME: &str = "readiness-view";
 
 /// Waits until the view is this: what one entry holds, or that there is none.
-async fn until_seen(view: &mut watch::Receiver<View>, bundle: Option<&str>) -> anyhow::Result<()> {
-    let entry =
-        |bundle: &str| Entry { webhook: "w.readiness.test".to_owned(), bundle: Some(bundle.to_owned()) };
-    let wanted: View = Some(bundle.map(entry).into_iter().collect());
+async fn until_seen(view: &mut watch::Receiver<TrustView>, bundle: Option<&str>) -> anyhow::Result<()> {
+    let entry = |bundle: &str| EntryBundle {
+        webhook: "w.readiness.test".to_owned(),
+        bundle: Some(bundle.to_owned()),
+    };
+    let wanted: TrustView = Some(bundle.map(entry).into_iter().collect());
     let seen = tokio::time::timeout(PATIENCE, view.wait_for(|view| *view == wanted)).await;
     seen.with_context(|| format!("{wanted:?} is not seen"))?.map(drop).context("the watch has ended")
 }
@@ -32,7 +34,7 @@ async fn what_changes_while_the_watch_is_broken_is_known_all_the_same() -> anyho
     let (_bundles, bundle) = watch::channel(None);
     let (views, mut view) = watch::channel(None);
     let (name, in_place) = (NAME.to_owned(), watch::Sender::default());
-    let watching = cabundle::run(client, name.clone(), name, leading, bundle, in_place, views);
+    let watching = ca_bundle::run(client, name.clone(), name, leading, bundle, in_place, views);
     let watching = tokio::spawn(watching);
     until_seen(&mut view, None).await?;
 

@@ -16,7 +16,7 @@ use kube::{Api, Client, Config, ResourceExt};
 use serde_json::Value;
 use tokio::sync::watch;
 use workflow_certs::issue::{self, Validity};
-use workflow_certs::{Lifetimes, facts};
+use workflow_certs::{CertInfo, Clock, Lifetimes};
 use workflow_contract::names::INJECTOR;
 use workflow_injector::metrics::Metrics;
 use workflow_injector::replica::{Identity, Issuer, Replica};
@@ -34,8 +34,8 @@ const IN_TROUBLE: [&str; 2] = ["get mutatingwebhookconfigurations", "get pods"];
 
 /// As short as a rotation can be, for a renewal to be seen.
 const LIFETIMES: Lifetimes = Lifetimes {
-    authority: SignedDuration::from_secs(20),
-    leaf: SignedDuration::from_secs(4),
+    ca: SignedDuration::from_secs(20),
+    serving: SignedDuration::from_secs(4),
     settle: SignedDuration::from_secs(3),
 };
 
@@ -90,8 +90,8 @@ fn grant(kubectl: &Kubectl, way: &str) -> anyhow::Result<BTreeSet<String>> {
 fn directory() -> anyhow::Result<tempfile::TempDir> {
     let now = Timestamp::now();
     let validity = Validity { not_before: now, not_after: now + SignedDuration::from_hours(1) };
-    let authority = issue::authority(validity)?;
-    let pair = issue::leaf(&authority, &["localhost".to_owned()], validity)?;
+    let authority = issue::ca(validity)?;
+    let pair = issue::serving(&authority, &["localhost".to_owned()], validity)?;
     let directory = tempfile::tempdir()?;
     fs::write(directory.path().join("tls.crt"), pair.certificate)?;
     fs::write(directory.path().join("tls.key"), pair.key.expose())?;
@@ -104,9 +104,10 @@ async fn work(server: &ApiServer, driver: &Driver, session: &str, issuer: Issuer
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     let client = Client::try_from(config)?;
     let identity = Identity { namespace: INJECTOR.to_owned(), name: session.to_owned() };
-    let renews = matches!(issuer, Issuer::Ourselves(_));
+    let renews = matches!(issuer, Issuer::SelfManaged(_));
     let (phase, phases) = watch::channel(Phase::Serving);
-    let mut replica = Replica::start(&client, &identity, issuer, Arc::new(Metrics::default()), phases)?;
+    let mut replica =
+        Replica::start(&client, &Clock::default(), &identity, issuer, Arc::new(Metrics::default()), phases)?;
     tokio::time::timeout(PATIENCE, replica.leading.wait_for(|leads| *leads)).await??;
 
     driver
@@ -126,11 +127,11 @@ async fn work(server: &ApiServer, driver: &Driver, session: &str, issuer: Issuer
         Ok(!registrations.get(INJECTOR).await?.owner_references().is_empty())
     })
     .await?;
-    until_so("a certificate to be served", || async { Ok(replica.resolver.facts().is_some()) }).await?;
+    until_so("a certificate to be served", || async { Ok(replica.resolver.info().is_some()) }).await?;
     if renews {
-        let first = replica.resolver.facts().context("a certificate is served")?.serial;
+        let first = replica.resolver.info().context("a certificate is served")?.serial;
         until_so("the certificate to be renewed", || async {
-            Ok(replica.resolver.facts().is_some_and(|facts: facts::Facts| facts.serial != first))
+            Ok(replica.resolver.info().is_some_and(|info: CertInfo| info.serial != first))
         })
         .await?;
     }
@@ -149,7 +150,7 @@ async fn each_way_has_the_rights_that_a_replica_uses_and_no_others() -> anyhow::
     let directory = directory()?;
     let other = || Issuer::Other(directory.path().to_owned());
     let ways =
-        [("cert-manager", other()), ("openshift", other()), ("self-managed", Issuer::Ourselves(LIFETIMES))];
+        [("cert-manager", other()), ("openshift", other()), ("self-managed", Issuer::SelfManaged(LIFETIMES))];
     for (way, issuer) in ways {
         let granted = grant(&kubectl, &format!("overlays/{way}"))?;
         let before = fs::metadata(server.audit_log())?.len();

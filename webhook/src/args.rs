@@ -48,21 +48,21 @@ pub struct Serve {
     /// Config file; re-read when it changes
     #[arg(long, value_name = "FILE", default_value = CONFIG_FILE)]
     pub config: PathBuf,
-    /// Directory with tls.crt, tls.key and ca.crt, kept by another issuer; without it the certificates
-    /// are made and kept in a Secret
+    /// Directory with tls.crt, tls.key and ca.crt of another issuer; without it, certificates are self-managed
+    /// in a Secret
     #[arg(long, value_name = "DIR")]
     pub tls_dir: Option<PathBuf>,
     /// CA certificates in PEM form; clients of the HTTPS port must have a certificate of one of them.
     /// Re-read when it changes. The API server needs a kubeConfigFile for webhooks then
     #[arg(long, value_name = "FILE")]
     pub client_ca: Option<PathBuf>,
-    /// Life of a serving certificate that we issue; it is renewed at two thirds of it
+    /// Lifetime of self-managed serving certificates, which are renewed at two thirds of it
     #[arg(long, value_name = "TIME", default_value = "720h", value_parser = duration, conflicts_with = "tls_dir")]
     pub leaf_lifetime: Duration,
-    /// Life of the authority that we issue it by
+    /// Lifetime of the self-managed CA
     #[arg(long, value_name = "TIME", default_value = "8760h", value_parser = duration, conflicts_with = "tls_dir")]
     pub ca_lifetime: Duration,
-    /// How long a new authority stands in every caBundle before it signs what is served
+    /// How long a new CA is in every caBundle before it signs the serving certificate
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration, conflicts_with = "tls_dir")]
     pub settle: Duration,
     /// Address for HTTPS: /mutate
@@ -71,10 +71,10 @@ pub struct Serve {
     /// Address for HTTP: /healthz, /readyz, /metrics
     #[arg(long, value_name = "ADDRESS", default_value = "[::]:8080")]
     pub listen_ops: SocketAddr,
-    /// How long to serve on after SIGTERM, for API servers that have not heard of it yet
+    /// Grace period after SIGTERM during which requests are still served
     #[arg(long, value_name = "TIME", default_value = "15s", value_parser = duration)]
     pub drain: Duration,
-    /// Form of the logs
+    /// Log format
     #[arg(long, value_name = "FORMAT", env = "LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 }
@@ -121,9 +121,11 @@ impl Serve {
     /// # Errors
     /// Those under which a rotation can't succeed, with the flags.
     pub fn lifetimes(&self) -> anyhow::Result<Lifetimes> {
-        let (leaf, authority, settle) = (self.leaf_lifetime, self.ca_lifetime, self.settle);
-        Lifetimes::new(authority, leaf, settle).with_context(|| {
-            format!("--leaf-lifetime {leaf:?}, --ca-lifetime {authority:?} and --settle {settle:?} don't fit together")
+        let (serving, ca, settle) = (self.leaf_lifetime, self.ca_lifetime, self.settle);
+        Lifetimes::new(ca, serving, settle).with_context(|| {
+            format!(
+                "--leaf-lifetime {serving:?}, --ca-lifetime {ca:?} and --settle {settle:?} don't fit together"
+            )
         })
     }
 }
@@ -167,22 +169,16 @@ mod tests {
     fn lifetimes_are_those_of_the_rotation_unless_flags_say_otherwise() {
         assert_eq!(lifetimes(&[]), Ok(Lifetimes::default()));
         let short = lifetimes(&["--leaf-lifetime", "4s", "--ca-lifetime", "20s", "--settle", "3s"]).unwrap();
-        let seconds = [short.leaf, short.authority, short.settle].map(|life| life.as_secs());
+        let seconds = [short.serving, short.ca, short.settle].map(|life| life.as_secs());
         assert_eq!(seconds, [4, 20, 3]);
     }
 
     #[test]
     fn lifetimes_under_which_no_rotation_succeeds_are_refused_with_the_reason() {
         for (flags, reason) in [
-            (&["--leaf-lifetime", "8760h"][..], "a third of the authority's life must exceed"),
-            (
-                &["--leaf-lifetime", "2h", "--ca-lifetime", "1h"],
-                "a third of the authority's life must exceed",
-            ),
-            (
-                &["--ca-lifetime", "90s", "--leaf-lifetime", "3s"],
-                "a third of the authority's life must exceed",
-            ),
+            (&["--leaf-lifetime", "8760h"][..], "a third of the CA's lifetime must exceed"),
+            (&["--leaf-lifetime", "2h", "--ca-lifetime", "1h"], "a third of the CA's lifetime must exceed"),
+            (&["--ca-lifetime", "90s", "--leaf-lifetime", "3s"], "a third of the CA's lifetime must exceed"),
             (&["--leaf-lifetime", "1s"], "must be longer than two seconds"),
             (&["--ca-lifetime", "9999999h"], "a hundred years at most"),
             (&["--settle", "0s"], "is not a duration"),

@@ -11,16 +11,14 @@
 
 pub mod admit;
 pub mod args;
-pub mod cabundle;
 pub mod cli;
-pub mod client;
 pub mod config;
-pub mod leader;
+pub mod kube;
 pub mod metrics;
+pub mod registration;
 pub mod replica;
 pub mod serve;
 pub mod server;
 pub mod session;
 pub mod status;
 pub mod telemetry;
-pub mod trusted;

@@ -49,6 +49,7 @@ pub struct Metrics {
     watch_failures: Family<Watched, Counter>,
     fetching: Gauge,
     certificate_expiry: Gauge,
+    certificate_current: Gauge,
     config_current: Gauge,
     leader: Gauge,
 }
@@ -102,6 +103,12 @@ impl Default for Metrics {
             Unit::Seconds,
             certificate_expiry.clone(),
         );
+        let certificate_current = Gauge::default();
+        registry.register(
+            "certificate_current",
+            "1 while the latest certificate is valid and served, 0 while it can't be issued, read or used",
+            certificate_current.clone(),
+        );
         let config_current = Gauge::default();
         config_current.set(1);
         registry.register(
@@ -121,6 +128,7 @@ impl Default for Metrics {
             watch_failures,
             fetching,
             certificate_expiry,
+            certificate_current,
             config_current,
             leader,
         }
@@ -164,6 +172,11 @@ impl Metrics {
         self.certificate_expiry.set(at.map_or(0, Timestamp::as_second));
     }
 
+    /// Records whether the latest certificate is served.
+    pub fn certificate_is_current(&self, current: bool) {
+        self.certificate_current.set(i64::from(current));
+    }
+
     /// Records whether the config file as it is now is used.
     pub fn config_is_current(&self, current: bool) {
         self.config_current.set(i64::from(current));
@@ -198,6 +211,7 @@ mod tests {
         metrics.decided("injected", Duration::from_millis(2));
         metrics.outcome("Reconciled");
         metrics.certificate_expires(Some(Timestamp::from_second(1_700_000_000).unwrap()));
+        metrics.certificate_is_current(true);
         metrics.config_is_current(false);
         metrics.status_conflict();
         metrics.status_write_failed();
@@ -218,6 +232,7 @@ mod tests {
             r#"workflow_injector_admission_decisions_total{outcome="refused"} 0"#,
             r#"workflow_injector_status_outcomes_total{reason="NotInjected"} 0"#,
             "workflow_injector_certificate_expiry_timestamp_seconds 1700000000",
+            "workflow_injector_certificate_current 1",
             "workflow_injector_config_current 0",
             concat!(r#"workflow_injector_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
         ] {

@@ -1,27 +1,24 @@
-//! What a replica does beside answering: it takes part in the election, follows (and, while it
-//! leads, keeps) certificates and registration, and watches and writes what became of workflows.
+//! The background work of a replica: election, certificates, registration and the status controller.
 //!
-//! Only wiring: each part decides for itself, and they hear of each other through channels.
+//! Only wiring: the parts decide for themselves and are connected by channels.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use jiff::Timestamp;
 use kube::Client;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use workflow_certs::files::{Directory, POLL};
-use workflow_certs::{Bundle, Lifetimes, Resolver, SelfManaged};
+use workflow_certs::{CertSource, Clock, Fault, Lifetimes, Resolver, Serving, files};
 use workflow_contract::names::INJECTOR;
 
+use crate::kube::leader;
 use crate::metrics::Metrics;
+use crate::registration::ca_bundle;
+use crate::registration::readiness::{CaBundleOwner, TrustCheck};
 use crate::server::Phase;
 use crate::status::{self, Observe};
-use crate::trusted::{Filler, View, mistrust};
-use crate::{cabundle, leader};
 
-/// Who this replica is.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// Namespace of the Lease, the Secret and the Service.
@@ -31,8 +28,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// From `POD_NAMESPACE` and `POD_NAME`, which the Deployment sets; outside a cluster our own
-    /// namespace and the process's id.
+    /// Reads `POD_NAMESPACE` and `POD_NAME`, which the Deployment sets. Outside a cluster these are our own namespace and
+    /// the process id.
     #[must_use]
     pub fn from_environment() -> Self {
         let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -42,55 +39,52 @@ impl Identity {
         }
     }
 
-    /// The names that clients may call the Service by.
     fn service_names(&self) -> Vec<String> {
         let service = self.service_name();
         vec![format!("{service}.cluster.local"), service]
     }
 
-    /// The name that the API server calls the Service by.
+    /// The name by which API servers reach the Service.
     fn service_name(&self) -> String {
         format!("{INJECTOR}.{}.svc", self.namespace)
     }
 }
 
-/// Who issues what is served.
+/// The issuer of the serving certificate.
 #[derive(Debug, Clone)]
 pub enum Issuer {
-    /// Another, which keeps the pair in this directory.
+    /// Another one, which maintains the pair in this directory.
     Other(PathBuf),
-    /// We ourselves, for so long.
-    Ourselves(Lifetimes),
+    /// Our leader, with these lifetimes.
+    SelfManaged(Lifetimes),
 }
 
-/// The running parts. They end when this is dropped.
+/// The running parts; they end when this is dropped.
 pub struct Replica {
-    /// Serves the current certificate.
     pub resolver: Arc<Resolver>,
-    /// The status controller, with the sessions that it watches.
     pub status: status::Handle,
-    /// Whether this replica leads.
     pub leading: watch::Receiver<bool>,
-    trust: Trust,
+    pub certificates: CertHealth,
+    pub trust: TrustCheck,
     election: JoinHandle<()>,
     tasks: JoinSet<()>,
     _certificates: JoinSet<()>,
 }
 
 impl Replica {
-    /// Starts all parts. From `phases` on draining, another replica may lead.
+    /// Starts all parts. Once `phases` is draining, another replica may lead.
     ///
-    /// # Errors
-    /// Where another issuer's directory holds no pair that can be served.
+    /// Fails if the directory of another issuer holds no pair that can be served.
     pub fn start(
         client: &Client,
+        clock: &Clock,
         identity: &Identity,
         issuer: Issuer,
         metrics: Arc<Metrics>,
         mut phases: watch::Receiver<Phase>,
     ) -> anyhow::Result<Self> {
         let draining = async move {
-            // An error means that the process ends: then it does not lead either.
+            // An error means that the process ends.
             let _ = phases.wait_for(|phase| *phase != Phase::Serving).await;
         };
         let (leading, election) =
@@ -98,16 +92,17 @@ impl Replica {
         let status =
             status::spawn(client.clone(), leading.clone(), identity.name.clone(), Arc::new(Counted(metrics)));
 
-        let mut tasks = JoinSet::new();
         let (in_place, held) = watch::channel(None);
-        let filler = match issuer {
-            Issuer::Other(_) => Filler::Issuer,
-            Issuer::Ourselves(_) => Filler::Leader,
+        let owner = match issuer {
+            Issuer::Other(_) => CaBundleOwner::Issuer,
+            Issuer::SelfManaged(_) => CaBundleOwner::Leader,
         };
-        let SelfManaged { resolver, bundle, tasks: certificates } = match issuer {
-            Issuer::Other(directory) => followed(&directory)?,
-            Issuer::Ourselves(lifetimes) => workflow_certs::self_managed(
+        let CertSource { resolver, bundle, faults, tasks: certificates } = match issuer {
+            Issuer::Other(directory) => files::follow(&directory, clock.clone())
+                .context("failed to load the certificate of --tls-dir")?,
+            Issuer::SelfManaged(lifetimes) => workflow_certs::self_managed(
                 client.clone(),
+                clock.clone(),
                 &identity.namespace,
                 identity.service_names(),
                 lifetimes,
@@ -117,55 +112,71 @@ impl Replica {
         };
         let (name, namespace) = (INJECTOR.to_owned(), identity.namespace.clone());
         let (views, view) = watch::channel(None);
-        tasks.spawn(cabundle::run(client.clone(), name, namespace, leading.clone(), bundle, in_place, views));
-        let trust = Trust { view, served: Arc::clone(&resolver), filler, name: identity.service_name() };
-        Ok(Self { resolver, status, leading, trust, election, tasks, _certificates: certificates })
+        let mut tasks = JoinSet::new();
+        tasks.spawn(ca_bundle::run(
+            client.clone(),
+            name,
+            namespace,
+            leading.clone(),
+            bundle,
+            in_place,
+            views,
+        ));
+        let (served, clock) = (Arc::clone(&resolver), clock.clone());
+        let trust =
+            TrustCheck { view, resolver: served, clock: clock.clone(), owner, name: identity.service_name() };
+        let health = CertHealth { resolver: Arc::clone(&resolver), clock, faults };
+        Ok(Self {
+            resolver,
+            status,
+            leading,
+            certificates: health,
+            trust,
+            election,
+            tasks,
+            _certificates: certificates,
+        })
     }
 
-    /// Tells at any time whether API servers trust what is served.
-    #[must_use]
-    pub fn trust(&self) -> Trust {
-        self.trust.clone()
-    }
-
-    /// Ends all parts, once the Lease is given back.
+    /// Ends all parts, once the Lease is released.
     pub async fn shutdown(mut self) {
-        // A failed election has nothing to give back.
+        // A failed election has no Lease to release.
         let _ = self.election.await;
         self.tasks.shutdown().await;
         self.status.shutdown().await;
     }
 }
 
-/// What this replica serves, beside what is registered.
+/// The state of the serving certificate for readiness and metrics.
 #[derive(Debug, Clone)]
-pub struct Trust {
-    view: watch::Receiver<View>,
-    served: Arc<Resolver>,
-    filler: Filler,
-    name: String,
+pub struct CertHealth {
+    resolver: Arc<Resolver>,
+    clock: Clock,
+    faults: Vec<watch::Receiver<Fault>>,
 }
 
-impl Trust {
-    /// Why API servers would not trust what is served at `now`, as far as is known.
-    #[must_use]
-    pub fn missing(&self, now: Timestamp) -> Option<String> {
-        mistrust(&self.view.borrow(), &self.served, self.filler, &self.name, now)
+impl CertHealth {
+    /// Returns the reason why handshakes fail now.
+    pub fn error(&self) -> Option<String> {
+        let error = match self.resolver.serving(self.clock.now()) {
+            Serving::Until(_) => return None,
+            Serving::Nothing => "no certificate loaded yet".to_owned(),
+            Serving::Invalid(error) => error.to_string(),
+        };
+        Some(std::iter::once(error).chain(self.faults()).collect::<Vec<_>>().join("; "))
+    }
+
+    /// Whether the certificate is valid and the source of certificates has no fault.
+    pub fn is_current(&self) -> bool {
+        self.error().is_none() && self.faults().next().is_none()
+    }
+
+    fn faults(&self) -> impl Iterator<Item = String> {
+        self.faults.iter().filter_map(|fault| fault.borrow().clone())
     }
 }
 
-/// A pair that another issuer keeps in a directory.
-fn followed(directory: &Path) -> anyhow::Result<SelfManaged> {
-    let resolver = Arc::new(Resolver::default());
-    let (sender, bundle): (_, watch::Receiver<Bundle>) = watch::channel(None);
-    let directory = Directory::open(directory, Arc::clone(&resolver), sender, Timestamp::now())
-        .context("failed to load the certificate that --tls-dir names")?;
-    let mut tasks = JoinSet::new();
-    tasks.spawn(directory.follow(POLL));
-    Ok(SelfManaged { resolver, bundle, tasks })
-}
-
-/// Hands what the status controller does to the metrics.
+/// Counts the work of the status controller.
 struct Counted(Arc<Metrics>);
 
 impl Observe for Counted {

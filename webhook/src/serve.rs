@@ -1,6 +1,4 @@
-//! `serve`: puts the parts together and runs them until SIGTERM.
-//!
-//! No decision is made here; the parts get what they need and are joined by channels and `Arc`s.
+//! `serve`: connects the parts and runs them until SIGTERM. It decides nothing.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,26 +7,24 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use workflow_certs::Serving;
+use workflow_certs::Clock;
 use workflow_contract::names::CONFIG_FILE;
 
 use crate::admit::Admission;
 use crate::admit::live::Reader;
 use crate::admit::session::Sessions;
 use crate::args::Serve;
-use crate::client;
 use crate::config::{self, Config, Watched};
+use crate::kube::client;
 use crate::metrics::Metrics;
 use crate::replica::{Identity, Issuer, Replica};
 use crate::server::{self, ClientCa, Ops, Phase, TlsSettings};
 use crate::telemetry;
 
-/// Runs to the end. The exit code says whether it was a good one.
 #[must_use]
 pub fn run(args: Serve) -> ExitCode {
     let _logs = telemetry::start(args.log_format);
@@ -38,7 +34,7 @@ pub fn run(args: Serve) -> ExitCode {
     match ended {
         Ok(code) => code,
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "the webhook could not be started");
+            tracing::error!(error = format!("{error:#}"), "failed to start the webhook");
             ExitCode::FAILURE
         }
     }
@@ -47,19 +43,20 @@ pub fn run(args: Serve) -> ExitCode {
 async fn serve(args: Serve) -> anyhow::Result<ExitCode> {
     let lifetimes = args.lifetimes()?;
     let Serve { config, tls_dir, client_ca, listen, listen_ops, drain, .. } = args;
-    let issuer = tls_dir.map_or(Issuer::Ourselves(lifetimes), Issuer::Other);
+    let issuer = tls_dir.map_or(Issuer::SelfManaged(lifetimes), Issuer::Other);
     let mut tasks = JoinSet::new();
-    // First of all, so that a signal during the start is not the end without a word.
+    // First, so that a signal during the start is handled.
     let mut signals = signals(&mut tasks)?;
     let metrics = Arc::new(Metrics::default());
     let config = watch_config(&config, &metrics, &mut tasks)?;
     let cluster = client::config().await?;
     let reader = Reader::new(&cluster).context("failed to set up the look-up of sessions")?;
-    let client = client::with(cluster)?;
+    let clock = Clock::default();
+    let client = client::with(cluster, &clock)?;
 
     let (phase, phases) = watch::channel(Phase::Serving);
     let identity = Identity::from_environment();
-    let replica = Replica::start(&client, &identity, issuer, Arc::clone(&metrics), phases.clone())?;
+    let replica = Replica::start(&client, &clock, &identity, issuer, Arc::clone(&metrics), phases.clone())?;
     let sessions = Sessions::new(Arc::new(reader), Some(replica.status.sessions.clone()));
     let admission = Admission::new(sessions, config, Arc::clone(&metrics)).router();
     let ops = ops(&metrics, &replica, &phases).router();
@@ -74,28 +71,28 @@ async fn serve(args: Serve) -> anyhow::Result<ExitCode> {
         )
     };
     tokio::pin!(servers);
-    let in_peace = tokio::select! {
-        in_peace = server::drained(&phase, drain, &mut signals) => in_peace,
+    let graceful = tokio::select! {
+        graceful = server::drained(&phase, drain, &mut signals) => graceful,
         _ = &mut servers => false,
     };
-    if !in_peace {
+    if !graceful {
         tracing::warn!("second signal, not waiting for open connections");
         return Ok(ExitCode::FAILURE);
     }
     servers.await;
     replica.shutdown().await;
-    tracing::info!("ended");
+    tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
-/// Starts to follow the config file. At its default place it may be absent: then the defaults hold.
+/// Starts to follow the config file. At its default path it may be absent; then the defaults apply.
 fn watch_config(
     path: &Path,
     metrics: &Arc<Metrics>,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<Arc<ArcSwap<Config>>> {
     if path == Path::new(CONFIG_FILE) && !path.exists() {
-        tracing::warn!(path = CONFIG_FILE, "no config file, the defaults hold");
+        tracing::warn!(path = CONFIG_FILE, "no config file, using defaults");
         return Ok(Arc::default());
     }
     let watched =
@@ -114,26 +111,24 @@ fn tls(client_ca: Option<&Path>, replica: &Replica, tasks: &mut JoinSet<()>) -> 
     Ok(settings)
 }
 
-/// What the kubelet and Prometheus are told.
+/// Returns the probes and metrics of a replica.
 #[must_use]
 pub fn ops(metrics: &Arc<Metrics>, replica: &Replica, phases: &watch::Receiver<Phase>) -> Ops {
-    let (ready, expiry) = (Arc::clone(&replica.resolver), Arc::clone(&replica.resolver));
+    let (ready, current, expiry) =
+        (replica.certificates.clone(), replica.certificates.clone(), Arc::clone(&replica.resolver));
     let (phases, synced) = (phases.clone(), replica.status.synced.clone());
     let (fetching, leading) = (replica.status.fetching_gauge(), replica.leading.clone());
-    let trust = replica.trust();
+    let trust = replica.trust.clone();
     Ops::new(Arc::clone(metrics))
         .ready_when(move || (*phases.borrow() != Phase::Serving).then(|| "draining".to_owned()))
-        .ready_when(move || match ready.serving(Timestamp::now()) {
-            Serving::Until(_) => None,
-            Serving::Nothing => Some("no certificate loaded yet".to_owned()),
-            Serving::Expired(at) => Some(format!("the certificate expired at {at}")),
-        })
-        .ready_when(move || trust.missing(Timestamp::now()))
+        .ready_when(move || ready.error())
+        .ready_when(move || trust.error())
         .ready_when(move || {
             (!synced.borrow().is_complete()).then(|| "sessions and pods not read yet".to_owned())
         })
         .before_metrics(move |metrics| {
-            metrics.certificate_expires(expiry.facts().map(|facts| facts.not_after));
+            metrics.certificate_expires(expiry.info().map(|info| info.not_after));
+            metrics.certificate_is_current(current.is_current());
             metrics.fetching(fetching());
             metrics.leads(*leading.borrow());
         })
@@ -143,7 +138,7 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("failed to listen on {address}"))
 }
 
-/// SIGTERM (the kubelet's) and SIGINT (a person's), as they come.
+/// Receives SIGTERM (from the kubelet) and SIGINT (from a terminal).
 fn signals(tasks: &mut JoinSet<()>) -> anyhow::Result<mpsc::Receiver<()>> {
     let (sender, receiver) = mpsc::channel(2);
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {

@@ -7,9 +7,9 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::{Api, DeleteParams};
 use workflow_certs::issue::{self, Validity};
-use workflow_certs::rotate::{Action, apply};
-use workflow_certs::secret::{Found, TlsSecret, Version};
-use workflow_certs::state::Issued;
+use workflow_certs::rotation::Issued;
+use workflow_certs::rotation::{Action, apply};
+use workflow_certs::store::{StoreError, Stored, TlsSecret, Version};
 use workflow_certs::{Lifetimes, State};
 use workflow_contract::names::{INJECTOR, TLS_SECRET};
 
@@ -23,14 +23,14 @@ const RETIRED_FOR: SignedDuration = SignedDuration::from_secs(5);
 pub async fn renew(client: &Client) -> anyhow::Result<()> {
     let old = change(client, |state| {
         let now = Timestamp::now();
-        let left = Lifetimes::default().leaf / 3 - SignedDuration::from_hours(1);
+        let left = Lifetimes::default().serving / 3 - SignedDuration::from_hours(1);
         let validity = Validity { not_before: now - SignedDuration::from_mins(5), not_after: now + left };
-        state.leaf = Issued::new(issue::leaf(&state.current.pair, &state.leaf.facts.names, validity)?)?;
+        state.serving = Issued::new(issue::serving(&state.ca.pair, &state.serving.info.names, validity)?)?;
         Ok(())
     })
     .await?;
     until_so("the serving certificate to be renewed", || async {
-        Ok(read(client).await?.0.leaf.facts.serial != old.leaf.facts.serial)
+        Ok(read(client).await?.0.serving.info.serial != old.serving.info.serial)
     })
     .await
 }
@@ -43,13 +43,13 @@ pub async fn rotate_ca(client: &Client) -> anyhow::Result<()> {
             // It was written, but the response was lost.
             return Ok(());
         }
-        let names = state.leaf.facts.names.clone();
+        let names = state.serving.info.names.clone();
         *state = apply(Action::AddNext, Some(state), &names, Timestamp::now(), &Lifetimes::default())?;
         Ok(())
     })
     .await?;
     until_so("the next CA to take over", || async {
-        Ok(read(client).await?.0.current.facts.key_id != before.current.facts.key_id)
+        Ok(read(client).await?.0.ca.info.key_id != before.ca.info.key_id)
     })
     .await?;
     change(client, |state| {
@@ -67,7 +67,7 @@ pub async fn delete_secret(client: &Client) -> anyhow::Result<()> {
     let before = read(client).await?.0;
     let secrets: Api<Secret> = Api::namespaced(client.clone(), INJECTOR);
     secrets.delete(TLS_SECRET, &DeleteParams::default()).await.context("delete the Secret")?;
-    let ca = before.current.pair.certificate.trim();
+    let ca = before.ca.pair.certificate.trim();
     until_so("the Secret to be written again", || async { Ok(read(client).await?.0.bundle().contains(ca)) })
         .await
 }
@@ -78,16 +78,20 @@ async fn change(client: &Client, change: impl Fn(&mut State) -> anyhow::Result<(
     until_found("the Secret to be changed", || async {
         let (mut state, version) = read(client).await?;
         change(&mut state)?;
-        let written = TlsSecret::new(client.clone(), INJECTOR).write(&state, Some(version)).await?;
-        Ok(written.then_some(state))
+        match TlsSecret::new(client.clone(), INJECTOR).write(&state, Some(version)).await {
+            Ok(()) => Ok(Some(state)),
+            Err(StoreError::Conflict) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     })
     .await
 }
 
 async fn read(client: &Client) -> anyhow::Result<(State, Version)> {
     match TlsSecret::new(client.clone(), INJECTOR).read().await? {
-        Found::Whole(state, version) => Ok((*state, version)),
-        Found::Absent => bail!("there is no Secret {TLS_SECRET}"),
-        Found::Broken(error, _) => Err(error).context("the Secret holds no certificates"),
+        Stored::Valid(state, version) => Ok((*state, version)),
+        Stored::Absent => bail!("there is no Secret {TLS_SECRET}"),
+        Stored::Damaged(error, _) => Err(error).context("the Secret holds no certificates"),
+        Stored::Foreign(foreign) => Err(foreign.into()),
     }
 }

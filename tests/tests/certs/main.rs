@@ -38,7 +38,7 @@ async fn what_is_lost_or_damaged_comes_back_as_it_was() {
         let secrets = namespace.api::<Secret>();
         let good = secrets.get(TLS_SECRET).await?.data;
         let registered = bundles(&namespace).await?;
-        let serial = |replica: &Replica| replica.resolver.facts().map(|facts| facts.serial);
+        let serial = |replica: &Replica| replica.resolver.info().map(|info| info.serial);
         let served = serial(&first);
         anyhow::ensure!(served.is_some() && served == serial(&second), "both serve one certificate");
 
@@ -81,13 +81,13 @@ async fn one_replica_leads_and_hands_over_when_it_ends() {
         let mut first = Replica::start(&namespace, "first", Lifetimes::default()).await?;
         tokio::time::timeout(PATIENCE, first.leading.wait_for(|leads| *leads)).await??;
         let mut second = Replica::start(&namespace, "second", Lifetimes::default()).await?;
-        until_so("the second to serve", || async { Ok(second.resolver.facts().is_some()) }).await?;
+        until_so("the second to serve", || async { Ok(second.resolver.info().is_some()) }).await?;
         anyhow::ensure!(*first.leading.borrow() && !*second.leading.borrow(), "the first still leads alone");
 
-        let served = second.resolver.facts();
+        let served = second.resolver.info();
         first.stop().await?;
         tokio::time::timeout(PATIENCE, second.leading.wait_for(|leads| *leads)).await??;
-        anyhow::ensure!(second.resolver.facts() == served, "a new leader keeps the certificate");
+        anyhow::ensure!(second.resolver.info() == served, "a new leader keeps the certificate");
         Ok(())
     })
     .await;

@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use workflow_certs::{Lifetimes, Resolver, self_managed};
+use workflow_certs::{Clock, Lifetimes, Resolver, self_managed};
+use workflow_injector::kube::leader;
+use workflow_injector::registration::ca_bundle;
 use workflow_injector::server::{self, Phase};
-use workflow_injector::{cabundle, leader};
 use workflow_tests::namespace::TestNamespace;
 
 /// One replica; its tasks end when it is dropped, as if it were killed.
@@ -57,6 +58,7 @@ impl Replica {
         let (in_place, held) = watch::channel(None);
         let certificates = self_managed(
             client.clone(),
+            Clock::default(),
             &namespace.name,
             vec![address.to_string()],
             lifetimes,
@@ -65,7 +67,7 @@ impl Replica {
         );
         let mut tasks = JoinSet::new();
         let (registration, owner) = (namespace.name.clone(), namespace.name.clone());
-        tasks.spawn(cabundle::run(
+        tasks.spawn(ca_bundle::run(
             client,
             registration,
             owner,

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use workflow_certs::{Lifetimes, facts};
+use workflow_certs::{CertInfo, Lifetimes};
 use workflow_tests::namespace::{TestNamespace, with_namespace};
 use workflow_tests::wait::until_so;
 
@@ -15,8 +15,8 @@ use super::replica::{Replica, bundles, register, unregister};
 /// How long the load lasts, in seconds; two minutes are six authorities and more.
 const ROTATION_SECONDS: &str = "CERTS_ROTATION_SECONDS";
 const LIFETIMES: Lifetimes = Lifetimes {
-    authority: SignedDuration::from_secs(20),
-    leaf: SignedDuration::from_secs(4),
+    ca: SignedDuration::from_secs(20),
+    serving: SignedDuration::from_secs(4),
     settle: SignedDuration::from_secs(3),
 };
 
@@ -46,7 +46,7 @@ impl Story {
     async fn look(&mut self, namespace: &TestNamespace, replicas: &[&Replica]) -> anyhow::Result<()> {
         let (began, mut now) = (Timestamp::now(), String::new());
         for (index, replica) in replicas.iter().enumerate() {
-            let Some(facts) = replica.resolver.facts() else { continue };
+            let Some(facts) = replica.resolver.info() else { continue };
             let leads = if *replica.leading.borrow() { " leads and" } else { "" };
             let (leaf, authority) = (short(&facts.serial), short(&facts.issuer_key_id));
             write!(now, " replica {index}{leads} serves {leaf} of {authority} until {};", facts.not_after)?;
@@ -54,13 +54,14 @@ impl Story {
             self.authorities.insert(facts.issuer_key_id);
         }
         for bundle in bundles(namespace).await? {
-            let blocks =
-                bundle.split_inclusive("-----END CERTIFICATE-----").filter_map(|pem| facts::first(pem).ok());
+            let blocks = bundle
+                .split_inclusive("-----END CERTIFICATE-----")
+                .filter_map(|pem| CertInfo::from_pem(pem).ok());
             let trusted: Vec<_> = blocks.map(|authority| short(&authority.key_id).to_owned()).collect();
             write!(now, " trusted are {trusted:?};")?;
         }
         if began.duration_until(Timestamp::now()) > STALL {
-            self.stalls.push((began, Timestamp::now() + LIFETIMES.leaf));
+            self.stalls.push((began, Timestamp::now() + LIFETIMES.serving));
         }
         if now != self.last {
             self.lines.push(format!("{}{now}", Timestamp::now()));

@@ -23,8 +23,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{MutexGuard, watch};
 use tokio::task::JoinSet;
-use workflow_certs::Lifetimes;
-use workflow_certs::facts::Facts;
+use workflow_certs::{CertInfo, Clock, Lifetimes};
 use workflow_contract::names::{INJECTOR, TLS_SECRET};
 use workflow_injector::admit::Admission;
 use workflow_injector::admit::live::Reader;
@@ -73,7 +72,7 @@ impl Installation {
     ) -> anyhow::Result<Self> {
         Self::by("self-managed", async |client| {
             before(client).await?;
-            Ok(Issuer::Ourselves(Lifetimes::default()))
+            Ok(Issuer::SelfManaged(Lifetimes::default()))
         })
         .await
     }
@@ -94,9 +93,10 @@ impl Installation {
         let reader = Reader::new(&config)?;
         let (phase, phases) = watch::channel(Phase::Serving);
         let identity = Identity { namespace: INJECTOR.to_owned(), name: "replica".to_owned() };
-        let metrics = Arc::default();
+        let (metrics, clock) = (Arc::default(), Clock::default());
         let replica = Replica::start(
-            &Client::try_from(config)?,
+            &workflow_injector::kube::client::with(config, &clock)?,
+            &clock,
             &identity,
             issuer,
             Arc::clone(&metrics),
@@ -140,8 +140,8 @@ impl Installation {
     }
 
     /// The certificate that the replica serves.
-    pub fn served(&self) -> Option<Facts> {
-        self.running.as_ref()?.replica.resolver.facts()
+    pub fn served(&self) -> Option<CertInfo> {
+        self.running.as_ref()?.replica.resolver.info()
     }
 
     /// What the replica says when asked whether it is ready: `ok`, or what is missing.

@@ -14,7 +14,7 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
-use workflow_certs::rotate::{Action, apply as rotate};
+use workflow_certs::rotation::{Action, apply as rotate};
 use workflow_certs::{Lifetimes, store};
 use workflow_contract::Exit;
 use workflow_contract::names::{
@@ -142,7 +142,7 @@ async fn an_expired_certificate_that_the_leader_may_not_renew() -> anyhow::Resul
     let expiring = async |client: Client| {
         let names =
             [format!("{INJECTOR}.{INJECTOR}.svc.cluster.local"), format!("{INJECTOR}.{INJECTOR}.svc")];
-        let lifetimes = Lifetimes { leaf: SignedDuration::from_secs(8), ..Lifetimes::default() };
+        let lifetimes = Lifetimes { serving: SignedDuration::from_secs(8), ..Lifetimes::default() };
         let state = rotate(Action::Start, None, &names, Timestamp::now(), &lifetimes)?;
         let mut secret = Secret { data: Some(store::encode(&state)?), ..Secret::default() };
         secret.metadata.name = Some(TLS_SECRET.to_owned());
@@ -158,7 +158,7 @@ async fn an_expired_certificate_that_the_leader_may_not_renew() -> anyhow::Resul
     register()?;
     let lines = [
         ("FAILED  admission ", "see the line `certificate`"),
-        ("FAILED  certificate ", "it expired at"),
+        ("FAILED  certificate ", "expired at"),
         ("FAILED  rights ", "may not update secrets"),
     ];
     installation.check_says(Scope::Everything, false, &lines).await?;
@@ -252,19 +252,92 @@ async fn a_registration_that_was_removed_or_changed() -> anyhow::Result<()> {
         ("namespaceSelector", json!({"matchLabels": {"sessions": "yes"}}), false),
         ("matchConditions", json!([{"name": "asks-for-a-workflow", "expression": "false"}]), false),
         ("failurePolicy", json!("Ignore"), true),
-        ("timeoutSeconds", json!(30), true),
+        ("timeoutSeconds", json!(1), true),
         ("reinvocationPolicy", json!("Never"), true),
     ];
-    for (field, value, is_asked) in changes {
+    for (field, value, is_called) in changes {
         let change = json!([{"op": "replace", "path": format!("/webhooks/0/{field}"), "value": value}]);
         registrations.patch(INJECTOR, &PatchParams::default(), &as_patch(change)?).await?;
-        let named = format!("is not what is shipped ({field})");
-        let admission = if is_asked { "ok      admission " } else { "FAILED  admission " };
-        let lines = [(admission, ""), ("FAILED  registration ", named.as_str())];
+        let admission = if is_called { "ok      admission " } else { "FAILED  admission " };
+        let lines = [(admission, ""), ("FAILED  registration ", field)];
         installation.check_says(Scope::Everything, false, &lines).await?;
         register()?;
         installation.check_says(Scope::Everything, true, &[]).await?;
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_that_was_narrowed_or_annotated() -> anyhow::Result<()> {
+    let installation = Installation::sound().await?;
+    let narrow = || async {
+        let exclude = |key: &str, value: &str| {
+            let path = "/webhooks/0/namespaceSelector/matchExpressions/-";
+            json!({"op": "add", "path": path, "value": {"key": key, "operator": "NotIn", "values": [value]}})
+        };
+        let changes = json!([
+            exclude("control-plane", "true"),
+            exclude("kubernetes.azure.com/managedby", "aks"),
+            {"op": "replace", "path": "/webhooks/0/timeoutSeconds", "value": 30},
+            {"op": "add", "path": "/metadata/labels/argocd.argoproj.io~1instance", "value": "injector"},
+            {"op": "add", "path": "/metadata/annotations", "value": {"kustomize.toolkit.fluxcd.io/checksum": "x"}},
+        ]);
+        let registrations = installation.registrations();
+        registrations.patch(INJECTOR, &PatchParams::default(), &as_patch(changes)?).await?;
+        let lines = [
+            ("ok      admission ", "by the real path"),
+            ("ok      registration ", "namespaceSelector also requires control-plane NotIn [true]"),
+            ("ok      registration ", "timeoutSeconds is 30"),
+        ];
+        installation.check_says(Scope::Installation, true, &lines).await
+    };
+    narrow().await?;
+    // Applied again, as `make install` does, and narrowed again at once, as AKS does.
+    register()?;
+    narrow().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_the_injector_did_not_create() -> anyhow::Result<()> {
+    let foreign = async |client: Client| {
+        let pair = rcgen::generate_simple_self_signed(["other.test".to_owned()])?;
+        let secret = json!({
+            "metadata": {"name": TLS_SECRET}, "type": "kubernetes.io/tls",
+            "stringData": {"tls.crt": pair.cert.pem(), "tls.key": pair.signing_key.serialize_pem()},
+        });
+        let secrets: Api<Secret> = Api::namespaced(client, INJECTOR);
+        secrets.create(&PostParams::default(), &serde_json::from_value(secret)?).await?;
+        Ok(())
+    };
+    let installation = Installation::unregistered(foreign).await?;
+    installation.until_ready_says("its type is kubernetes.io/tls").await?;
+    let line =
+        ("FAILED  certificate ", "was not created by workflow-injector (its type is kubernetes.io/tls)");
+    installation.check_says(Scope::BeforeRegistration, false, &[line]).await?;
+
+    let secrets = installation.api::<Secret>();
+    secrets.delete(TLS_SECRET, &DeleteParams::default()).await?;
+    installation.until_ready_says("ok").await?;
+    installation.check_says(Scope::BeforeRegistration, true, &[]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ca_from_the_future_is_replaced_once() -> anyhow::Result<()> {
+    let from_the_future = async |client: Client| {
+        let names = [format!("{INJECTOR}.{INJECTOR}.svc")];
+        let later = Timestamp::now() + SignedDuration::from_hours(2 * 365 * 24);
+        let state = rotate(Action::Start, None, &names, later, &Lifetimes::default())?;
+        let mut secret = Secret { data: Some(store::encode(&state)?), ..Secret::default() };
+        secret.metadata.name = Some(TLS_SECRET.to_owned());
+        Api::namespaced(client, INJECTOR).create(&PostParams::default(), &secret).await?;
+        Ok(())
+    };
+    let installation = Installation::unregistered(from_the_future).await?;
+    installation.until_ready_says("ok").await?;
+    let served = installation.served();
+    register()?;
+    installation.check_says(Scope::Everything, true, &[]).await?;
+    assert_eq!(installation.served(), served);
     Ok(())
 }
 

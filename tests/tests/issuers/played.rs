@@ -15,7 +15,7 @@ use kube::{Client, ResourceExt};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use serde_json::{Value, json};
 use workflow_certs::issue::{self, Validity};
-use workflow_certs::{Pair, facts};
+use workflow_certs::{CertInfo, Pair};
 use workflow_contract::names::INJECTOR;
 
 /// By whom fields are written here.
@@ -104,7 +104,7 @@ impl Issuer {
     async fn issue(&self, name: &str, names: Vec<String>) -> anyhow::Result<Timestamp> {
         let now = Timestamp::now();
         let validity = Validity { not_before: now, not_after: now + self.leaf };
-        let pair = issue::leaf(&self.authority, &names, validity)?;
+        let pair = issue::serving(&self.authority, &names, validity)?;
         let mut data = json!({ "tls.crt": pair.certificate, "tls.key": pair.key.expose() });
         if self.way == Way::CertManager {
             data["ca.crt"] = json!(self.bundle());
@@ -121,7 +121,7 @@ impl Issuer {
             "metadata": { "name": name }, "stringData": data,
         });
         self.secrets().patch(name, &apply(), &Patch::Apply(secret)).await?;
-        Ok(facts::first(&pair.certificate)?.not_after)
+        Ok(CertInfo::from_pem(&pair.certificate)?.not_after)
     }
 
     /// Fills caBundle where an annotation asks for it, resolved as the issuer resolves it.

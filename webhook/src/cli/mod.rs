@@ -9,7 +9,7 @@ use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client, Resource};
 
 use crate::args::Check;
-use crate::client;
+use crate::kube::client;
 
 pub mod check;
 pub mod cleanup;

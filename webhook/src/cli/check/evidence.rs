@@ -48,8 +48,10 @@ pub struct Evidence {
     pub denied: Vec<(Right, &'static str)>,
     /// Session pods that wait for the init container's image.
     pub unpulled: Vec<Unpulled>,
-    /// Sessions whose workflow failed, newest first; `None` where nobody asked for them.
+    /// Sessions whose workflow failed, newest first; `None` if they were not listed.
     pub sessions: Option<Vec<FailedSession>>,
+    /// Sessions that need a restart to get the workflow that was chosen while they ran.
+    pub restarts: Vec<String>,
 }
 
 /// What a replica says of itself on its port for probes and metrics.
@@ -59,6 +61,8 @@ pub struct Told {
     pub version: Option<String>,
     /// Whether it uses the config file as it is now.
     pub config_current: Option<bool>,
+    /// Whether it serves the latest certificate.
+    pub certificate_current: Option<bool>,
     /// When the certificate that it serves expires.
     pub expires: Option<Timestamp>,
     /// Why it is not ready.
@@ -100,6 +104,7 @@ impl Told {
         Self {
             version: value("build_info{version=\"").and_then(|rest| Some(rest.split_once('"')?.0.to_owned())),
             config_current: number("config_current ").map(|current| current == 1),
+            certificate_current: number("certificate_current ").map(|current| current == 1),
             expires: number("certificate_expiry_timestamp_seconds ")
                 .and_then(|seconds| Timestamp::from_second(seconds).ok()),
             missing: None,
@@ -116,10 +121,12 @@ mod tests {
     fn reads_what_a_replica_writes() {
         let (metrics, at) = (Metrics::default(), Timestamp::from_second(1_700_000_000).unwrap());
         metrics.certificate_expires(Some(at));
+        metrics.certificate_is_current(true);
         metrics.config_is_current(false);
         let told = Told {
             version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             config_current: Some(false),
+            certificate_current: Some(true),
             expires: Some(at),
             missing: None,
         };

@@ -14,8 +14,7 @@ use kube::api::{ListParams, PostParams};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
-use workflow_contract::condition::WORKFLOW_RECONCILED;
-use workflow_contract::condition::reason::RESTART_REQUIRED;
+use workflow_contract::condition::{WORKFLOW_RECONCILED, reason};
 use workflow_contract::env::ACTIVE_WORKFLOW_GIT_URL;
 use workflow_contract::names::{
     APP_LABEL, APP_LABEL_VALUE, INIT_CONTAINER, INJECTOR, INJECTOR_SELECTOR, RUNNER_CONTAINER, SESSION_GROUP,
@@ -69,7 +68,8 @@ pub async fn gather(client: &Client, options: &Options) -> anyhow::Result<Eviden
         evidence.unpulled = unpulled(client).await?;
     }
     if options.scope == Scope::Everything {
-        evidence.sessions = Some(failed_sessions(client).await?);
+        let (failed, restarts) = sessions(client).await?;
+        (evidence.sessions, evidence.restarts) = (Some(failed), restarts);
     }
     Ok(evidence)
 }
@@ -174,19 +174,27 @@ fn unpulled_image(status: &Value) -> Option<String> {
     cant.then(|| status["image"].as_str().unwrap_or_default().to_owned())
 }
 
-async fn failed_sessions(client: &Client) -> anyhow::Result<Vec<FailedSession>> {
-    let sessions: Api<AgenticSession> = Api::all(client.clone());
-    let mut found = Vec::new();
-    let read = each(&sessions, ListParams::default(), "sessions", |session: AgenticSession| {
-        found.extend(failed(&session));
+/// Lists the sessions whose workflow failed, newest first, and those that need a restart.
+async fn sessions(client: &Client) -> anyhow::Result<(Vec<FailedSession>, Vec<String>)> {
+    let api: Api<AgenticSession> = Api::all(client.clone());
+    let (mut failed, mut restarts) = (Vec::new(), Vec::new());
+    let read = each(&api, ListParams::default(), "sessions", |session: AgenticSession| {
+        if let Some(found) = unsuccessful(&session) {
+            if found.reason == reason::RESTART_REQUIRED {
+                restarts.push(found.session);
+            } else {
+                failed.push(found);
+            }
+        }
     });
     match read.await {
         // The platform is not installed (yet).
         Err(error) if error.downcast_ref::<kube::Error>().is_some_and(is_not_found) => {}
         read => read?,
     }
-    found.sort_by(|a, b| b.since.cmp(&a.since).then_with(|| a.session.cmp(&b.session)));
-    Ok(found)
+    failed.sort_by(|a, b| b.since.cmp(&a.since).then_with(|| a.session.cmp(&b.session)));
+    restarts.sort();
+    Ok((failed, restarts))
 }
 
 /// By its code: of a kind that is not served the API server says no more than "404 page not found".
@@ -194,15 +202,15 @@ fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
-/// A failed delivery. A user's change of a running session's workflow (`RestartRequired`) is none.
-fn failed(session: &AgenticSession) -> Option<FailedSession> {
+/// Returns a session with a condition of ours that is False.
+fn unsuccessful(session: &AgenticSession) -> Option<FailedSession> {
     let here = session.metadata.deletion_timestamp.is_none() && !session.opted_out();
     let condition = session.condition(WORKFLOW_RECONCILED).filter(|_| here)?;
     let reason = condition.reason.as_deref().unwrap_or_default();
-    let failed = condition.status == "False" && is_own_reason(reason) && reason != RESTART_REQUIRED;
+    let failed = condition.status == "False" && is_own_reason(reason);
     failed.then(|| FailedSession {
         session: full_name(session),
-        reason: condition.reason.clone().unwrap_or_default(),
+        reason: reason.to_owned(),
         message: condition.message.clone().unwrap_or_default(),
         since: condition.last_transition_time,
     })

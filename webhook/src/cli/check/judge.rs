@@ -72,7 +72,8 @@ pub fn judge(evidence: &Evidence, now: Timestamp) -> Vec<Finding> {
     if let Some(unpulled) = evidence.unpulled.first() {
         add("image", Err(image(unpulled, evidence.unpulled.len())));
     }
-    for verdict in evidence.sessions.iter().flat_map(|failed| sessions::sessions(failed)) {
+    for verdict in evidence.sessions.iter().flat_map(|failed| sessions::sessions(failed, &evidence.restarts))
+    {
         add("sessions", verdict);
     }
     findings

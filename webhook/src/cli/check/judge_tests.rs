@@ -7,7 +7,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
-use workflow_certs::rotate::{Action, apply};
+use workflow_certs::rotation::{Action, apply};
 use workflow_certs::{Lifetimes, State, store};
 
 fn now() -> Timestamp {
@@ -157,16 +157,22 @@ fn the_registration_must_be_whole_and_ours() {
 fn the_certificate_must_be_there_in_time_and_trusted() {
     let lines = failures(&Evidence { secret: None, ..sound() });
     assert!(lines[0].contains("is missing"), "{lines:?}");
-    let damaged = Some(Secret::default());
+    let damaged = typed(json!({"metadata": {"labels": {"app.kubernetes.io/name": INJECTOR}}}));
     let lines = failures(&Evidence { secret: damaged, ..sound() });
     assert!(lines[0].contains("rotation.json") && lines[0].contains("delete it"), "{lines:?}");
+    let foreign = typed(json!({"metadata": {}, "type": "kubernetes.io/tls"}));
+    let lines = failures(&Evidence { secret: foreign, ..sound() });
+    assert!(
+        lines[0].contains("its type is kubernetes.io/tls") && lines[0].contains("delete it"),
+        "{lines:?}"
+    );
     let lines = failures(&Evidence { registration: Some(Some(registration(&state().bundle()))), ..sound() });
     assert!(
         lines[0].starts_with("FAILED  certificate ") && lines[0].contains("does not trust it"),
         "{lines:?}"
     );
-    let later = now() + Lifetimes::default().leaf;
-    assert!(judge(&sound(), later).iter().any(|line| line.to_string().contains("it expired at")));
+    let later = now() + Lifetimes::default().serving;
+    assert!(judge(&sound(), later).iter().any(|line| line.to_string().contains("expired at")));
 }
 
 #[test]
@@ -288,7 +294,8 @@ fn the_certificate_of_another_issuer_is_read_where_it_is_mounted() {
         let absent = Evidence { deployment: Some(deployment.clone()), secret: None, ..sound() };
         assert!(failures(&absent)[0].contains("the Secret issued is missing; its issuer"));
         let state = state();
-        let pair = json!({"data": {"tls.crt": ByteString(state.leaf.pair.certificate.clone().into_bytes())}});
+        let pair =
+            json!({"data": {"tls.crt": ByteString(state.serving.pair.certificate.clone().into_bytes())}});
         let issued = |bundle: &str| Evidence {
             deployment: Some(deployment.clone()),
             secret: Some(typed(pair.clone())),

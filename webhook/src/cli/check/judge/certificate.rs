@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::DynamicObject;
 use serde_json::Value;
-use workflow_certs::{facts, store, trust};
+use workflow_certs::{CertInfo, store, verify};
 use workflow_contract::names::{INJECTOR, TLS_SECRET};
 
 use super::{Verdict, containers, list};
@@ -72,10 +72,13 @@ impl Issuer {
         let secret = secret.ok_or_else(|| format!("the Secret {name} is missing; {maker}"))?;
         let data = secret.data.clone().unwrap_or_default();
         if *own {
-            let state = store::decode(&data).map_err(|error| {
-                format!("the Secret {name} is damaged: {error}; delete it, the leader writes it anew")
+            let state = store::decode(&data).map_err(|error| match store::foreign(secret) {
+                Some(foreign) => foreign.to_string(),
+                None => {
+                    format!("the Secret {name} is damaged: {error}; delete it, the leader creates a new one")
+                }
             })?;
-            return Ok(state.leaf.pair.certificate);
+            return Ok(state.serving.pair.certificate);
         }
         let chain = data.get(store::CERTIFICATE).map(|bytes| String::from_utf8_lossy(&bytes.0).into_owned());
         chain.ok_or_else(|| format!("the Secret {name} has no {}; {maker}", store::CERTIFICATE))
@@ -84,21 +87,23 @@ impl Issuer {
 
 fn judged(evidence: &Evidence, issuer: &Issuer, now: Timestamp) -> Verdict {
     let chain = issuer.chain(evidence.secret.as_ref())?;
-    let facts = facts::first(&chain).map_err(|error| {
-        format!("what the Secret {} holds can't be read: {error}; {}", issuer.secret, issuer.remedy())
+    let info = CertInfo::from_pem(&chain).map_err(|error| {
+        format!("the Secret {} can't be read: {error}; {}", issuer.secret, issuer.remedy())
     })?;
-    let until = facts.not_after;
-    if now >= until {
-        return Err(format!("it expired at {until}; {}", issuer.remedy()));
-    }
+    info.check_time(now).map_err(|error| format!("{error}; {}", issuer.remedy()))?;
     let name = format!("{INJECTOR}.{INJECTOR}.svc");
     let registration = evidence.registration.iter().flatten();
     for webhook in registration.flat_map(|found| found.webhooks.iter().flatten()) {
         let Some(bundle) = &webhook.client_config.ca_bundle else { continue };
         let bundle = String::from_utf8_lossy(&bundle.0);
-        trust::trusts(&bundle, &chain, &name, now).map_err(|error| {
+        verify::verify(&bundle, &chain, &name, now).map_err(|error| {
             format!("the caBundle of {} does not trust it: {error}; {}", webhook.name, issuer.bundle_remedy())
         })?;
+    }
+    if let Some((pod, _)) = evidence.told.iter().find(|(_, told)| told.certificate_current == Some(false)) {
+        return Err(format!(
+            "{pod} can't use the latest certificate, or can't renew it; kubectl -n {INJECTOR} logs {pod}"
+        ));
     }
     for (pod, told) in &evidence.told {
         if let Some(over) = told.expires.filter(|served| now >= *served) {
@@ -107,5 +112,5 @@ fn judged(evidence: &Evidence, issuer: &Issuer, now: Timestamp) -> Verdict {
             ));
         }
     }
-    Ok(format!("valid until {until}"))
+    Ok(format!("valid until {}", info.not_after))
 }

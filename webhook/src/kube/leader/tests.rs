@@ -1,4 +1,4 @@
-//! The election by the table, and a term that must end by time alone.
+//! Single decisions, and elections against a fake API server.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn seen(holder: Option<&str>, since: Instant) -> Seen {
-    Seen { holder: holder.map(str::to_owned), duration: LEASE_DURATION, version: Some("1".into()), since }
+fn observed(holder: Option<&str>, since: Instant) -> Observed {
+    Observed { holder: holder.map(str::to_owned), duration: LEASE_DURATION, version: Some("1".into()), since }
 }
 
 #[test]
-fn the_lease_is_taken_only_when_nobody_holds_it() {
+fn acquires_only_a_free_or_expired_lease() {
     let start = Instant::now();
     let wait = |seconds| Step::Wait(Duration::from_secs(seconds));
     for (holder, age, expected) in [
@@ -30,13 +30,13 @@ fn the_lease_is_taken_only_when_nobody_holds_it() {
         (Some("other"), 15, Step::Acquire),
     ] {
         let now = start + Duration::from_secs(age);
-        assert_eq!(step(Some(&seen(holder, start)), now, "me"), expected, "{holder:?} {age}");
+        assert_eq!(step(Some(&observed(holder, start)), now, "me"), expected, "{holder:?} {age}");
     }
     assert_eq!(step(None, start, "me"), Step::Acquire);
 }
 
 #[test]
-fn a_lease_that_changes_is_young_again() {
+fn a_renewal_restarts_the_lease_duration() {
     let start = Instant::now();
     let later = start + Duration::from_secs(14);
     let lease = |version: &str| Lease {
@@ -48,7 +48,7 @@ fn a_lease_that_changes_is_young_again() {
     assert_eq!(observe(Some(&first), &lease("2"), later).since, later);
 }
 
-/// An API server that keeps one Lease, checks its version, and can be told to stop answering.
+/// A fake API server with one Lease that checks the resourceVersion and can stop responding.
 #[derive(Default)]
 struct Server {
     lease: Option<Value>,
@@ -58,7 +58,7 @@ struct Server {
 
 fn answer(server: &Mutex<Server>, method: &Method, body: &[u8]) -> (StatusCode, Value) {
     let mut server = server.lock().unwrap();
-    let refused = |status: StatusCode, reason: &str| {
+    let failure = |status: StatusCode, reason: &str| {
         let code = status.as_u16();
         (
             status,
@@ -69,12 +69,12 @@ fn answer(server: &Mutex<Server>, method: &Method, body: &[u8]) -> (StatusCode, 
         return server
             .lease
             .clone()
-            .map_or_else(|| refused(StatusCode::NOT_FOUND, "NotFound"), |lease| (StatusCode::OK, lease));
+            .map_or_else(|| failure(StatusCode::NOT_FOUND, "NotFound"), |lease| (StatusCode::OK, lease));
     }
     let mut lease: Value = serde_json::from_slice(body).unwrap();
     let on = lease["metadata"]["resourceVersion"].as_str().map(str::to_owned);
     if server.lease.is_some() && on != Some(server.version.to_string()) {
-        return refused(StatusCode::CONFLICT, "Conflict");
+        return failure(StatusCode::CONFLICT, "Conflict");
     }
     server.version += 1;
     lease["metadata"]["resourceVersion"] = json!(server.version.to_string());
@@ -108,20 +108,20 @@ async fn reaches(receiver: &mut watch::Receiver<bool>, value: bool) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_can_not_renew_stops_before_anyone_may_take_over() {
+async fn a_leader_that_cannot_renew_stops_before_the_lease_expires() {
     let server = Arc::new(Mutex::new(Server::default()));
     let (mut leads, _task) = spawn(client(&server), "ns", "a", std::future::pending());
     reaches(&mut leads, true).await;
     server.lock().unwrap().mute = true;
-    let silent = Instant::now();
+    let muted = Instant::now();
     reaches(&mut leads, false).await;
-    assert!(silent.elapsed() < LEASE_DURATION, "{:?}", silent.elapsed());
+    assert!(muted.elapsed() < LEASE_DURATION, "{:?}", muted.elapsed());
     server.lock().unwrap().mute = false;
     reaches(&mut leads, true).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_released_lease_passes_on_at_once_and_a_lost_one_after_its_duration() {
+async fn a_released_lease_is_acquired_at_once_and_a_lost_one_after_its_duration() {
     let server = Arc::new(Mutex::new(Server::default()));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let (mut first, task) = spawn(client(&server), "ns", "a", async {
@@ -136,7 +136,7 @@ async fn a_released_lease_passes_on_at_once_and_a_lost_one_after_its_duration() 
     task.await.unwrap();
     let released = Instant::now();
     reaches(&mut second, true).await;
-    assert!(released.elapsed() <= RETRY * 2, "{:?}", released.elapsed());
+    assert!(released.elapsed() <= RETRY_PERIOD * 2, "{:?}", released.elapsed());
 
     other.abort();
     let _ = other.await;
@@ -147,7 +147,7 @@ async fn a_released_lease_passes_on_at_once_and_a_lost_one_after_its_duration() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_somebody_else_took_is_not_relied_upon() {
+async fn a_leader_stops_when_another_took_the_lease() {
     let server = Arc::new(Mutex::new(Server::default()));
     let (mut leads, _task) = spawn(client(&server), "ns", "a", std::future::pending());
     reaches(&mut leads, true).await;
@@ -161,5 +161,5 @@ async fn a_lease_that_somebody_else_took_is_not_relied_upon() {
     }
     let taken = Instant::now();
     reaches(&mut leads, false).await;
-    assert!(taken.elapsed() <= RETRY, "{:?}", taken.elapsed());
+    assert!(taken.elapsed() <= RETRY_PERIOD, "{:?}", taken.elapsed());
 }

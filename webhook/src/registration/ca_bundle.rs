@@ -1,12 +1,11 @@
-//! The registration, as far as it is made at run time: caBundle of every webhook entry, and the
-//! ownerReference that removes the registration with our namespace.
+//! Fills caBundle of every webhook entry, and adds the ownerReference that removes the registration with our namespace.
 //!
-//! The leader alone writes, whenever the registration, the bundle or the leader changes. A write
-//! goes on top of the version that was read, so that nothing that an admin changes is undone. What
-//! is in place is told back: a new authority signs only once every entry holds it.
+//! Only the leader writes, when the registration, the bundle or the leader changes. A patch applies to the version that
+//! was read only, so that no change of an admin is undone. The bundle in place is published: a new CA signs only once
+//! every entry holds it.
 //!
-//! Where annotations ask another controller to fill caBundle, it is left to that one: what replicas have
-//! mounted is behind for up to a minute, and two writers would take turns for as long.
+//! If an annotation asks another controller to fill caBundle, the leader leaves it to that one: the CA that replicas
+//! have mounted is up to a minute behind, and two writers would take turns.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,15 +25,14 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 use workflow_certs::Bundle;
 
-use crate::trusted::{self, View};
+use super::readiness::{TrustView, trust_view};
 
-/// Time between two looks when nothing changes: the namespace's uid has no watch of its own.
-const LOOK: Duration = Duration::from_mins(1);
-/// The pause after a write that failed.
+/// Time between two reconciliations when nothing changes: the namespace's uid is not watched.
+const RESYNC: Duration = Duration::from_mins(1);
+/// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Annotations by which a registration asks others to fill caBundle: cert-manager's cainjector, and
-/// OpenShift's service-ca operator.
+/// Annotations by which a registration asks cert-manager's cainjector or OpenShift's service-ca to fill caBundle.
 const FILLED_BY_OTHERS: [&str; 4] = [
     "cert-manager.io/inject-ca-from",
     "cert-manager.io/inject-ca-from-secret",
@@ -42,33 +40,25 @@ const FILLED_BY_OTHERS: [&str; 4] = [
     "service.beta.openshift.io/inject-cabundle",
 ];
 
-/// Why the registration could not be completed; the next look tries again.
 #[derive(Debug, thiserror::Error)]
 pub enum CaBundleError {
-    /// Our own namespace could not be read.
-    #[error("failed to read the namespace {namespace}, which is to own the registration")]
+    #[error("failed to read the namespace {namespace}, the owner of the registration")]
     Namespace {
-        /// Its name.
         namespace: String,
-        /// The API's answer.
         #[source]
         source: Box<kube::Error>,
     },
-    /// The API refused the patch, or somebody else was faster.
     #[error("failed to patch the MutatingWebhookConfiguration {name}")]
     Patch {
-        /// Its name.
         name: String,
-        /// The API's answer.
         #[source]
         source: Box<kube::Error>,
     },
 }
 
-/// What completes the registration: no operations where nothing is missing. Entries of others and
-/// all that is not named here stay as they are.
+/// Returns the patch that adds a missing caBundle or owner; no operations if nothing is missing.
 #[must_use]
-pub fn completion(
+pub fn missing_fields_patch(
     registration: &MutatingWebhookConfiguration,
     bundle: Option<&str>,
     owner: &OwnerReference,
@@ -77,9 +67,9 @@ pub fn completion(
     let webhooks = registration.webhooks.iter().flatten().enumerate();
     if let Some(bundle) = bundle.filter(|_| !filled_by_others(registration)) {
         let bundle = ByteString(bundle.as_bytes().to_vec());
-        let lacking =
+        let outdated =
             webhooks.filter(|(_, webhook)| webhook.client_config.ca_bundle.as_ref() != Some(&bundle));
-        operations.extend(lacking.map(|(index, _)| {
+        operations.extend(outdated.map(|(index, _)| {
             add(&["webhooks", &index.to_string(), "clientConfig", "caBundle"], json!(bundle))
         }));
     }
@@ -104,8 +94,8 @@ fn add(path: &[&str], value: serde_json::Value) -> PatchOperation {
     PatchOperation::Add(AddOperation { path: PointerBuf::from_tokens(path.iter().copied()), value })
 }
 
-/// The owners with ours among them; `None` where it is there already. One of ours with another uid
-/// is a namespace of the past: it is replaced, or the registration would be collected with it.
+/// Adds our namespace to the owners; `None` if it is one already. A namespace of our name with another uid was deleted;
+/// it is replaced, or the registration would be garbage-collected.
 fn with_owner(owners: &[OwnerReference], ours: &OwnerReference) -> Option<Vec<OwnerReference>> {
     let same = |owner: &&OwnerReference| owner.kind == ours.kind && owner.name == ours.name;
     match owners.iter().find(same) {
@@ -117,7 +107,7 @@ fn with_owner(owners: &[OwnerReference], ours: &OwnerReference) -> Option<Vec<Ow
     }
 }
 
-/// Whether each entry holds this bundle; true for a registration that is not there, as nobody calls.
+/// Whether each entry holds this bundle; true without a registration, as there are no calls.
 fn holds(registration: Option<&MutatingWebhookConfiguration>, bundle: &str) -> bool {
     let mut webhooks = registration.iter().filter_map(|found| found.webhooks.as_ref()).flatten();
     webhooks.all(|webhook| {
@@ -125,10 +115,11 @@ fn holds(registration: Option<&MutatingWebhookConfiguration>, bundle: &str) -> b
     })
 }
 
-/// Keeps the registration called `name` complete while this replica leads; `namespace` is to own it.
-/// `bundle` is what every entry is to hold (`None`: another issuer fills it, or it is not known yet); `in_place` is told what
-/// every entry holds, and `views` what is registered, also while this replica does not lead. Ends when the sender of
-/// `leading` is gone.
+/// Reconciles the registration `name` while this replica leads; its owner is `namespace`.
+///
+/// `bundle` is the wanted caBundle (`None`: another issuer fills it, or it is unknown yet). `in_place` receives the bundle
+/// that every entry holds, and `views` the registration, also while this replica does not lead. Ends when the sender of
+/// `leading` is dropped.
 pub async fn run(
     client: Client,
     name: String,
@@ -136,24 +127,24 @@ pub async fn run(
     mut leading: watch::Receiver<bool>,
     mut bundle: watch::Receiver<Bundle>,
     in_place: watch::Sender<Bundle>,
-    views: watch::Sender<View>,
+    views: watch::Sender<TrustView>,
 ) {
     let api = Api::all(client.clone());
     let mut changes = kube::runtime::watcher::watch_object(api.clone(), &name).default_backoff().boxed();
-    let edge = Edge { api, name, namespaces: Api::all(client), namespace };
-    // `None` until the API has said whether there is one.
+    let client = RegistrationClient { api, name, namespaces: Api::all(client), namespace };
+    // `None` until it was read or known to be absent.
     let mut registration = None;
-    let mut pause = LOOK;
+    let mut pause = RESYNC;
     loop {
         tokio::select! {
             change = changes.next() => match change {
                 Some(Ok(now)) => {
-                    tell(&views, trusted::view(now.as_ref()));
+                    publish(&views, trust_view(now.as_ref()));
                     registration = Some(now);
                 }
                 Some(Err(error)) => {
-                    warn!(error = %error, "watching the registration failed");
-                    tell(&views, None);
+                    warn!(error = %error, "failed to watch the registration, restarting");
+                    publish(&views, None);
                 }
                 None => return,
             },
@@ -163,57 +154,57 @@ pub async fn run(
         }
         let wanted = bundle.borrow_and_update().clone();
         let leads = *leading.borrow_and_update();
-        pause = LOOK;
+        pause = RESYNC;
         if registration.is_some() && views.borrow().is_none() {
-            // The watch may go on without a word; until it was asked, nobody knows what is registered now.
-            match edge.api.get_opt(&edge.name).await {
+            // A restarted watch sends no event if nothing changed; read what is registered now.
+            match client.api.get_opt(&client.name).await {
                 Ok(now) => {
-                    tell(&views, trusted::view(now.as_ref()));
+                    publish(&views, trust_view(now.as_ref()));
                     registration = Some(now);
                 }
                 Err(_) => pause = RETRY,
             }
         }
         let Some(seen) = registration.as_mut().filter(|_| leads) else {
-            // Whoever leads next looks for itself.
+            // The next leader reads it itself.
             in_place.send_replace(None);
             continue;
         };
-        if let Err(error) = edge.complete(seen, wanted.as_deref()).await {
+        if let Err(error) = client.reconcile(seen, wanted.as_deref()).await {
             let error = &error as &dyn std::error::Error;
-            warn!(error, "the registration could not be completed; trying again");
+            warn!(error, "failed to patch the registration, retrying");
             pause = RETRY;
         }
-        // An empty bundle, not `None`: it was looked at, and not everything is in place.
+        // An empty bundle, not `None`: it is known that not everything is in place.
         let held = |wanted: Arc<str>| if holds(seen.as_ref(), &wanted) { wanted } else { "".into() };
-        tell(&in_place, wanted.map(held));
+        publish(&in_place, wanted.map(held));
     }
 }
 
-fn tell<T: PartialEq>(sender: &watch::Sender<T>, now: T) {
-    sender.send_if_modified(|known| {
-        let changed = *known != now;
-        *known = now;
+fn publish<T: PartialEq>(sender: &watch::Sender<T>, now: T) {
+    sender.send_if_modified(|current| {
+        let changed = *current != now;
+        *current = now;
         changed
     });
 }
 
-struct Edge {
+struct RegistrationClient {
     api: Api<MutatingWebhookConfiguration>,
     name: String,
     namespaces: Api<Namespace>,
     namespace: String,
 }
 
-impl Edge {
-    async fn complete(
+impl RegistrationClient {
+    async fn reconcile(
         &self,
         registration: &mut Option<MutatingWebhookConfiguration>,
         bundle: Option<&str>,
     ) -> Result<(), CaBundleError> {
         let Some(seen) = registration else { return Ok(()) };
         let owner = self.owner().await?;
-        let operations = completion(seen, bundle, &owner);
+        let operations = missing_fields_patch(seen, bundle, &owner);
         if operations.is_empty() {
             return Ok(());
         }
@@ -221,7 +212,7 @@ impl Edge {
             .patch(&operations)
             .await
             .map_err(|source| CaBundleError::Patch { name: self.name.clone(), source: Box::new(source) })?;
-        info!(registration = self.name, "the registration was completed");
+        info!(registration = self.name, "registration patched");
         Ok(())
     }
 
@@ -229,7 +220,7 @@ impl Edge {
         &self,
         operations: &[PatchOperation],
     ) -> Result<MutatingWebhookConfiguration, kube::Error> {
-        // The client has a patch type of its own; as JSON both are RFC 6902.
+        // kube's patch type is of another version of json-patch; as JSON both are RFC 6902.
         let operations = serde_json::from_value(json!(operations)).map_err(kube::Error::SerdeError)?;
         self.api.patch(&self.name, &PatchParams::default(), &Patch::Json::<()>(operations)).await
     }
@@ -281,65 +272,72 @@ mod tests {
         })
     }
 
-    fn completed(before: &Value, bundle: Option<&str>) -> Value {
+    fn patched(before: &Value, bundle: Option<&str>) -> Value {
         let typed = serde_json::from_value(before.clone()).unwrap();
         let mut after = before.clone();
-        json_patch::patch(&mut after, &completion(&typed, bundle, &owner("live"))).unwrap();
+        json_patch::patch(&mut after, &missing_fields_patch(&typed, bundle, &owner("live"))).unwrap();
         after
     }
 
     #[test]
-    fn every_entry_gets_the_bundle_and_the_namespace_owns_all() {
+    fn every_entry_gets_the_bundle_and_the_namespace_becomes_owner() {
         let ours = [owner("live")];
         for bundles in
             [[None, None], [Some("old"), None], [Some("new"), Some("old")], [Some("new"), Some("new")]]
         {
             for owners in [vec![], vec![owner("gone")], ours.to_vec()] {
-                let after = completed(&registration(bundles, &owners), Some("new"));
+                let after = patched(&registration(bundles, &owners), Some("new"));
                 assert_eq!(after, registration([Some("new"), Some("new")], &ours), "{bundles:?} {owners:?}");
             }
         }
     }
 
     #[test]
-    fn nothing_is_written_where_nothing_is_missing() {
+    fn a_complete_registration_is_not_patched() {
         let whole = registration([Some("new"), Some("new")], &[owner("live")]);
         let typed = serde_json::from_value(whole).unwrap();
-        assert_eq!(completion(&typed, Some("new"), &owner("live")), []);
-        assert_eq!(completion(&typed, None, &owner("live")), [], "another issuer's bundle stays");
+        assert_eq!(missing_fields_patch(&typed, Some("new"), &owner("live")), []);
+        assert_eq!(
+            missing_fields_patch(&typed, None, &owner("live")),
+            [],
+            "the bundle of another issuer stays"
+        );
     }
 
     #[test]
-    fn a_bundle_that_others_are_asked_to_fill_is_left_to_them_but_not_the_owner() {
+    fn a_bundle_that_another_controller_fills_is_left_alone() {
         for name in FILLED_BY_OTHERS {
             let with = |owners: &[OwnerReference]| {
                 let mut registration = registration([Some("theirs"), None], owners);
                 registration["metadata"]["annotations"] = json!({ name: "x" });
                 registration
             };
-            assert_eq!(completed(&with(&[]), Some("ours")), with(&[owner("live")]), "{name}");
+            assert_eq!(patched(&with(&[]), Some("ours")), with(&[owner("live")]), "{name}");
         }
     }
 
     #[test]
     fn other_owners_stay() {
         let other = OwnerReference { name: "other".to_owned(), ..owner("x") };
-        let after = completed(&registration([None, None], &[other.clone(), owner("gone")]), Some("new"));
+        let after = patched(&registration([None, None], &[other.clone(), owner("gone")]), Some("new"));
         assert_eq!(after["metadata"]["ownerReferences"], json!([other, owner("live")]));
     }
 
     #[test]
     fn a_patch_does_not_apply_to_another_version() {
         let before = registration([None, None], &[]);
-        let operations =
-            completion(&serde_json::from_value(before.clone()).unwrap(), Some("new"), &owner("live"));
+        let operations = missing_fields_patch(
+            &serde_json::from_value(before.clone()).unwrap(),
+            Some("new"),
+            &owner("live"),
+        );
         let mut newer = before;
         newer["metadata"]["resourceVersion"] = json!("8");
         assert!(json_patch::patch(&mut newer, &operations).is_err());
     }
 
     #[test]
-    fn a_bundle_is_in_place_when_every_entry_holds_it_or_nobody_calls() {
+    fn a_bundle_is_in_place_when_every_entry_holds_it_or_there_is_none() {
         let typed = |bundles| serde_json::from_value(registration(bundles, &[])).unwrap();
         assert!(holds(Some(&typed([Some("new"), Some("new")])), "new"));
         assert!(!holds(Some(&typed([Some("new"), None])), "new"));
