@@ -37,7 +37,7 @@ fn answer(mut stream: &TcpStream, answers: &[Answer; 3]) -> std::io::Result<()> 
         line.clear();
         reader.read_line(&mut line)?;
         if first.is_empty() {
-            first = line.clone();
+            first.clone_from(&line);
         }
         if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
             length = value.trim().parse().unwrap();
@@ -50,7 +50,7 @@ fn answer(mut stream: &TcpStream, answers: &[Answer; 3]) -> std::io::Result<()> 
     reader.read_exact(&mut body)?;
     let fetch = body.windows(13).any(|part| part == b"command=fetch");
     let (status, headers, body) = &answers[usize::from(first.starts_with("POST")) + usize::from(fetch)];
-    let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+    let headers: String = headers.iter().flat_map(|header| [*header, "\r\n"]).collect();
     let head =
         format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
     stream.write_all(&[head.as_bytes(), body].concat())

@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use git2::Oid;
+use git2::{ObjectFormat, Oid};
 use workflow_contract::{RefName, RepoUrl};
 
 use crate::fetch::resolve::TargetKind;
@@ -66,16 +66,23 @@ fn files(facts: &Facts) -> Vec<(String, String)> {
         TargetKind::Branch => format!("+refs/heads/{reference}:refs/remotes/origin/{reference}"),
         TargetKind::Tag | TargetKind::Commit => "+refs/heads/*:refs/remotes/origin/*".to_owned(),
     };
-    let mut config = vec![
+    let format = commit.object_format();
+    let sha256 = format == ObjectFormat::Sha256;
+    let mut config = if sha256 {
+        vec!["[extensions]".to_owned(), format!("\tobjectFormat = {}", format.str())]
+    } else {
+        Vec::new()
+    };
+    config.extend([
         "[core]".to_owned(),
-        "\trepositoryformatversion = 0".to_owned(),
+        format!("\trepositoryformatversion = {}", u8::from(sha256)),
         "\tfilemode = true".to_owned(),
         "\tbare = false".to_owned(),
         "\tlogallrefupdates = true".to_owned(),
         "[remote \"origin\"]".to_owned(),
         format!("\turl = {}", quoted(&remote)),
         format!("\tfetch = {}", quoted(&tracked)),
-    ];
+    ]);
     let mut all = vec![("HEAD".to_owned(), head)];
     match kind {
         TargetKind::Branch => {

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use git2::{Index, IndexEntry, IndexTime};
+use git2::{Index, IndexEntry, IndexTime, ObjectFormat};
 use rustix::io::Errno;
 
 use super::CheckoutError;
@@ -28,11 +28,16 @@ impl Recorder {
     ///
     /// # Errors
     /// What libgit2 says.
-    pub fn new(file: &Path, commit_time: i64, now: SystemTime) -> Result<Self, git2::Error> {
+    pub fn new(
+        file: &Path,
+        format: ObjectFormat,
+        commit_time: i64,
+        now: SystemTime,
+    ) -> Result<Self, git2::Error> {
         let latest = now.checked_sub(Duration::from_secs(2)).unwrap_or(SystemTime::UNIX_EPOCH);
         let seconds = Duration::from_secs(u64::try_from(commit_time).unwrap_or(0));
         let commit = SystemTime::UNIX_EPOCH.checked_add(seconds).unwrap_or(latest);
-        Ok(Self { index: Index::open(file)?, file: file.to_owned(), mtime: commit.min(latest) })
+        Ok(Self { index: Index::open_ext(file, format)?, file: file.to_owned(), mtime: commit.min(latest) })
     }
 
     /// Writes the index.
@@ -98,7 +103,8 @@ mod tests {
     #[test]
     fn files_are_never_younger_than_the_index() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
-        let at = |time| Recorder::new(Path::new("/nowhere/index"), time, now).unwrap().mtime;
+        let at =
+            |time| Recorder::new(Path::new("/nowhere/index"), ObjectFormat::Sha1, time, now).unwrap().mtime;
         assert_eq!(at(500), SystemTime::UNIX_EPOCH + Duration::from_secs(500));
         for time in [999, 1000, 5000, i64::MAX] {
             assert_eq!(at(time), now - Duration::from_secs(2), "{time}");

@@ -129,7 +129,13 @@ impl<'c> Attempt<'_, 'c> {
         let checkpoint = || self.run.checkpoint();
         let git_dir = staging.tree().join(".git");
         let packs = git_dir.join("objects/pack");
-        let mut store = Store::create(&packs, &staging.scratch(), self.config.limits, &checkpoint)?;
+        let mut store = Store::create(
+            &packs,
+            &staging.scratch(),
+            target.want.object_format(),
+            self.config.limits,
+            &checkpoint,
+        )?;
         // A server that can't cut the history sends files that are long gone.
         let spool_blobs = if remote.capabilities().shallow() { SpoolBlobs::All } else { SpoolBlobs::None };
         let received = self.everything(remote, target, spool_blobs, &mut store)?;
@@ -137,7 +143,8 @@ impl<'c> Attempt<'_, 'c> {
         self.run.set_phase("checking what was received");
         let plan = plan::plan(&store, commit.tree, self.config.limits)?;
         self.run.set_phase("writing files");
-        let mut recorder = Recorder::new(&git_dir.join("index"), commit.time, SystemTime::now())?;
+        let mut recorder =
+            Recorder::new(&git_dir.join("index"), commit.id.object_format(), commit.time, SystemTime::now())?;
         let written = write::write(&plan, &store, &staging.tree(), Some(&mut recorder), &checkpoint)?;
         let facts = git_dir::Facts {
             url: &self.config.url,
@@ -162,7 +169,8 @@ impl<'c> Attempt<'_, 'c> {
     ) -> Result<(Commit, Plan, Written), Failure> {
         let checkpoint = || self.run.checkpoint();
         let scratch = staging.scratch();
-        let mut store = Store::create(&scratch, &scratch, self.config.limits, &checkpoint)?;
+        let mut store =
+            Store::create(&scratch, &scratch, target.want.object_format(), self.config.limits, &checkpoint)?;
         let found = if remote.capabilities().filter() {
             self.fetch_subtree(remote, target, &mut store)?
         } else {

@@ -131,7 +131,7 @@ fn of_protocol(error: &ProtocolError) -> Exit {
 
 fn of_pack(error: &PackError) -> Exit {
     match error {
-        PackError::Truncated | PackError::Corrupt(_) => Exit::ServerError,
+        PackError::Truncated | PackError::Corrupt(_) | PackError::Collision(_) => Exit::ServerError,
         PackError::TooLarge { .. } | PackError::Excessive { .. } => Exit::TooLarge,
         PackError::Volume(error) => of_volume(error),
     }
@@ -150,5 +150,18 @@ fn of_volume(error: &VolumeError) -> Exit {
     match error {
         VolumeError::Full { .. } => Exit::VolumeFull,
         VolumeError::NotWritable { .. } => Exit::VolumeNotWritable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oid;
+
+    #[test]
+    fn a_collision_is_a_server_error_that_is_not_retried() {
+        let failure = Failure::from(PackError::Collision(oid::zero(oid::ObjectFormat::Sha1)));
+        assert_eq!((failure.exit(), failure.retryable()), (Exit::ServerError, None));
+        assert!(failure.to_string().contains("SHA-1 collision"), "{failure}");
     }
 }

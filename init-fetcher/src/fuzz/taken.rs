@@ -22,7 +22,12 @@ pub fn take<E: From<PackError>>(
     for directory in [&spool, &scratch] {
         fs::create_dir(directory).unwrap();
     }
-    let place = Place { pack: &pack, spool: spooled.then_some(&spool), scratch: &scratch };
+    let place = Place {
+        format: git2::ObjectFormat::Sha1,
+        pack: &pack,
+        spool: spooled.then_some(&spool),
+        scratch: &scratch,
+    };
     let taken = intake::take(&place, limits, &mut 0, &|| (), receive).map(|((), pack)| {
         assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0, "scratch files are left");
         check(&pack, spooled.then_some(&spool), &scratch)

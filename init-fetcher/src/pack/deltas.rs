@@ -99,7 +99,8 @@ impl<'a> Deltas<'a> {
             Content::File(self.spooled(root))
         } else {
             let target = self.target(root, false);
-            let written = self.reader.whole(&entry, target.writer(kind, entry.size)?)?;
+            let written =
+                self.reader.whole(&entry, target.writer(entry.oid.object_format(), kind, entry.size)?)?;
             target.content(written)?
         };
         let mut bases = vec![self.start(content, root, kind, deltas)?];
@@ -143,7 +144,7 @@ impl<'a> Deltas<'a> {
         let target = self.target(position, spool);
         let keep = short || (may_be_base && Content::fits(entry.size, self.held));
         let file = target.file().filter(|_| spool || may_be_base);
-        let writer = ObjectWriter::new(kind, entry.size, keep, file)?;
+        let writer = ObjectWriter::new(entry.oid.object_format(), kind, entry.size, keep, file)?;
         let written = self.reader.delta(&entry, &base_object.content, base_object.size, writer)?;
         let entry = &mut self.entries[position];
         (entry.oid, entry.kind, entry.base, entry.spooled) =

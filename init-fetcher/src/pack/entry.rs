@@ -1,8 +1,9 @@
 //! The head of a pack's entry: what it is and how large. Pure.
 
-use git2::Oid;
+use git2::{ObjectFormat, Oid};
 
 use super::PackError;
+use crate::oid;
 
 /// What an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +45,10 @@ pub enum Head {
 ///
 /// # Errors
 /// [`PackError::Corrupt`] for what is none, and what `next` says.
-pub fn read(next: &mut dyn FnMut() -> Result<u8, PackError>) -> Result<Head, PackError> {
+pub fn read(
+    format: ObjectFormat,
+    next: &mut dyn FnMut() -> Result<u8, PackError>,
+) -> Result<Head, PackError> {
     let mut byte = next()?;
     let kind = (byte >> 4) & 7;
     let mut size = u64::from(byte & 15);
@@ -61,7 +65,7 @@ pub fn read(next: &mut dyn FnMut() -> Result<u8, PackError>) -> Result<Head, Pac
         4 => Head::Object(ObjectKind::Tag, size),
         6 => Head::OffsetDelta(distance(next)?, size),
         7 => {
-            let mut id = [0; 20];
+            let mut id = vec![0; oid::size(format)];
             for byte in &mut id {
                 *byte = next()?;
             }
@@ -102,7 +106,7 @@ mod tests {
 
     fn of(bytes: &[u8]) -> Option<Head> {
         let mut bytes = bytes.iter();
-        read(&mut || bytes.next().copied().ok_or(PackError::Truncated)).ok()
+        read(ObjectFormat::Sha1, &mut || bytes.next().copied().ok_or(PackError::Truncated)).ok()
     }
 
     #[test]

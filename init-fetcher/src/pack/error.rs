@@ -20,6 +20,11 @@ pub enum PackError {
         "the server sent more than {limit} {unit}, more than any repository needs; it cannot be delivered"
     )]
     Excessive { limit: u64, unit: &'static str },
+    #[error(
+        "object {0} is part of a SHA-1 collision, which does not happen by accident: somebody may try to \
+         replace content; contact the owners of the repository"
+    )]
+    Collision(git2::Oid),
     #[error(transparent)]
     Volume(#[from] VolumeError),
 }

@@ -1,16 +1,17 @@
 //! git's index of a pack (`.idx`, version 2), as `gitformat-pack(5)` describes it. Pure.
 
-use sha1::{Digest as _, Sha1};
+use git2::ObjectFormat;
 
 use super::Pack;
+use super::hash::ChecksumHasher;
 
 /// Offsets from here on stand in a table of their own.
 const LARGE: u64 = 1 << 31;
 
 /// The content of the index.
-pub fn of(pack: &Pack) -> Vec<u8> {
+pub fn of(pack: &Pack, format: ObjectFormat) -> Vec<u8> {
     let sorted = || pack.by_id.iter().map(|&at| &pack.entries[at as usize]);
-    let mut out = Vec::with_capacity(8 + 1024 + pack.entries.len() * 28 + 40);
+    let mut out = Vec::with_capacity(8 + 1024 + pack.entries.len() * 40 + 64);
     out.extend(b"\xfftOc\0\0\0\x02");
     let mut counts = [0_u32; 256];
     for entry in sorted() {
@@ -35,8 +36,9 @@ pub fn of(pack: &Pack) -> Vec<u8> {
         out.extend(offset.to_be_bytes());
     }
     out.extend(large);
-    out.extend(pack.checksum);
-    let checksum: [u8; 20] = Sha1::digest(&out).into();
-    out.extend(checksum);
+    out.extend(&pack.checksum);
+    let mut hasher = ChecksumHasher::new(format);
+    hasher.update(&out);
+    out.extend(hasher.finish());
     out
 }

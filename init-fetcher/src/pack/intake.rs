@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
-use sha1::{Digest as _, Sha1};
+use git2::ObjectFormat;
 
 use super::Checkpoint;
+use super::hash::ChecksumHasher;
 use super::scan::{self, Chunks};
 use super::{DOING, Pack, deltas};
 use super::{PackError, PackSink};
 use crate::config::Limits;
+use crate::oid;
 use crate::volume::VolumeError;
 
 /// Bytes that are written, hashed and handed on at a time.
@@ -25,6 +27,8 @@ const MODE: u32 = 0o444;
 
 /// Where a pack goes.
 pub struct Place<'a> {
+    /// Hash of its objects.
+    pub format: ObjectFormat,
     /// The pack's file, which does not exist yet.
     pub pack: &'a Path,
     /// A directory for the contents of files, each to be moved to where it belongs; `None` where most of
@@ -46,11 +50,11 @@ pub fn take<T, E: From<PackError>>(
     receive: impl FnOnce(&mut dyn PackSink) -> Result<T, E>,
 ) -> Result<(T, Pack), E> {
     let (sender, chunks) = sync_channel(WAITING);
-    let mut intake = Intake::new(place.pack, limits, *received, sender)?;
+    let mut intake = Intake::new(place.pack, place.format, limits, *received, sender)?;
     let (result, scanned) = thread::scope(|scope| {
-        let scan = thread::Builder::new()
-            .name("pack".into())
-            .spawn_scoped(scope, || scan::scan(Chunks::new(chunks), limits, place.spool, checkpoint));
+        let scan = thread::Builder::new().name("pack".into()).spawn_scoped(scope, || {
+            scan::scan(Chunks::new(chunks), place.format, limits, place.spool, checkpoint)
+        });
         let result =
             receive(&mut intake).and_then(|result| intake.finish().map(|()| result).map_err(E::from));
         intake.sender = None;
@@ -82,7 +86,8 @@ struct Intake {
     limits: Limits,
     received: u64,
     chunk: Vec<u8>,
-    hasher: Sha1,
+    hasher: ChecksumHasher,
+    format: ObjectFormat,
     /// The last bytes, which are not hashed: they may be the checksum.
     tail: Vec<u8>,
     sender: Option<SyncSender<Vec<u8>>>,
@@ -93,6 +98,7 @@ struct Intake {
 impl Intake {
     fn new(
         path: &Path,
+        format: ObjectFormat,
         limits: Limits,
         received: u64,
         sender: SyncSender<Vec<u8>>,
@@ -104,7 +110,8 @@ impl Intake {
             limits,
             received,
             chunk: Vec::with_capacity(CHUNK),
-            hasher: Sha1::new(),
+            hasher: ChecksumHasher::new(format),
+            format,
             tail: Vec::new(),
             sender: Some(sender),
             abandoned: false,
@@ -123,10 +130,10 @@ impl Intake {
     }
 
     fn hash(&mut self, chunk: &[u8]) {
-        const CHECKSUM: usize = 20;
-        let (sure, last) = chunk.split_at(chunk.len().saturating_sub(CHECKSUM));
+        let size = oid::size(self.format);
+        let (sure, last) = chunk.split_at(chunk.len().saturating_sub(size));
         self.tail.extend_from_slice(last);
-        let surplus = self.tail.len().saturating_sub(CHECKSUM);
+        let surplus = self.tail.len().saturating_sub(size);
         let (early, late) = self.tail.split_at(surplus);
         if sure.is_empty() {
             self.hasher.update(early);
@@ -144,8 +151,9 @@ impl Intake {
     }
 
     /// The pack's checksum, which must be the one that it ends with.
-    fn checksum(&mut self) -> Result<[u8; 20], PackError> {
-        let checksum: [u8; 20] = std::mem::take(&mut self.hasher).finalize().into();
+    fn checksum(&mut self) -> Result<Vec<u8>, PackError> {
+        let hasher = std::mem::replace(&mut self.hasher, ChecksumHasher::new(self.format));
+        let checksum = hasher.finish();
         if self.tail == checksum {
             Ok(checksum)
         } else {

@@ -9,12 +9,9 @@
 //! ```
 //!
 //! Own code where a library would do, because of what was measured: libgit2's indexer writes through a
-//! mapping page by page, hashes with collision detection in software, inflates with plain zlib, and
+//! mapping page by page, inflates with plain zlib, and
 //! keeps nothing of what it inflated, so that every file is inflated twice. That made whole repositories
 //! slower than `git clone`. Inflating, hashing and checksums stay with libraries.
-//!
-//! Plain SHA-1 is enough here: every store starts empty, so a colliding object has nothing to replace,
-//! and which objects are asked for is the server's word, under TLS, in any case.
 //!
 //! Memory stays small whatever is sent: objects of any size pass through in pieces, and only trees,
 //! commits and the bases of deltas are held, within [`object::HELD`].
@@ -23,6 +20,7 @@ pub mod delta;
 pub mod deltas;
 pub mod entry;
 mod error;
+mod hash;
 pub mod index;
 pub mod inflate;
 pub mod intake;
@@ -62,7 +60,7 @@ pub struct Pack {
     /// Where it is.
     pub path: PathBuf,
     /// Its own checksum.
-    pub checksum: [u8; 20],
+    pub checksum: Vec<u8>,
     /// Its objects, in the order of the pack.
     pub entries: Vec<Entry>,
     /// Positions in `entries`, in the order of the objects' ids.

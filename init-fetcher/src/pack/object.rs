@@ -5,13 +5,13 @@ use std::io::Write as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use git2::Oid;
-use sha1::{Digest as _, Sha1};
+use git2::{ObjectFormat, Oid};
 
 use super::DOING;
 use super::PackError;
 use super::delta::Base;
 use super::entry::{ObjectKind, corrupt};
+use super::hash::ObjectHasher;
 use super::inflate::unreadable;
 use crate::volume::VolumeError;
 
@@ -22,7 +22,7 @@ pub const HELD: u64 = 4 << 20;
 
 /// An object of known size being written.
 pub struct ObjectWriter {
-    hasher: Sha1,
+    hasher: ObjectHasher,
     size: u64,
     left: u64,
     memory: Option<Vec<u8>>,
@@ -42,9 +42,15 @@ impl ObjectWriter {
     ///
     /// # Errors
     /// [`PackError::Volume`].
-    pub fn new(kind: ObjectKind, size: u64, memory: bool, file: Option<PathBuf>) -> Result<Self, PackError> {
-        let mut hasher = Sha1::new();
-        hasher.update(format!("{} {size}\0", kind.name()));
+    pub fn new(
+        format: ObjectFormat,
+        kind: ObjectKind,
+        size: u64,
+        memory: bool,
+        file: Option<PathBuf>,
+    ) -> Result<Self, PackError> {
+        let mut hasher = ObjectHasher::new(format);
+        hasher.update(format!("{} {size}\0", kind.name()).as_bytes());
         let file = file
             .map(|path| {
                 let file = File::options().write(true).create_new(true).mode(0o666).open(&path);
@@ -80,9 +86,7 @@ impl ObjectWriter {
         if self.left > 0 {
             return Err(PackError::Corrupt(format!("an object of {} bytes is shorter", self.size)));
         }
-        let id: [u8; 20] = self.hasher.finalize().into();
-        let oid = Oid::from_bytes(&id).map_err(|_| corrupt("a hash"))?;
-        Ok(WrittenObject { oid, memory: self.memory })
+        Ok(WrittenObject { oid: self.hasher.finish()?, memory: self.memory })
     }
 }
 
@@ -194,7 +198,7 @@ mod tests {
 
     #[test]
     fn names_objects_as_git_does() {
-        let mut writer = ObjectWriter::new(ObjectKind::Blob, 6, true, None).unwrap();
+        let mut writer = ObjectWriter::new(ObjectFormat::Sha1, ObjectKind::Blob, 6, true, None).unwrap();
         writer.put(b"hel").unwrap();
         writer.put(b"lo\n").unwrap();
         let written = writer.finish().unwrap();
@@ -204,9 +208,9 @@ mod tests {
 
     #[test]
     fn rejects_more_or_less_than_was_claimed() {
-        let mut writer = ObjectWriter::new(ObjectKind::Blob, 2, false, None).unwrap();
+        let mut writer = ObjectWriter::new(ObjectFormat::Sha1, ObjectKind::Blob, 2, false, None).unwrap();
         assert!(writer.put(b"abc").is_err());
-        let mut writer = ObjectWriter::new(ObjectKind::Blob, 2, false, None).unwrap();
+        let mut writer = ObjectWriter::new(ObjectFormat::Sha1, ObjectKind::Blob, 2, false, None).unwrap();
         writer.put(b"a").unwrap();
         assert!(writer.finish().is_err());
     }

@@ -6,6 +6,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use super::PackError;
+use git2::ObjectFormat;
+
 use super::delta::Applier;
 use super::entry::{ObjectKind, corrupt};
 use super::inflate::Inflater;
@@ -98,7 +100,7 @@ impl Pack {
             } else {
                 Target::base(entry, left, scratch)
             };
-            let writer = target.writer(kind, entry.size)?;
+            let writer = target.writer(entry.oid.object_format(), kind, entry.size)?;
             let written = match &base {
                 None => reader.whole(entry, writer)?,
                 Some((base, size)) => reader.delta(entry, base, *size, writer)?,
@@ -138,8 +140,13 @@ impl Target {
     ///
     /// # Errors
     /// [`PackError::Volume`].
-    pub fn writer(&self, kind: ObjectKind, size: u64) -> Result<ObjectWriter, PackError> {
-        ObjectWriter::new(kind, size, matches!(self, Self::Memory), self.file())
+    pub fn writer(
+        &self,
+        format: ObjectFormat,
+        kind: ObjectKind,
+        size: u64,
+    ) -> Result<ObjectWriter, PackError> {
+        ObjectWriter::new(format, kind, size, matches!(self, Self::Memory), self.file())
     }
 
     /// The file, where it is one.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::mpsc::Receiver;
 
 use flate2::Crc;
-use git2::Oid;
+use git2::{ObjectFormat, Oid};
 
 use super::Checkpoint;
 use super::PackError;
@@ -15,6 +15,7 @@ use super::inflate::Inflater;
 use super::object::{LFS_POINTER, ObjectWriter, is_lfs_pointer, spooled};
 use super::{Entry, delta};
 use crate::config::Limits;
+use crate::oid;
 
 /// Objects that are neither file nor directory of the delivered tree: commits, tags, directories on the way.
 const OTHER_OBJECTS: u64 = 10_000;
@@ -43,12 +44,14 @@ pub struct Scanned {
 /// [`PackError`] for a broken pack, a limit or the volume.
 pub fn scan(
     mut chunks: Chunks,
+    format: ObjectFormat,
     limits: Limits,
     spool: Option<&Path>,
     checkpoint: Checkpoint,
 ) -> Result<Scanned, PackError> {
     let count = header(&mut chunks, limits)?;
     let mut scan = Scan {
+        format,
         limits,
         spool,
         inflater: Inflater::default(),
@@ -59,7 +62,7 @@ pub fn scan(
         checkpoint();
         scan.entry(&mut chunks)?;
     }
-    chunks.end()?;
+    chunks.end(format)?;
     Ok(scan.out)
 }
 
@@ -80,6 +83,7 @@ fn header(chunks: &mut Chunks, limits: Limits) -> Result<u32, PackError> {
 }
 
 struct Scan<'a> {
+    format: ObjectFormat,
     limits: Limits,
     spool: Option<&'a Path>,
     inflater: Inflater,
@@ -91,11 +95,10 @@ impl Scan<'_> {
     fn entry(&mut self, chunks: &mut Chunks) -> Result<(), PackError> {
         let offset = chunks.offset;
         chunks.crc.reset();
-        let head = entry::read(&mut || chunks.byte())?;
+        let head = entry::read(self.format, &mut || chunks.byte())?;
         let position = self.out.entries.len();
-        let nothing = Oid::from_bytes(&[0; 20]).map_err(|_| corrupt("an id"))?;
         let mut entry = Entry {
-            oid: nothing,
+            oid: oid::zero(self.format),
             kind: None,
             size: 0,
             inflated: 0,
@@ -142,7 +145,7 @@ impl Scan<'_> {
         let file = self.spool.filter(|_| kind == ObjectKind::Blob).map(|spool| spooled(spool, position));
         entry.spooled = file.is_some();
         let short = kind == ObjectKind::Blob && entry.size < LFS_POINTER;
-        let mut writer = ObjectWriter::new(kind, entry.size, short, file)?;
+        let mut writer = ObjectWriter::new(self.format, kind, entry.size, short, file)?;
         self.inflater.run(chunks, entry.size, &mut |piece| writer.put(piece))?;
         let written = writer.finish()?;
         entry.oid = written.oid;
@@ -218,14 +221,14 @@ impl Chunks {
     }
 
     /// Checks that only the pack's own checksum follows; whether it is right is not known here.
-    fn end(mut self) -> Result<(), PackError> {
-        const CHECKSUM: u64 = 20;
+    fn end(mut self, format: ObjectFormat) -> Result<(), PackError> {
+        let checksum = oid::size(format) as u64;
         let end = self.offset;
         while let Ok([_, ..]) = self.fill_buf() {
             let rest = self.chunk.len() - self.at;
             self.consume(rest);
         }
-        if self.offset == end + CHECKSUM { Ok(()) } else { Err(corrupt("the end")) }
+        if self.offset == end + checksum { Ok(()) } else { Err(corrupt("the end")) }
     }
 }
 

@@ -15,7 +15,7 @@ use super::{Entry, Objects, Pack, index};
 use super::{PackError, PackSink};
 use crate::config::Limits;
 use crate::volume::VolumeError;
-use git2::Oid;
+use git2::{ObjectFormat, Oid};
 
 /// Mode of an index of a pack, as git's own.
 const INDEX_MODE: u32 = 0o444;
@@ -33,6 +33,7 @@ pub struct Store<'a> {
     directory: PathBuf,
     /// Where all else is kept until it is delivered.
     scratch: PathBuf,
+    format: ObjectFormat,
     limits: Limits,
     checkpoint: Checkpoint<'a>,
     received: u64,
@@ -61,6 +62,7 @@ impl<'a> Store<'a> {
     pub fn create(
         packs: &Path,
         scratch: &Path,
+        format: ObjectFormat,
         limits: Limits,
         checkpoint: Checkpoint<'a>,
     ) -> Result<Self, PackError> {
@@ -71,6 +73,7 @@ impl<'a> Store<'a> {
             packs: Vec::new(),
             directory: packs.to_owned(),
             scratch: scratch.to_owned(),
+            format,
             limits,
             checkpoint,
             received: 0,
@@ -95,6 +98,7 @@ impl<'a> Store<'a> {
             make_directory(&spool).map_err(PackError::from)?;
         }
         let place = Place {
+            format: self.format,
             pack: &self.directory.join(format!("receiving-{number}")),
             spool: (spool_blobs == SpoolBlobs::All).then_some(&spool),
             scratch: &self.scratch,
@@ -118,7 +122,7 @@ impl<'a> Store<'a> {
             let id = Oid::from_bytes(&pack.checksum).map_or_else(|_| String::new(), |id| id.to_string());
             let path = self.directory.join(format!("pack-{id}.idx"));
             let failed = |error| VolumeError::new("write", &path, error);
-            fs::write(&path, index::of(pack)).map_err(failed)?;
+            fs::write(&path, index::of(pack, self.format)).map_err(failed)?;
             fs::set_permissions(&path, fs::Permissions::from_mode(INDEX_MODE)).map_err(failed)?;
             let place = path.with_extension("pack");
             fs::rename(&pack.path, &place).map_err(|error| VolumeError::new("write", &place, error))?;
@@ -284,7 +288,7 @@ mod tests {
 
     fn take(limits: Limits, bytes: &[u8]) -> Result<(), PackError> {
         let dir = tempfile::tempdir().unwrap();
-        let mut store = Store::create(dir.path(), dir.path(), limits, &|| ()).unwrap();
+        let mut store = Store::create(dir.path(), dir.path(), ObjectFormat::Sha1, limits, &|| ()).unwrap();
         store.take(SpoolBlobs::All, |sink| sink.append(bytes))
     }
 
@@ -303,7 +307,7 @@ mod tests {
         let blob = repo.blob(b"hello").unwrap();
         let pack = pack_of(&repo, blob);
         let place = dir.path().join("store");
-        let mut store = Store::create(&place, &place, LIMITS, &|| ()).unwrap();
+        let mut store = Store::create(&place, &place, ObjectFormat::Sha1, LIMITS, &|| ()).unwrap();
         store.take(SpoolBlobs::All, |sink| sink.append(&pack)).unwrap();
         assert_eq!(store.blob(blob).unwrap().as_deref(), Some(&b"hello"[..]));
         assert_eq!(store.blob_size(blob), Some(5));

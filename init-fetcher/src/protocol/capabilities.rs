@@ -1,5 +1,7 @@
 //! What a server says it can do.
 
+use git2::ObjectFormat;
+
 /// The protocol that a server chose, with its capabilities.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Capabilities {
@@ -50,10 +52,14 @@ impl Capabilities {
         all.iter().find_map(|one| one.strip_prefix("agent="))
     }
 
-    /// Whether objects are named by SHA-1, the only kind that is supported.
-    pub fn is_sha1(&self) -> bool {
+    /// The hash by which objects are named; the name of one that is not supported is the error.
+    pub fn object_format(&self) -> Result<ObjectFormat, &str> {
         let (Self::V2(all) | Self::V0(all)) = self;
-        all.iter().filter_map(|line| line.strip_prefix("object-format=")).all(|format| format == "sha1")
+        match all.iter().find_map(|line| line.strip_prefix("object-format=")) {
+            None | Some("sha1") => Ok(ObjectFormat::Sha1),
+            Some("sha256") => Ok(ObjectFormat::Sha256),
+            Some(other) => Err(other),
+        }
     }
 }
 
@@ -83,9 +89,10 @@ mod tests {
     }
 
     #[test]
-    fn only_sha1_is_sha1() {
-        assert!(v2(&[]).is_sha1());
-        assert!(v2(&["object-format=sha1"]).is_sha1());
-        assert!(!v2(&["object-format=sha256"]).is_sha1());
+    fn the_object_format_is_sha1_unless_advertised() {
+        assert_eq!(v2(&[]).object_format(), Ok(ObjectFormat::Sha1));
+        assert_eq!(v2(&["object-format=sha1"]).object_format(), Ok(ObjectFormat::Sha1));
+        assert_eq!(v2(&["object-format=sha256"]).object_format(), Ok(ObjectFormat::Sha256));
+        assert_eq!(v2(&["object-format=sha512"]).object_format(), Err("sha512"));
     }
 }

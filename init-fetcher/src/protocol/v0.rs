@@ -87,6 +87,9 @@ fn requested(capabilities: &Capabilities) -> Vec<String> {
     for name in ["thin-pack", "no-progress", "ofs-delta"] {
         all.extend(first_of(&[name]));
     }
+    if let (true, Ok(format)) = (capabilities.has("object-format"), capabilities.object_format()) {
+        all.push(format!("object-format={}", format.str()));
+    }
     if capabilities.has("agent") {
         all.push(format!("agent={AGENT}"));
     }

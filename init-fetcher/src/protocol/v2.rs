@@ -48,7 +48,15 @@ fn command(name: &str, capabilities: &Capabilities) -> Vec<u8> {
     if capabilities.has("agent") {
         put(&mut request, &format!("agent={AGENT}\n"));
     }
+    request_format(&mut request, capabilities);
     request
+}
+
+/// Names the repository's hash, as git does if the server advertises it.
+fn request_format(request: &mut Vec<u8>, capabilities: &Capabilities) {
+    if let (true, Ok(format)) = (capabilities.has("object-format"), capabilities.object_format()) {
+        put(request, &format!("object-format={}\n", format.str()));
+    }
 }
 
 /// The request `ls-refs`.

@@ -2,6 +2,8 @@
 
 use std::io::Read;
 
+use workflow_contract::text;
+
 use super::TransportError;
 use crate::protocol::capabilities::Capabilities;
 use crate::protocol::pktline::Lines;
@@ -11,11 +13,16 @@ use crate::protocol::{ProtocolError, Ref, advertisement};
 pub fn read<R: Read>(lines: Lines<R>, host: &str) -> Result<(Capabilities, Vec<Ref>), TransportError> {
     let (capabilities, listed) =
         advertisement::read(lines).map_err(|error| not_there(host.to_owned(), error.into()))?;
-    if capabilities.is_sha1() {
-        return Ok((capabilities, listed));
+    let not_git = |why| Err(TransportError::NotGit { host: host.to_owned(), why });
+    match capabilities.object_format() {
+        Err(other) => {
+            not_git(format!("it names objects by the hash {}, which is not supported", text::sanitize(other)))
+        }
+        Ok(format) if listed.iter().any(|one| one.oid.object_format() != format) => {
+            not_git(format!("it lists ids of another hash than {}, which it advertises", format.str()))
+        }
+        Ok(_) => Ok((capabilities, listed)),
     }
-    let why = "it names objects by another hash than SHA-1, which is not supported".into();
-    Err(TransportError::NotGit { host: host.to_owned(), why })
 }
 
 /// What servers say, in lower case, where others answer 404.

@@ -1,6 +1,8 @@
 //! One tree object: its entries, as bytes, without second-guessing what the server may have meant.
 
-use git2::Oid;
+use git2::{ObjectFormat, Oid};
+
+use crate::oid;
 
 /// What an entry is. Historic permission bits (`100664`) count as the nearest of these, as in git.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +33,7 @@ pub struct Entry<'a> {
 pub struct Tree<'a> {
     data: &'a [u8],
     len: usize,
+    format: ObjectFormat,
 }
 
 impl<'a> Tree<'a> {
@@ -42,29 +45,29 @@ impl<'a> Tree<'a> {
     /// The entries, read one by one: a list of them would cost more than the tree itself.
     pub fn entries(self) -> impl Iterator<Item = Entry<'a>> {
         let mut rest = self.data;
-        std::iter::from_fn(move || next(&mut rest))
+        std::iter::from_fn(move || next(&mut rest, self.format))
     }
 }
 
 /// Reads a tree object's content; `None` where it is malformed.
-pub fn parse(data: &[u8]) -> Option<Tree<'_>> {
+pub fn parse(data: &[u8], format: ObjectFormat) -> Option<Tree<'_>> {
     let (mut rest, mut len) = (data, 0);
     while !rest.is_empty() {
-        next(&mut rest)?;
+        next(&mut rest, format)?;
         len += 1;
     }
-    Some(Tree { data, len })
+    Some(Tree { data, len, format })
 }
 
-fn next<'a>(rest: &mut &'a [u8]) -> Option<Entry<'a>> {
-    const ID: usize = 20;
+fn next<'a>(rest: &mut &'a [u8], format: ObjectFormat) -> Option<Entry<'a>> {
+    let size = oid::size(format);
     let space = rest.iter().take(8).position(|&b| b == b' ')?;
     let kind = kind(&rest[..space])?;
     let after = &rest[space + 1..];
     let nul = after.iter().position(|&b| b == 0)?;
     let (name, after) = (&after[..nul], &after[nul + 1..]);
-    let oid = Oid::from_bytes(after.get(..ID)?).ok()?;
-    *rest = &after[ID..];
+    let oid = Oid::from_bytes(after.get(..size)?).ok()?;
+    *rest = &after[size..];
     Some(Entry { kind, name, oid })
 }
 
@@ -99,23 +102,23 @@ mod tests {
             ("160000", Kind::Submodule),
         ] {
             let data = [raw(mode, b"a"), raw(mode, b"b c")].concat();
-            let tree = parse(&data).unwrap();
+            let tree = parse(&data, ObjectFormat::Sha1).unwrap();
             let entries: Vec<_> = tree.entries().collect();
             assert_eq!(tree.len(), 2);
             assert_eq!(entries.iter().map(|e| e.kind).collect::<Vec<_>>(), [expected, expected], "{mode}");
             assert_eq!(entries[1].name, b"b c");
         }
-        assert_eq!(parse(b"").unwrap().len(), 0);
+        assert_eq!(parse(b"", ObjectFormat::Sha1).unwrap().len(), 0);
     }
 
     #[test]
     fn rejects_what_git_could_not_have_written() {
         let good = raw("100644", b"a");
         for cut in 1..good.len() {
-            assert_eq!(parse(&good[..cut]), None, "cut at {cut}");
+            assert_eq!(parse(&good[..cut], ObjectFormat::Sha1), None, "cut at {cut}");
         }
         for mode in ["0", "999999", "10064x", "020000", "060000", "140000", "-100644", ""] {
-            assert_eq!(parse(&raw(mode, b"a")), None, "{mode}");
+            assert_eq!(parse(&raw(mode, b"a"), ObjectFormat::Sha1), None, "{mode}");
         }
     }
 }

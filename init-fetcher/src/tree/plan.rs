@@ -86,7 +86,7 @@ impl Walk<'_> {
         }
         let missing = || TreeError::Missing { oid, path: shown(path) };
         let data = self.objects.tree(oid)?.ok_or_else(missing)?;
-        let tree = object::parse(&data).ok_or(TreeError::Malformed { oid })?;
+        let tree = object::parse(&data, oid.object_format()).ok_or(TreeError::Malformed { oid })?;
         self.look_ahead(tree.len() as u64)?;
         judge(tree, path)?;
         for entry in tree.entries() {

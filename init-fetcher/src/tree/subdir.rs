@@ -46,7 +46,7 @@ pub fn find(objects: &dyn Objects, root: Oid, path: &RepoPath) -> Result<Oid, Su
     for segment in path.segments() {
         let missing = || TreeError::Missing { oid: at, path: text::sanitize(&reached) };
         let data = objects.tree(at).map_err(TreeError::from)?.ok_or_else(missing)?;
-        let tree = object::parse(&data).ok_or(TreeError::Malformed { oid: at })?;
+        let tree = object::parse(&data, at.object_format()).ok_or(TreeError::Malformed { oid: at })?;
         let Some(entry) = tree.entries().find(|entry| entry.name == segment.as_bytes()) else {
             // What is not UTF-8 can't be asked for.
             let names = tree.entries().filter_map(|entry| std::str::from_utf8(entry.name).ok());

@@ -19,6 +19,7 @@ pub struct RepositoryBuilder {
     repository: Repository,
     branch: String,
     profile: Option<Profile>,
+    sha256: bool,
     steps: Vec<Step>,
 }
 
@@ -35,6 +36,7 @@ impl RepositoryBuilder {
             repository: Repository { url, path },
             branch: DEFAULT_BRANCH.to_owned(),
             profile: Some(Profile::default()),
+            sha256: false,
             steps: Vec::new(),
         }
     }
@@ -80,6 +82,12 @@ impl RepositoryBuilder {
         self
     }
 
+    /// Names objects by SHA-256.
+    pub fn sha256(mut self) -> Self {
+        self.sha256 = true;
+        self
+    }
+
     /// Makes it all happen, in one go.
     pub fn create(self) -> Result<Repository, GitServerError> {
         let repository = self.repository;
@@ -87,10 +95,11 @@ impl RepositoryBuilder {
             let path = repository.path.to_string_lossy();
             let initial = format!("--initial-branch={DEFAULT_BRANCH}");
             // The empty template keeps the machine's sample hooks out.
-            git::run(None, &["init", "--quiet", "--bare", "--template=", &initial, &path], b"")?;
+            let format = if self.sha256 { "--object-format=sha256" } else { "--object-format=sha1" };
+            git::run(None, &["init", "--quiet", "--bare", "--template=", format, &initial, &path], b"")?;
         }
         if let Some(profile) = self.profile {
-            repository.configure(profile)?;
+            repository.configure(profile, self.sha256)?;
         }
         let start = Start {
             branch: &self.branch,
@@ -142,6 +151,7 @@ impl Repository {
             repository: self.clone(),
             branch: branch.to_owned(),
             profile: None,
+            sha256: false,
             steps: Vec::new(),
         }
     }
@@ -150,10 +160,12 @@ impl Repository {
         Ok(self.git(&["rev-list", "--all", "--count"])?.trim().parse().unwrap_or(0))
     }
 
-    fn configure(&self, profile: Profile) -> Result<(), GitServerError> {
+    fn configure(&self, profile: Profile, sha256: bool) -> Result<(), GitServerError> {
         let path = self.path.join("config");
+        let version = u8::from(sha256);
+        let extensions = if sha256 { "[extensions]\n\tobjectFormat = sha256\n" } else { "" };
         let text = format!(
-            "[core]\n\trepositoryformatversion = 0\n\tbare = true\n[http]\n\tuploadpack = true\n\treceivepack = false\n{}",
+            "{extensions}[core]\n\trepositoryformatversion = {version}\n\tbare = true\n[http]\n\tuploadpack = true\n\treceivepack = false\n{}",
             profile.git_config()
         );
         std::fs::write(&path, text).map_err(|source| GitServerError::Write { path, source })

@@ -54,7 +54,7 @@ impl Client {
     /// # Errors
     /// [`TransportError`] where no answer came; every status is an answer.
     pub fn get(&self, url: &Url, headers: &[(&str, &str)]) -> Result<Answer, TransportError> {
-        self.get_through(self.proxy(url), url, headers)
+        self.get_through(self.proxy(url).as_ref(), url, headers)
     }
 
     /// `GET` that never goes through a proxy.
@@ -64,16 +64,16 @@ impl Client {
 
     fn get_through(
         &self,
-        proxy: Option<ureq::Proxy>,
+        proxy: Option<&ureq::Proxy>,
         url: &Url,
         headers: &[(&str, &str)],
     ) -> Result<Answer, TransportError> {
-        let agent = self.agent(proxy.as_ref());
+        let agent = self.agent(proxy);
         let mut request = agent.get(url.as_str());
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        request.call().map_err(|error| failed(url, proxy.as_ref(), &error))
+        request.call().map_err(|error| failed(url, proxy, &error))
     }
 
     /// `POST`.
