@@ -1,8 +1,10 @@
 //! Self-managed certificates on a real API server: rotation under load, what is lost comes back, and
 //! one leader at a time.
 
+mod of_others;
 mod replica;
 mod rotation;
+mod takeover;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};

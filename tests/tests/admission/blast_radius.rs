@@ -3,8 +3,6 @@
 //! On an API server of the test's own, with our registration as it is installed, but for where it leads. A pod that is
 //! created although the registration fails closed and leads nowhere was not delayed either: nobody was asked.
 
-mod admission;
-
 use axum::Router;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -13,7 +11,7 @@ use workflow_contract::names::{APP_LABEL, APP_LABEL_VALUE, INJECTOR};
 use workflow_tests::session::SessionBuilder;
 use workflow_tests::wait::until_so;
 
-use admission::{Stage, client_config, operator_pod, refusal, serve};
+use crate::common::{Stage, client_config, operator_pod, refusal, serve};
 
 const URL: &str = "https://git.invalid/o/r.git";
 

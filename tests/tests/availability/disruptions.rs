@@ -1,20 +1,18 @@
 //! Under fifty session pods a second no disruption by an admin loses a request, and a crash costs no session its workflow
-//! or its prompt. The rotation of the CA takes a minute and needs no node: see `replicas.rs`.
-//!
-//! Each test needs the injector for itself, so they take turns.
+//! or its prompt. The rotation of the CA takes a minute and needs no node: see `ca_rotation`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::ensure;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 use workflow_tests::disruption::{Disruption, Disruptor};
 use workflow_tests::load::{self, LoadReport, Span};
 use workflow_tests::namespace::with_namespace;
 use workflow_tests::session_pool::{ExpectedOutcome, RunOutcome, SessionPool};
 
-static TURN: Mutex<()> = Mutex::const_new(());
+use crate::TURN;
 
 /// Sessions a second during a crash: enough that some are denied.
 const SESSIONS: u32 = 5;

@@ -1,7 +1,5 @@
 //! `serve --client-ca` with a real API server that has a client certificate for webhooks.
 
-mod admission;
-
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -13,7 +11,7 @@ use workflow_contract::names::INIT_CONTAINER;
 use workflow_tests::api_server;
 use workflow_tests::session::SessionBuilder;
 
-use admission::{Served, Stage, init_containers, operator_pod};
+use crate::common::{Served, Stage, init_containers, operator_pod};
 
 /// Sends a request without a client certificate.
 fn post_without_certificate(served: &Served) -> anyhow::Result<String> {

@@ -2,9 +2,6 @@
 //! own; one replica in this process, with the injector's own account; and, played by hand, what controllers and kubelet
 //! would write (the Deployment's status, pods, the Service's endpoints).
 
-// Each test binary uses its own part of it.
-#![allow(dead_code)]
-
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, ExitCode};

@@ -5,17 +5,15 @@ use std::process::Command;
 use workflow_contract::names::{HYDRATE_CONTAINER, INIT_CONTAINER};
 use workflow_tests::delivered::{self, expected, found, has_git_directory};
 use workflow_tests::env::TestEnv;
+use workflow_tests::manifests::Kubectl;
 use workflow_tests::namespace::with_namespace;
 use workflow_tests::operator::Mode;
-use workflow_tests::session::{Phase, Session, SessionBuilder, SessionView};
+use workflow_tests::session::{SessionBuilder, SessionView};
 
-fn runs_with_its_workflow(session: &Session) -> bool {
-    let reconciled = session.workflow_reconciled().is_some_and(|condition| condition.status == "True");
-    session.phase() == Some(Phase::Running) && reconciled
-}
+use crate::runs_with_its_workflow;
 
 #[tokio::test]
-async fn a_whole_repository_is_there_at_the_runners_first_instruction() {
+async fn delivers_a_repository_before_the_runner_starts() {
     with_namespace(|namespace| async move {
         let env = TestEnv::new(namespace, Mode::PostRunning).await?;
         let repository = env
@@ -69,7 +67,7 @@ async fn a_whole_repository_is_there_at_the_runners_first_instruction() {
 }
 
 #[tokio::test]
-async fn a_directory_of_a_repository_is_delivered_as_the_workflow_without_git() {
+async fn delivers_a_directory_without_git() {
     with_namespace(|namespace| async move {
         let env = TestEnv::new(namespace, Mode::PostRunning).await?;
         let repository = env
@@ -96,7 +94,7 @@ async fn a_directory_of_a_repository_is_delivered_as_the_workflow_without_git() 
 }
 
 #[tokio::test]
-async fn a_nested_repository_is_also_where_the_runner_looks_for_it() {
+async fn links_the_directory_that_the_runner_derives_from_a_nested_repository() {
     with_namespace(|namespace| async move {
         let env = TestEnv::new(namespace, Mode::Plain).await?;
         let repository = env.git.repository("group/sub/flow").file("README.md", "# Flow\n").create()?;
@@ -114,7 +112,7 @@ async fn a_nested_repository_is_also_where_the_runner_looks_for_it() {
 }
 
 #[tokio::test]
-async fn the_fetch_is_the_last_init_container_and_ends_with_zero() {
+async fn fetches_in_the_last_init_container() {
     with_namespace(|namespace| async move {
         let env = TestEnv::new(namespace, Mode::Plain).await?;
         let repository = env.git.repository("acme/flow").file("README.md", "# Flow\n").create()?;
@@ -132,6 +130,8 @@ async fn the_fetch_is_the_last_init_container_and_ends_with_zero() {
         let ours = statuses.iter().find(|status| status.name == INIT_CONTAINER).unwrap();
         let ended = ours.state.as_ref().unwrap().terminated.as_ref().unwrap();
         assert_eq!(ended.exit_code, 0);
+        let logs = ["-n", &env.namespace.name, "logs", "s-runner", "-c", INIT_CONTAINER];
+        assert!(!Kubectl::local().run(&logs, None)?.is_empty());
         Ok(())
     })
     .await;

@@ -10,8 +10,8 @@ use serde_json::Value;
 use workflow_injector::metrics::Metrics;
 use workflow_tests::manifests::{objects, of_kind};
 
-const CASES: &str = include_str!("../alerts/alerts_test.yaml");
-const GUIDE: &str = include_str!("../../docs/operate.md");
+const CASES: &str = include_str!("../../alerts/alerts_test.yaml");
+const GUIDE: &str = include_str!("../../../docs/operate.md");
 const PREFIX: &str = "workflow_injector_";
 
 /// The rules as Prometheus reads them, which is the `spec` of the object.

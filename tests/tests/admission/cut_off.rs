@@ -1,8 +1,6 @@
 //! When the API server asks us, but does not answer us: what is known is injected, what is not known is refused with a
 //! message, and nobody else notices.
 
-mod admission;
-
 use std::time::Duration;
 
 use anyhow::Context;
@@ -14,8 +12,8 @@ use workflow_tests::api_server;
 use workflow_tests::session::{Session, SessionBuilder};
 use workflow_tests::wait::{PATIENCE, until_so};
 
-use admission::proxy::{Proxy, Way};
-use admission::{Injector, Stage, init_containers, operator_pod, refusal};
+use crate::common::{Injector, Stage, init_containers, operator_pod, refusal};
+use crate::proxy::{Proxy, Way};
 
 const URL: &str = "https://git.invalid/o/r.git";
 

@@ -1,11 +1,6 @@
 //! What the tests of admission on a bare API server have in common: the injector's admission in this process, registered
 //! by URL for one namespace.
 
-// Each test binary uses its own part of it.
-#![allow(dead_code)]
-
-pub mod proxy;
-
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;

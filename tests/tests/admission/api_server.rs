@@ -3,8 +3,6 @@
 
 #![allow(clippy::expect_used, reason = "a fixture that fails is a test that fails")]
 
-mod admission;
-
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::header;
@@ -19,7 +17,7 @@ use workflow_tests::api_server;
 use workflow_tests::session::SessionBuilder;
 use workflow_tests::wait::until_so;
 
-use admission::{Injector, Stage, init_containers, operator_pod, refusal, serve};
+use crate::common::{Injector, Stage, init_containers, operator_pod, refusal, serve};
 
 const URL: &str = "https://git.invalid/o/r.git";
 

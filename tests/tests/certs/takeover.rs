@@ -1,8 +1,5 @@
 //! Self-managed certificates where a replica comes to lead that has not seen what the one before it did.
 
-#[path = "certs/replica.rs"]
-mod replica;
-
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
 use workflow_certs::{Lifetimes, State, store};
@@ -12,7 +9,7 @@ use workflow_tests::faults::Faults;
 use workflow_tests::namespace::TestNamespace;
 use workflow_tests::wait::PATIENCE;
 
-use replica::{Replica, bundles, register, unregister};
+use crate::replica::{Replica, bundles, register, unregister};
 
 /// As short as a rotation can be.
 const LIFETIMES: Lifetimes = Lifetimes {

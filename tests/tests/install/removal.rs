@@ -3,9 +3,6 @@
 //!
 //! On an API server of the test's own with Kubernetes' controllers for deletion; the kubelet is played.
 
-#[path = "check/installation.rs"]
-mod installation;
-
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::{await_condition, conditions};
@@ -22,7 +19,7 @@ use workflow_tests::operator::{Mode, Settings, StandInOperator};
 use workflow_tests::session::{self, Phase, SessionBuilder, SessionView};
 use workflow_tests::wait::{PATIENCE, until, until_exists};
 
-use installation::{Installation, run};
+use crate::installation::{Installation, run};
 
 const URL: &str = "https://git.invalid/o/r.git";
 

@@ -1,8 +1,5 @@
 //! What the tests of other issuers do on a node and without one: the scripts of `manifests/`, and what is looked at.
 
-// Each test binary uses its own part of it.
-#![allow(dead_code)]
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -16,15 +13,25 @@ use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, ResourceExt};
 use serde_json::json;
-use workflow_contract::names::{DENIAL_PREFIX, INJECTOR};
+use workflow_contract::names::{DENIAL_PREFIX, INJECTOR, TLS_SECRET};
 use workflow_tests::manifests::{Kubectl, STAND_INS};
 
-use crate::played::{Issuer, MANAGER};
+use crate::issuer::{Issuer, MANAGER};
 
 /// Time between two looks.
 pub const LOOK: Duration = Duration::from_millis(200);
 /// Marks CRDs that tests made.
 const STAND_IN: &str = "workflow-tests/stand-in";
+/// Names of the objects of our manifests, and of those that the injector makes.
+const OURS: [&str; 7] = [
+    INJECTOR,
+    TLS_SECRET,
+    "workflow-injector-bootstrap",
+    "workflow-injector-ca",
+    "workflow-injector-freeze-running",
+    "workflow-injector-metrics",
+    "workflow-injector-serving",
+];
 
 /// Where things are installed.
 pub struct Place {
@@ -58,6 +65,20 @@ impl Place {
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         ensure!(output.status.success(), "manifests/{name} with {environment:?} failed:\n{said}");
         Ok(())
+    }
+
+    /// Returns the name of a CRD of the issuers or of Prometheus' operator that the cluster's owner has installed.
+    pub async fn foreign_crd(&self) -> anyhow::Result<Option<String>> {
+        let crds: Api<CustomResourceDefinition> = Api::all(self.client.clone());
+        for text in STAND_INS {
+            for crd in serde_saphyr::from_multiple::<CustomResourceDefinition>(text)? {
+                let found = crds.get_opt(&crd.name_any()).await?;
+                if found.is_some_and(|found| !found.annotations().contains_key(STAND_IN)) {
+                    return Ok(Some(crd.name_any()));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Serves the CRDs of the issuers and of Prometheus' operator, where they are not served.
@@ -162,13 +183,20 @@ impl Place {
         Ok(())
     }
 
-    /// Names of objects of any kind that are called after us.
+    /// Objects of any kind that have the injector's name; other people's objects may have similar names.
     pub fn leftovers(&self) -> anyhow::Result<Vec<String>> {
         let kinds = self.kubectl.run(&["api-resources", "--verbs=list", "-o", "name"], None)?;
         let kinds: Vec<_> = kinds.lines().filter(|kind| !kind.starts_with("events")).collect();
         let found =
             self.kubectl.run(&["get", &kinds.join(","), "-A", "-o", "name", "--ignore-not-found"], None)?;
-        Ok(found.lines().filter(|name| name.contains(INJECTOR)).map(str::to_owned).collect())
+        Ok(found
+            .lines()
+            .filter(|name| {
+                let name = name.rsplit('/').next().unwrap_or_default();
+                OURS.contains(&name)
+            })
+            .map(str::to_owned)
+            .collect())
     }
 }
 

@@ -1,13 +1,6 @@
-//! As `issuers`, without a node: an API server and the controllers that delete, of the test's own. The kubelet is played,
+//! As `issuers_on_node`, without a node: an API server and the controllers that delete, of the test's own. The kubelet is played,
 //! too: it writes what the issuer's Secret holds into the directory that a replica in this process serves from, as the kubelet
 //! swaps a mounted Secret.
-
-#[path = "check/installation.rs"]
-mod installation;
-#[path = "issuers/played.rs"]
-mod played;
-#[path = "issuers/steps.rs"]
-mod steps;
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -26,9 +19,9 @@ use workflow_tests::manifests::Kubectl;
 use workflow_tests::wait::PATIENCE;
 use workflow_tests::{api_server, controllers};
 
-use installation::Installation;
-use played::{Issuer, Way};
-use steps::{LOOK, Place, nothing};
+use crate::installation::Installation;
+use crate::issuer::{Issuer, Way};
+use crate::steps::{LOOK, Place, nothing};
 
 /// Shows the Secret that our Deployment mounts in this directory, as the kubelet does: all files at once, by one link.
 async fn mount(client: &Client, directory: &Path) -> anyhow::Result<()> {

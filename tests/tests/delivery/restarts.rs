@@ -1,20 +1,17 @@
-//! A new pod is a new delivery: nothing that an earlier pod was given vouches for it.
+//! A new pod is a new delivery, whatever an earlier pod was given.
 
 use kube::api::DeleteParams;
 use workflow_tests::delivered::{expected, found};
 use workflow_tests::env::TestEnv;
 use workflow_tests::namespace::with_namespace;
 use workflow_tests::operator::Mode;
-use workflow_tests::session::{Phase, Session, SessionBuilder, SessionView};
+use workflow_tests::session::{SessionBuilder, SessionView};
 use workflow_tests::wait::{PATIENCE, until_exists};
 
-fn runs_with_its_workflow(session: &Session) -> bool {
-    let reconciled = session.workflow_reconciled().is_some_and(|condition| condition.status == "True");
-    session.phase() == Some(Phase::Running) && reconciled
-}
+use crate::runs_with_its_workflow;
 
 #[tokio::test]
-async fn a_pod_that_is_deleted_while_running_gets_its_workflow_again() {
+async fn delivers_again_to_the_pod_that_replaces_a_deleted_one() {
     with_namespace(|namespace| async move {
         let env = TestEnv::new(namespace, Mode::PostRunning).await?;
         let repository = env.git.repository("acme/flow").file("README.md", "first\n").create()?;

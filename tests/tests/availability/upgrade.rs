@@ -1,5 +1,5 @@
-//! From one build to another and back, while sessions run and others come: nobody is refused, no outcome is lost, and
-//! each delivery is judged by the image that it was injected with.
+//! An upgrade to another build and a rollback, while sessions run and others are created: no pod is denied, no outcome is
+//! lost, and each delivery is checked against the image that it was injected with.
 //!
 //! The other build is the same programs with other bytes: other images, layers and digests.
 
@@ -14,27 +14,24 @@ use workflow_tests::installed::Installed;
 use workflow_tests::installer::Installer;
 use workflow_tests::namespace::with_namespace;
 use workflow_tests::operator::Mode;
-use workflow_tests::session::{Condition, Phase, Session, SessionBuilder, SessionView};
+use workflow_tests::session::{Condition, Session, SessionBuilder, SessionView};
 use workflow_tests::wait::until_so;
+
+use crate::{TURN, runs_with_its_workflow};
 
 /// Image of a session's init container.
 async fn injected(env: &TestEnv, session: &str) -> anyhow::Result<Option<String>> {
     injected_image(&env.pod(session).await?)
 }
 
-fn runs_with_its_workflow(session: &Session) -> bool {
-    let reconciled = session.workflow_reconciled().is_some_and(|condition| condition.status == "True");
-    session.phase() == Some(Phase::Running) && reconciled
-}
-
-/// Has a session delivered, and gives its condition.
+/// Creates a session, waits for its delivery and returns its condition.
 async fn delivered(env: &TestEnv, name: &str, url: &str) -> anyhow::Result<Condition> {
     env.create(SessionBuilder::new(name).workflow(url, "main")).await?;
     let session = env.session_until(name, "its workflow", runs_with_its_workflow).await?;
     Ok(session.workflow_reconciled().unwrap_or_default())
 }
 
-/// Runs `change` under dry runs of this session's pod, none of which may be lost.
+/// Runs `change` under dry runs of this session's pod, none of which may fail.
 async fn under_dry_runs(
     env: &TestEnv,
     session: &Session,
@@ -46,7 +43,7 @@ async fn under_dry_runs(
     changed.and(ended)
 }
 
-/// Waits until the replicas that were told to end are gone.
+/// Waits until the replaced replicas are gone.
 async fn until_old_replicas_are_gone(installer: &Installer) -> anyhow::Result<()> {
     let rollout = ["-n", INJECTOR, "rollout", "status", "deployment/workflow-injector", "--timeout=180s"];
     installer.kubectl(&rollout).await?;
@@ -56,22 +53,28 @@ async fn until_old_replicas_are_gone(installer: &Installer) -> anyhow::Result<()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upgrade_and_a_rollback_refuse_nobody_and_lose_no_outcome() {
+async fn upgrade_and_rollback_deny_no_pod_and_lose_no_outcome() {
     with_namespace(|namespace| async move {
+        let _turn = TURN.lock().await;
         let installer = Installer::new(&namespace.cluster);
         if !namespace.cluster.is_local() {
-            // Whether this machine may push another build's images to that registry is not a test's to try.
+            // A test does not push images of another build to a real registry.
             return Ok(());
         }
         let (old, new) = (Build::current()?, installer.other_build().await?);
         ensure!(old.injector != new.injector && old.fetcher != new.fetcher, "they are two builds");
         let env = TestEnv::new(namespace, Mode::PostRunning).await?;
-        installer.put_back_after(async || story(&env, &installer, &old, &new).await).await
+        installer.put_back_after(async || upgrade_and_roll_back(&env, &installer, &old, &new).await).await
     })
     .await;
 }
 
-async fn story(env: &TestEnv, installer: &Installer, old: &Build, new: &Build) -> anyhow::Result<()> {
+async fn upgrade_and_roll_back(
+    env: &TestEnv,
+    installer: &Installer,
+    old: &Build,
+    new: &Build,
+) -> anyhow::Result<()> {
     let repository = env.git.repository("acme/flow").file("README.md", "# Flow\n").create()?;
     let proxy = HoldingProxy::start(env.git.address().ip(), &env.git.address()).await?;
     installer.install(old).await?;
@@ -79,7 +82,7 @@ async fn story(env: &TestEnv, installer: &Installer, old: &Build, new: &Build) -
     assert_eq!(injected(env, "before").await?, Some(old.fetcher.clone()));
     let session = env.sessions().get("before").await?;
 
-    // One that is being delivered while all of the injector is replaced.
+    // A session whose fetch is in progress while the injector is replaced.
     env.create(SessionBuilder::new("under-way").workflow(&proxy.url(repository.url()), "main")).await?;
     proxy.wait_for_connection().await?;
     under_dry_runs(env, &session, async {
@@ -111,7 +114,7 @@ async fn story(env: &TestEnv, installer: &Installer, old: &Build, new: &Build) -
     assert_eq!(installer.kubectl(&images).await?, format!("{0} {0}", new.injector));
     env.delete("after").await?;
 
-    // Back: the program alone at once, then all that was installed before.
+    // Roll back the program alone, then all that was installed before.
     under_dry_runs(env, &session, async {
         let undo = ["-n", INJECTOR, "rollout", "undo", "deployment/workflow-injector"];
         installer.kubectl(&undo).await?;
@@ -122,11 +125,11 @@ async fn story(env: &TestEnv, installer: &Installer, old: &Build, new: &Build) -
     under_dry_runs(env, &session, async { installer.install(old).await.map(drop) }).await?;
     assert_eq!(env.sessions().get("before").await?.workflow_reconciled().as_ref(), Some(&before));
     let webhook = Installed::in_cluster(&env.namespace.cluster.client);
-    let by_the_old = until_so("pods to be injected by the old build", || async {
+    let injected_by_old = until_so("pods to be injected by the old build", || async {
         webhook.nudge().await?;
         let pod = dry_run(&env.pods(), &session).await?;
         Ok(injected_image(&pod)?.as_ref() == Some(&old.fetcher))
     });
-    under_dry_runs(env, &session, by_the_old).await?;
+    under_dry_runs(env, &session, injected_by_old).await?;
     env.delete("before").await
 }

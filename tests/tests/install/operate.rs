@@ -1,9 +1,6 @@
 //! Every command of `docs/operate.md` is run by a test: here, on an API server of the test's own, or where the table
 //! below says. A command that is new there fails this test until it has a row.
 
-#[path = "check/installation.rs"]
-mod installation;
-
 use std::path::Path;
 use std::process::Command;
 
@@ -20,9 +17,9 @@ use workflow_tests::namespace::TestNamespace;
 use workflow_tests::session::SessionBuilder;
 use workflow_tests::wait::PATIENCE;
 
-use installation::{CHECKOUT, Installation, admin_kubeconfig};
+use crate::installation::{CHECKOUT, Installation, admin_kubeconfig};
 
-const GUIDE: &str = include_str!("../../docs/operate.md");
+const GUIDE: &str = include_str!("../../../docs/operate.md");
 
 /// Who runs a command.
 #[derive(Clone, Copy)]
@@ -52,7 +49,7 @@ const COMMANDS: &[(&str, Run)] = &[
     (SECRET, Run::Here),
     (CONDITION, Run::Here),
     (DESCRIBE, Run::Here),
-    ("kubectl drain", Run::By("tests/tests/availability.rs", "eviction_loses_no_request")),
+    ("kubectl drain", Run::By("tests/tests/availability/disruptions.rs", "eviction_loses_no_request")),
     ("make build", Run::By("tests/cluster/images", "\"$cluster_src/programs\"")),
     ("make install CLUSTER=current", Run::By("Makefile", "e2e: images install")),
     (
@@ -61,27 +58,35 @@ const COMMANDS: &[(&str, Run)] = &[
     ),
     (
         "make images install CLUSTER=current IMAGE_REGISTRY=registry.example.com/team",
-        Run::Nobody("there is no registry; tests/tests/upgrade.rs does the same on a node without one"),
+        Run::Nobody(
+            "there is no registry; tests/tests/availability/upgrade.rs does the same on a node without one",
+        ),
     ),
     (
         "kubectl -n workflow-injector rollout undo deployment/workflow-injector",
-        Run::By("tests/tests/upgrade.rs", r#""rollout", "undo", "deployment/workflow-injector""#),
+        Run::By(
+            "tests/tests/availability/upgrade.rs",
+            r#""rollout", "undo", "deployment/workflow-injector""#,
+        ),
     ),
     (
         "make install CLUSTER=current OVERLAY=cert-manager",
-        Run::By("tests/tests/issuers/main.rs", r#"[("OVERLAY", way.overlay()),"#),
+        Run::By("tests/tests/install/issuers_on_node.rs", r#"[("OVERLAY", way.overlay()),"#),
     ),
     (
         "make uninstall CLUSTER=current OVERLAY=cert-manager",
-        Run::By("tests/tests/issuers/main.rs", r#"script("uninstall", &environment[..1], nothing)"#),
+        Run::By(
+            "tests/tests/install/issuers_on_node.rs",
+            r#"script("uninstall", &environment[..1], nothing)"#,
+        ),
     ),
     (
         "kubectl apply -k manifests/overlays/monitoring",
-        Run::By("tests/tests/issuers/main.rs", r#"("WITH", "monitoring freeze-running")"#),
+        Run::By("tests/tests/install/issuers_on_node.rs", r#"("WITH", "monitoring freeze-running")"#),
     ),
     (
         "kubectl apply -k manifests/components/freeze-running",
-        Run::By("tests/tests/issuers/main.rs", r#"("WITH", "monitoring freeze-running")"#),
+        Run::By("tests/tests/install/issuers_on_node.rs", r#"("WITH", "monitoring freeze-running")"#),
     ),
     (
         "kubectl delete -k manifests/components/freeze-running",
@@ -96,7 +101,7 @@ const COMMANDS: &[(&str, Run)] = &[
     ),
     (
         "kubectl logs NAME-runner -c init-workflow",
-        Run::By("tests/tests/uninstall.rs", r#""logs", &runner_pod(name), "-c", INIT_CONTAINER"#),
+        Run::By("tests/tests/delivery/source.rs", r#""logs", "s-runner", "-c", INIT_CONTAINER"#),
     ),
 ];
 

@@ -5,9 +5,12 @@ use std::time::{Duration, UNIX_EPOCH};
 use workflow_tests::chaos::{Plan, run};
 use workflow_tests::namespace::with_namespace;
 
+use crate::TURN;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn survives_a_minute_of_random_disruptions() {
     with_namespace(|namespace| async move {
+        let _turn = TURN.lock().await;
         let seed = UNIX_EPOCH.elapsed()?.as_secs();
         let report = Box::pin(run(namespace, Plan { seed, length: Duration::from_mins(1) })).await?;
         println!("{report}");

@@ -1,8 +1,6 @@
 //! `check` on installations that are broken, one way at a time: it ends with 1 and says in one line what to do. On the
 //! sound one it ends with 0.
 
-mod installation;
-
 use std::process::ExitCode;
 
 use jiff::{SignedDuration, Timestamp};
@@ -27,7 +25,7 @@ use workflow_tests::namespace::TestNamespace;
 use workflow_tests::session::SessionBuilder;
 use workflow_tests::wait::PATIENCE;
 
-use installation::{Installation, apply, register};
+use crate::installation::{Installation, apply, register};
 
 fn as_patch(operations: Value) -> anyhow::Result<Patch<()>> {
     Ok(Patch::Json(serde_json::from_value(operations)?))

@@ -1,6 +1,5 @@
-//! What a real kubelet makes of an init container whose image is not there. The same row of the table, and the others,
-//! are played out of hand in `controller_rows`: a container that runs out of memory, too, as the kernel may keep it
-//! going for minutes, at the pace of pages that come and go, before it kills it.
+//! The outcome of an image that a real kubelet can't pull. The other outcomes that a kubelet reports are tested with
+//! pods whose status a test writes: the kernel may take minutes to kill a container that is out of memory.
 
 use workflow_tests::env::TestEnv;
 use workflow_tests::installed::Installed;
@@ -8,12 +7,14 @@ use workflow_tests::namespace::with_namespace;
 use workflow_tests::operator::Mode;
 use workflow_tests::session::{SessionBuilder, SessionView};
 
+use crate::TURN;
+
 const NO_IMAGE: &str = "local.test/no-such-image:1";
 
-/// One test, alone in its file, because it changes the configuration that all sessions of the cluster share.
 #[tokio::test]
-async fn an_image_that_is_not_there_is_said() {
+async fn reports_an_image_that_cannot_be_pulled() {
     with_namespace(|namespace| async move {
+        let _turn = TURN.lock().await;
         let installed = Installed::in_cluster(&namespace.cluster.client);
         let env = TestEnv::new(namespace, Mode::PostRunning).await?;
         let small = env.git.repository("acme/small").file("README.md", "# Small\n").create()?;

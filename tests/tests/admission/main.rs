@@ -1,0 +1,10 @@
+//! Admission by a real API server. All but `untouched` run on an API server of their own, with the injector's admission in
+//! this process; `untouched` uses the cluster and the installed injector.
+
+mod api_server;
+mod blast_radius;
+mod client_ca;
+mod common;
+mod cut_off;
+mod proxy;
+mod untouched;

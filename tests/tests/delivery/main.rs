@@ -1,0 +1,13 @@
+//! Sessions on a real node, with the installed injector: what the runner finds at its first instruction, and what the
+//! session's condition says.
+
+mod failures;
+mod restarts;
+mod source;
+
+use workflow_tests::session::{Phase, Session, SessionView};
+
+fn runs_with_its_workflow(session: &Session) -> bool {
+    let reconciled = session.workflow_reconciled().is_some_and(|condition| condition.status == "True");
+    session.phase() == Some(Phase::Running) && reconciled
+}

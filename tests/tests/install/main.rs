@@ -1,0 +1,15 @@
+//! What is installed, how it is checked, operated and removed. All but `issuers_on_node` run on an API server of their own.
+
+mod alerts;
+mod check;
+mod freeze_running;
+mod installation;
+mod issuer;
+mod issuers;
+mod issuers_on_node;
+mod manifests;
+mod operate;
+mod readiness;
+mod removal;
+mod rights;
+mod steps;
