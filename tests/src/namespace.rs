@@ -14,6 +14,8 @@ use crate::{dump, operator};
 
 /// Variable that keeps the namespaces of tests if set.
 const KEEP: &str = "KEEP_NAMESPACES";
+/// Label of every namespace that is created here.
+pub const OWNED: &str = "workflow-tests/owned";
 /// Label that names the machine on which a test runs.
 const MACHINE: &str = "workflow-tests/machine";
 /// Label that names the process in which a test runs.
@@ -91,6 +93,7 @@ impl TestNamespace {
 
     async fn make(cluster: Cluster, name: &str, mut labels: serde_json::Value) -> anyhow::Result<Self> {
         labels["ambient-code.io/managed"] = json!("true");
+        labels[OWNED] = json!("true");
         let namespace: Namespace =
             serde_json::from_value(json!({ "metadata": { "name": name, "labels": labels } }))?;
         let client = cluster.client.clone();

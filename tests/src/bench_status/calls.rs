@@ -1,4 +1,4 @@
-//! What the injector asked of the API server, by the API server's own audit log.
+//! The injector's requests to the API server, read from its audit log.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_what_is_asked_for_sessions_and_no_watch() {
+    fn counts_requests_for_sessions_without_watches() {
         let line = |verb: &str, object: &str| call(&format!(r#"{{"verb":"{verb}","objectRef":{object}}}"#));
         assert_eq!(
             line("update", r#"{"resource":"agenticsessions","subresource":"status"}"#).as_deref(),

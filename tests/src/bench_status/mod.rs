@@ -9,8 +9,8 @@
 //! server's audit log counts the calls. It asserts nothing by itself: the table says which limit holds.
 
 mod calls;
-mod seen;
 mod table;
+mod watch;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -28,24 +28,23 @@ use crate::released::{Injector, Running};
 use crate::session::SessionBuilder;
 
 use calls::Calls;
-use seen::Seen;
 pub use table::Table;
 use table::percentile;
+use watch::ConditionWatch;
 
 const URL: &str = "https://git.example/acme/flow.git";
 /// Name of the injector's pod, before and after the restart.
 const POD: &str = "bench-status-0";
-/// Requests under way at a time while sessions are made.
-const HANDS: usize = 16;
+/// Limit of concurrent requests while sessions are created.
+const CONCURRENCY: usize = 16;
 /// Limits, from the product's own promises.
 const MEMORY: u64 = 64_000_000;
 const LATENCY: Duration = Duration::from_millis(100);
 const CATCH_UP: Duration = Duration::from_secs(10);
 const CALLS: usize = 3;
 
-/// How much of it.
 pub struct Plan {
-    /// The program `workflow-injector`, as it is released.
+    /// The released program `workflow-injector`.
     pub injector: PathBuf,
     /// Sessions, each with a pod.
     pub sessions: usize,
@@ -55,7 +54,7 @@ pub struct Plan {
     pub outcomes: usize,
 }
 
-/// Measures and gives the table. It fails only where nothing could be measured.
+/// Measures and returns the table. Fails only if nothing could be measured.
 pub async fn run(plan: &Plan) -> anyhow::Result<Table> {
     let (cluster, _turn) = api_server::exclusive().await?;
     let server = api_server::server()?;
@@ -70,11 +69,11 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Table> {
     let idle = running.memory()?.now;
     let begun = Instant::now();
     stream::iter(names.iter().map(Ok::<_, anyhow::Error>))
-        .try_for_each_concurrent(HANDS, async |name| begin(&driver, name).await)
+        .try_for_each_concurrent(CONCURRENCY, async |name| begin(&driver, name).await)
         .await?;
     let made = begun.elapsed();
-    let seen = Seen::follow(driver.sessions());
-    seen.until_all(&names, "Fetching").await?;
+    let watch = ConditionWatch::start(driver.sessions());
+    watch.until_all(&names, "Fetching").await?;
 
     let mut table = Table::default();
     table.note("sessions, each with a pod", plan.sessions.to_string());
@@ -85,8 +84,8 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Table> {
     let (first, second) = names.split_at(plan.outcomes.min(names.len() / 2));
     let second = &second[..plan.outcomes.min(second.len())];
     let calls = Calls::begin(server.audit_log())?;
-    outcomes(plan, &driver, &seen, first, &mut table).await?;
-    seen.until_all(first, "RefNotFound").await?;
+    outcomes(plan, &driver, &watch, first, &mut table).await?;
+    watch.until_all(first, "RefNotFound").await?;
     settle_calls(&calls, first.len(), &mut table).await?;
     table.note(
         "memory before there were sessions",
@@ -99,9 +98,9 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Table> {
     let restarted = Instant::now();
     let running = injector.start(POD, address).await?;
     table.note("restart to ready", format!("{} ms", restarted.elapsed().as_millis()));
-    seen.until_all(second, "RefNotFound").await?;
+    watch.until_all(second, "RefNotFound").await?;
     table.time(
-        &format!("restart to caught up with {} outcomes that nobody saw", second.len()),
+        &format!("restart to caught up with {} outcomes of the time in between", second.len()),
         restarted.elapsed(),
         CATCH_UP,
     );
@@ -113,7 +112,7 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Table> {
 async fn outcomes(
     plan: &Plan,
     driver: &Driver,
-    seen: &Seen,
+    watch: &ConditionWatch,
     names: &[String],
     table: &mut Table,
 ) -> anyhow::Result<()> {
@@ -131,8 +130,8 @@ async fn outcomes(
     }
     let rate = names.len() as u128 * 1000 / begun.elapsed().as_millis().max(1);
     let ended: Vec<_> = stream::iter(ended).then(async |one| one.await?).try_collect().await?;
-    seen.until_all(names, "RefNotFound").await?;
-    let since = |name: &str| seen.since(name, "RefNotFound");
+    watch.until_all(names, "RefNotFound").await?;
+    let since = |name: &str| watch.since(name, "RefNotFound");
     let mut after: Vec<_> = ended
         .iter()
         .filter_map(|(name, _, stored)| Some(since(name)?.saturating_duration_since(*stored)))
@@ -151,7 +150,7 @@ async fn outcomes(
     Ok(())
 }
 
-/// Waits until the Events of all outcomes are told, and counts the calls.
+/// Waits until the Events of all outcomes are published, and counts the calls.
 async fn settle_calls(calls: &Calls, outcomes: usize, table: &mut Table) -> anyhow::Result<()> {
     let limit = Instant::now() + Duration::from_secs(30);
     let counted = loop {
@@ -198,6 +197,6 @@ async fn end(driver: &Driver, name: &str) -> anyhow::Result<()> {
 
 async fn end_all(driver: &Driver, names: &[String]) -> anyhow::Result<()> {
     stream::iter(names.iter().map(Ok))
-        .try_for_each_concurrent(HANDS, async |name| end(driver, name).await)
+        .try_for_each_concurrent(CONCURRENCY, async |name| end(driver, name).await)
         .await
 }

@@ -1,9 +1,8 @@
-//! What was measured, beside what it is to be.
+//! Measured values and their limits.
 
 use std::fmt;
 use std::time::Duration;
 
-/// One row: a figure and its limit.
 struct Row {
     what: String,
     measured: String,
@@ -11,14 +10,14 @@ struct Row {
     holds: bool,
 }
 
-/// All figures.
+/// Measured values, each with its limit.
 #[derive(Default)]
 pub struct Table {
     rows: Vec<Row>,
 }
 
 impl Table {
-    /// Whether every figure is within its limit.
+    /// Whether every value is within its limit.
     pub fn holds(&self) -> bool {
         self.rows.iter().all(|row| row.holds)
     }
@@ -44,7 +43,7 @@ impl Table {
         self.row(what, measured, limit.to_string(), of <= limit * by);
     }
 
-    /// A figure that has no limit.
+    /// A value without a limit.
     pub(super) fn note(&mut self, what: &str, measured: String) {
         self.row(what, measured, String::new(), true);
     }

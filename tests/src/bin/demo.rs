@@ -1,4 +1,4 @@
-//! `make demo`: the injector's main job, told on a real cluster. See `workflow_tests::demo`.
+//! `make demo`: the injector's main job on a real cluster. See `workflow_tests::demo`.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -15,10 +15,10 @@ struct Args {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let told = run(Args::parse().source, &mut io::stdout()).await;
-    told.map_or_else(
+    let result = run(Args::parse().source, &mut io::stdout()).await;
+    result.map_or_else(
         |error| {
-            // Nobody is left to tell if this fails too.
+            // Nothing can be done if this fails, too.
             let _ = writeln!(io::stderr(), "demo: {error:#}");
             ExitCode::FAILURE
         },

@@ -1,4 +1,4 @@
-//! The three acts.
+//! The three parts of the demo.
 
 use std::fmt;
 
@@ -16,17 +16,14 @@ use crate::session::{Phase, SessionBuilder, SessionView};
 use super::follow::follow;
 use super::screen::Screen;
 
-/// The session of the first act.
 pub(super) const OLD_WAY: &str = "old-way";
-/// The session of the second act.
 pub(super) const DELIVERED: &str = "delivered";
-/// The session of the third act.
 pub(super) const MISSPELT: &str = "misspelt";
 
-/// How many files of a workflow are shown.
+/// Limit of printed files.
 const SHOWN: usize = 12;
 
-/// The workflow that all three sessions ask for.
+/// The workflow of all three sessions.
 pub(super) struct Workflow {
     pub(super) url: String,
     pub(super) branch: String,
@@ -67,12 +64,12 @@ pub(super) fn own_workflow(git: &GitServer) -> anyhow::Result<Workflow> {
 }
 
 /// (a) The platform POSTs the workflow to a runner that does not exist yet.
-pub(super) async fn the_old_way(
+pub(super) async fn without_the_injector(
     env: &TestEnv,
     workflow: &Workflow,
     screen: &mut Screen<'_>,
 ) -> anyhow::Result<()> {
-    screen.heading("(a) The old way: the platform POSTs the workflow before there is a runner")?;
+    screen.heading("(a) Without the injector: the platform POSTs the workflow before there is a runner")?;
     let began = Instant::now();
     env.create(workflow.session(OLD_WAY, workflow.branch()).without_injection()).await?;
     screen.at(began.elapsed(), &format!("session {OLD_WAY} is created"))?;
@@ -81,24 +78,22 @@ pub(super) async fn the_old_way(
     })
     .await?;
     let record = env.runner(OLD_WAY).record().await?;
-    tell_listing(&record, workflow, screen)?;
+    print_listing(&record, workflow, screen)?;
     let condition = scene.session.and_then(|session| session.workflow_reconciled()).unwrap_or_default();
     if condition.reason != UPDATE_FAILED || record.files.is_some() {
-        bail!(
-            "this is not the bug that was to be shown: is the session {OLD_WAY} really left to the platform?"
-        );
+        bail!("the failure was not reproduced: session {OLD_WAY} has its workflow, or another condition");
     }
-    screen.line("-> The session runs without its workflow. Nothing will be tried again.")?;
+    screen.line("-> The session runs without its workflow. Nothing is retried.")?;
     Ok(())
 }
 
-/// (b) The same session, delivered by its own pod.
+/// (b) The same session, whose pod fetches the workflow.
 pub(super) async fn with_the_injector(
     env: &TestEnv,
     workflow: &Workflow,
     screen: &mut Screen<'_>,
 ) -> anyhow::Result<()> {
-    screen.heading("(b) The same session with the injector: its pod brings the workflow along")?;
+    screen.heading("(b) The same session with the injector")?;
     let began = Instant::now();
     env.create(workflow.session(DELIVERED, workflow.branch())).await?;
     screen.at(began.elapsed(), &format!("session {DELIVERED} is created"))?;
@@ -114,14 +109,14 @@ pub(super) async fn with_the_injector(
         bail!("{workflow} was not delivered: {}: {}", condition.reason, condition.message);
     }
     let runner = env.runner(DELIVERED);
-    tell_listing(&runner.record().await?, workflow, screen)?;
+    print_listing(&runner.record().await?, workflow, screen)?;
     let posts = runner.posts().await?.len();
     screen.line(&format!("POSTs that the runner has received: {posts}"))?;
-    screen.line("-> The runner started with its workflow on disk, and the session says which commit.")?;
+    screen.line("-> The runner started with its workflow on disk, and the condition names the commit.")?;
     Ok(())
 }
 
-/// (c) A mistake of the user's, told to the user.
+/// (c) A mistake of the user, reported on the session.
 pub(super) async fn a_misspelt_branch(
     env: &TestEnv,
     workflow: &Workflow,
@@ -141,14 +136,14 @@ pub(super) async fn a_misspelt_branch(
     .await?;
     let Some(session) = scene.session else { bail!("session {MISSPELT} is gone") };
     if session.phase() != Some(Phase::Failed) || session.condition("RunnerStarted").is_some() {
-        bail!("the runner of session {MISSPELT} ran, which it must not");
+        bail!("the runner of session {MISSPELT} ran although its workflow is missing");
     }
-    screen.line("-> The runner never started, and the session says what to correct.")?;
+    screen.line("-> The runner never started, and the condition says what to correct.")?;
     Ok(())
 }
 
-/// The workflow's directory as the runner found it at its first instruction.
-fn tell_listing(record: &Record, workflow: &Workflow, screen: &mut Screen<'_>) -> anyhow::Result<()> {
+/// Prints the workflow's directory as the runner found it at its first instruction.
+fn print_listing(record: &Record, workflow: &Workflow, screen: &mut Screen<'_>) -> anyhow::Result<()> {
     let directory = RepoUrl::parse(&workflow.url).map(|url| url.name().to_owned()).unwrap_or_default();
     let prefix = format!("{directory}/");
     let lines: Vec<String> = record
@@ -161,7 +156,7 @@ fn tell_listing(record: &Record, workflow: &Workflow, screen: &mut Screen<'_>) -
         .collect();
     screen.line(&format!("/workspace/workflows/{directory} at the runner's first instruction:"))?;
     if lines.is_empty() {
-        screen.line("  there is no such directory")?;
+        screen.line("  no such directory")?;
     }
     for line in lines.iter().take(SHOWN) {
         screen.line(&format!("  {line}"))?;
@@ -177,7 +172,7 @@ fn line(path: &str, entry: &Entry) -> String {
     format!("{:04o} {:>8} {path}{sign}", entry.mode, entry.size)
 }
 
-/// A branch's name as a hurried hand types it: two letters swapped.
+/// Swaps two letters of a branch's name.
 fn misspell(branch: &str) -> String {
     let mut letters: Vec<char> = branch.chars().collect();
     let swap = (1..letters.len().saturating_sub(1)).find(|&at| letters[at] != letters[at + 1]);
@@ -193,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_misspelt_branch_is_close_and_different() {
+    fn misspells_a_branch() {
         for (branch, misspelt) in [("main", "mian"), ("dev", "dve"), ("a", "ax"), ("aaa", "aaax"), ("", "x")]
         {
             assert_eq!(misspell(branch), misspelt);

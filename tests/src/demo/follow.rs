@@ -1,4 +1,4 @@
-//! Follows a session and its pod and tells each moment once, as it is seen.
+//! Watches a session and its pod and prints each change once.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -17,9 +17,9 @@ use crate::session::Session;
 use super::moments::Scene;
 use super::screen::Screen;
 
-/// How long the screen may stay as it is.
+/// Longest time without output.
 const SILENCE: Duration = Duration::from_secs(5);
-/// How long an act may take.
+/// Timeout of a part.
 const LIMIT: Duration = Duration::from_mins(3);
 
 enum Change {
@@ -27,8 +27,7 @@ enum Change {
     Pod(Box<Option<Pod>>),
 }
 
-/// Tells what happens to `session` from `began` on, until `is_over` says so. `waiting_for` is what the screen says when
-/// nothing happens for a while.
+/// Prints the changes of `session` until `is_over`; `waiting_for` is printed when nothing changes for a while.
 pub(super) async fn follow(
     env: &TestEnv,
     session: &str,
@@ -45,13 +44,13 @@ pub(super) async fn follow(
     );
     let mut progress = interval_at(Instant::now() + SILENCE, SILENCE);
     progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut scene, mut told) = (Scene::default(), HashSet::new());
+    let (mut scene, mut printed) = (Scene::default(), HashSet::new());
     loop {
         tokio::select! {
             change = changes.next() => match change {
                 Some(Ok(Change::Session(session))) => scene.session = *session,
                 Some(Ok(Change::Pod(pod))) => scene.pod = *pod,
-                // The watch begins anew by itself.
+                // The watch restarts after an error.
                 Some(Err(_)) => continue,
                 None => bail!("the watch of session {session} ended"),
             },
@@ -64,7 +63,7 @@ pub(super) async fn follow(
             }
         }
         for moment in scene.moments() {
-            if told.insert(moment.clone()) {
+            if printed.insert(moment.clone()) {
                 screen.at(began.elapsed(), &moment)?;
                 progress.reset();
             }

@@ -1,4 +1,4 @@
-//! What there is to tell about a session and its pod: pure, so that the story can be read in tests.
+//! Describes the state of a session and its pod. Pure.
 
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
 use kube::ResourceExt;
@@ -7,7 +7,7 @@ use workflow_contract::names::{INIT_CONTAINER, RUNNER_CONTAINER};
 
 use crate::session::{Session, SessionView};
 
-/// A session and its pod as they are seen at one moment.
+/// A session and its pod at one time.
 #[derive(Clone, Default)]
 pub(super) struct Scene {
     pub(super) session: Option<Session>,
@@ -15,8 +15,7 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// Everything that has come to pass, in the order in which it does. Each is a message; one that was told before
-    /// need not be told again.
+    /// Messages for everything that has happened so far, in order.
     pub(super) fn moments(&self) -> Vec<String> {
         let mut moments = Vec::new();
         if let Some(pod) = &self.pod {
@@ -29,7 +28,6 @@ impl Scene {
         moments
     }
 
-    /// Whether the session's runner runs.
     pub(super) fn runs(&self) -> bool {
         self.pod
             .as_ref()
@@ -88,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_a_delivery() {
+    fn describes_a_delivery() {
         let ended = json!({ "terminated": { "exitCode": 0, "message": "delivered 0a1b\n{\"v\":1,\"reason\":\"Reconciled\"}" } });
         let pod = pod(&json!({
             "initContainerStatuses": [status(INIT_CONTAINER, &ended)],
@@ -114,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_nothing_of_nothing() {
+    fn describes_nothing_without_a_session() {
         assert!(Scene::default().moments().is_empty());
         assert!(!Scene::default().runs());
     }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-/// Where the story is told.
+/// The output.
 pub(super) struct Screen<'a> {
     out: &'a mut (dyn Write + Send),
 }
@@ -23,7 +23,7 @@ impl<'a> Screen<'a> {
         self.out.flush()
     }
 
-    /// Something that happened, with the time since the act began.
+    /// Prints an event with the time since the part began.
     pub(super) fn at(&mut self, elapsed: Duration, text: &str) -> io::Result<()> {
         self.line(&format!("{:>6.2} s  {text}", elapsed.as_secs_f64()))
     }

@@ -1,4 +1,4 @@
-//! Watches sessions as a user would, and tells when each of them came to say what it is to say.
+//! Watches sessions as a user would, and records when the reason of each condition changed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,18 +12,16 @@ use tokio::task::AbortHandle;
 
 use crate::session::{Session, SessionView};
 
-/// How long it may take until all are seen.
-const PATIENCE: Duration = Duration::from_mins(5);
+const TIMEOUT: Duration = Duration::from_mins(5);
 
-/// When each session was first seen with its present reason.
-pub struct Seen {
+/// The time at which each session's present reason was first observed.
+pub struct ConditionWatch {
     reasons: Arc<Mutex<HashMap<String, (String, Instant)>>>,
     watch: AbortHandle,
 }
 
-impl Seen {
-    /// Begins to watch.
-    pub fn follow(sessions: Api<Session>) -> Self {
+impl ConditionWatch {
+    pub fn start(sessions: Api<Session>) -> Self {
         let reasons = Arc::<Mutex<HashMap<_, _>>>::default();
         let kept = Arc::clone(&reasons);
         let watch = tokio::spawn(async move {
@@ -37,15 +35,15 @@ impl Seen {
         Self { reasons, watch: watch.abort_handle() }
     }
 
-    /// When the session came to say this, if it does.
+    /// The time since which the session's condition has this reason, if it has.
     pub fn since(&self, session: &str, reason: &str) -> Option<Instant> {
         let reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
-        reasons.get(session).filter(|(said, _)| said == reason).map(|(_, at)| *at)
+        reasons.get(session).filter(|(present, _)| present == reason).map(|(_, at)| *at)
     }
 
-    /// Waits until all of these sessions say this.
+    /// Waits until the conditions of all these sessions have this reason.
     pub async fn until_all(&self, sessions: &[String], reason: &str) -> anyhow::Result<()> {
-        let limit = Instant::now() + PATIENCE;
+        let limit = Instant::now() + TIMEOUT;
         for session in sessions {
             while self.since(session, reason).is_none() {
                 if Instant::now() > limit {
@@ -58,7 +56,7 @@ impl Seen {
     }
 }
 
-impl Drop for Seen {
+impl Drop for ConditionWatch {
     fn drop(&mut self) {
         self.watch.abort();
     }
