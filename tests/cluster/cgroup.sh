@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# The node's cgroups: made, entered, emptied and removed. They are what tells which processes are the
-# node's: the kernel keeps them right through any crash, which no file with process ids would be.
+# Creates, enters, empties and removes the node's cgroups. They identify the node's processes: unlike a file with process
+# ids, the kernel keeps them correct through any crash.
 
 cgroup_root=/sys/fs/cgroup
 cgroup_name=workflow-injector-node
 
-# Asked before anything else is mounted there.
+# Evaluated before anything else is mounted there.
 case $(stat -f -c %T "$cgroup_root") in
   cgroup2fs) cgroup_version=2 ;;
   *) cgroup_version=1 ;;
@@ -16,7 +16,7 @@ v1_hierarchies() {
   awk -F: '$2 != "" { print $2, $3 }' /proc/self/cgroup
 }
 
-# Prints the directories of the node's cgroups, in whichever parent they were made.
+# Prints the directories of the node's cgroups, whatever their parent.
 cgroup_dirs() {
   find "$cgroup_root" -type d -name "$cgroup_name" -prune 2>/dev/null || true
 }
@@ -29,7 +29,7 @@ cgroup_pids() {
 }
 
 # v1: below the caller's own cgroup, so that limits put on the caller hold for the node.
-# v2: at the top, since a cgroup with processes of its own can't hand controllers down.
+# v2: at the top, since a cgroup with processes of its own can't delegate controllers.
 cgroup_create() {
   local controllers own parent
   if [ "$cgroup_version" = 2 ]; then
@@ -53,8 +53,8 @@ cgroup_create() {
   done < <(v1_hierarchies)
 }
 
-# cgroup_enter PID [top]: moves a process into the node; on v2 below its top, which hands controllers
-# down to the pods and so may hold no process, but for the moment in which its namespace is made.
+# cgroup_enter PID [top]: moves a process into the node; on v2 below its top, which delegates controllers to the pods
+# and so may contain a process only while its namespace is created.
 cgroup_enter() {
   local dir leaf=
   [ "$cgroup_version" = 2 ] && [ "${2:-}" != top ] && leaf=/init
@@ -63,7 +63,7 @@ cgroup_enter() {
   done < <(cgroup_dirs)
 }
 
-# Inside the node: its cgroups as the only ones there are, where the kubelet and runc look for them.
+# Inside the node: mounts its cgroups as the only ones, where the kubelet and runc expect them.
 cgroup_mount() {
   local controllers _ mountpoint
   if [ "$cgroup_version" = 2 ]; then
@@ -81,7 +81,7 @@ cgroup_mount() {
   done < <(v1_hierarchies)
 }
 
-# Ends every process of the node, pods included. Fails if one can't be ended.
+# Kills every process of the node, pods included. Fails if one survives.
 cgroup_kill() {
   local pids
   for _ in $(seq 100); do
@@ -93,7 +93,7 @@ cgroup_kill() {
   return 1
 }
 
-# Removes the emptied cgroups. Fails if one stays.
+# Removes the empty cgroups. Fails if one can't be removed.
 cgroup_remove() {
   local dirs
   for _ in $(seq 50); do

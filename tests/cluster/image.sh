@@ -1,22 +1,22 @@
 # shellcheck shell=bash
-# Container images: built from the project's Containerfile without an engine, and given to the node.
+# Builds container images from the project's Containerfile without an engine, and loads them into the node.
 
 image_dir=$checkout/target/images
-# Everything that buildah writes is below one directory, which goes when the image is an archive.
+# Everything that buildah writes is below one directory, which is deleted once the image is an archive.
 image_store=$image_dir/store
 
 image_buildah() {
   TMPDIR=$image_store buildah --storage-driver vfs --root "$image_store/root" --runroot "$image_store/run" "$@"
 }
 
-# One store at a time; what is in it was left by a build that was interrupted.
+# One store at a time; its content belongs to an interrupted build.
 image_store_open() {
   mkdir -p "$image_dir"
   exec 7>"$image_dir/lock"
   flock 7
   rm -rf "$image_store"
   mkdir -p "$image_store/context"
-  # Where buildah notes what it has pushed; it takes no other place for that.
+  # buildah records pushes here; the path can't be configured.
   image_notes=
   [ -e /var/lib/containers ] || image_notes=/var/lib/containers
 }
@@ -42,12 +42,12 @@ image_archive() {
   image_store_close
 }
 
-# image_load FILE: gives an archive to the node's container runtime.
+# image_load FILE: loads an archive into the node's container runtime.
 image_load() {
   "$cluster_src/node-exec" ctr --namespace k8s.io images import - <"$1" >/dev/null
 }
 
-# image_push FILE NAME: gives an archive to the registry that NAME begins with.
+# image_push FILE NAME: pushes an archive to the registry that NAME begins with.
 image_push() {
   local image
   image_store_open

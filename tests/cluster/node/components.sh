@@ -1,13 +1,13 @@
 # shellcheck shell=bash
-# The node's components: how each is started and kept running. Sourced by node/init.
+# Starts the node's components and restarts those that end. Sourced by node/init.
 
-# supervise NAME COMMAND...: runs a component again whenever it ends; its output is log/NAME.log.
+# supervise NAME COMMAND...: restarts a component whenever it ends; its output is in log/NAME.log.
 supervise() {
   local name=$1
   shift
   while :; do
     "$@" </dev/null >>"$log/$name.log" 2>&1 || true
-    echo "$name has ended and is started again" >>"$log/$name.log"
+    echo "$name has ended, restarting" >>"$log/$name.log"
     sleep 1
   done &
 }
@@ -26,12 +26,12 @@ start_components() {
     --service-account-signing-key-file "$state/pki/service-account.key" \
     --kubelet-preferred-address-types InternalIP --allow-privileged
 
-  # The rest would end at once, for want of the certificate that the API server makes.
+  # The other components need the certificate that the API server creates.
   until (exec 3<>"/dev/tcp/$node_ip/6443") 2>/dev/null; do sleep 0.1; done
-  # Of the two in there, its own and its authority's, clients are to trust the second.
+  # The second of the two certificates is the CA, which clients trust.
   awk '/BEGIN/ { n++ } n == 2' "$state/pki/apiserver.crt" >"$state/pki/ca.crt"
 
-  # Its own limit of requests would make it start for 5 s, and tests wait for what it does.
+  # Its default request limits slow down the controllers that tests wait for.
   supervise kube-controller-manager "$bin/kube-controller-manager" \
     --kubeconfig "$state/etc/kube-controller-manager.kubeconfig" --leader-elect=false \
     --kube-api-qps 500 --kube-api-burst 1000 --use-service-account-credentials \
@@ -41,7 +41,7 @@ start_components() {
     --kubeconfig "$state/etc/kube-scheduler.kubeconfig" --leader-elect=false
   supervise kubelet "$bin/kubelet" --kubeconfig "$state/etc/kubelet.kubeconfig" \
     --config "$state/etc/kubelet.yaml" --hostname-override "$node_name" --node-ip "$node_ip"
-  # The connection tracker's settings belong to the whole machine: 0 leaves them alone.
+  # The connection tracker's settings are machine-wide: 0 keeps them.
   supervise kube-proxy "$bin/kube-proxy" --kubeconfig "$state/etc/kube-proxy.kubeconfig" \
     --hostname-override "$node_name" --proxy-mode nftables --conntrack-max-per-core 0 \
     --conntrack-tcp-timeout-established 0 --conntrack-tcp-timeout-close-wait 0

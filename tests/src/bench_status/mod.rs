@@ -2,7 +2,7 @@
 //! with pods whose status is written by a driver.
 //!
 //! ```text
-//!  driver ──pod status──> API server ──watch──> workflow-injector serve ──PUT──> API server ──watch──> seen
+//!  driver ──pod status──> API server ──watch──> workflow-injector serve ──PUT──> API server ──watch──> condition watch
 //! ```
 //!
 //! All of it shares one machine, so what is measured includes the API server, etcd, driver and watcher at work. The API
