@@ -79,19 +79,19 @@ impl Default for Metrics {
         let conflicts = Counter::default();
         registry.register(
             "status_conflicts",
-            "Writes of a status that met somebody else's and started over",
+            "Status updates retried after a resourceVersion conflict",
             conflicts.clone(),
         );
         let write_failures = Counter::default();
         registry.register(
             "status_write_failures",
-            "Writes of a status or Event that failed; what can pass is tried again",
+            "Failed writes of a session's status or Event",
             write_failures.clone(),
         );
         let watch_failures = Family::default();
         registry.register(
             "watch_failures",
-            "Watches that broke and were taken up again, by resource",
+            "Failed watches that were restarted, by resource",
             watch_failures.clone(),
         );
         let fetching = Gauge::default();
@@ -147,7 +147,7 @@ impl Metrics {
         self.outcomes.get_or_create(&Outcome { reason: reason.to_owned() }).inc();
     }
 
-    /// Counts a write of a status that met somebody else's.
+    /// Counts a resourceVersion conflict of a status update.
     pub fn status_conflict(&self) {
         self.conflicts.inc();
     }
@@ -157,7 +157,7 @@ impl Metrics {
         self.write_failures.inc();
     }
 
-    /// Counts a watch that broke.
+    /// Counts a failed watch.
     pub fn watch_failed(&self, resource: &'static str) {
         self.watch_failures.get_or_create(&Watched { resource }).inc();
     }

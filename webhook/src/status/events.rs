@@ -173,8 +173,9 @@ fn prompt_event(session: &AgenticSession, instance: &str, now: Timestamp) -> Opt
         return None;
     }
     let note = format!(
-        "the workflow was not delivered, and the platform will skip the initial prompt at the next start; \
-         to have it run, set the session annotation {FORCE_PROMPT_ANNOTATION}=true before starting the session"
+        "the last run did not have the workflow that the session asks for, and the platform skips the initial \
+         prompt at the next start; to have it run, set the session annotation {FORCE_PROMPT_ANNOTATION}=true \
+         before that"
     );
     Some(new_event(event::PROMPT_SKIPPED, &[], &note, session, instance, now))
 }
