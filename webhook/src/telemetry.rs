@@ -40,13 +40,7 @@ impl Drop for Logs {
 /// Starts logging. `RUST_LOG` chooses what is logged, such as `info,kube=debug`; `info` by default, and where it can't
 /// be read.
 pub fn start(format: LogFormat) -> Logs {
-    let asked = std::env::var("RUST_LOG").ok().filter(|asked| !asked.is_empty());
-    // Levels by module are enough, and need no regular expressions.
-    let filter: Targets = asked
-        .and_then(|asked| asked.parse().ok())
-        .unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
-    // Its spans would be printed in front of each line of the status controller.
-    let filter = filter.with_target("kube_runtime::controller", LevelFilter::WARN);
+    let filter = filter(std::env::var("RUST_LOG").ok().as_deref());
     let logs = tracing_subscriber::fmt::layer().with_writer(|| Held).with_ansi(false);
     let all = tracing_subscriber::registry().with(filter);
     let started = match format {
@@ -56,6 +50,16 @@ pub fn start(format: LogFormat) -> Logs {
     // An error means that logging has been started already, as in tests.
     drop(started);
     Logs(())
+}
+
+/// Levels by module are enough, and need no regular expressions.
+fn filter(rust_log: Option<&str>) -> Targets {
+    rust_log
+        .filter(|levels| !levels.is_empty())
+        .and_then(|levels| levels.parse().ok())
+        .unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
+        // Its spans would be printed in front of each line of the status controller.
+        .with_target("kube_runtime::controller", LevelFilter::WARN)
 }
 
 /// A runtime on this thread that writes out what is held back before it waits for anything.
@@ -94,5 +98,21 @@ impl Write for Held {
     fn flush(&mut self) -> io::Result<()> {
         flush();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn lines_have_no_span_of_kube_runtime_in_front() {
+        for rust_log in [None, Some(""), Some("info,kube=debug"), Some("not=a=level")] {
+            let filter = filter(rust_log);
+            assert!(!filter.would_enable("kube_runtime::controller", &Level::INFO), "{rust_log:?}");
+            assert!(filter.would_enable("workflow_injector::status::apply", &Level::INFO), "{rust_log:?}");
+        }
     }
 }
