@@ -1,50 +1,55 @@
-//! When to try again: a pure schedule. Which failures may pass is in [`crate::fetch::failure`].
+//! The schedule of attempts. Pure; [`crate::fetch::failure`] decides which failures may pass.
 //!
-//! Session pods are never restarted by the kubelet, so what can pass must be retried inside one run.
-//! Most trouble that passes does so within seconds (a restarted proxy, a name that is not yet known
-//! to the resolver); 30 s of waiting fit into the default limit of 120 s beside the fetch itself.
+//! The kubelet never restarts session pods, so failures that may pass are retried inside one run. Most pass within
+//! seconds (a restarted proxy, a name that the resolver does not know yet, a CoreDNS restart); 30 s of waiting fit into
+//! the default time limit of 120 s beside the fetch itself.
 
 use std::time::{Duration, SystemTime};
 
-/// Attempts at most.
+/// Maximum number of attempts.
 pub const MAX_ATTEMPTS: u32 = 5;
-/// Attempts at most where the host's name does not resolve: nearly always a misspelt URL.
+/// Maximum number of attempts for a host name that does not exist: nearly always a misspelled URL.
 pub const MAX_ATTEMPTS_UNRESOLVED: u32 = 2;
-/// Waiting at most, over all attempts.
+/// Maximum sum of all waits that no server asked for.
 pub const MAX_WAITING: Duration = Duration::from_secs(30);
-/// Wait before the second attempt, before jitter; it doubles from there.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// Nominal wait before the second attempt; it doubles from there, so that four waits sum up to [`MAX_WAITING`].
+const FIRST_WAIT: Duration = Duration::from_secs(2);
 
-/// What a failure that may pass says about the next attempt.
+/// The next attempt after a failure that may pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retryable {
-    /// Attempts at most for a failure of this kind.
+    /// Maximum number of attempts for this kind of failure.
     pub max_attempts: u32,
-    /// What the server asked for in `Retry-After`.
+    /// The server's `Retry-After`.
     pub after: Option<Duration>,
 }
 
-/// How long to wait before the next attempt; `None` to give up.
+/// Returns the wait before the next attempt; `None` to give up.
 ///
-/// `attempts` have been made, `waited` is the sum of the waits between them. `random` is uniform in
-/// 0..1; the wait is between half and all of its nominal length, so that pods that started together do
-/// not come back together. A server's `Retry-After` is kept to; where it asks for more than is left
-/// there is no point in coming early.
-pub fn next_wait(retryable: Retryable, attempts: u32, waited: Duration, random: f64) -> Option<Duration> {
+/// `attempts` have been made, `waited` is the sum of the waits between them, `left` the time until the deadline.
+/// `random` is uniform in 0..1; a wait is between half and all of its nominal length, so that pods that started
+/// together do not return together. A server's `Retry-After` is respected as long as it fits into `left`; an earlier
+/// attempt would be useless.
+pub fn next_wait(
+    retryable: Retryable,
+    attempts: u32,
+    waited: Duration,
+    left: Duration,
+    random: f64,
+) -> Option<Duration> {
     if attempts >= retryable.max_attempts.min(MAX_ATTEMPTS) {
         return None;
     }
-    let left = MAX_WAITING.checked_sub(waited).filter(|left| !left.is_zero())?;
     let nominal = FIRST_WAIT * 2_u32.pow(attempts.saturating_sub(1).min(10));
     let jittered = nominal.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0);
     match retryable.after {
-        Some(after) if after > left => None,
-        Some(after) => Some(after.max(jittered).min(left)),
-        None => Some(jittered.min(left)),
+        Some(after) if after >= left => None,
+        Some(after) if after >= jittered => Some(after),
+        _ => MAX_WAITING.checked_sub(waited).filter(|rest| !rest.is_zero()).map(|rest| jittered.min(rest)),
     }
 }
 
-/// Reads `Retry-After`: seconds, or an HTTP date, which counts from `now`.
+/// Parses `Retry-After`: seconds, or an HTTP date, which counts from `now`.
 pub fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     match value.parse() {
@@ -60,43 +65,50 @@ mod tests {
     const PLAIN: Retryable = Retryable { max_attempts: MAX_ATTEMPTS, after: None };
     const ZERO: Duration = Duration::ZERO;
 
+    const LEFT: Duration = Duration::from_secs(100);
+
     #[test]
-    fn waits_double_and_end() {
-        let waits: Vec<_> = (1..=5).map(|n| next_wait(PLAIN, n, ZERO, 1.0).map(|w| w.as_millis())).collect();
-        assert_eq!(waits, [Some(500), Some(1000), Some(2000), Some(4000), None]);
+    fn waits_double_and_use_the_whole_allowance() {
+        let waits: Vec<_> =
+            (1..=5).map(|n| next_wait(PLAIN, n, ZERO, LEFT, 1.0).map(|wait| wait.as_secs())).collect();
+        assert_eq!(waits, [Some(2), Some(4), Some(8), Some(16), None]);
+        assert_eq!(Duration::from_secs(waits.into_iter().flatten().sum()), MAX_WAITING);
     }
 
     #[test]
-    fn jitter_takes_off_at_most_half() {
-        assert_eq!(next_wait(PLAIN, 2, ZERO, 0.0), Some(Duration::from_millis(500)));
-        assert_eq!(next_wait(PLAIN, 2, ZERO, 0.5), Some(Duration::from_millis(750)));
+    fn jitter_removes_at_most_half() {
+        assert_eq!(next_wait(PLAIN, 1, ZERO, LEFT, 0.0), Some(Duration::from_secs(1)));
+        assert_eq!(next_wait(PLAIN, 2, ZERO, LEFT, 0.5), Some(Duration::from_secs(3)));
     }
 
     #[test]
-    fn a_name_that_does_not_resolve_is_tried_twice() {
+    fn name_that_does_not_exist_gets_two_attempts() {
         let dns = Retryable { max_attempts: MAX_ATTEMPTS_UNRESOLVED, after: None };
-        assert!(next_wait(dns, 1, ZERO, 0.0).is_some());
-        assert_eq!(next_wait(dns, 2, ZERO, 0.0), None);
+        assert!(next_wait(dns, 1, ZERO, LEFT, 0.0).is_some());
+        assert_eq!(next_wait(dns, 2, ZERO, LEFT, 0.0), None);
     }
 
     #[test]
-    fn retry_after_is_kept_to_or_given_up_on() {
+    fn respects_retry_after_as_long_as_it_fits_into_the_time_limit() {
         let after = |s| Retryable { after: Some(Duration::from_secs(s)), ..PLAIN };
-        assert_eq!(next_wait(after(7), 1, ZERO, 1.0), Some(Duration::from_secs(7)));
-        assert_eq!(next_wait(after(0), 1, ZERO, 1.0), Some(Duration::from_millis(500)));
-        assert_eq!(next_wait(after(60), 1, ZERO, 1.0), None);
-        assert_eq!(next_wait(after(20), 1, Duration::from_secs(15), 1.0), None);
+        let wait =
+            |s, waited| next_wait(after(s), 1, Duration::from_secs(waited), LEFT, 1.0).map(|w| w.as_secs());
+        assert_eq!(wait(7, 0), Some(7));
+        assert_eq!(wait(0, 0), Some(2));
+        assert_eq!(wait(31, 0), Some(31), "longer than our own waits");
+        assert_eq!(wait(31, 29), Some(31), "also after them");
+        assert_eq!(wait(100, 0), None, "not past the time limit");
     }
 
     #[test]
-    fn all_waiting_together_is_bounded() {
-        assert_eq!(next_wait(PLAIN, 1, MAX_WAITING, 1.0), None);
-        let late = next_wait(PLAIN, 4, Duration::from_secs(28), 1.0);
+    fn sum_of_own_waits_is_bounded() {
+        assert_eq!(next_wait(PLAIN, 1, MAX_WAITING, LEFT, 1.0), None);
+        let late = next_wait(PLAIN, 4, Duration::from_secs(28), LEFT, 1.0);
         assert_eq!(late, Some(Duration::from_secs(2)));
     }
 
     #[test]
-    fn reads_retry_after_in_seconds_and_as_a_date() {
+    fn parses_retry_after_in_seconds_and_as_a_date() {
         let now = httpdate::parse_http_date("Wed, 21 Oct 2015 07:28:00 GMT").unwrap();
         let read = |value| parse_retry_after(value, now).map(|after| after.as_secs());
         for (value, after) in [

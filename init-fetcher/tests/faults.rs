@@ -261,7 +261,7 @@ fn whoever_is_not_there_is_named_after_retries() {
         advice,
     };
     let (refused, unknown) =
-        ("can't be reached: connection refused", "can't be reached: its name does not resolve");
+        ("cannot be reached: connection refused", "cannot be reached: its name does not resolve");
     let cases = [
         git(gone, refused, NAMES_THE_NETWORK),
         git(no_name, "does not resolve", DOUBTS_THE_URL),

@@ -1,4 +1,4 @@
-//! Proxies are used where the environment says so, and told nothing that is not for them.
+//! Proxies are used as the environment configures them, and receive nothing that is not for them.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
@@ -6,13 +6,15 @@ mod common;
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use common::ssh::Ssh;
 use common::{Fetch, repository, server};
 use workflow_contract::Exit;
 
-/// A proxy that knows CONNECT, answers it with this status line, and records what it is told.
+/// A proxy that answers CONNECT with this status line and records requests. A fake, so that it can deny at will.
 fn proxy(status: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -87,4 +89,104 @@ fn a_proxy_that_refuses_is_30_and_is_named_as_such() {
         assert_eq!(ended.details().attempts, Some(1), "{message}");
         assert!(!ended.message.contains("s3cret") && !ended.stderr.contains("s3cret"));
     }
+}
+
+/// microsocks, a SOCKS5 proxy.
+struct Socks {
+    process: Child,
+    address: String,
+}
+
+impl Socks {
+    fn start(arguments: &[&str]) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut process = Command::new("microsocks")
+            .args(["-i", "127.0.0.1", "-p", &port.to_string()])
+            .args(arguments)
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let address = format!("127.0.0.1:{port}");
+        while TcpStream::connect(&address).is_err() {
+            assert_eq!(process.try_wait().unwrap(), None, "microsocks ended");
+            thread::yield_now();
+        }
+        Self { process, address }
+    }
+}
+
+impl Drop for Socks {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+#[test]
+fn https_goes_through_a_socks5_proxy() {
+    let server = server();
+    let repository = repository(&server);
+    let open = Socks::start(&[]);
+    let fetch = |proxy: &str| Fetch::new(&server, repository.url()).var("https_proxy", proxy).run();
+    fetch(&format!("socks5://{}", open.address)).expect(Exit::Reconciled);
+    let with_login = Socks::start(&["-u", "me", "-P", "pr0xys3cret"]);
+    fetch(&format!("socks5://me:pr0xys3cret@{}", with_login.address)).expect(Exit::Reconciled);
+    let denied = fetch(&format!("socks5://me:wr0ngs3cret@{}", with_login.address));
+    let message = denied.expect(Exit::ServerUnreachable);
+    assert!(message.contains(&format!("the proxy {} gives no connection", with_login.address)), "{message}");
+    assert!(!denied.message.contains("s3cret") && !denied.stderr.contains("s3cret"));
+}
+
+#[test]
+fn ssh_goes_through_connect_and_socks5() {
+    let server = server();
+    let repository = repository(&server);
+    let ssh = Ssh::start(true);
+    let (http, seen) = proxy("200 OK");
+    let socks = Socks::start(&["-u", "me", "-P", "pr0xys3cret"]);
+    for address in
+        [format!("http://me:pr0xys3cret@{http}"), format!("socks5://me:pr0xys3cret@{}", socks.address)]
+    {
+        let ended = ssh.run(&ssh.fetch(&repository).var("HTTPS_PROXY", &address));
+        ended.expect(Exit::Reconciled);
+        assert!(!ended.message.contains("s3cret") && !ended.stderr.contains("s3cret"));
+    }
+    assert!(seen.lock().unwrap()[0].starts_with("CONNECT 127.0.0.1:"), "{:?}", seen.lock().unwrap());
+    let direct =
+        ssh.fetch(&repository).var("HTTPS_PROXY", "http://127.0.0.1:1").var("NO_PROXY", "127.0.0.0/8");
+    ssh.run(&direct).expect(Exit::Reconciled);
+}
+
+#[test]
+fn ssh_through_a_proxy_that_denies_is_30_and_names_the_proxy() {
+    let ssh = Ssh::start(true);
+    let socks = Socks::start(&["-u", "me", "-P", "pr0xys3cret"]);
+    let (forbids, _) = proxy("403 Forbidden");
+    let (wants_login, _) = proxy("407 Proxy Authentication Required");
+    let url = "ssh://git@127.0.0.1:1/r";
+    for (scheme, address, expected) in [
+        ("http", &forbids, "status 403"),
+        ("http", &wants_login, "user name and password are missing or denied"),
+        ("socks5", &socks.address, "user name and password are missing or denied"),
+    ] {
+        let fetch = ssh
+            .fetch_with(url, &ssh.key())
+            .var("https_proxy", &format!("{scheme}://me:wr0ngs3cret@{address}"));
+        let ended = ssh.run(&fetch);
+        let message = ended.expect(Exit::ServerUnreachable);
+        assert!(message.contains(&format!("the proxy {address}")) && message.contains(expected), "{message}");
+        assert_eq!(ended.details().attempts, Some(1), "{message}");
+        assert!(!ended.message.contains("s3cret") && !ended.stderr.contains("s3cret"));
+    }
+}
+
+#[test]
+fn malformed_proxy_is_10_only_where_it_is_used() {
+    let server = server();
+    let repository = repository(&server);
+    let fetch = Fetch::new(&server, repository.url()).var("http_proxy", "not a proxy");
+    fetch.run().expect(Exit::Reconciled);
+    let used = fetch.var("HTTPS_PROXY", "gopher://u:s3cret@p").run();
+    let message = used.expect(Exit::InvalidSource);
+    assert!(message.contains("HTTPS_PROXY") && !used.message.contains("s3cret"), "{message}");
 }

@@ -1,60 +1,132 @@
-//! Which proxy a request goes through: `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, lower case too.
+//! Proxies of a run: `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, lower case too.
 //!
-//! The HTTP library reads these variables itself, but from the process environment and with a narrower
-//! idea of `NO_PROXY` (no sub-domains, no CIDR blocks) than the programs that people know.
+//! ssh uses the proxy for https. A value is parsed when a connection needs it, so that a malformed value of a proxy that
+//! the run does not use is ignored. The HTTP library would read these variables itself, but with a narrower `NO_PROXY`
+//! (no subdomains, no CIDR blocks).
 
 use std::net::IpAddr;
 
-use workflow_contract::Scheme;
+use workflow_contract::{Scheme, Secret};
 
-/// A proxy variable that is not the URL of a proxy. The value is not shown: it may contain a password.
+/// A proxy variable that cannot be used. The value is not shown: it may contain a password.
 #[derive(Debug, thiserror::Error)]
-#[error("{name}: it is not the URL of a proxy; write it like http://proxy.example.com:3128")]
+#[error("{name}: {why}")]
 pub struct ProxyError {
     name: &'static str,
+    why: &'static str,
+}
+
+const MALFORMED: &str = "it is not the URL of a proxy; write it like http://proxy.example.com:3128 or socks5://proxy.example.com:1080";
+const TLS_FOR_SSH: &str = "ssh cannot use a proxy over TLS; use http:// or socks5://";
+
+/// The protocol spoken with a proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    Http,
+    Https,
+    /// The proxy resolves names.
+    Socks5,
+}
+
+/// User name and password for a proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyLogin {
+    pub username: Secret,
+    pub password: Secret,
+}
+
+/// A proxy's address. Its `Display` is host and port, without the login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyUrl {
+    pub protocol: ProxyProtocol,
+    /// IPv6 in brackets.
+    pub host: String,
+    pub port: u16,
+    pub login: Option<ProxyLogin>,
+}
+
+impl std::fmt::Display for ProxyUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", workflow_contract::text::sanitize(&self.host), self.port)
+    }
+}
+
+impl ProxyUrl {
+    /// Parses a URL; without a scheme it is an http proxy, as for curl.
+    fn parse(value: &str) -> Option<Self> {
+        let whole = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
+        let url = url::Url::parse(&whole).ok()?;
+        let (protocol, default_port) = match url.scheme() {
+            "http" => (ProxyProtocol::Http, 80),
+            "https" => (ProxyProtocol::Https, 443),
+            "socks5" | "socks5h" => (ProxyProtocol::Socks5, 1080),
+            _ => return None,
+        };
+        let host = url.host_str().filter(|host| !host.is_empty())?.to_owned();
+        let port = url.port().unwrap_or(default_port);
+        let decode = |text: &str| {
+            let decoded = percent_encoding::percent_decode_str(text).decode_utf8();
+            Secret::new(decoded.as_deref().unwrap_or(text))
+        };
+        let login = (!url.username().is_empty()).then(|| ProxyLogin {
+            username: decode(url.username()),
+            password: decode(url.password().unwrap_or_default()),
+        });
+        (port != 0).then_some(Self { protocol, host, port, login })
+    }
 }
 
 /// The proxies that apply to this run.
 #[derive(Clone, Default)]
 pub struct Proxies {
-    https: Option<ureq::Proxy>,
-    http: Option<ureq::Proxy>,
+    https: Option<Variable>,
+    http: Option<Variable>,
     exceptions: Vec<String>,
 }
 
+#[derive(Clone)]
+struct Variable {
+    name: &'static str,
+    value: Secret,
+}
+
 impl Proxies {
-    /// Reads the variables.
-    ///
-    /// # Errors
-    /// [`ProxyError`] where a proxy is not a URL. Its value is not shown: it may hold a password.
-    pub fn read(var: &dyn Fn(&str) -> Option<String>) -> Result<Self, ProxyError> {
+    /// Reads the variables; lower case takes precedence, as for curl.
+    pub fn read(var: &dyn Fn(&str) -> Option<String>) -> Self {
         let either = |lower: &'static str, upper: &'static str| {
-            var(lower).map(|value| (lower, value)).or_else(|| var(upper).map(|value| (upper, value)))
+            let variable = |name| var(name).map(|value| Variable { name, value: Secret::trimmed(&value) });
+            variable(lower).or_else(|| variable(upper))
         };
-        let proxy =
-            |lower, upper| either(lower, upper).map(|(name, value)| parse(name, value.trim())).transpose();
-        let no_proxy = either("no_proxy", "NO_PROXY").map(|(_, value)| value).unwrap_or_default();
-        Ok(Self {
-            https: proxy("https_proxy", "HTTPS_PROXY")?,
-            http: proxy("http_proxy", "HTTP_PROXY")?,
+        let no_proxy = var("no_proxy").or_else(|| var("NO_PROXY")).unwrap_or_default();
+        Self {
+            https: either("https_proxy", "HTTPS_PROXY"),
+            http: either("http_proxy", "HTTP_PROXY"),
             exceptions: no_proxy
                 .split([',', ' '])
                 .map(|item| item.trim().to_ascii_lowercase())
                 .filter(|item| !item.is_empty())
                 .collect(),
-        })
+        }
     }
 
-    /// The proxy for requests to this host, if any. `host` is as in a URL: IPv6 in brackets.
-    pub fn of(&self, scheme: Scheme, host: &str, port: u16) -> Option<ureq::Proxy> {
-        let proxy = match scheme {
-            Scheme::Https => self.https.as_ref(),
+    /// Returns the proxy for connections to this host, IPv6 in brackets.
+    ///
+    /// # Errors
+    /// [`ProxyError`] if the variable for it cannot be used.
+    pub fn of(&self, scheme: Scheme, host: &str, port: u16) -> Result<Option<ProxyUrl>, ProxyError> {
+        let variable = match scheme {
+            Scheme::Https | Scheme::Ssh => self.https.as_ref(),
             Scheme::Http => self.http.as_ref(),
-            Scheme::Ssh => None,
-        }?;
+        };
         let host = host.trim_matches(['[', ']']).to_ascii_lowercase();
         let excepted = self.exceptions.iter().any(|item| excepts(item, &host, port));
-        (!excepted).then(|| proxy.clone())
+        let Some(Variable { name, value }) = variable.filter(|_| !excepted) else { return Ok(None) };
+        let unusable = |why| ProxyError { name, why };
+        let proxy = ProxyUrl::parse(value.expose()).ok_or_else(|| unusable(MALFORMED))?;
+        if scheme == Scheme::Ssh && proxy.protocol == ProxyProtocol::Https {
+            return Err(unusable(TLS_FOR_SSH));
+        }
+        Ok(Some(proxy))
     }
 }
 
@@ -68,15 +140,8 @@ impl std::fmt::Debug for Proxies {
     }
 }
 
-fn parse(name: &'static str, value: &str) -> Result<ureq::Proxy, ProxyError> {
-    let bad = || ProxyError { name };
-    let proxy = ureq::Proxy::new(value).map_err(|_| bad())?;
-    let http = matches!(proxy.protocol(), ureq::ProxyProtocol::Http | ureq::ProxyProtocol::Https);
-    if http { Ok(proxy) } else { Err(bad()) }
-}
-
-/// Whether an item of `NO_PROXY` covers a host: `*`, a name and all below it (with or without a
-/// leading `.` or `*.`), an address, a CIDR block; a port may follow.
+/// Reports whether an item of `NO_PROXY` covers a host: `*`, a name and all below it (with or without a leading `.` or
+/// `*.`), an address, a CIDR block; a port may follow.
 fn excepts(item: &str, host: &str, port: u16) -> bool {
     if item == "*" {
         return true;
@@ -147,24 +212,59 @@ mod tests {
     }
 
     #[test]
-    fn each_scheme_has_its_own_proxy_and_lower_case_wins() {
+    fn each_scheme_has_its_own_proxy_and_lower_case_takes_precedence() {
         let vars = [
             ("HTTPS_PROXY", "http://upper:1"),
-            ("https_proxy", "http://user:pass@lower:2"),
+            ("https_proxy", "http://user:s3cret@lower:2"),
             ("NO_PROXY", "direct"),
         ];
         let var = |name: &str| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
-        let proxies = Proxies::read(&var).unwrap();
-        assert_eq!(proxies.of(Scheme::Https, "h", 443).unwrap().host(), "lower");
-        assert!(proxies.of(Scheme::Http, "h", 80).is_none());
-        assert!(proxies.of(Scheme::Https, "direct", 443).is_none());
-        assert!(!format!("{proxies:?}").contains("pass"));
+        let proxies = Proxies::read(&var);
+        let proxy = proxies.of(Scheme::Https, "h", 443).unwrap().unwrap();
+        assert_eq!((proxy.to_string().as_str(), proxy.protocol), ("lower:2", ProxyProtocol::Http));
+        assert_eq!(
+            proxies.of(Scheme::Ssh, "h", 22).unwrap(),
+            Some(proxy.clone()),
+            "ssh uses the proxy for https"
+        );
+        assert_eq!(proxies.of(Scheme::Http, "h", 80).unwrap(), None);
+        assert_eq!(proxies.of(Scheme::Https, "direct", 443).unwrap(), None);
+        assert!(!format!("{proxies:?} {proxy:?} {proxy}").contains("s3cret"));
     }
 
     #[test]
-    fn a_malformed_proxy_is_refused_without_showing_it() {
-        let var = |name: &str| (name == "HTTPS_PROXY").then(|| "socks9://u:s3cret@h".to_owned());
-        let error = Proxies::read(&var).unwrap_err().to_string();
+    fn parses_every_kind_of_proxy() {
+        for (value, shown, protocol, login) in [
+            ("http://p:3128", "p:3128", ProxyProtocol::Http, false),
+            ("p:3128", "p:3128", ProxyProtocol::Http, false),
+            ("http://p", "p:80", ProxyProtocol::Http, false),
+            ("https://u:p%40@p", "p:443", ProxyProtocol::Https, true),
+            ("socks5://u@[::1]", "[::1]:1080", ProxyProtocol::Socks5, true),
+            ("socks5h://p:1", "p:1", ProxyProtocol::Socks5, false),
+        ] {
+            let proxy = ProxyUrl::parse(value).unwrap();
+            assert_eq!((proxy.to_string().as_str(), proxy.protocol), (shown, protocol), "{value}");
+            assert_eq!(proxy.login.is_some(), login, "{value}");
+        }
+        for value in ["socks9://h", "http://", "http://h:0", "http://h:x", "ftp://h"] {
+            assert_eq!(ProxyUrl::parse(value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn rejects_a_malformed_proxy_only_where_it_is_used() {
+        let var = |name: &str| match name {
+            "HTTPS_PROXY" => Some("socks9://u:s3cret@h".to_owned()),
+            "NO_PROXY" => Some("direct".to_owned()),
+            _ => None,
+        };
+        let proxies = Proxies::read(&var);
+        let error = proxies.of(Scheme::Https, "h", 443).unwrap_err().to_string();
         assert!(error.starts_with("HTTPS_PROXY: ") && !error.contains("s3cret"), "{error}");
+        assert_eq!(proxies.of(Scheme::Http, "h", 80).unwrap(), None);
+        assert_eq!(proxies.of(Scheme::Https, "direct", 443).unwrap(), None);
+        let tls = Proxies::read(&|name| (name == "https_proxy").then(|| "https://p".to_owned()));
+        assert!(tls.of(Scheme::Ssh, "h", 22).unwrap_err().to_string().contains("socks5://"));
+        assert!(tls.of(Scheme::Https, "h", 443).is_ok());
     }
 }

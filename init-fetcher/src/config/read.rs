@@ -41,6 +41,8 @@ impl Config {
         let path = RepoPath::parse(&or(env::WORKFLOW_PATH, ""))?;
         policy.check(&url)?;
         let credentials = credential_settings(&var)?;
+        let proxies = Proxies::read(&var);
+        proxies.of(url.scheme(), url.host(), url.port())?;
         Ok(Self {
             url,
             reference,
@@ -61,7 +63,7 @@ impl Config {
                     .collect(),
             },
             credentials,
-            proxies: Proxies::read(&var)?,
+            proxies,
         })
     }
 }

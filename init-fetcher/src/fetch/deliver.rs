@@ -46,7 +46,8 @@ pub fn deliver(config: &Config, run: &Run) -> Result<Delivered, Failure> {
             Err(failure) => failure,
         };
         let random = unit(publish::random());
-        let wait = failure.retryable().and_then(|how| retry::next_wait(how, attempt, waited, random));
+        let left = config.limits.timeout.saturating_sub(run.elapsed());
+        let wait = failure.retryable().and_then(|how| retry::next_wait(how, attempt, waited, left, random));
         let Some(wait) = wait else { return Err(failure) };
         tracing::warn!(attempt, wait_ms = wait.as_millis(), error = %failure, "attempt failed, trying again");
         run.attempt_failed(failure.exit(), report::failure(&failure, Some(&source), attempt));
@@ -77,7 +78,7 @@ impl<'c> Attempt<'_, 'c> {
         run.set_phase("connecting to the server");
         let mut remote: Box<dyn Remote> = if config.url.scheme() == Scheme::Ssh {
             let key = SshKey::read(config.credentials.dir.as_deref());
-            Box::new(Ssh::connect(&config.url, key)?)
+            Box::new(Ssh::connect(&config.url, key, &config.proxies)?)
         } else {
             Box::new(SmartHttp::connect(client, &config.policy, authenticator, &config.url)?)
         };

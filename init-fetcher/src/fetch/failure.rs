@@ -100,6 +100,7 @@ fn of_transport(error: &TransportError) -> Exit {
         TransportError::RedirectNotAllowed { .. } | TransportError::RedirectToScheme { .. } => {
             Exit::HostNotAllowed
         }
+        TransportError::ProxySetting(_) => Exit::InvalidSource,
         TransportError::Unauthorized { .. } => Exit::AuthenticationFailed,
         TransportError::NotFound { .. } => Exit::RepositoryNotFound,
         TransportError::Unresolved { .. }

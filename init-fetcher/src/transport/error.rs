@@ -6,6 +6,7 @@ use std::time::Duration;
 use workflow_contract::policy::NotAllowed;
 use workflow_contract::text;
 
+use crate::config::proxy::ProxyError;
 use crate::pack::PackError;
 use crate::protocol::ProtocolError;
 use crate::retry::{MAX_ATTEMPTS, MAX_ATTEMPTS_UNRESOLVED, MAX_WAITING, Retryable};
@@ -61,7 +62,7 @@ pub enum TransportError {
     },
     /// No connection, or one that broke.
     #[error(
-        "{host} can't be reached: {why}; check that it is up, and that network policy and proxy let this pod reach it"
+        "{host} cannot be reached: {why}; check that it is up, and that network policy and proxy let this pod reach it"
     )]
     Unreachable {
         /// The host asked.
@@ -139,6 +140,9 @@ pub enum TransportError {
         /// What came instead.
         why: String,
     },
+    /// A proxy variable that only a redirect needs.
+    #[error(transparent)]
+    ProxySetting(#[from] ProxyError),
     #[error(transparent)]
     Protocol(ProtocolError),
     #[error(transparent)]
@@ -177,7 +181,8 @@ impl TransportError {
             | Self::Tls { .. }
             | Self::NotTls { .. }
             | Self::HostKey { .. }
-            | Self::NotGit { .. } => None,
+            | Self::NotGit { .. }
+            | Self::ProxySetting(_) => None,
         }
     }
 }
@@ -202,6 +207,7 @@ pub fn io_message(error: &io::Error) -> String {
         io::ErrorKind::ConnectionRefused => "connection refused".into(),
         io::ErrorKind::ConnectionReset => "connection reset".into(),
         io::ErrorKind::TimedOut => "no connection in time".into(),
+        io::ErrorKind::WouldBlock => "no answer in time".into(),
         io::ErrorKind::UnexpectedEof => "it closed the connection without an answer".into(),
         _ => {
             let source = error.get_ref().and_then(|inner| inner.source()).map(ToString::to_string);

@@ -8,10 +8,12 @@
 //! Both implement [`Remote`] with the requests of [`crate::protocol`]. libgit2's own transports are not
 //! compiled in.
 
+pub mod dns;
 mod error;
 pub mod http;
 mod listing;
 pub mod ssh;
+mod tunnel;
 
 use crate::pack::PackSink;
 use crate::protocol::capabilities::Capabilities;

@@ -1,4 +1,4 @@
-//! The command `serve` as a process, with an API server that can't be reached.
+//! The command `serve` as a process, with an API server that cannot be reached.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -4,23 +4,25 @@
 //! they are taken above.
 
 use std::cell::RefCell;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::config::Config;
 use ureq::http::{Response, Uri};
 use ureq::tls::TlsConfig;
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body, Error};
 use url::Url;
 use workflow_contract::Scheme;
 
 use super::error::failed;
-use super::trust;
+use super::{proxy, trust};
 use crate::config::TrustSettings;
-use crate::config::proxy::Proxies;
+use crate::config::proxy::{Proxies, ProxyUrl};
 use crate::transport::TransportError;
+use crate::transport::dns::{self, ResolveError};
 
 /// How long a connection may take, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,6 +31,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// What requests call themselves. Some servers answer only to what starts with `git/`.
 const USER_AGENT: &str = concat!("git/2.0 (workflow-init-fetcher ", env!("CARGO_PKG_VERSION"), ")");
 
+/// Addresses of a name that are tried; the library holds no more.
+const MAX_ADDRESSES: usize = 16;
+
 /// An answer, its body unread.
 pub type Answer = Response<Body>;
 
@@ -36,7 +41,7 @@ pub type Answer = Response<Body>;
 pub struct Client {
     tls: TlsConfig,
     proxies: Proxies,
-    agents: RefCell<Vec<(Option<ureq::Proxy>, Agent)>>,
+    agents: RefCell<Vec<(Option<ProxyUrl>, Agent)>>,
 }
 
 impl Client {
@@ -54,7 +59,7 @@ impl Client {
     /// # Errors
     /// [`TransportError`] where no answer came; every status is an answer.
     pub fn get(&self, url: &Url, headers: &[(&str, &str)]) -> Result<Answer, TransportError> {
-        self.get_through(self.proxy(url).as_ref(), url, headers)
+        self.get_through(self.proxy(url)?.as_ref(), url, headers)
     }
 
     /// `GET` that never goes through a proxy.
@@ -64,11 +69,11 @@ impl Client {
 
     fn get_through(
         &self,
-        proxy: Option<&ureq::Proxy>,
+        proxy: Option<&ProxyUrl>,
         url: &Url,
         headers: &[(&str, &str)],
     ) -> Result<Answer, TransportError> {
-        let agent = self.agent(proxy);
+        let agent = self.agent(url, proxy)?;
         let mut request = agent.get(url.as_str());
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -81,8 +86,8 @@ impl Client {
     /// # Errors
     /// [`TransportError`] where no answer came; every status is an answer.
     pub fn post(&self, url: &Url, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, TransportError> {
-        let proxy = self.proxy(url);
-        let agent = self.agent(proxy.as_ref());
+        let proxy = self.proxy(url)?;
+        let agent = self.agent(url, proxy.as_ref())?;
         let mut request = agent.post(url.as_str());
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -90,21 +95,24 @@ impl Client {
         request.send(body).map_err(|error| failed(url, proxy.as_ref(), &error))
     }
 
-    /// The proxy for requests to this URL.
-    fn proxy(&self, url: &Url) -> Option<ureq::Proxy> {
+    /// Returns the proxy for requests to this URL.
+    fn proxy(&self, url: &Url) -> Result<Option<ProxyUrl>, TransportError> {
         let port = url.port_or_known_default().unwrap_or_default();
-        self.proxies.of(Scheme::from_name(url.scheme())?, url.host_str().unwrap_or_default(), port)
+        let Some(scheme) = Scheme::from_name(url.scheme()) else { return Ok(None) };
+        Ok(self.proxies.of(scheme, url.host_str().unwrap_or_default(), port)?)
     }
 
-    /// The agent for this proxy.
-    fn agent(&self, proxy: Option<&ureq::Proxy>) -> Agent {
+    /// Returns the agent for this proxy.
+    fn agent(&self, url: &Url, proxy: Option<&ProxyUrl>) -> Result<Agent, TransportError> {
         let mut agents = self.agents.borrow_mut();
         if let Some((_, agent)) = agents.iter().find(|(of, _)| of.as_ref() == proxy) {
-            return agent.clone();
+            return Ok(agent.clone());
         }
+        let of_library =
+            proxy.map(proxy::of_library).transpose().map_err(|error| failed(url, proxy, &error))?;
         let config = Config::builder()
             .tls_config(self.tls.clone())
-            .proxy(proxy.cloned())
+            .proxy(of_library)
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -115,26 +123,34 @@ impl Client {
             .timeout_per_read(Some(IDLE_TIMEOUT))
             .timeout_per_write(Some(IDLE_TIMEOUT))
             .build();
-        let agent = Agent::with_parts(config, DefaultConnector::default(), Names::default());
+        let agent = Agent::with_parts(config, DefaultConnector::default(), Names);
         agents.push((proxy.cloned(), agent.clone()));
-        agent
+        Ok(agent)
     }
 }
 
-/// Looks names up as the library does, but tells "no such name" from all other I/O errors.
-#[derive(Debug, Default)]
-struct Names(DefaultResolver);
+/// Resolves names so that a name that does not exist is separated from failures that may pass.
+#[derive(Debug)]
+struct Names;
 
 impl Resolver for Names {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        config: &Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, Error> {
-        self.0.resolve(uri, config, timeout).map_err(|error| match error {
-            Error::Io(_) => Error::HostNotFound,
-            other => other,
-        })
+    fn resolve(&self, uri: &Uri, _: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let port = uri.port_u16().unwrap_or(match uri.scheme_str() {
+            Some("http") => 80,
+            Some("socks5" | "socks5h") => 1080,
+            _ => 443,
+        });
+        let limit = if timeout.after.is_not_happening() { CONNECT_TIMEOUT } else { *timeout.after };
+        let addresses = dns::resolve(host, port, limit).map_err(|error| match error {
+            ResolveError::NoSuchName => Error::HostNotFound,
+            ResolveError::TimedOut => Error::Timeout(ureq::Timeout::Resolve),
+            ResolveError::Temporary => Error::Io(io::Error::other(error)),
+        })?;
+        let mut resolved = self.empty();
+        for address in addresses.into_iter().take(MAX_ADDRESSES) {
+            resolved.push(address);
+        }
+        Ok(resolved)
     }
 }

@@ -8,12 +8,14 @@ use workflow_contract::text;
 
 use super::redirect::host_of;
 use super::{proxy, tls};
+use crate::config::proxy::ProxyUrl;
 use crate::protocol::ProtocolError;
 use crate::transport::TransportError;
+use crate::transport::dns::ResolveError;
 use crate::transport::error::io_message;
 
 /// What a failed request means.
-pub fn failed(url: &Url, proxy: Option<&ureq::Proxy>, error: &Error) -> TransportError {
+pub fn failed(url: &Url, proxy: Option<&ProxyUrl>, error: &Error) -> TransportError {
     let host = host_of(url);
     if let Some(error) = proxy.and_then(|proxy| proxy::failed(proxy, &host, error)) {
         return error;
@@ -22,13 +24,12 @@ pub fn failed(url: &Url, proxy: Option<&ureq::Proxy>, error: &Error) -> Transpor
         return tls::failed(error, host);
     }
     // What breaks behind a proxy can be either's fault.
-    let by_way =
-        proxy.map(|proxy| format!(", by way of the proxy {}", proxy::shown(proxy))).unwrap_or_default();
+    let by_way = proxy.map(|proxy| format!(", through the proxy {proxy}")).unwrap_or_default();
     let unreachable =
         |why: &str| TransportError::Unreachable { host: host.clone(), why: format!("{why}{by_way}") };
     match error {
         Error::HostNotFound => TransportError::Unresolved { host },
-        Error::Timeout(ureq::Timeout::Resolve) => unreachable("its name could not be looked up in time"),
+        Error::Timeout(ureq::Timeout::Resolve) => unreachable(&ResolveError::TimedOut.to_string()),
         Error::Timeout(ureq::Timeout::Connect) => unreachable("no connection in time"),
         Error::Timeout(_) => unreachable("it stopped answering"),
         Error::Io(error) => unreachable(&io_message(error)),

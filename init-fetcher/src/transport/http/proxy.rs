@@ -1,39 +1,61 @@
-//! What is wrong with a proxy, told apart from what is wrong with the server behind it. Pure.
+//! Failures of a proxy, separated from those of the server behind it. Pure.
 //!
-//! Which proxy a request goes through is in [`crate::config::proxy`].
+//! [`crate::config::proxy`] selects the proxy of a request.
 
-use ureq::{Error, ProxyProtocol};
+use std::io::ErrorKind;
+
+use ureq::Error;
 use workflow_contract::text;
 
 use super::tls;
+use crate::config::proxy::{ProxyProtocol, ProxyUrl};
 use crate::retry::{MAX_ATTEMPTS, MAX_ATTEMPTS_UNRESOLVED, Retryable};
 use crate::transport::TransportError;
+use crate::transport::dns::ResolveError;
 use crate::transport::error::io_message;
 
-/// A proxy's host and port; never its user name and password.
-pub fn shown(proxy: &ureq::Proxy) -> String {
-    format!("{}:{}", text::sanitize(proxy.host()), proxy.port())
+/// Converts an address for the HTTP library.
+pub fn of_library(proxy: &ProxyUrl) -> Result<ureq::Proxy, Error> {
+    let protocol = match proxy.protocol {
+        ProxyProtocol::Http => ureq::ProxyProtocol::Http,
+        ProxyProtocol::Https => ureq::ProxyProtocol::Https,
+        ProxyProtocol::Socks5 => ureq::ProxyProtocol::Socks5h,
+    };
+    let mut builder = ureq::Proxy::builder(protocol).host(&proxy.host).port(proxy.port);
+    if let Some(login) = &proxy.login {
+        builder = builder.username(login.username.expose()).password(login.password.expose());
+    }
+    builder.build()
 }
 
-/// What a failed request by way of a proxy means, where it never came to the server.
-pub fn failed(proxy: &ureq::Proxy, host: &str, error: &Error) -> Option<TransportError> {
+/// Interprets a failed request through a proxy; `None` if it reached the server, or may have.
+pub fn failed(proxy: &ProxyUrl, host: &str, error: &Error) -> Option<TransportError> {
     let of = |why: String, max_attempts| {
         let retry = (max_attempts > 1).then_some(Retryable { max_attempts, after: None });
-        Some(TransportError::Proxy { proxy: shown(proxy), why, retry })
+        Some(TransportError::Proxy { proxy: proxy.to_string(), why, retry })
     };
     match error {
-        // Names and refused connections are the proxy's: the server's are looked up and met by the proxy.
+        // The proxy resolves the server's name and connects to it, so these are about the proxy's own address.
         Error::HostNotFound => {
-            of("can't be reached: its name does not resolve".into(), MAX_ATTEMPTS_UNRESOLVED)
+            of(format!("cannot be reached: {}", ResolveError::NoSuchName), MAX_ATTEMPTS_UNRESOLVED)
         }
-        Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-            of(format!("can't be reached: {}", io_message(error)), MAX_ATTEMPTS)
+        Error::Io(error)
+            if error.kind() == ErrorKind::ConnectionRefused || ResolveError::of_io(error).is_some() =>
+        {
+            of(format!("cannot be reached: {}", io_message(error)), MAX_ATTEMPTS)
+        }
+        Error::Io(error) if proxy.protocol == ProxyProtocol::Socks5 && error.raw_os_error().is_none() => {
+            let retried = error.kind() == ErrorKind::Other;
+            of(
+                format!("gives no connection to {host} ({})", io_message(error)),
+                if retried { MAX_ATTEMPTS } else { 1 },
+            )
         }
         Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect) => {
             of(format!("gives no connection to {host} in time"), MAX_ATTEMPTS)
         }
         Error::ConnectProxyFailed(why) => {
-            // The library gives the status in words of its own.
+            // The library reports the status as text only.
             match why.rsplit('/').next().and_then(|status| status.trim().parse::<u16>().ok()) {
                 Some(407) => of(
                     format!("refuses to connect to {host} without another user name and password (407)"),
@@ -49,8 +71,8 @@ pub fn failed(proxy: &ureq::Proxy, host: &str, error: &Error) -> Option<Transpor
                 None => of(format!("does not connect to {host} ({})", text::sanitize(why)), MAX_ATTEMPTS),
             }
         }
-        // It can't be told whose TLS it is, but a proxy that is asked for TLS by mistake is far more common.
-        error if proxy.protocol() == ProxyProtocol::Https => match tls::error(error)? {
+        // Either side's TLS may have failed, but a proxy that is asked for TLS by mistake is far more common.
+        error if proxy.protocol == ProxyProtocol::Https => match tls::error(error)? {
             rustls::Error::InvalidMessage(_) => of("does not speak TLS; write it with http://".into(), 1),
             _ => None,
         },
@@ -61,19 +83,22 @@ pub fn failed(proxy: &ureq::Proxy, host: &str, error: &Error) -> Option<Transpor
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::proxy::Proxies;
+    use workflow_contract::Scheme;
 
     fn of(proxy: &str, error: &Error) -> Option<(String, bool)> {
-        let error = failed(&ureq::Proxy::new(proxy).unwrap(), "h", error)?;
+        let proxies = Proxies::read(&|name| (name == "https_proxy").then(|| proxy.to_owned()));
+        let error = failed(&proxies.of(Scheme::Https, "h", 443).unwrap().unwrap(), "h", error)?;
         Some((error.to_string(), error.retryable().is_some()))
     }
 
     #[test]
     fn names_the_proxy_and_whether_that_may_pass() {
         let connect = |status| Error::ConnectProxyFailed(format!("proxy server responded {status}/{status}"));
-        let refused = Error::Io(std::io::ErrorKind::ConnectionRefused.into());
+        let refused = Error::Io(ErrorKind::ConnectionRefused.into());
         for (error, said, passes) in [
-            (refused, "the proxy p:3128 can't be reached: connection refused; ", true),
-            (Error::HostNotFound, "the proxy p:3128 can't be reached: its name does not resolve; ", true),
+            (refused, "the proxy p:3128 cannot be reached: connection refused; ", true),
+            (Error::HostNotFound, "the proxy p:3128 cannot be reached: its name does not resolve; ", true),
             (connect(407), "refuses to connect to h without another user name and password (407)", false),
             (connect(403), "refuses to connect to h (403)", false),
             (connect(503), "refuses to connect to h (503)", true),
@@ -87,7 +112,7 @@ mod tests {
 
     #[test]
     fn leaves_to_the_server_what_is_the_servers() {
-        let reset = Error::Io(std::io::ErrorKind::ConnectionReset.into());
+        let reset = Error::Io(ErrorKind::ConnectionReset.into());
         assert_eq!(of("http://p:3128", &reset), None);
         let plain =
             || Error::Rustls(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType));

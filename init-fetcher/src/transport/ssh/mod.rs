@@ -22,6 +22,7 @@ use workflow_contract::RepoUrl;
 
 use super::error::io_message;
 use super::{Remote, TransportError, listing};
+use crate::config::proxy::Proxies;
 use crate::credentials::ssh::SshKey;
 use crate::pack::PackSink;
 use crate::protocol::capabilities::Capabilities;
@@ -32,6 +33,7 @@ use crate::protocol::{Listing, ProtocolError, Received, Ref, Want, v0, v2};
 pub struct Ssh<'a> {
     url: &'a RepoUrl,
     key: SshKey,
+    proxies: &'a Proxies,
     capabilities: Capabilities,
     /// All refs, where the server speaks v0 and has listed them unasked.
     listed: Vec<Ref>,
@@ -44,9 +46,9 @@ impl<'a> Ssh<'a> {
     ///
     /// # Errors
     /// Any [`TransportError`].
-    pub fn connect(url: &'a RepoUrl, key: SshKey) -> Result<Self, TransportError> {
-        let (running, capabilities, listed) = start(url, &key)?;
-        Ok(Self { url, key, capabilities, listed, running: Some(running) })
+    pub fn connect(url: &'a RepoUrl, key: SshKey, proxies: &'a Proxies) -> Result<Self, TransportError> {
+        let (running, capabilities, listed) = start(url, &key, proxies)?;
+        Ok(Self { url, key, proxies, capabilities, listed, running: Some(running) })
     }
 
     /// Sends a request and reads the answer. A command that a refusal or a broken answer has ended is
@@ -58,7 +60,7 @@ impl<'a> Ssh<'a> {
     ) -> Result<(T, BufReader<ssh2::Channel>), TransportError> {
         let mut running = match self.running.take() {
             Some(running) => running,
-            None => start(self.url, &self.key)?.0,
+            None => start(self.url, &self.key, self.proxies)?.0,
         };
         let host = error::host_of(self.url);
         let sent = running.get_mut().write_all(request).and_then(|()| running.get_mut().flush());
@@ -114,8 +116,8 @@ type Started = (BufReader<ssh2::Channel>, Capabilities, Vec<Ref>);
 /// Bytes read from a channel at a time.
 const READ: usize = 128 << 10;
 
-fn start(url: &RepoUrl, key: &SshKey) -> Result<Started, TransportError> {
-    let session = session::session(url, key)?;
+fn start(url: &RepoUrl, key: &SshKey, proxies: &Proxies) -> Result<Started, TransportError> {
+    let session = session::session(url, key, proxies)?;
     let channel = command::upload_pack(&session, url)?;
     let mut running = BufReader::with_capacity(READ, channel);
     let host = error::host_of(url);

@@ -1,18 +1,23 @@
 //! From a host name to a session with the right server.
 
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::io;
+use std::net::TcpStream;
 use std::time::Duration;
 
 use ssh2::{MethodType, Session};
-use workflow_contract::RepoUrl;
+use workflow_contract::{RepoUrl, Scheme};
 
 use super::auth::{authenticate, possible};
 use super::error::{failed, host_of};
 use super::host_key;
 use super::known_hosts::KnownHosts;
+use crate::config::proxy::{Proxies, ProxyProtocol, ProxyUrl};
 use crate::credentials::ssh::SshKey;
+use crate::retry::{MAX_ATTEMPTS, MAX_ATTEMPTS_UNRESOLVED, Retryable};
 use crate::transport::TransportError;
+use crate::transport::dns::{self, ResolveError};
 use crate::transport::error::io_message;
+use crate::transport::tunnel::{self, TunnelError};
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,10 +28,13 @@ const IDLE_TIMEOUT_MS: u32 = 30_000;
 ///
 /// # Errors
 /// [`TransportError::HostKey`], [`TransportError::Unauthorized`], and those of connecting.
-pub fn session(url: &RepoUrl, key: &SshKey) -> Result<Session, TransportError> {
+pub fn session(url: &RepoUrl, key: &SshKey, proxies: &Proxies) -> Result<Session, TransportError> {
     let host = host_of(url);
     possible(url, key)?;
-    let stream = tcp(url)?;
+    let stream = match proxies.of(Scheme::Ssh, url.host(), url.port())? {
+        Some(proxy) => through(&proxy, url)?,
+        None => tcp(url.host(), url.port()).map_err(|error| unreachable(host.clone(), &error))?,
+    };
     let mut session = Session::new().map_err(|error| failed(&host, &error))?;
     session.set_timeout(IDLE_TIMEOUT_MS);
     session.set_tcp_stream(stream);
@@ -40,20 +48,75 @@ pub fn session(url: &RepoUrl, key: &SshKey) -> Result<Session, TransportError> {
     Ok(session)
 }
 
-fn tcp(url: &RepoUrl) -> Result<TcpStream, TransportError> {
-    let host = host_of(url);
-    let name = url.host().trim_matches(['[', ']']);
-    let unresolved = || TransportError::Unresolved { host: host.clone() };
-    let mut last = unresolved();
-    for address in (name, url.port()).to_socket_addrs().map_err(|_| unresolved())? {
+/// A TCP connection that failed.
+#[derive(Debug, thiserror::Error)]
+enum ConnectError {
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    #[error("{}", io_message(.0))]
+    Io(#[from] io::Error),
+}
+
+fn tcp(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
+    let mut last = ConnectError::Resolve(ResolveError::NoSuchName);
+    for address in dns::resolve(host.trim_matches(['[', ']']), port, CONNECT_TIMEOUT)? {
         match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
             Ok(stream) => {
-                // Without it, what is sent small waits for what was sent before.
+                // Small writes are not held back for the acknowledgement of earlier ones.
                 let _ = stream.set_nodelay(true);
                 return Ok(stream);
             }
-            Err(error) => last = TransportError::Unreachable { host: host.clone(), why: io_message(&error) },
+            Err(error) => last = error.into(),
         }
     }
     Err(last)
+}
+
+fn unreachable(host: String, error: &ConnectError) -> TransportError {
+    match error {
+        ConnectError::Resolve(ResolveError::NoSuchName) => TransportError::Unresolved { host },
+        error => TransportError::Unreachable { host, why: error.to_string() },
+    }
+}
+
+/// Connects to the server through a proxy.
+fn through(proxy: &ProxyUrl, url: &RepoUrl) -> Result<TcpStream, TransportError> {
+    let failed = |why: String, max_attempts| {
+        let retry = (max_attempts > 1).then_some(Retryable { max_attempts, after: None });
+        TransportError::Proxy { proxy: proxy.to_string(), why, retry }
+    };
+    let mut stream = tcp(&proxy.host, proxy.port).map_err(|error| {
+        let missing = matches!(error, ConnectError::Resolve(ResolveError::NoSuchName));
+        let attempts = if missing { MAX_ATTEMPTS_UNRESOLVED } else { MAX_ATTEMPTS };
+        failed(format!("cannot be reached: {error}"), attempts)
+    })?;
+    let limit = |stream: &TcpStream, timeout| {
+        stream
+            .set_read_timeout(timeout)
+            .and_then(|()| stream.set_write_timeout(timeout))
+            .map_err(TunnelError::Io)
+    };
+    let login = proxy.login.as_ref();
+    let opened = limit(&stream, Some(CONNECT_TIMEOUT))
+        .and_then(|()| match proxy.protocol {
+            ProxyProtocol::Socks5 => {
+                tunnel::socks5(&mut stream, url.host().trim_matches(['[', ']']), url.port(), login)
+            }
+            ProxyProtocol::Http | ProxyProtocol::Https => {
+                tunnel::connect(&mut stream, url.host(), url.port(), login)
+            }
+        })
+        .and_then(|()| limit(&stream, None));
+    match opened {
+        Ok(()) => Ok(stream),
+        Err(error) => {
+            let transient = match &error {
+                TunnelError::Io(_) | TunnelError::Reply(_) => true,
+                TunnelError::Status(status) => *status == 429 || *status >= 500,
+                TunnelError::Login | TunnelError::Protocol(_) => false,
+            };
+            let why = format!("gives no connection to {}: {error}", host_of(url));
+            Err(failed(why, if transient { MAX_ATTEMPTS } else { 1 }))
+        }
+    }
 }
