@@ -4,38 +4,21 @@
 //! platform's endpoint. Each is tried once in a run; one that worked is kept. None is sent over plain
 //! http, and none after a redirect to another scheme, host or port (see [`crate::transport::http`]).
 
+mod basic;
 mod endpoint;
 mod secret;
 pub mod ssh;
 
 use std::collections::VecDeque;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use workflow_contract::{RepoUrl, Scheme, Secret};
 
 use crate::config::{CredentialSettings, TokenEndpoint};
 use crate::transport::TransportError;
 use crate::transport::http::client::Client;
+pub use basic::Basic;
 use endpoint::NoToken;
 use secret::MountedSecret;
-
-/// A user name and a password for one request header.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Basic {
-    /// Where it comes from, fit for a message.
-    pub origin: &'static str,
-    username: Secret,
-    password: Secret,
-}
-
-impl Basic {
-    /// The value of the `Authorization` header.
-    pub fn header(&self) -> Secret {
-        let pair = format!("{}:{}", self.username.expose(), self.password.expose());
-        Secret::new(&format!("Basic {}", BASE64_STANDARD.encode(pair)))
-    }
-}
 
 /// Something that may give a credential.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::path::Path;
 use workflow_contract::Secret;
 use workflow_contract::policy::parse_exact_hosts;
 
-use super::Basic;
+use super::basic::Basic;
 
 /// The value of a key, where there is one. One that can't be read is logged, and is as good as none.
 pub fn key(dir: &Path, name: &str) -> Option<String> {

@@ -153,7 +153,7 @@ impl From<ProtocolError> for TransportError {
     fn from(error: ProtocolError) -> Self {
         match error {
             ProtocolError::Pack(error) => Self::Pack(error),
-            ProtocolError::Read { doing, source } => super::http::error::broken(&source, doing),
+            ProtocolError::Read { doing, source } => Self::Broken { doing, why: io_message(&source) },
             other => Self::Protocol(other),
         }
     }

@@ -9,10 +9,15 @@ use crate::protocol::capabilities::Capabilities;
 use crate::protocol::pktline::Lines;
 use crate::protocol::{ProtocolError, Ref, advertisement};
 
-/// Reads the advertisement and rejects repositories with an unsupported hash; `host` is for messages.
-pub fn read<R: Read>(lines: Lines<R>, host: &str) -> Result<(Capabilities, Vec<Ref>), TransportError> {
+/// Reads the advertisement and rejects repositories with an unsupported hash; `host` is for messages, `explain` is
+/// the transport's own view of errors of reading.
+pub fn read<R: Read>(
+    lines: Lines<R>,
+    host: &str,
+    explain: fn(ProtocolError) -> TransportError,
+) -> Result<(Capabilities, Vec<Ref>), TransportError> {
     let (capabilities, listed) =
-        advertisement::read(lines).map_err(|error| not_there(host.to_owned(), error.into()))?;
+        advertisement::read(lines).map_err(|error| not_there(host.to_owned(), explain(error)))?;
     let not_git = |why| Err(TransportError::NotGit { host: host.to_owned(), why });
     match capabilities.object_format() {
         Err(other) => {

@@ -58,6 +58,14 @@ pub fn broken(error: &io::Error, doing: &'static str) -> TransportError {
     }
 }
 
+/// What an answer that could not be read means; explains errors of the HTTP library.
+pub fn received(error: ProtocolError) -> TransportError {
+    match error {
+        ProtocolError::Read { doing, source } => broken(&source, doing),
+        other => other.into(),
+    }
+}
+
 fn malformed(why: String) -> TransportError {
     ProtocolError::Malformed(why).into()
 }

@@ -19,6 +19,7 @@ use crate::protocol::pktline::Lines;
 use crate::protocol::{Listing, ProtocolError, Received, Ref, Want, v0, v2};
 use answer::Body;
 use client::{Answer, Client};
+use error::received;
 use redirect::{INFO_REFS, MAX_REDIRECTS, base_of, host_of, same_origin};
 
 const REQUEST: &str = "application/x-git-upload-pack-request";
@@ -74,7 +75,7 @@ impl<'a, 'c> SmartHttp<'a, 'c> {
             why: "to something that is no git repository; it may ask for signing in".into(),
         })?;
         let lines = Lines::new(body);
-        let (capabilities, listed) = listing::read(lines, &host_of(&base))?;
+        let (capabilities, listed) = listing::read(lines, &host_of(&base), received)?;
         Ok(Self { client, authenticator, origin, base, capabilities, listed })
     }
 
@@ -103,7 +104,7 @@ impl Remote for SmartHttp<'_, '_> {
             Capabilities::V2(_) => {
                 let answer = self.post(&v2::ls_refs(listing, &self.capabilities))?;
                 v2::read_refs(Lines::new(answer))
-                    .map_err(|error| listing::not_there(host_of(&self.base), error.into()))
+                    .map_err(|error| listing::not_there(host_of(&self.base), received(error)))
             }
         }
     }
@@ -116,10 +117,10 @@ impl Remote for SmartHttp<'_, '_> {
         let want = want.as_far_as(&self.capabilities);
         if matches!(self.capabilities, Capabilities::V2(_)) {
             let answer = self.post(&v2::fetch(want, &self.capabilities))?;
-            v2::read_pack(Lines::new(answer), sink).map_err(TransportError::from)
+            v2::read_pack(Lines::new(answer), sink).map_err(received)
         } else {
             let answer = self.post(&v0::fetch(want, &self.capabilities))?;
-            v0::read_pack(want, &self.capabilities, Lines::new(answer), sink).map_err(TransportError::from)
+            v0::read_pack(want, &self.capabilities, Lines::new(answer), sink).map_err(received)
         }
     }
 }

@@ -121,7 +121,7 @@ fn start(url: &RepoUrl, key: &SshKey, proxies: &Proxies) -> Result<Started, Tran
     let channel = command::upload_pack(&session, url)?;
     let mut running = BufReader::with_capacity(READ, channel);
     let host = error::host_of(url);
-    match listing::read(Lines::conversation(&mut running), &host) {
+    match listing::read(Lines::conversation(&mut running), &host, TransportError::from) {
         Ok((capabilities, listed)) => Ok((running, capabilities, listed)),
         // The command ended without a word for us: what it told a person says why.
         Err(TransportError::Protocol(ProtocolError::Truncated(_)) | TransportError::Broken { .. }) => {
