@@ -13,8 +13,9 @@ use crate::config::Limits;
 use crate::fetch::resolve;
 use crate::pack::{PackError, PackSink};
 use crate::protocol::capabilities::Capabilities;
-use crate::protocol::pktline::Lines;
+use crate::protocol::pktline::{Lines, server_message};
 use crate::protocol::{ProtocolError, Ref, Want, advertisement, v0, v2};
+use crate::transport::http::answer;
 use crate::transport::ssh::known_hosts::{KnownHosts, Verdict};
 
 const LIMITS: Limits = Limits { timeout: Duration::from_secs(1), bytes: 1 << 20, files: 100 };
@@ -39,6 +40,7 @@ pub fn wire(bytes: &[u8], dir: &Path) {
         })),
         b'p' => drop(take(dir, |sink| sink.append(&made::with_checksum(rest.to_vec())))),
         b'm' => pack_as_described(rest, dir),
+        b'h' => quoted(rest),
         b'k' => known(&String::from_utf8_lossy(rest)),
         _ => {}
     }
@@ -55,6 +57,14 @@ fn listed(refs: Result<Vec<Ref>, ProtocolError>) {
             one_line(&resolve::not_found(&name, &refs).to_string());
         }
     }
+}
+
+/// The content type up to a newline, then the body of an answer that is no git protocol.
+fn quoted(bytes: &[u8]) {
+    let end = bytes.iter().position(|&byte| byte == b'\n').unwrap_or(bytes.len());
+    let (kind, body) = bytes.split_at(end);
+    let message = answer::message_in(&String::from_utf8_lossy(kind), body);
+    one_line(&server_message(message.as_bytes()));
 }
 
 /// Lines of `known_hosts`: a server is known by a key that stands there, or not at all.

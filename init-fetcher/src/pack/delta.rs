@@ -1,24 +1,17 @@
-//! A difference between two objects, applied while it is inflated: neither it nor the objects need to be
-//! held whole.
+//! Applies a delta while it is inflated; neither the delta nor the objects are held in memory as a whole.
 
 use super::PackError;
 use super::entry::{corrupt, shifted};
 
 type Taken = Result<(), PackError>;
 
-/// Where a delta's copies come from.
+/// Content of the base object of a delta.
 pub trait Base {
-    /// Hands out `len` bytes from `offset` on, in pieces.
-    ///
-    /// # Errors
-    /// [`PackError::Corrupt`] where there are not as many.
+    /// Passes `len` bytes from `offset` on to `take`, in pieces.
     fn copy(&self, offset: u64, len: u64, take: &mut dyn FnMut(&[u8]) -> Taken) -> Taken;
 }
 
-/// Sizes at the start of a delta: of the base, of the result, and how many bytes say so.
-///
-/// # Errors
-/// [`PackError::Corrupt`].
+/// Returns the sizes at the start of a delta: of the base, of the result, and of this header itself.
 pub fn sizes(delta: &[u8]) -> Result<(u64, u64, usize), PackError> {
     let mut bytes = delta.iter();
     let mut number = || {
@@ -36,7 +29,7 @@ pub fn sizes(delta: &[u8]) -> Result<(u64, u64, usize), PackError> {
     Ok((base, result, delta.len() - bytes.len()))
 }
 
-/// A delta being applied.
+/// State of a delta that is being applied.
 pub struct Applier<'a> {
     base: &'a dyn Base,
     base_size: u64,
@@ -44,26 +37,22 @@ pub struct Applier<'a> {
 }
 
 enum State {
-    /// The sizes are still to come; they are in the first piece.
+    /// Before the sizes, which are all in the first piece.
     Head,
-    /// An instruction starts.
+    /// At the start of an instruction.
     Start,
-    /// A copy's offset and length: the bits of its instruction that are still to be served, lowest first.
+    /// Within a copy instruction: the bits whose bytes are still to be read, lowest first.
     Copy { bits: u8, next: u32, value: u64 },
-    /// As many bytes to be taken as they are.
+    /// Within an insert instruction: the number of bytes that are left.
     Insert(usize),
 }
 
 impl<'a> Applier<'a> {
-    /// Applies to this base of this size.
     pub fn new(base: &'a dyn Base, base_size: u64) -> Self {
         Self { base, base_size, state: State::Head }
     }
 
-    /// Takes the next piece of the delta, and hands out what it makes.
-    ///
-    /// # Errors
-    /// [`PackError::Corrupt`] for instructions that make no sense, and what `take` says.
+    /// Reads the next piece of the delta and passes the resulting bytes to `take`.
     pub fn feed(&mut self, mut piece: &[u8], take: &mut dyn FnMut(&[u8]) -> Taken) -> Taken {
         while !piece.is_empty() {
             match self.state {
@@ -104,8 +93,7 @@ impl<'a> Applier<'a> {
         Ok(())
     }
 
-    /// Copies once all that describes the copy was read: four bytes of offset, three of length, those
-    /// that are zero left out.
+    /// Copies once offset (four bytes) and length (three bytes) are known; bytes that are zero are not sent.
     fn copy_if_known(&mut self, take: &mut dyn FnMut(&[u8]) -> Taken) -> Taken {
         const DEFAULT: u64 = 0x10000;
         let State::Copy { bits: 0, value, .. } = self.state else { return Ok(()) };
@@ -118,10 +106,7 @@ impl<'a> Applier<'a> {
         self.base.copy(offset, len, take)
     }
 
-    /// Checks that the delta ended where an instruction does.
-    ///
-    /// # Errors
-    /// [`PackError::Corrupt`].
+    /// Checks that the delta ended after a complete instruction.
     pub fn finish(self) -> Taken {
         if matches!(self.state, State::Start) { Ok(()) } else { Err(corrupt("the end of a delta")) }
     }

@@ -1,4 +1,4 @@
-//! Makes every object that was sent as a difference, each base once, bases before what differs from them.
+//! Resolves all deltas of a pack, bases before their deltas, each object once.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -15,11 +15,8 @@ use super::read::{Reader, Target};
 use super::scan::{Scanned, check_size};
 use crate::config::Limits;
 
-/// Names every delta by the hash of what it makes, and spools those that are contents of files.
-/// `scratch` is a directory for what does not fit into memory.
-///
-/// # Errors
-/// [`PackError`] for a broken pack, a limit or the volume.
+/// Resolves every delta to an object id and spools the blobs among the results. Bases that do not fit into
+/// memory are written to files in `scratch`.
 pub fn make(
     file: &File,
     scanned: Scanned,
@@ -46,18 +43,18 @@ pub fn make(
 struct Deltas<'a> {
     reader: Reader<'a>,
     entries: Vec<Entry>,
-    /// Base and delta, by their positions; sorted.
+    /// Positions of base and delta, sorted.
     by_position: Vec<(u32, u32)>,
     /// Deltas by the id of their base.
     by_id: HashMap<Oid, Vec<u32>>,
     spool: Option<&'a Path>,
     scratch: &'a Path,
     limits: Limits,
-    /// Bytes of bases in memory.
+    /// Bytes of all bases in memory.
     held: u64,
 }
 
-/// A base, and what is still to be written from it.
+/// A base and its deltas that are not resolved yet.
 struct DeltaBase {
     content: Content,
     size: u64,
@@ -87,7 +84,7 @@ impl<'a> Deltas<'a> {
         Self { reader, entries: scanned.entries, by_position, by_id, spool, scratch, limits, held: 0 }
     }
 
-    /// Makes all that differs from this object, and from that, and so on.
+    /// Resolves all direct and indirect deltas of this object.
     fn resolve(&mut self, root: usize, checkpoint: Checkpoint) -> Result<(), PackError> {
         let deltas = self.deltas_of(root);
         if deltas.is_empty() {
@@ -112,7 +109,7 @@ impl<'a> Deltas<'a> {
             checkpoint();
             let written = self.delta(delta as usize, &base_object)?;
             if base_object.deltas.is_empty() {
-                // Dropped before what differs from its last delta is written: a long chain costs no memory.
+                // Dropped before the deltas of its last delta are resolved, so that a long chain needs little memory.
                 self.held -= base_object.content.held();
             } else {
                 bases.push(base_object);
@@ -134,7 +131,7 @@ impl<'a> Deltas<'a> {
         Ok(DeltaBase { content, size: self.entries[position].size, kind, base, deltas })
     }
 
-    /// Makes one delta; gives what differs from it, if anything does.
+    /// Resolves one delta; returns it as a base if it has deltas itself.
     fn delta(&mut self, position: usize, base_object: &DeltaBase) -> Result<Option<DeltaBase>, PackError> {
         let (entry, kind) = (self.entries[position], base_object.kind);
         check_size(kind, entry.size, self.limits)?;
@@ -159,13 +156,13 @@ impl<'a> Deltas<'a> {
             None => target.content(written)?,
         };
         if deltas.is_empty() {
-            // A file that was written in case it is a base goes with this.
+            // Dropping `content` removes a file that was only written in case the object is a base.
             return Ok(None);
         }
         self.start(content, position, kind, deltas).map(Some)
     }
 
-    /// Where an object goes that others differ from.
+    /// Returns the destination of an object that is a base.
     fn target(&self, position: usize, spool: bool) -> Target {
         if spool {
             Target::File(self.spooled(position))

@@ -1,25 +1,22 @@
-//! The head of a pack's entry: what it is and how large. Pure.
+//! Header of a pack entry: kind and size. Pure.
 
 use git2::{ObjectFormat, Oid};
 
 use super::PackError;
 use crate::oid;
 
-/// What an object is.
+/// Kind of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ObjectKind {
-    /// A commit.
     Commit,
-    /// A directory.
     Tree,
-    /// The content of a file, or a link's target.
+    /// Content of a file or target of a symlink.
     Blob,
-    /// An annotated tag.
     Tag,
 }
 
 impl ObjectKind {
-    /// The word that git hashes before the content.
+    /// The name that is hashed before the content.
     pub fn name(self) -> &'static str {
         match self {
             Self::Commit => "commit",
@@ -30,21 +27,17 @@ impl ObjectKind {
     }
 }
 
-/// The head of an entry; `size` is that of what follows, inflated.
+/// An entry's header; the last field is the inflated size of the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head {
-    /// A whole object.
     Object(ObjectKind, u64),
-    /// A difference to an object that starts this many bytes before it.
+    /// A delta whose base starts this many bytes before it.
     OffsetDelta(u64, u64),
-    /// A difference to an object of this id.
+    /// A delta whose base has this id.
     IdDelta(Oid, u64),
 }
 
-/// Reads a head, byte by byte.
-///
-/// # Errors
-/// [`PackError::Corrupt`] for what is none, and what `next` says.
+/// Reads a header; `next` returns one byte at a time.
 pub fn read(
     format: ObjectFormat,
     next: &mut dyn FnMut() -> Result<u8, PackError>,
@@ -75,7 +68,7 @@ pub fn read(
     })
 }
 
-/// Seven bits of a number, at their place.
+/// Shifts the lower seven bits of a byte to their place in a number.
 pub fn shifted(byte: u8, shift: u32) -> Result<u64, PackError> {
     let bits = u64::from(byte & 0x7f);
     if shift > 63 || (bits << shift) >> shift != bits {
@@ -95,7 +88,7 @@ fn distance(next: &mut dyn FnMut() -> Result<u8, PackError>) -> Result<u64, Pack
     Ok(distance)
 }
 
-/// A pack that can't be as it is.
+/// Returns the error for a contradiction in a pack.
 pub fn corrupt(what: &str) -> PackError {
     PackError::Corrupt(format!("{what} in it makes no sense"))
 }

@@ -31,9 +31,6 @@ impl ObjectHasher {
     }
 
     /// Returns the id of what was hashed.
-    ///
-    /// # Errors
-    /// [`PackError::Collision`] if the content is part of a SHA-1 collision.
     pub fn finish(self) -> Result<Oid, PackError> {
         match self {
             Self::Sha1(hasher) => {

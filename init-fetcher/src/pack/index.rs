@@ -5,10 +5,10 @@ use git2::ObjectFormat;
 use super::Pack;
 use super::hash::ChecksumHasher;
 
-/// Offsets from here on stand in a table of their own.
+/// Offsets from here on are in a separate table.
 const LARGE: u64 = 1 << 31;
 
-/// The content of the index.
+/// Returns the content of the index.
 pub fn of(pack: &Pack, format: ObjectFormat) -> Vec<u8> {
     let sorted = || pack.by_id.iter().map(|&at| &pack.entries[at as usize]);
     let mut out = Vec::with_capacity(8 + 1024 + pack.entries.len() * 40 + 64);

@@ -6,10 +6,10 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 use super::PackError;
 
-/// Bytes of a piece at most. Most files fit into one, and are then written by one call.
+/// Maximum bytes of a piece; most files fit into one and are written with one call.
 const PIECE: usize = 64 << 10;
 
-/// An inflater, kept from entry to entry with its buffers.
+/// An inflater with its buffers, used for one entry after the other.
 pub struct Inflater {
     state: Decompress,
     piece: Vec<u8>,
@@ -22,11 +22,8 @@ impl Default for Inflater {
 }
 
 impl Inflater {
-    /// Inflates what starts here, which must be `size` bytes; takes no byte beyond its end. Pieces are
-    /// full but for the last.
-    ///
-    /// # Errors
-    /// [`PackError::Corrupt`] for any other size or broken data, and what `take` says.
+    /// Inflates one stream, which must have `size` bytes, and consumes nothing beyond its end. All pieces but
+    /// the last are full.
     pub fn run(
         &mut self,
         input: &mut impl BufRead,
@@ -68,7 +65,7 @@ fn wrong_size(size: u64) -> PackError {
     PackError::Corrupt(format!("an object of {size} bytes has another size when inflated"))
 }
 
-/// What an error while a pack's bytes are read back means.
+/// Returns the error for a pack that cannot be read from disk.
 pub fn unreadable(error: &io::Error) -> PackError {
     PackError::Corrupt(format!("it can't be read back: {error}"))
 }

@@ -1,4 +1,4 @@
-//! Takes a pack in: this thread receives, keeps the pack and its checksum; another reads the entries.
+//! Receives a pack: one thread writes and checksums it, another reads its entries.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -18,30 +18,27 @@ use crate::config::Limits;
 use crate::oid;
 use crate::volume::VolumeError;
 
-/// Bytes that are written, hashed and handed on at a time.
+/// Bytes that are written, hashed and passed to the other thread at a time.
 const CHUNK: usize = 64 << 10;
-/// Chunks that may wait for the other thread. More would cost memory where that is the slower one.
+/// Chunks that may wait for the other thread; bounds memory if that thread is slower.
 const WAITING: usize = 16;
-/// Mode of pack files, as git's own.
+/// Mode of pack files, as with git.
 const MODE: u32 = 0o444;
 
-/// Where a pack goes.
+/// Destination of a pack.
 pub struct Place<'a> {
     /// Hash of its objects.
     pub format: ObjectFormat,
-    /// The pack's file, which does not exist yet.
+    /// The pack file, which must not exist yet.
     pub pack: &'a Path,
-    /// A directory for the contents of files, each to be moved to where it belongs; `None` where most of
-    /// what comes is not delivered.
+    /// Directory for blobs, from which they are moved to their final place; `None` if few of them are
+    /// delivered.
     pub spool: Option<&'a Path>,
-    /// A directory for what does not fit into memory.
+    /// Directory for objects that do not fit into memory.
     pub scratch: &'a Path,
 }
 
-/// Takes one pack: `receive` is given the sink for its bytes, of which `received` have come before.
-///
-/// # Errors
-/// What `receive` says, and [`PackError`] for a broken pack, a limit or the volume.
+/// Receives one pack: `receive` writes its bytes to the sink; `received` counts the bytes of all packs.
 pub fn take<T, E: From<PackError>>(
     place: &Place,
     limits: Limits,
@@ -65,7 +62,7 @@ pub fn take<T, E: From<PackError>>(
         (result, scanned)
     });
     *received = intake.received;
-    // Where the reader gave up, that is why the rest could not be received.
+    // If the reader failed, its error is the cause of the receiver's.
     let (result, scanned) = match (result, scanned) {
         (Ok(result), Ok(scanned)) => (result, scanned),
         (Err(error), Err(_)) if !intake.abandoned => return Err(error),
@@ -88,10 +85,10 @@ struct Intake {
     chunk: Vec<u8>,
     hasher: ChecksumHasher,
     format: ObjectFormat,
-    /// The last bytes, which are not hashed: they may be the checksum.
+    /// The last bytes, which are not hashed yet because they may be the checksum.
     tail: Vec<u8>,
     sender: Option<SyncSender<Vec<u8>>>,
-    /// Whether the other thread gave up.
+    /// Whether the reading thread has ended early.
     abandoned: bool,
 }
 
@@ -139,7 +136,7 @@ impl Intake {
             self.hasher.update(early);
             self.tail = late.to_vec();
         } else {
-            // The new tail is the chunk's own end; all before it is content.
+            // The new tail is the end of this chunk.
             self.hasher.update(early);
             self.hasher.update(sure);
             self.tail = last.to_vec();
@@ -150,7 +147,7 @@ impl Intake {
         if self.chunk.is_empty() { Ok(()) } else { self.flush() }
     }
 
-    /// The pack's checksum, which must be the one that it ends with.
+    /// Returns the checksum and compares it with the trailer.
     fn checksum(&mut self) -> Result<Vec<u8>, PackError> {
         let hasher = std::mem::replace(&mut self.hasher, ChecksumHasher::new(self.format));
         let checksum = hasher.finish();

@@ -1,4 +1,4 @@
-//! Objects on their way out of a pack: named by their hash, kept in memory while small, else in files.
+//! Writes objects read from a pack: hashes them, keeps small ones in memory and others in files.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -15,9 +15,9 @@ use super::hash::ObjectHasher;
 use super::inflate::unreadable;
 use crate::volume::VolumeError;
 
-/// Bytes of an object that is held in memory, at most.
+/// Maximum size of an object that is held in memory.
 const SMALL: u64 = 1 << 20;
-/// Bytes of all bases of deltas that are held in memory at a time, at most.
+/// Maximum size of all bases of deltas that are held in memory at a time.
 pub const HELD: u64 = 4 << 20;
 
 /// An object of known size being written.
@@ -29,19 +29,15 @@ pub struct ObjectWriter {
     file: Option<(File, PathBuf)>,
 }
 
-/// An object that was written.
+/// A complete object.
 pub struct WrittenObject {
-    /// The hash of kind, size and content.
     pub oid: Oid,
-    /// The content, where it was asked for or is no longer than a pointer to other content can be.
+    /// The content, if it was kept in memory.
     pub memory: Option<Vec<u8>>,
 }
 
 impl ObjectWriter {
-    /// Starts an object; its content is kept in memory, or written to a new file, as asked.
-    ///
-    /// # Errors
-    /// [`PackError::Volume`].
+    /// Starts an object; keeps its content in memory or writes it to a new file, as requested.
     pub fn new(
         format: ObjectFormat,
         kind: ObjectKind,
@@ -60,10 +56,6 @@ impl ObjectWriter {
         Ok(Self { hasher, size, left: size, memory: memory.then(Vec::new), file })
     }
 
-    /// Takes the next bytes.
-    ///
-    /// # Errors
-    /// [`PackError::Corrupt`] where they are too many, and [`PackError::Volume`].
     pub fn put(&mut self, bytes: &[u8]) -> Result<(), PackError> {
         self.left = self.left.checked_sub(bytes.len() as u64).ok_or_else(|| corrupt("an object's size"))?;
         self.hasher.update(bytes);
@@ -71,17 +63,13 @@ impl ObjectWriter {
             file.write_all(bytes).map_err(|error| VolumeError::new(DOING, path, error))?;
         }
         if let Some(memory) = &mut self.memory {
-            // Reserved only now: a size is a claim until bytes come.
+            // Reserved only now: a size is not trusted before bytes arrive.
             memory.reserve_exact(usize::try_from(self.left).unwrap_or(0).min(bytes.len() * 1024));
             memory.extend_from_slice(bytes);
         }
         Ok(())
     }
 
-    /// Ends the object.
-    ///
-    /// # Errors
-    /// [`PackError::Corrupt`] where bytes are missing.
     pub fn finish(self) -> Result<WrittenObject, PackError> {
         if self.left > 0 {
             return Err(PackError::Corrupt(format!("an object of {} bytes is shorter", self.size)));
@@ -90,31 +78,27 @@ impl ObjectWriter {
     }
 }
 
-/// The content of a finished object, as the base of others.
+/// Content of an object that is the base of deltas.
 pub enum Content {
-    /// In memory.
     Memory(Vec<u8>),
-    /// In a file that stays.
+    /// A file that is kept.
     File(PathBuf),
-    /// In a file that goes with this.
+    /// A file that is removed when this is dropped.
     Scratch(PathBuf),
 }
 
 impl Content {
-    /// Whether an object of this size may be held in memory, beside these bytes.
+    /// Whether an object of this size may be held in memory in addition to `held` bytes.
     pub fn fits(size: u64, held: u64) -> bool {
         size <= SMALL && held + size <= HELD
     }
 
-    /// Bytes of memory that this holds.
+    /// Bytes held in memory.
     pub fn held(&self) -> u64 {
         if let Self::Memory(bytes) = self { bytes.len() as u64 } else { 0 }
     }
 
-    /// Opens it for copying from.
-    ///
-    /// # Errors
-    /// [`PackError::Corrupt`].
+    /// Opens the content for copying.
     pub fn open(&self) -> Result<Box<dyn Base + '_>, PackError> {
         Ok(match self {
             Self::Memory(bytes) => Box::new(InMemory(bytes)),
@@ -128,7 +112,7 @@ impl Content {
 impl Drop for Content {
     fn drop(&mut self) {
         if let Self::Scratch(path) = self {
-            // What can't be removed goes with the staging directory.
+            // Leftovers are removed together with the staging directory.
             let _ = fs::remove_file(path);
         }
     }
@@ -170,16 +154,15 @@ impl Base for InFile {
     }
 }
 
-/// Whether a file's content is a pointer in the sense of the Git LFS specification: a short text that
-/// starts with its version line.
+/// Whether a file's content is a Git LFS pointer: a short text that starts with the version line.
 pub fn is_lfs_pointer(data: &[u8]) -> bool {
     (data.len() as u64) < LFS_POINTER && data.starts_with(b"version https://git-lfs.github.com/spec/v1\n")
 }
 
-/// Bytes that a Git LFS pointer is shorter than.
+/// Git LFS pointers are shorter than this.
 pub const LFS_POINTER: u64 = 1024;
 
-/// The file of an object in a spool directory, by its position in the pack.
+/// Returns the path of a spooled object, named by its position in the pack.
 pub fn spooled(spool: &Path, position: usize) -> PathBuf {
     spool.join(position.to_string())
 }

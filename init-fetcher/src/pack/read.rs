@@ -1,4 +1,4 @@
-//! Objects read back from a pack on disk.
+//! Reads objects from a pack on disk.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -17,31 +17,24 @@ use super::{Entry, Pack};
 /// Bytes read from a pack at a time: most objects are smaller.
 const READ: usize = 16 << 10;
 
-/// Reads entries; keeps its buffers from one to the next.
+/// Reads entries with shared buffers.
 pub struct Reader<'a> {
     file: &'a File,
     inflater: Inflater,
 }
 
 impl<'a> Reader<'a> {
-    /// Reads from this pack.
     pub fn new(file: &'a File) -> Self {
         Self { file, inflater: Inflater::default() }
     }
 
-    /// Inflates a whole object.
-    ///
-    /// # Errors
-    /// [`PackError`] where the pack is broken or the volume full.
+    /// Reads an object that is not a delta.
     pub fn whole(&mut self, entry: &Entry, mut writer: ObjectWriter) -> Result<WrittenObject, PackError> {
         self.inflater.run(&mut at(self.file, entry), entry.inflated, &mut |piece| writer.put(piece))?;
         writer.finish()
     }
 
-    /// Applies a delta to its base, which has this size.
-    ///
-    /// # Errors
-    /// [`PackError`] where the pack is broken or the volume full.
+    /// Reads a delta and applies it to its base.
     pub fn delta(
         &mut self,
         entry: &Entry,
@@ -60,9 +53,9 @@ impl<'a> Reader<'a> {
 }
 
 impl Pack {
-    /// What it costs to read an object back, in bytes: those of all that it is written from.
+    /// Cost of reading an object, in bytes: the sizes of all objects of its delta chain.
     pub fn cost(&self, position: u32) -> u64 {
-        /// What even the smallest costs.
+        /// Minimum cost of an object.
         const LEAST: u64 = 4 << 10;
         let mut cost = 0_u64;
         let mut at = Some(position);
@@ -73,12 +66,8 @@ impl Pack {
         cost
     }
 
-    /// Makes an object as it was when it was named: in memory, or in a new file.
-    ///
-    /// `scratch` is a file that does not exist, for bases that are too large for memory.
-    ///
-    /// # Errors
-    /// [`PackError`] where the pack can't be read back or the volume is full.
+    /// Reads an object into memory or a new file. Bases that are too large for memory are written to files
+    /// next to `scratch`.
     pub fn read(
         &self,
         position: u32,
@@ -92,7 +81,7 @@ impl Pack {
         let kind = self.entries[position as usize].kind.ok_or_else(|| corrupt("a delta's base"))?;
         let mut reader = Reader::new(&self.file);
         let mut base: Option<(Content, u64)> = None;
-        // From the whole object at the end of the chain back to what is asked for.
+        // From the end of the delta chain to the requested object.
         for (left, &at) in chain.iter().enumerate().rev() {
             let entry = &self.entries[at as usize];
             let target = if left == 0 {
@@ -117,13 +106,12 @@ impl Pack {
     }
 }
 
-/// Where an object goes.
+/// Destination of an object.
 pub enum Target {
-    /// Into memory.
     Memory,
-    /// Into a file that stays.
+    /// A file that is kept.
     File(PathBuf),
-    /// Into a file for as long as it is a base.
+    /// A file that is kept while the object is a base.
     Scratch(PathBuf),
 }
 
@@ -136,10 +124,7 @@ impl Target {
         }
     }
 
-    /// An object that goes there.
-    ///
-    /// # Errors
-    /// [`PackError::Volume`].
+    /// Starts an object with this destination.
     pub fn writer(
         &self,
         format: ObjectFormat,
@@ -149,7 +134,6 @@ impl Target {
         ObjectWriter::new(format, kind, size, matches!(self, Self::Memory), self.file())
     }
 
-    /// The file, where it is one.
     pub fn file(&self) -> Option<PathBuf> {
         match self {
             Self::Memory => None,
@@ -157,10 +141,7 @@ impl Target {
         }
     }
 
-    /// What went there, as a base.
-    ///
-    /// # Errors
-    /// [`PackError::Corrupt`], never in fact.
+    /// Returns the written object as a base.
     pub fn content(self, written: WrittenObject) -> Result<Content, PackError> {
         Ok(match self {
             Self::Memory => Content::Memory(written.memory.ok_or_else(|| corrupt("a base"))?),
@@ -174,7 +155,7 @@ fn at<'a>(file: &'a File, entry: &Entry) -> BufReader<At<'a>> {
     BufReader::with_capacity(READ, At { file, offset: entry.data })
 }
 
-/// A file from some offset on, whoever else reads it.
+/// Reads a file from an offset without moving the shared file position.
 struct At<'a> {
     file: &'a File,
     offset: u64,

@@ -1,5 +1,5 @@
-//! Reads a pack's entries as its bytes come in: inflates each, names it by its hash, and spools the
-//! contents of files, so that nothing needs to be inflated again to be delivered.
+//! Reads the entries of a pack while it is received: inflates and hashes each object and spools blobs, so
+//! that they are not inflated again for delivery.
 
 use std::io::{self, BufRead, Read};
 use std::path::Path;
@@ -17,31 +17,27 @@ use super::{Entry, delta};
 use crate::config::Limits;
 use crate::oid;
 
-/// Objects that are neither file nor directory of the delivered tree: commits, tags, directories on the way.
+/// Allowance for objects outside the delivered tree: commits, tags, parent directories.
 const OTHER_OBJECTS: u64 = 10_000;
-/// How many times the limit on bytes all objects and deltas together may have, inflated. Deltas of a few
-/// bytes can each make an object of any size, and those of any size an object of a few bytes.
+/// All objects and deltas together may inflate to this many times the limit on bytes. A delta of a few bytes
+/// can result in an object of any size, and the other way round.
 const INFLATED: u64 = 4;
-/// Bytes of an entry of a directory, at most: mode, name, hash.
+/// Maximum bytes of a tree entry: mode, name, hash.
 const TREE_ENTRY: u64 = 300;
-/// Bytes of a directory that are allowed in any case: on the way to the one that is delivered there may be
-/// larger ones.
+/// Size of a tree that is always allowed: parents of the delivered directory may be larger than it.
 const TREE: u64 = 1 << 20;
-/// Bytes of a commit or an annotated tag, at most.
+/// Maximum bytes of a commit or an annotated tag.
 const MESSAGE: u64 = 4 << 20;
 
-/// What the entries of a pack are.
+/// The entries of a pack before deltas are resolved.
 pub struct Scanned {
-    /// All of them, in their order.
+    /// In the order of the pack.
     pub entries: Vec<Entry>,
-    /// Deltas whose base is named by its id: the base, and the delta's position.
+    /// Deltas whose base is given by id: the base's id and the delta's position.
     pub by_id: Vec<(Oid, u32)>,
 }
 
 /// Reads all entries.
-///
-/// # Errors
-/// [`PackError`] for a broken pack, a limit or the volume.
 pub fn scan(
     mut chunks: Chunks,
     format: ObjectFormat,
@@ -66,7 +62,7 @@ pub fn scan(
     Ok(scan.out)
 }
 
-/// The number of objects that the header claims: each costs memory.
+/// Reads the number of objects and checks it against the limit, because each needs memory.
 fn header(chunks: &mut Chunks, limits: Limits) -> Result<u32, PackError> {
     let mut bytes = [0; 12];
     chunks.read_exact(&mut bytes).map_err(|_| PackError::Truncated)?;
@@ -153,7 +149,7 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// Reads a delta as far as it can be understood without its base: the size of what it makes.
+    /// Reads a delta without its base, to find the size of the result.
     fn delta(&mut self, chunks: &mut Chunks, entry: &mut Entry) -> Result<(), PackError> {
         let mut size = None;
         self.inflater.run(chunks, entry.inflated, &mut |piece| {
@@ -182,10 +178,7 @@ impl Scan<'_> {
     }
 }
 
-/// Refuses what would have to be held in memory and is larger than it can usefully be.
-///
-/// # Errors
-/// [`PackError::TooLarge`], [`PackError::Excessive`].
+/// Rejects trees, commits and tags of unreasonable size, because they are held in memory.
 pub fn check_size(kind: ObjectKind, size: u64, limits: Limits) -> Result<(), PackError> {
     match kind {
         ObjectKind::Tree if size > limits.files.saturating_mul(TREE_ENTRY).max(TREE) => {
@@ -199,7 +192,7 @@ pub fn check_size(kind: ObjectKind, size: u64, limits: Limits) -> Result<(), Pac
     }
 }
 
-/// A pack's bytes as they come from the other thread, with where they are and their checksum.
+/// Bytes of a pack from the receiving thread, with their offset and CRC.
 pub struct Chunks {
     receiver: Receiver<Vec<u8>>,
     chunk: Vec<u8>,
@@ -209,7 +202,6 @@ pub struct Chunks {
 }
 
 impl Chunks {
-    /// Reads what is sent there.
     pub fn new(receiver: Receiver<Vec<u8>>) -> Self {
         Self { receiver, chunk: Vec::new(), at: 0, offset: 0, crc: Crc::new() }
     }
@@ -220,7 +212,7 @@ impl Chunks {
         byte.ok_or(PackError::Truncated)
     }
 
-    /// Checks that only the pack's own checksum follows; whether it is right is not known here.
+    /// Checks that exactly a checksum follows; the receiving thread compares it.
     fn end(mut self, format: ObjectFormat) -> Result<(), PackError> {
         let checksum = oid::size(format) as u64;
         let end = self.offset;
@@ -235,7 +227,7 @@ impl Chunks {
 impl BufRead for Chunks {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.at == self.chunk.len() {
-            // Nobody sends any more: that is the end.
+            // A closed channel is the end of the pack.
             self.chunk = self.receiver.recv().unwrap_or_default();
             self.at = 0;
         }

@@ -1,4 +1,4 @@
-//! What was received: packs, and the objects in them by their ids.
+//! Received packs and lookup of their objects.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -17,30 +17,29 @@ use crate::config::Limits;
 use crate::volume::VolumeError;
 use git2::{ObjectFormat, Oid};
 
-/// Mode of an index of a pack, as git's own.
+/// Mode of pack indexes, as with git.
 const INDEX_MODE: u32 = 0o444;
 
-/// How many times the limit on bytes may be read back: git makes chains of 50 deltas, and to read the
-/// last of them takes all. A chain as long as the pack would take for ever.
+/// This many times the limit on bytes may be read from packs in total. Reading the last object of a chain of
+/// 50 deltas, git's maximum, reads all of them; an unbounded chain would take unbounded time.
 const READ_BACK: u64 = 64;
-/// Bytes that may be read back in any case.
+/// Bytes that may always be read from packs.
 const READ_BACK_ANYWAY: u64 = 64 << 20;
 
-/// Packs that were received, none at first.
+/// The packs of one attempt.
 pub struct Store<'a> {
     packs: Vec<Pack>,
-    /// Where packs are kept.
     directory: PathBuf,
-    /// Where all else is kept until it is delivered.
+    /// Directory of spooled blobs and temporary files.
     scratch: PathBuf,
     format: ObjectFormat,
     limits: Limits,
     checkpoint: Checkpoint<'a>,
     received: u64,
-    /// Objects that were moved out of the spool, and where to: another file of the same content is a copy.
+    /// Blobs that were moved from the spool, with their path; further files of the same content are copies.
     moved: RefCell<HashMap<(usize, u32), PathBuf>>,
     scratches: Cell<u64>,
-    /// Bytes that objects cost which were read back so far.
+    /// Cost of all objects read from packs so far.
     read_back: Cell<u64>,
 }
 
@@ -54,11 +53,7 @@ pub enum SpoolBlobs {
 }
 
 impl<'a> Store<'a> {
-    /// An empty store, with packs in one directory and scratch files in the other; both are made. They must
-    /// be on the volume that is delivered to.
-    ///
-    /// # Errors
-    /// [`PackError::Volume`].
+    /// Creates both directories, which must be on the volume of the delivery.
     pub fn create(
         packs: &Path,
         scratch: &Path,
@@ -83,10 +78,7 @@ impl<'a> Store<'a> {
         })
     }
 
-    /// Takes one pack: `receive` is given the sink for its bytes.
-    ///
-    /// # Errors
-    /// What `receive` says, and [`PackError::Corrupt`] for a pack that is not sound.
+    /// Receives one pack; `receive` writes its bytes to the sink.
     pub fn take<T, E: From<PackError>>(
         &mut self,
         spool_blobs: SpoolBlobs,
@@ -105,7 +97,7 @@ impl<'a> Store<'a> {
         };
         let taken = intake::take(&place, self.limits, &mut self.received, self.checkpoint, receive);
         if taken.is_err() {
-            // A refusal is followed by another request, which must find the name free.
+            // After a refusal there is another request, which uses the same name.
             let _ = fs::remove_file(place.pack);
         }
         let (result, pack) = taken?;
@@ -113,10 +105,7 @@ impl<'a> Store<'a> {
         Ok(result)
     }
 
-    /// Gives every pack the index and the name that git wants.
-    ///
-    /// # Errors
-    /// [`VolumeError`].
+    /// Writes the index of every pack and renames the packs as git expects.
     pub fn write_indexes(&self) -> Result<(), VolumeError> {
         for pack in &self.packs {
             let id = Oid::from_bytes(&pack.checksum).map_or_else(|_| String::new(), |id| id.to_string());
@@ -135,7 +124,7 @@ impl<'a> Store<'a> {
     }
 
     fn find(&self, oid: Oid) -> Option<(usize, u32, &Entry)> {
-        // The last one first: what is in it is spooled, even where an earlier one held more than was asked for.
+        // The last pack first: its blobs are spooled, even if an earlier pack contains them too.
         self.packs.iter().enumerate().rev().find_map(|(number, pack)| {
             let position = pack.find(oid)?;
             Some((number, position, &pack.entries[position as usize]))
@@ -164,11 +153,8 @@ impl<'a> Store<'a> {
         }
     }
 
-    /// Delivers a blob as a new file at this path; gives whether it is a Git LFS pointer, `None` where
-    /// there is no such blob.
-    ///
-    /// # Errors
-    /// [`PackError`] where it can't be read or written.
+    /// Moves or writes a blob to a new file. Returns whether it is a Git LFS pointer, `None` if it was not
+    /// received.
     pub fn deliver(&self, oid: Oid, path: &Path) -> Result<Option<bool>, PackError> {
         let Some((number, position, entry)) = self.find_kind(oid, ObjectKind::Blob) else { return Ok(None) };
         if !entry.spooled {
@@ -187,13 +173,9 @@ impl<'a> Store<'a> {
         Ok(Some(entry.lfs_pointer))
     }
 
-    /// The commit that an object is or leads to, with its tree and the committer's time (Unix seconds).
-    ///
-    /// # Errors
-    /// [`CommitError::NotACommit`] where it leads elsewhere, and what reading says; `Ok(None)` where the
-    /// object is not there.
+    /// Returns the commit that an object is or that a tag points to; `Ok(None)` if an object is missing.
     pub fn commit(&self, oid: Oid) -> Result<Option<Commit>, CommitError> {
-        /// Tags of tags; nobody makes more than two.
+        /// Maximum length of a chain of tags; more than two are unusual.
         const MAX_TAGS: usize = 10;
         let mut at = oid;
         for _ in 0..MAX_TAGS {
@@ -223,14 +205,14 @@ fn make_directory(directory: &Path) -> Result<(), VolumeError> {
     fs::create_dir_all(directory).map_err(|error| VolumeError::new("create the directory", directory, error))
 }
 
-/// A copy that never follows or replaces what stands there.
+/// Copies to a new file; never follows or replaces an existing one.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let mut from = File::open(from)?;
     io::copy(&mut from, &mut File::options().write(true).create_new(true).open(to)?)?;
     Ok(())
 }
 
-/// Why a commit could not be looked at.
+/// Why an object could not be resolved to a commit.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// The object is neither a commit nor a tag of one.
@@ -240,14 +222,12 @@ pub enum CommitError {
     Pack(#[from] PackError),
 }
 
-/// What of a commit matters here.
+/// The parts of a commit that are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Commit {
-    /// Its id.
     pub id: Oid,
-    /// Its tree.
     pub tree: Oid,
-    /// When it was committed, in Unix seconds; 0 where it does not say.
+    /// Committer's time in Unix seconds; 0 if missing.
     pub time: i64,
 }
 
@@ -260,7 +240,7 @@ fn parse_commit(id: Oid, data: &[u8]) -> Option<Commit> {
     Some(Commit { id, tree, time })
 }
 
-/// The value of a header line of a commit or tag.
+/// Returns the value of a header line of a commit or tag.
 fn header<'a>(data: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     data.split(|&b| b == b'\n').take_while(|line| !line.is_empty()).find_map(|line| line.strip_prefix(name))
 }

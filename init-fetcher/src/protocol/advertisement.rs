@@ -1,4 +1,4 @@
-//! The first thing that a server says: what it can do, and in protocol v0 what it has.
+//! The first answer of a server: its capabilities, and over protocol v0 its refs.
 
 use std::io::Read;
 
@@ -11,7 +11,7 @@ pub fn read<R: Read>(mut lines: Lines<R>) -> Result<(Capabilities, Vec<Ref>), Pr
     const DOING: &str = "in the list of refs";
     let mut first = owned(&lines.next(DOING)?);
     if first.as_deref().is_some_and(|line| line.starts_with(b"# service=")) {
-        // The service line is followed by a flush, then comes what a server without it sends at once.
+        // The service line and a flush precede what servers without it send directly.
         first = owned(&lines.next(DOING)?);
         if first.is_none() {
             first = owned(&lines.next(DOING)?);

@@ -1,8 +1,8 @@
-//! What a server says it can do.
+//! Capabilities that a server advertises.
 
 use git2::ObjectFormat;
 
-/// The protocol that a server chose, with its capabilities.
+/// The protocol version that the server chose, with its capabilities.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Capabilities {
     /// Protocol v2: one line each, `name` or `name=value`.
@@ -12,16 +12,16 @@ pub enum Capabilities {
 }
 
 impl Capabilities {
-    /// Whether a filter can be asked for. In v2 it is a feature of the command `fetch`.
+    /// Whether filters are supported. In v2 this is a feature of the command `fetch`.
     pub fn filter(&self) -> bool {
         match self {
             Self::V2(lines) => feature(lines, "fetch", "filter"),
-            // Filters in v0 are rare and gain little there: it lists all refs anyway.
+            // Filters over v0 are rare and save little, because all refs are listed anyway.
             Self::V0(_) => false,
         }
     }
 
-    /// Whether the history can be cut.
+    /// Whether shallow fetches are supported.
     pub fn shallow(&self) -> bool {
         match self {
             Self::V2(lines) => feature(lines, "fetch", "shallow"),
@@ -29,8 +29,7 @@ impl Capabilities {
         }
     }
 
-    /// Whether any reachable commit can be wanted by its id. In v2 that is how git's own server works,
-    /// and there is no way to ask.
+    /// Whether commits can be fetched by id. Over v2 git's server allows it, and nothing advertises it.
     pub fn want_any(&self) -> bool {
         match self {
             Self::V2(_) => true,
@@ -52,7 +51,7 @@ impl Capabilities {
         all.iter().find_map(|one| one.strip_prefix("agent="))
     }
 
-    /// The hash by which objects are named; the name of one that is not supported is the error.
+    /// The hash algorithm of object ids; an unsupported one is returned as the error.
     pub fn object_format(&self) -> Result<ObjectFormat, &str> {
         let (Self::V2(all) | Self::V0(all)) = self;
         match all.iter().find_map(|line| line.strip_prefix("object-format=")) {
@@ -63,7 +62,7 @@ impl Capabilities {
     }
 }
 
-/// Whether `command=… feature …` is among the lines.
+/// Whether a line `command=… feature …` exists.
 fn feature(lines: &[String], command: &str, feature: &str) -> bool {
     lines
         .iter()

@@ -22,20 +22,19 @@ use git2::Oid;
 use capabilities::Capabilities;
 pub use error::ProtocolError;
 
-/// A ref as the server lists it.
+/// A ref of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ref {
     /// Full name, such as `refs/heads/main`.
     pub name: String,
-    /// What it names.
     pub oid: Oid,
-    /// What an annotated tag leads to in the end.
+    /// Target of an annotated tag, tags of tags resolved.
     pub peeled: Option<Oid>,
-    /// The ref that a symbolic ref (`HEAD`) names.
+    /// Target of a symbolic ref such as `HEAD`.
     pub target: Option<String>,
 }
 
-/// Which refs are asked for. A server may ignore it and send more.
+/// The refs to list. A server may return more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listing<'a> {
     /// A branch and a tag of this name.
@@ -44,28 +43,27 @@ pub enum Listing<'a> {
     All,
 }
 
-/// What is asked for.
+/// A request for a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Want {
     /// A commit, tag or tree.
     pub oid: Oid,
-    /// Without the history before it.
+    /// Without parent commits.
     pub shallow: bool,
-    /// Without the contents of files.
+    /// Without blobs.
     pub without_blobs: bool,
 }
 
 impl Want {
-    /// The same from a server that may be unable to cut the history: it sends all of it then, and the
-    /// limits decide.
+    /// Drops `shallow` if the server does not support it; the limits then apply to the whole history.
     pub fn as_far_as(self, capabilities: &Capabilities) -> Self {
         Self { shallow: self.shallow && capabilities.shallow(), ..self }
     }
 }
 
-/// What came with a pack.
+/// Information received with a pack.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Received {
-    /// Commits at which the server cut the history.
+    /// Commits whose parents were not sent.
     pub shallow: Vec<Oid>,
 }

@@ -1,5 +1,4 @@
-//! Git's framing: lines with a length before them. A thin layer over the library that reads it, so
-//! that its errors become ours in one place.
+//! The pkt-line framing of git's protocol, read by gix-packetline; its errors are converted here.
 
 use std::io::Read;
 
@@ -9,10 +8,10 @@ use workflow_contract::text;
 
 use super::ProtocolError;
 
-/// A line, or one of the marks between lines.
+/// A line or a special packet.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line<'a> {
-    /// A line's bytes, a trailing newline included.
+    /// Content including a trailing newline.
     Data(&'a [u8]),
     /// `0000`.
     Flush,
@@ -23,7 +22,7 @@ pub enum Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// The line without its trailing newline; `None` for marks.
+    /// The content without its trailing newline; `None` for special packets.
     pub fn text(&self) -> Option<&'a [u8]> {
         match self {
             Self::Data(data) => Some(data.strip_suffix(b"\n").unwrap_or(data)),
@@ -35,26 +34,21 @@ impl<'a> Line<'a> {
 /// Reads lines.
 pub struct Lines<R: Read> {
     inner: StreamingPeekableIter<R>,
-    /// Whether an answer's end is the end of what can be read.
+    /// Whether the stream ends with the answer.
     ends: bool,
 }
 
 impl<R: Read> Lines<R> {
-    /// Reads lines from here on.
     pub fn new(read: R) -> Self {
         Self { inner: StreamingPeekableIter::new(read, &[], false), ends: true }
     }
 
-    /// Reads lines of a connection that goes on after the answer: nothing is read beyond it.
+    /// Reads lines of a connection that is used for further answers; reads nothing beyond this one.
     pub fn conversation(read: R) -> Self {
         Self { ends: false, ..Self::new(read) }
     }
 
-    /// The next line. `doing` completes the message "the answer ended early, …".
-    ///
-    /// # Errors
-    /// [`ProtocolError::Truncated`] at the end, [`ProtocolError::Refused`] for an `ERR` line,
-    /// [`ProtocolError::Protocol`] for what is no line, and what the connection says.
+    /// Returns the next line. `doing` completes the message "the answer ended early, …".
     pub fn next(&mut self, doing: &'static str) -> Result<Line<'_>, ProtocolError> {
         let line = match self.inner.read_line() {
             None => return Err(ProtocolError::Truncated(doing)),
@@ -82,10 +76,7 @@ impl<R: Read> Lines<R> {
         })
     }
 
-    /// Passes on all bytes up to the end of the answer, which are not in lines.
-    ///
-    /// # Errors
-    /// [`ProtocolError::Read`], and what `take` returns.
+    /// Passes all remaining bytes of the answer, which are not in pkt-lines, to `take`.
     pub fn rest(
         mut self,
         doing: &'static str,
@@ -105,13 +96,13 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// Reads what is left of the answer, which must be little, so that its connection can be used again.
+    /// Reads the short rest of an answer, so that its connection can be used again.
     pub fn drain(mut self) {
         if !self.ends {
             return;
         }
         let mut rest = [0; 512];
-        // What follows the end of an answer is of no interest, nor is why it can't be read.
+        // Content and errors after the end of an answer are ignored.
         for _ in 0..16 {
             if !matches!(self.inner.inner_mut().read(&mut rest), Ok(1..)) {
                 break;
@@ -120,7 +111,7 @@ impl<R: Read> Lines<R> {
     }
 }
 
-/// A server's words, fit for a message.
+/// Sanitizes a server's message.
 pub fn server_message(bytes: &[u8]) -> String {
     text::sanitize(String::from_utf8_lossy(bytes).trim())
 }
@@ -130,9 +121,9 @@ pub fn put(request: &mut Vec<u8>, line: &str) {
     request.extend(format!("{:04x}{line}", line.len() + 4).bytes());
 }
 
-/// The end of a section.
+/// Ends a section.
 pub const DELIMITER: &[u8] = b"0001";
-/// The end of a request.
+/// Ends a request.
 pub const FLUSH: &[u8] = b"0000";
 
 #[cfg(test)]

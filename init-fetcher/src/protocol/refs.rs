@@ -1,11 +1,11 @@
-//! Refs as they are listed, within bounds: a listing is kept in memory, however long a server makes it.
+//! A list of refs with a limit on its memory.
 
 use super::{ProtocolError, Ref};
 
-/// Bytes that a listing may cost: some 400,000 refs of common length.
+/// Maximum bytes of a list: about 400,000 refs of usual length.
 const MAX_BYTES: usize = 64 << 20;
 
-/// A listing while it comes in.
+/// A list that is being received.
 #[derive(Default)]
 pub struct Refs {
     all: Vec<Ref>,
@@ -13,10 +13,6 @@ pub struct Refs {
 }
 
 impl Refs {
-    /// Takes the next ref.
-    ///
-    /// # Errors
-    /// [`ProtocolError::Excessive`].
     pub fn put(&mut self, found: Ref) -> Result<(), ProtocolError> {
         self.bytes += size_of::<Ref>() + found.name.len() + found.target.as_ref().map_or(0, String::len);
         if self.bytes > MAX_BYTES {
@@ -29,12 +25,10 @@ impl Refs {
         Ok(())
     }
 
-    /// The last one that came.
     pub fn last_mut(&mut self) -> Option<&mut Ref> {
         self.all.last_mut()
     }
 
-    /// All of them.
     pub fn into_vec(self) -> Vec<Ref> {
         self.all
     }

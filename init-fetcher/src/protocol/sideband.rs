@@ -1,4 +1,4 @@
-//! From side-band lines to a pack's bytes.
+//! The side-band protocol: pack data, progress and errors in one stream.
 
 use std::io::Read;
 
@@ -10,10 +10,7 @@ const DATA: u8 = 1;
 const PROGRESS: u8 = 2;
 const ERROR: u8 = 3;
 
-/// Reads side-band lines up to the flush that ends them.
-///
-/// # Errors
-/// Any [`ProtocolError`] of reading, and those of the sink.
+/// Reads side-band lines up to the flush and passes the pack to the sink.
 pub fn read<R: Read>(lines: &mut Lines<R>, sink: &mut dyn PackSink) -> Result<(), ProtocolError> {
     loop {
         match lines.next("in the pack")? {

@@ -1,4 +1,4 @@
-//! Protocol v0, for servers that know nothing newer: every ref is listed, whatever is asked for.
+//! Protocol v0, for servers without v2: all refs are advertised.
 
 use std::io::Read;
 
@@ -10,10 +10,7 @@ use super::{ProtocolError, Received, Ref, Want, sideband};
 use crate::oid;
 use crate::pack::PackSink;
 
-/// The list of refs, whose first line `first` was read already; that line carries the capabilities.
-///
-/// # Errors
-/// Any [`ProtocolError`] of reading.
+/// Reads the rest of the list of refs after its first line, which contains the capabilities.
 pub fn read_refs<R: Read>(
     first: &[u8],
     mut lines: Lines<R>,
@@ -38,8 +35,8 @@ pub fn read_refs<R: Read>(
     Ok((Capabilities::V0(words), refs))
 }
 
-/// `OID NAME`, or `OID NAME^{}` for what the annotated tag before it leads to. An empty repository says
-/// `0…0 capabilities^{}`.
+/// Parses `OID NAME`, or `OID NAME^{}` for the target of the annotated tag before it. An empty repository
+/// has the line `0…0 capabilities^{}`.
 fn put_ref(line: &[u8], refs: &mut Refs) -> Result<(), ProtocolError> {
     if line.starts_with(b"shallow ") {
         return Ok(());
@@ -67,7 +64,7 @@ fn bad(line: &[u8]) -> ProtocolError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Framing {
     SideBand,
-    /// The pack follows as it is, up to the end of the answer.
+    /// The rest of the answer is the pack.
     Raw,
 }
 
@@ -96,7 +93,7 @@ fn requested(capabilities: &Capabilities) -> Vec<String> {
     all
 }
 
-/// The request for a pack.
+/// Builds the request for a pack.
 pub fn fetch(want: Want, capabilities: &Capabilities) -> Vec<u8> {
     let mut request = Vec::new();
     let words: String = requested(capabilities).iter().flat_map(|word| [" ", word.as_str()]).collect();
@@ -109,10 +106,7 @@ pub fn fetch(want: Want, capabilities: &Capabilities) -> Vec<u8> {
     request
 }
 
-/// The answer: shallow commits up to a flush if they were requested, `NAK`, the pack.
-///
-/// # Errors
-/// Any [`ProtocolError`] of reading, and those of the sink.
+/// Reads the answer: shallow commits up to a flush if requested, `NAK`, the pack.
 pub fn read_pack<R: Read>(
     want: Want,
     capabilities: &Capabilities,

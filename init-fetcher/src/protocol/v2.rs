@@ -1,4 +1,4 @@
-//! Protocol v2: requests as bytes, answers as values. Pure, but for reading from where it is told.
+//! Protocol v2.
 
 use std::io::Read;
 
@@ -11,18 +11,15 @@ use super::{Listing, ProtocolError, Received, Ref, Want, sideband};
 use crate::oid;
 use crate::pack::PackSink;
 
-/// The agent that requests name.
+/// Agent in requests.
 pub const AGENT: &str = concat!("workflow-init-fetcher/", env!("CARGO_PKG_VERSION"));
 
-/// Bytes of all capabilities, at most.
+/// Maximum bytes of all capabilities.
 const MAX_CAPABILITIES: usize = 64 << 10;
-/// Places where the history is cut, at most: one for each commit that is asked for would do.
+/// Maximum number of shallow commits; one per requested commit is usual.
 const MAX_SHALLOW: usize = 1000;
 
-/// Capabilities, after the line `version 2`.
-///
-/// # Errors
-/// Any [`ProtocolError`] of reading.
+/// Reads the capabilities after the line `version 2`.
 pub fn read_capabilities<R: Read>(lines: &mut Lines<R>) -> Result<Capabilities, ProtocolError> {
     let mut all = Vec::new();
     let mut bytes = 0;
@@ -41,7 +38,7 @@ pub fn read_capabilities<R: Read>(lines: &mut Lines<R>) -> Result<Capabilities, 
     }
 }
 
-/// The start of a request.
+/// Starts a request.
 fn command(name: &str, capabilities: &Capabilities) -> Vec<u8> {
     let mut request = Vec::new();
     put(&mut request, &format!("command={name}\n"));
@@ -52,14 +49,14 @@ fn command(name: &str, capabilities: &Capabilities) -> Vec<u8> {
     request
 }
 
-/// Names the repository's hash, as git does if the server advertises it.
+/// Adds `object-format` if the server advertises it.
 fn request_format(request: &mut Vec<u8>, capabilities: &Capabilities) {
     if let (true, Ok(format)) = (capabilities.has("object-format"), capabilities.object_format()) {
         put(request, &format!("object-format={}\n", format.str()));
     }
 }
 
-/// The request `ls-refs`.
+/// Builds the request `ls-refs`.
 pub fn ls_refs(listing: Listing, capabilities: &Capabilities) -> Vec<u8> {
     let mut request = command("ls-refs", capabilities);
     request.extend(DELIMITER);
@@ -80,10 +77,7 @@ pub fn ls_refs(listing: Listing, capabilities: &Capabilities) -> Vec<u8> {
     request
 }
 
-/// The answer to `ls-refs`.
-///
-/// # Errors
-/// Any [`ProtocolError`] of reading.
+/// Reads the answer to `ls-refs`.
 pub fn read_refs<R: Read>(mut lines: Lines<R>) -> Result<Vec<Ref>, ProtocolError> {
     let mut refs = Refs::default();
     loop {
@@ -101,8 +95,8 @@ pub fn read_refs<R: Read>(mut lines: Lines<R>) -> Result<Vec<Ref>, ProtocolError
     Ok(refs.into_vec())
 }
 
-/// `OID NAME [symref-target:NAME] [peeled:OID]`. Names that are not UTF-8 can't be asked for, so they
-/// are passed over, as is an unborn `HEAD`.
+/// Parses `OID NAME [symref-target:NAME] [peeled:OID]`. Names that are not UTF-8 cannot be requested and are
+/// skipped, as is an unborn `HEAD`.
 fn read_ref(line: &[u8]) -> Result<Option<Ref>, ProtocolError> {
     let bad = || {
         let line = text::sanitize(&String::from_utf8_lossy(line));
@@ -126,11 +120,11 @@ fn read_ref(line: &[u8]) -> Result<Option<Ref>, ProtocolError> {
     Ok(Some(found))
 }
 
-/// The request `fetch`.
+/// Builds the request `fetch`.
 pub fn fetch(want: Want, capabilities: &Capabilities) -> Vec<u8> {
     let mut request = command("fetch", capabilities);
     request.extend(DELIMITER);
-    // No `thin-pack`: every pack must stand on its own. `ofs-delta` saves bytes.
+    // No `thin-pack`: packs must be complete.
     put(&mut request, "no-progress\n");
     put(&mut request, "ofs-delta\n");
     if want.without_blobs {
@@ -145,10 +139,7 @@ pub fn fetch(want: Want, capabilities: &Capabilities) -> Vec<u8> {
     request
 }
 
-/// The answer to `fetch`: sections, the last of which is the pack.
-///
-/// # Errors
-/// Any [`ProtocolError`] of reading, and those of the sink.
+/// Reads the answer to `fetch`: sections, the last of which is the pack.
 pub fn read_pack<R: Read>(mut lines: Lines<R>, sink: &mut dyn PackSink) -> Result<Received, ProtocolError> {
     let mut received = Received::default();
     loop {
@@ -161,7 +152,7 @@ pub fn read_pack<R: Read>(mut lines: Lines<R>, sink: &mut dyn PackSink) -> Resul
             lines.drain();
             return Ok(received);
         }
-        // `acknowledgments` never come, as `done` was sent; unknown sections are passed over.
+        // After `done` there are no `acknowledgments`; unknown sections are skipped.
         loop {
             match lines.next("before the pack")? {
                 Line::Delimiter => break,
@@ -173,10 +164,7 @@ pub fn read_pack<R: Read>(mut lines: Lines<R>, sink: &mut dyn PackSink) -> Resul
     }
 }
 
-/// `shallow OID`; `unshallow` can't come to one who has nothing.
-///
-/// # Errors
-/// [`ProtocolError::Protocol`] where there is no end of them.
+/// Parses `shallow OID`; there is no `unshallow` for a client without history.
 pub fn put_shallow(line: &[u8], received: &mut Received) -> Result<(), ProtocolError> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     received.shallow.extend(line.strip_prefix(b"shallow ").and_then(oid::parse));

@@ -93,7 +93,7 @@ fn quoted(headers: &HeaderMap, body: Body) -> String {
 }
 
 /// Extracts the words of an answer: an `ERR` line, a JSON message, a page's title, or plain text.
-fn message_in(content_type: &str, bytes: &[u8]) -> String {
+pub fn message_in(content_type: &str, bytes: &[u8]) -> String {
     let body = String::from_utf8_lossy(bytes);
     if let Some(words) = err_line(bytes) {
         return words;

@@ -1,6 +1,6 @@
 //! One repository over smart HTTP: who is asked, with which credential, and what a status means.
 
-mod answer;
+pub mod answer;
 pub mod client;
 pub mod error;
 mod proxy;
