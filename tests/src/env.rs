@@ -10,7 +10,7 @@ use workflow_git_server::{GitServer, Settings as GitSettings};
 
 use crate::images;
 use crate::namespace::TestNamespace;
-use crate::operator::{Mode, Settings, StandInOperator};
+use crate::operator::{FakeOperator, Mode, Settings};
 use crate::runner::Runner;
 use crate::session::{self, Condition, Session, SessionBuilder, SessionView};
 use crate::wait::{self, PATIENCE};
@@ -23,7 +23,7 @@ pub struct TestEnv {
     pub namespace: TestNamespace,
     /// A git server that session pods reach and trust.
     pub git: GitServer,
-    _operator: StandInOperator,
+    _operator: FakeOperator,
 }
 
 impl TestEnv {
@@ -58,8 +58,7 @@ impl TestEnv {
         let address = namespace.cluster.git_server_address()?;
         let git = GitServer::start(&adjust(GitSettings::on(address)))?;
         namespace.trust(git.ca_pem()).await?;
-        let operator =
-            StandInOperator::start(namespace.cluster.client.clone(), &namespace.name, mode, settings);
+        let operator = FakeOperator::start(namespace.cluster.client.clone(), &namespace.name, mode, settings);
         Ok(Self { namespace, git, _operator: operator })
     }
 

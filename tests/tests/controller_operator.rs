@@ -1,4 +1,4 @@
-//! The stand-in operator and the controller write the same sessions, in each of the operator's modes.
+//! The fake operator and the controller write the same sessions, in each of the operator's modes.
 
 mod controller;
 
@@ -12,7 +12,7 @@ use workflow_contract::Exit;
 use workflow_contract::names::runner_pod;
 use workflow_tests::driver;
 use workflow_tests::kubelet::{self, NO_SCHEDULER};
-use workflow_tests::operator::{Mode, Settings, StandInOperator};
+use workflow_tests::operator::{FakeOperator, Mode, Settings};
 use workflow_tests::session::{Phase, Session, SessionView};
 use workflow_tests::wait::{self, PATIENCE};
 
@@ -28,7 +28,7 @@ async fn storm(sessions: Api<Session>, name: String, mut end: watch::Receiver<bo
     while !*end.borrow_and_update() {
         pace.tick().await;
         let mut session = sessions.get(&name).await?;
-        session.data["status"]["beat"] = json!(taken + 1);
+        beat(&mut session, taken + 1);
         match sessions.replace_status(&name, &PostParams::default(), &session).await {
             Ok(_) => taken += 1,
             Err(kube::Error::Api(status)) if status.is_conflict() => {}
@@ -36,6 +36,15 @@ async fn storm(sessions: Api<Session>, name: String, mut end: watch::Receiver<bo
         }
     }
     Ok(taken)
+}
+
+/// Changes a condition of the operator's.
+fn beat(session: &mut Session, beat: u64) {
+    let fresh = json!({ "type": "Beat", "status": "True", "message": beat.to_string() });
+    if let Some(conditions) = session.data["status"]["conditions"].as_array_mut() {
+        conditions.retain(|condition| condition["type"] != "Beat");
+        conditions.push(fresh);
+    }
 }
 
 async fn in_phase(stage: &Stage, name: &str, phase: Phase) -> anyhow::Result<Session> {
@@ -50,10 +59,11 @@ async fn both_get_along(mode: Mode, namespace: &str) -> anyhow::Result<()> {
     let settings = Settings {
         scheduler: Some(NO_SCHEDULER.to_owned()),
         admission: Some(driver::inject),
-        repost_after: Duration::from_millis(200),
+        repost_after: Some(Duration::from_millis(200)),
+        conflict_retry: Duration::from_millis(50),
         ..Settings::new("none")
     };
-    let _operator = StandInOperator::start(stage.client.clone(), namespace, mode, settings);
+    let _operator = FakeOperator::start(stage.client.clone(), namespace, mode, settings);
     let names: Vec<_> = (0..SESSIONS).map(|at| format!("s-{at}")).collect();
     let (end, ended) = watch::channel(false);
     let mut storms = None;
@@ -87,7 +97,8 @@ async fn both_get_along(mode: Mode, namespace: &str) -> anyhow::Result<()> {
     if let Some(storm) = storms {
         let taken = storm.await??;
         let last = stage.driver.sessions().get(names.last().map_or("", String::as_str)).await?;
-        assert_eq!(last.data["status"]["beat"], json!(taken), "none of its writes was undone");
+        let beat = last.condition("Beat").map(|beat| beat.message);
+        assert_eq!(beat, Some(taken.to_string()), "none of its writes was undone");
     }
     for name in &names {
         let session = stage.driver.sessions().get(name).await?;

@@ -42,7 +42,10 @@ async fn without_the_injector_a_session_runs_without_its_workflow_and_nothing_is
         // A new source is POSTed once. That it is the only POST shows that the old one was never tried again.
         let patch = Patch::Merge(json!({ "spec": { "activeWorkflow": { "branch": "dev" } } }));
         env.sessions().patch("s", &PatchParams::default(), &patch).await?;
-        env.session_until("s", "generation 2", |session| session.observed_generation() == Some(2)).await?;
+        env.session_until("s", "the answer to the POST", |session| {
+            session.workflow_reconciled().is_some_and(|condition| condition.message.contains("401"))
+        })
+        .await?;
         let posts = env.runner("s").posts().await?;
         assert_eq!(posts.len(), 1, "{posts:?}");
         assert!(posts[0].body.contains(r#""branch":"dev""#), "{posts:?}");

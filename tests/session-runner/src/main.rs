@@ -1,18 +1,21 @@
-//! Entry of the stand-in runner's image. Without an argument it is the runner; `hydrate` and `state-sync` stand for
-//! the platform's other containers, `ls` prints what is in the workflow directory now.
+//! Entry point of the fake runner's image. Without an argument it is the runner; `hydrate` and `state-sync` stand for
+//! the platform's other containers, `ls` lists the workflow directory.
 
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use session_runner::{Entry, Kind, WORKFLOWS, list, router, serve, take, until_stopped};
+use session_runner::{Entry, Kind, Settings, WORKFLOWS, list, router, serve, take, until_stopped};
+
+/// The platform's CA bundle, mounted where the namespace has one.
+const CA_BUNDLE: &str = "/etc/pki/tls/certs/ca-bundle.crt";
 
 fn main() -> ExitCode {
     // First of all: nothing may change between the process's start and its record.
     let record = take(Path::new(WORKFLOWS), environment());
     let ended = match std::env::args().nth(1).as_deref() {
-        None => run(async { serve(router(record, Path::new(WORKFLOWS))).await }),
-        // As the platform's own does when no S3 is configured.
+        None => run(async { serve(router(record, settings())).await }),
+        // The platform's exits with 0 when no S3 is configured.
         Some("hydrate") => Ok(()),
         Some("state-sync") => run(until_stopped()),
         Some("ls") => {
@@ -26,7 +29,7 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody is left to tell if this fails too.
+            // Best effort.
             let _ = writeln!(io::stderr(), "session-runner: {error}");
             ExitCode::FAILURE
         }
@@ -37,7 +40,16 @@ fn no_directory(error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("failed to list {WORKFLOWS}: {error}"))
 }
 
-/// The environment, with what is not UTF-8 made so.
+fn settings() -> Settings {
+    let ca = Path::new(CA_BUNDLE);
+    Settings {
+        directory: WORKFLOWS.into(),
+        token: std::env::var("AGUI_TOKEN").ok(),
+        ca: ca.exists().then(|| ca.to_owned()),
+    }
+}
+
+/// The environment, with non-UTF-8 bytes replaced.
 fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))

@@ -15,7 +15,7 @@ use workflow_tests::controllers;
 use workflow_tests::installed::until_unregistered;
 use workflow_tests::kubelet::NO_SCHEDULER;
 use workflow_tests::namespace::TestNamespace;
-use workflow_tests::operator::{Mode, Settings, StandInOperator};
+use workflow_tests::operator::{FakeOperator, Mode, Settings};
 use workflow_tests::session::{self, Phase, SessionBuilder, SessionView};
 use workflow_tests::wait::{PATIENCE, until, until_exists};
 
@@ -26,7 +26,7 @@ const URL: &str = "https://git.invalid/o/r.git";
 /// A namespace with an operator whose pods a test runs by hand.
 struct Sessions {
     namespace: TestNamespace,
-    _operator: StandInOperator,
+    _operator: FakeOperator,
 }
 
 impl Sessions {
@@ -34,7 +34,7 @@ impl Sessions {
         let namespace = TestNamespace::named(installation.cluster.clone(), name).await?;
         let settings =
             Settings { scheduler: Some(NO_SCHEDULER.to_owned()), ..Settings::new("local.test/none:1") };
-        let operator = StandInOperator::start(installation.client.clone(), name, Mode::Plain, settings);
+        let operator = FakeOperator::start(installation.client.clone(), name, Mode::Plain, settings);
         Ok(Self { namespace, _operator: operator })
     }
 

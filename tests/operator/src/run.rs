@@ -1,4 +1,4 @@
-//! Watches sessions and pods, and gives each session a worker: one step at a time, later and later after failures.
+//! Watches sessions and pods, and runs a worker for each session: one step at a time, with backoff after failures.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,22 +15,23 @@ use workflow_contract::names::{APP_LABEL, APP_LABEL_VALUE, SESSION_LABEL};
 
 use crate::session::Session;
 
-use super::reconcile::{Next, Reconciler};
+use crate::error::is_conflict;
+use crate::reconcile::{Next, Reconciler};
 
-/// The first wait after a failure; it doubles with each one that follows.
+/// The first backoff; it doubles with each failure.
 const FIRST_RETRY: Duration = Duration::from_millis(5);
-/// The longest wait after a failure.
+/// The longest backoff.
 const LAST_RETRY: Duration = Duration::from_secs(1000);
 
-/// What the watches tell.
+/// An event of the watches.
 enum Change {
-    /// A session came or changed.
-    Session { name: String, seen: Signature },
-    /// A session is gone.
+    /// A session was created or changed.
+    Session { name: String, signature: Signature },
+    /// A session was deleted.
     Gone(String),
-    /// Something about the pod of this session changed.
+    /// The pod of this session changed.
     Pod(String),
-    /// The watch of pods began anew: whatever it missed can't be told from what it saw.
+    /// The watch of pods was restarted and may have missed changes.
     AllPods,
 }
 
@@ -47,11 +48,11 @@ pub(crate) async fn run(reconciler: Reconciler) {
         Workers { reconciler: Arc::new(reconciler), tasks: JoinSet::new(), by_session: HashMap::new() };
     while let Some(change) = changes.next().await {
         match change {
-            Ok(Change::Session { name, seen }) => workers.start_or_wake(name, seen),
+            Ok(Change::Session { name, signature }) => workers.start_or_wake(name, signature),
             Ok(Change::Gone(session)) => workers.forget(&session),
             Ok(Change::Pod(session)) => workers.wake(&session),
             Ok(Change::AllPods) => workers.wake_all(),
-            Err(error) => tracing::warn!(%error, "watch failed, trying again"),
+            Err(error) => tracing::warn!(%error, "watch failed, restarting"),
         }
     }
 }
@@ -59,7 +60,7 @@ pub(crate) async fn run(reconciler: Reconciler) {
 fn of_session(event: Event<Session>) -> Option<Change> {
     match event {
         Event::Apply(session) | Event::InitApply(session) => {
-            Some(Change::Session { name: session.name_any(), seen: Signature::of(&session) })
+            Some(Change::Session { name: session.name_any(), signature: Signature::of(&session) })
         }
         Event::Delete(session) => Some(Change::Gone(session.name_any())),
         Event::Init | Event::InitDone => None,
@@ -74,7 +75,7 @@ fn of_pod(event: Event<Pod>) -> Option<Change> {
     }
 }
 
-/// What of a session wakes the operator. Its status is not among it: a change to the status alone goes unnoticed.
+/// The parts of a session whose change wakes the operator. A change of the status alone does not.
 #[derive(PartialEq, Eq)]
 struct Signature {
     uid: Option<String>,
@@ -95,31 +96,31 @@ impl Signature {
 }
 
 struct Worker {
-    seen: Signature,
+    signature: Signature,
     wake: Arc<Notify>,
     task: AbortHandle,
 }
 
 struct Workers {
     reconciler: Arc<Reconciler>,
-    /// Dropped with everything else when the operator stops, which aborts them.
+    /// Aborted when the operator stops and this is dropped.
     tasks: JoinSet<()>,
     by_session: HashMap<String, Worker>,
 }
 
 impl Workers {
-    fn start_or_wake(&mut self, name: String, seen: Signature) {
+    fn start_or_wake(&mut self, name: String, signature: Signature) {
         match self.by_session.get_mut(&name) {
-            Some(worker) if worker.seen == seen => (),
+            Some(worker) if worker.signature == signature => (),
             Some(worker) => {
-                worker.seen = seen;
+                worker.signature = signature;
                 worker.wake.notify_one();
             }
             None => {
                 let wake = Arc::new(Notify::new());
                 let work = work(Arc::clone(&self.reconciler), name.clone(), Arc::clone(&wake));
                 let task = self.tasks.spawn(work);
-                self.by_session.insert(name, Worker { seen, wake, task });
+                self.by_session.insert(name, Worker { signature, wake, task });
             }
         }
     }
@@ -152,10 +153,14 @@ async fn work(reconciler: Arc<Reconciler>, session: String, wake: Arc<Notify>) {
                 next
             }
             Err(error) => {
-                let delay = retry_delay(failures);
+                let delay = if is_conflict(&error) {
+                    reconciler.settings.conflict_retry
+                } else {
+                    retry_delay(failures)
+                };
                 failures += 1;
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::warn!(session, %error, cause, ?delay, "step failed, trying again");
+                tracing::warn!(session, %error, cause, ?delay, "step failed, retrying");
                 Next::After(delay)
             }
         };
@@ -172,33 +177,8 @@ async fn work(reconciler: Arc<Reconciler>, session: String, wake: Arc<Notify>) {
     }
 }
 
-/// How long to wait after a failure that `failures` others went before.
+/// Backoff after a failure that followed `failures` others.
 fn retry_delay(failures: u32) -> Duration {
     let factor = 2_u32.checked_pow(failures).unwrap_or(u32::MAX);
     FIRST_RETRY.saturating_mul(factor).min(LAST_RETRY)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::session::SessionBuilder;
-
-    #[test]
-    fn waits_twice_as_long_after_each_failure() {
-        let waits: Vec<_> = [0, 1, 2, 17, 18, 1000].map(|failures| retry_delay(failures).as_millis()).into();
-        assert_eq!(waits, [5, 10, 20, 655_360, 1_000_000, 1_000_000]);
-    }
-
-    #[test]
-    fn a_change_of_status_alone_does_not_wake_it() {
-        let before = SessionBuilder::new("s").build();
-        let mut after = before.clone();
-        after.data["status"] = json!({ "phase": "Running" });
-        after.metadata.resource_version = Some("2".to_owned());
-        assert!(Signature::of(&before) == Signature::of(&after));
-        after.metadata.generation = Some(2);
-        assert!(Signature::of(&before) != Signature::of(&after));
-    }
 }

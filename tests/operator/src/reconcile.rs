@@ -1,4 +1,4 @@
-//! Carries out one step for one session: the edge between the operator's decisions and the API server.
+//! Carries out one step for one session.
 
 use std::time::Duration;
 
@@ -12,30 +12,35 @@ use workflow_contract::names::runner_pod;
 
 use crate::session::{self, DESIRED_PHASE, FORCE_PROMPT, Phase, Session, SessionView};
 
-use super::decide::{Desired, Step, decide};
-use super::error::{OperatorError, failed_to};
-use super::status::StatusWriter;
-use super::{Mode, Settings, delivery, drift, objects, outcome};
+use crate::decide::{Desired, Step, decide};
+use crate::error::{OperatorError, failed_to};
+use crate::status::StatusWriter;
+use crate::{Mode, Settings, delivery, drift, objects, outcome};
 
-/// When to look at a session again.
+/// When to reconcile a session again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// When something changes.
     Wait,
-    /// When something changes, but no later than this.
+    /// When something changes, at the latest after this time.
     After(Duration),
-    /// At once: the step led to another one.
+    /// At once.
     Again,
 }
 
-/// Reconciles the sessions of one namespace, one at a time.
+/// Time between two POSTs of [`Mode::PostRunning`].
+const RUNNING_INTERVAL: Duration = Duration::from_secs(5);
+/// Time between two POSTs of [`Mode::PostEarly`] to a running session.
+const EARLY_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Reconciles the sessions of one namespace.
 pub(crate) struct Reconciler {
-    pub(super) client: Client,
-    pub(super) namespace: String,
-    pub(super) sessions: Api<Session>,
-    pub(super) pods: Api<Pod>,
-    pub(super) mode: Mode,
-    pub(super) settings: Settings,
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+    pub(crate) sessions: Api<Session>,
+    pub(crate) pods: Api<Pod>,
+    pub(crate) mode: Mode,
+    pub(crate) settings: Settings,
 }
 
 impl Reconciler {
@@ -68,7 +73,7 @@ impl Reconciler {
             Step::Create => self.create(session, false).await,
             Step::Adopt => {
                 let session = self.write(&session, |status| status.phase(Phase::Creating)).await?;
-                self.clear_wishes(&session).await?;
+                self.clear_requests(&session).await?;
                 Ok(Next::Again)
             }
             Step::BeginRun => {
@@ -114,10 +119,10 @@ impl Reconciler {
                 .await?;
                 self.delete_run(name).await
             }
-            Step::Stop { before_running } => {
+            Step::Stop { pending } => {
                 self.write(&session, |status| {
                     status.phase(Phase::Stopping);
-                    if before_running {
+                    if pending {
                         status.condition("RunnerStarted", false, "UserStopped", "Stopped by the user");
                     }
                 })
@@ -140,30 +145,32 @@ impl Reconciler {
 
     async fn check_workflow(&self, session: &Session) -> Result<Next, OperatorError> {
         let next = self.post_on_drift(session).await?;
-        self.clear_wishes(session).await?;
+        self.clear_requests(session).await?;
         Ok(next)
     }
 
     async fn post_on_drift(&self, session: &Session) -> Result<Next, OperatorError> {
         let generation = session.metadata.generation.unwrap_or_default();
-        let Some(workflow) = session.workflow().filter(|_| drift::would_post(self.mode, generation, session))
-        else {
-            return Ok(Next::Wait);
-        };
-        let outcome = delivery::post(&self.client, &self.namespace, &session.name_any(), &workflow).await;
+        let due = drift::would_post(self.mode, true, generation, session);
+        let Some(workflow) = session.workflow().filter(|_| due) else { return Ok(Next::Wait) };
+        let outcome = self.post(&session.name_any(), &workflow).await;
+        tokio::time::sleep(self.settings.condition_delay).await;
         self.write(session, |status| {
-            status.observe_generation();
+            if self.mode != Mode::PostEarly || outcome.is_ok() {
+                status.observe_generation();
+            }
             delivery::record(status, &workflow, &outcome);
         })
         .await?;
-        match (self.mode, outcome) {
-            (Mode::PostRunning, Err(_)) => Ok(Next::After(self.settings.repost_after)),
-            _ => Ok(Next::Wait),
-        }
+        let interval = if self.mode == Mode::PostEarly { EARLY_INTERVAL } else { RUNNING_INTERVAL };
+        Ok(match outcome {
+            Ok(()) => Next::Wait,
+            Err(_) => Next::After(self.settings.repost_after.unwrap_or(interval)),
+        })
     }
 
-    /// Changes a status that was read earlier and PUTs it as a whole; it conflicts if anybody wrote meanwhile.
-    pub(super) async fn write(
+    /// Changes a status that was read earlier and PUTs it as a whole; it conflicts with every write since then.
+    pub(crate) async fn write(
         &self,
         session: &Session,
         change: impl FnOnce(&mut StatusWriter<'_>),
@@ -177,7 +184,7 @@ impl Reconciler {
             .map_err(failed_to("write the session's status"))
     }
 
-    /// Deletes pod and Service. The next step follows from the pod's end.
+    /// Deletes pod and Service.
     async fn delete_run(&self, session: &str) -> Result<Next, OperatorError> {
         let services: Api<Service> = Api::namespaced(self.client.clone(), &self.namespace);
         self.delete(&services, &objects::service_name(session)).await?;
@@ -185,8 +192,8 @@ impl Reconciler {
         Ok(if had_pod { Next::Wait } else { Next::Again })
     }
 
-    /// Deletes an object, if it exists; tells whether it did.
-    pub(super) async fn delete<K>(&self, api: &Api<K>, name: &str) -> Result<bool, OperatorError>
+    /// Deletes an object; false if it did not exist.
+    pub(crate) async fn delete<K>(&self, api: &Api<K>, name: &str) -> Result<bool, OperatorError>
     where
         K: Clone + DeserializeOwned + std::fmt::Debug,
     {
@@ -197,14 +204,14 @@ impl Reconciler {
         }
     }
 
-    /// A wish that has been heard is taken off the session, else it would be heard again after this run.
-    pub(super) async fn clear_wishes(&self, session: &Session) -> Result<(), OperatorError> {
-        if ![DESIRED_PHASE, FORCE_PROMPT].iter().any(|wish| session.annotations().contains_key(*wish)) {
+    /// Removes the user's annotations once they have taken effect.
+    pub(crate) async fn clear_requests(&self, session: &Session) -> Result<(), OperatorError> {
+        if ![DESIRED_PHASE, FORCE_PROMPT].iter().any(|name| session.annotations().contains_key(*name)) {
             return Ok(());
         }
-        let wishes = json!({ "metadata": { "annotations": { DESIRED_PHASE: null, FORCE_PROMPT: null } } });
+        let requests = json!({ "metadata": { "annotations": { DESIRED_PHASE: null, FORCE_PROMPT: null } } });
         self.sessions
-            .patch(&session.name_any(), &PatchParams::default(), &Patch::Merge(wishes))
+            .patch(&session.name_any(), &PatchParams::default(), &Patch::Merge(requests))
             .await
             .map_err(failed_to("clear the session's annotations"))?;
         Ok(())

@@ -15,7 +15,7 @@ pub(crate) fn service_name(session: &str) -> String {
     format!("session-{session}")
 }
 
-/// The ownerReference by which a session owns what is made for it.
+/// The ownerReference to a session of its Secret and pod.
 pub(crate) fn session_owner(name: &str, uid: &str) -> Value {
     json!({
         "apiVersion": format!("{SESSION_GROUP}/{SESSION_VERSION}"),
@@ -26,7 +26,7 @@ pub(crate) fn session_owner(name: &str, uid: &str) -> Value {
     })
 }
 
-/// The Secret with the session's tokens. They open nothing: the stand-in has no backend.
+/// The Secret with the session's tokens. They give access to nothing: there is no backend.
 pub(crate) fn secret(session: &str, uid: &str, tokens: [&str; 2]) -> Value {
     json!({
         "apiVersion": "v1",

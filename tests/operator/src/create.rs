@@ -1,4 +1,4 @@
-//! The longest step: from a session without a pod to phase Creating.
+//! The step from a session without a pod to phase Creating.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -7,23 +7,25 @@ use kube::ResourceExt;
 use kube::api::{Api, PostParams};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::session::{FORCE_PROMPT, Phase, Session, SessionView, Workflow};
 
-use super::error::{OperatorError, failed_to, is_conflict, typed};
-use super::pod::PodFacts;
-use super::reconcile::{Next, Reconciler};
-use super::{Mode, delivery, drift, objects, pod};
+use crate::error::{OperatorError, failed_to, is_conflict, typed};
+use crate::pod::PodFacts;
+use crate::reconcile::{Next, Reconciler};
+use crate::{Mode, delivery, drift, objects, pod};
 
 impl Reconciler {
     /// Creates Secret, pod and Service, then writes Creating.
-    pub(super) async fn create(&self, session: Session, first: bool) -> Result<Next, OperatorError> {
+    pub(crate) async fn create(&self, session: Session, first: bool) -> Result<Next, OperatorError> {
         let name = session.name_any();
-        // Judged by what was read before this run's own start time was written: only the very first attempt is no
-        // resume. A refused one already costs the prompt.
-        let forced = session.annotations().get(FORCE_PROMPT).is_some_and(|value| value == "true");
+        // Decided before this run's own start time is written: only the very first attempt is no resume. A denied pod
+        // already costs the prompt. The annotation exists in today's revision only.
+        let forced = self.mode != Mode::PostEarly
+            && session.annotations().get(FORCE_PROMPT).is_some_and(|value| value == "true");
         let resume = session.start_time().is_some() && !forced;
-        let held = if first {
+        let current = if first {
             self.write(&session, |status| {
                 status.phase(Phase::Pending);
                 status.begin_run();
@@ -32,33 +34,33 @@ impl Reconciler {
         } else {
             session
         };
-        self.ensure_secret(&held).await?;
-        let early = self.post_early(&held).await;
-        let mut shape = pod::pod(
-            &held,
-            &PodFacts { settings: &self.settings, resume, trusted_ca: self.has_trusted_ca().await? },
-        );
-        if let Some(admit) = self.settings.admission {
-            admit(&held, &mut shape).map_err(OperatorError::Admission)?;
-        }
-        let pod = match self.pods.create(&PostParams::default(), &typed("Pod", shape)?).await {
+        self.ensure_secret(&current).await?;
+        let early = self.post_early(&current).await;
+        let facts = PodFacts { settings: &self.settings, resume, trusted_ca: self.has_trusted_ca().await? };
+        let pod = match self.create_pod(&current, pod::pod(&current, &facts)).await {
             Ok(pod) => pod,
-            Err(kube::Error::Api(status)) if status.is_already_exists() => return Ok(Next::Again),
+            Err(OperatorError::Api { source: kube::Error::Api(status), .. })
+                if status.is_already_exists() =>
+            {
+                return Ok(Next::Again);
+            }
             Err(error) => {
-                let message = format!("failed to create pod: {error}");
-                self.write(&held, |status| status.condition("PodCreated", false, "CreateFailed", &message))
-                    .await?;
-                return Err(failed_to("create the pod")(error));
+                let message = format!("failed to create pod: {}", error.cause());
+                self.write(&current, |status| {
+                    status.condition("PodCreated", false, "CreateFailed", &message);
+                })
+                .await?;
+                return Err(error);
             }
         };
         self.ensure_service(&name, &pod).await?;
-        // The original revision overwrites what was written meanwhile; today's loses its own write to it.
-        let held = match self.mode {
+        // The original revision overwrites concurrent writes; today's loses its own write to them.
+        let current = match self.mode {
             Mode::PostEarly => self.sessions.get(&name).await.map_err(failed_to("read the session"))?,
-            Mode::PostRunning | Mode::Plain => held,
+            Mode::PostRunning | Mode::Plain => current,
         };
         let written = self
-            .write(&held, |status| {
+            .write(&current, |status| {
                 status.phase(Phase::Creating);
                 status.observe_generation();
                 status.condition("SecretsReady", true, "AllSecretsReady", "Secrets are in place");
@@ -72,27 +74,34 @@ impl Reconciler {
             .await;
         match written {
             Err(error) if is_conflict(&error) => {
-                tracing::warn!(
-                    session = name,
-                    "the status written after the pod's creation is lost to a conflict"
-                );
+                tracing::warn!(session = name, "status after the pod's creation lost to a conflict");
             }
             other => drop(other?),
         }
-        self.clear_wishes(&held).await?;
-        // What was lost above is not made up for, but for the phase.
+        self.clear_requests(&current).await?;
+        // After a conflict only the phase is written again.
         Ok(Next::Again)
     }
 
     /// The original bug: the POST goes out before there is a pod.
     async fn post_early(&self, session: &Session) -> Option<(Workflow, Result<(), String>)> {
         let generation = session.metadata.generation.unwrap_or_default();
-        if self.mode != Mode::PostEarly || !drift::would_post(self.mode, generation, session) {
+        if self.mode != Mode::PostEarly || !drift::would_post(self.mode, false, generation, session) {
             return None;
         }
         let workflow = session.workflow()?;
-        let outcome = delivery::post(&self.client, &self.namespace, &session.name_any(), &workflow).await;
+        let outcome = self.post(&session.name_any(), &workflow).await;
         Some((workflow, outcome))
+    }
+
+    async fn create_pod(&self, session: &Session, mut pod: Value) -> Result<Pod, OperatorError> {
+        if let Some(admit) = self.settings.admission {
+            admit(session, &mut pod).map_err(OperatorError::Denied)?;
+        }
+        self.pods
+            .create(&PostParams::default(), &typed("Pod", pod)?)
+            .await
+            .map_err(failed_to("create the pod"))
     }
 
     async fn ensure_secret(&self, session: &Session) -> Result<(), OperatorError> {
@@ -106,7 +115,7 @@ impl Reconciler {
         Ok(())
     }
 
-    /// A Service that an earlier pod owns would be collected together with that pod: it is replaced.
+    /// Replaces a Service that an earlier pod owns, which would be garbage collected together with that pod.
     async fn ensure_service(&self, session: &str, pod: &Pod) -> Result<(), OperatorError> {
         let services: Api<Service> = Api::namespaced(self.client.clone(), &self.namespace);
         let uid = pod.uid().unwrap_or_default();
@@ -125,7 +134,7 @@ impl Reconciler {
     }
 }
 
-/// Creates an object; tells whether it had to.
+/// Creates an object; false if it existed.
 async fn create_if_missing<K>(api: &Api<K>, object: &K) -> kube::Result<bool>
 where
     K: Clone + DeserializeOwned + Serialize + std::fmt::Debug,

@@ -9,8 +9,8 @@ use workflow_contract::env::{
 
 use crate::session::{Session, SessionView};
 
-use super::Settings;
-use super::objects::token_secret;
+use crate::Settings;
+use crate::objects::token_secret;
 
 /// The variables of `init-hydrate`.
 pub(crate) fn hydrate(session: &Session, settings: &Settings) -> Vec<Value> {
@@ -67,7 +67,7 @@ pub(crate) fn runner(session: &Session, settings: &Settings, resume: bool) -> Ve
     variables
 }
 
-/// There exactly when the session has a workflow; the path only when it is not empty.
+/// Present exactly when the session has a workflow; the path only when it is not empty.
 fn workflow(session: &Session) -> Vec<Value> {
     let Some(workflow) = session.workflow() else { return Vec::new() };
     let mut variables = vec![
@@ -106,52 +106,4 @@ fn from_secret(name: &str, secret: &str, key: &str) -> Value {
 
 fn optional(name: &str, secret: &str, key: &str) -> Value {
     json!({ "name": name, "valueFrom": { "secretKeyRef": { "name": secret, "key": key, "optional": true } } })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::session::SessionBuilder;
-
-    const URL: &str = "https://h/r.git";
-
-    fn names(variables: &[Value]) -> Vec<&str> {
-        variables.iter().filter_map(|variable| variable["name"].as_str()).collect()
-    }
-
-    fn runner_of(session: SessionBuilder, resume: bool) -> Vec<Value> {
-        runner(&session.build(), &Settings::new("i"), resume)
-    }
-
-    #[test]
-    fn workflow_variables_are_there_exactly_when_there_is_a_workflow() {
-        let session = || SessionBuilder::new("s");
-        let none = runner_of(session(), false);
-        assert!(!names(&none).iter().any(|name| name.starts_with("ACTIVE_WORKFLOW")));
-        let blank = runner_of(session().workflow("", "main"), false);
-        assert!(!names(&blank).iter().any(|name| name.starts_with("ACTIVE_WORKFLOW")));
-        let whole = runner_of(session().workflow(URL, ""), false);
-        assert!(whole.contains(&plain("ACTIVE_WORKFLOW_BRANCH", "main")));
-        assert!(!names(&whole).contains(&"ACTIVE_WORKFLOW_PATH"));
-        let directory = runner_of(session().workflow_path(URL, "dev", "a"), false);
-        assert!(directory.contains(&plain("ACTIVE_WORKFLOW_PATH", "a")));
-    }
-
-    #[test]
-    fn the_users_variables_come_last_and_may_repeat_the_platforms() {
-        let session =
-            SessionBuilder::new("s").workflow(URL, "dev").variable("ACTIVE_WORKFLOW_GIT_URL", "theirs");
-        for variables in [runner_of(session.clone(), false), hydrate(&session.build(), &Settings::new("i"))] {
-            assert!(variables.contains(&plain("ACTIVE_WORKFLOW_GIT_URL", URL)));
-            assert_eq!(variables.last(), Some(&plain("ACTIVE_WORKFLOW_GIT_URL", "theirs")));
-        }
-    }
-
-    #[test]
-    fn a_resume_is_told_to_the_runner_only() {
-        let session = SessionBuilder::new("s");
-        assert!(!names(&runner_of(session.clone(), false)).contains(&IS_RESUME));
-        assert!(runner_of(session.clone(), true).contains(&plain(IS_RESUME, "true")));
-        assert!(!names(&hydrate(&session.build(), &Settings::new("i"))).contains(&IS_RESUME));
-    }
 }

@@ -150,7 +150,7 @@ impl fmt::Display for Condition {
 }
 
 /// A session in one line, for messages: its phase and conditions.
-pub(crate) fn summary(session: &Session) -> String {
+pub fn summary(session: &Session) -> String {
     let phase = session.phase().map_or_else(|| "no phase".to_owned(), |phase| format!("{phase:?}"));
     let conditions: Vec<_> = session.conditions().iter().map(ToString::to_string).collect();
     format!("session {}: {phase}; {}", session.name_any(), conditions.join("; "))

@@ -9,8 +9,8 @@ use workflow_contract::names::{
 
 use crate::session::Session;
 
-use super::objects::{session_owner, token_secret};
-use super::{Settings, environment};
+use crate::objects::{session_owner, token_secret};
+use crate::{Settings, environment};
 
 /// ConfigMap of the platform's CA bundle; mounted where the namespace has it.
 pub const TRUSTED_CA: &str = "trusted-ca-bundle";
@@ -22,7 +22,7 @@ const TRUSTED_CA_FILE: &str = "/etc/pki/tls/certs/ca-bundle.crt";
 /// Name of the volume that the containers share.
 const WORKSPACE: &str = "workspace";
 
-/// What a pod depends on besides its session.
+/// Inputs of a pod besides its session.
 pub(crate) struct PodFacts<'a> {
     pub(crate) settings: &'a Settings,
     /// The session has run before: its runner will skip the prompt.
@@ -146,77 +146,4 @@ fn state_sync(settings: &Settings) -> Value {
         "securityContext": container_security(),
         "volumeMounts": workspace_mounts(settings),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::session::SessionBuilder;
-
-    fn mk_pod(settings: &Settings, trusted_ca: bool) -> Value {
-        let mut session = SessionBuilder::new("s").workflow("https://h/r.git", "main").build();
-        session.metadata.uid = Some("u-1".to_owned());
-        session.metadata.namespace = Some("ns".to_owned());
-        pod(&session, &PodFacts { settings, resume: false, trusted_ca })
-    }
-
-    #[test]
-    fn is_a_pod_that_the_typed_client_accepts() {
-        let pod: k8s_openapi::api::core::v1::Pod =
-            serde_json::from_value(mk_pod(&Settings::new("i"), true)).unwrap();
-        assert_eq!(pod.metadata.name.as_deref(), Some("s-runner"));
-    }
-
-    #[test]
-    fn is_owned_and_labelled_by_its_session_and_has_no_annotations() {
-        let metadata = &mk_pod(&Settings::new("i"), false)["metadata"];
-        assert_eq!(metadata["labels"], json!({ "app": "ambient-code-runner", "agentic-session": "s" }));
-        assert_eq!(
-            metadata["ownerReferences"],
-            json!([{
-                "apiVersion": "vteam.ambient-code/v1alpha1", "kind": "AgenticSession",
-                "name": "s", "uid": "u-1", "controller": true,
-            }])
-        );
-        assert!(metadata.get("annotations").is_none() && metadata.get("finalizers").is_none());
-    }
-
-    #[test]
-    fn each_container_mounts_the_workspace_twice() {
-        let spec = &mk_pod(&Settings::new("i"), false)["spec"];
-        for container in [&spec["initContainers"][0], &spec["containers"][0], &spec["containers"][1]] {
-            let paths: Vec<_> = container["volumeMounts"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .filter(|mount| mount["name"] == "workspace")
-                .map(|mount| mount["mountPath"].as_str().unwrap())
-                .collect();
-            assert_eq!(paths, ["/workspace", "/app/.claude"]);
-        }
-    }
-
-    #[test]
-    fn no_container_names_a_user() {
-        for fs_group in [false, true] {
-            let text = mk_pod(&Settings { fs_group, ..Settings::new("i") }, false).to_string();
-            assert!(!text.contains("runAs") && !text.contains("seccomp"));
-            assert_eq!(text.contains("fsGroup"), fs_group);
-        }
-    }
-
-    #[test]
-    fn the_ca_bundle_is_mounted_in_the_runner_where_there_is_one() {
-        assert!(!mk_pod(&Settings::new("i"), false).to_string().contains(TRUSTED_CA));
-        let spec = &mk_pod(&Settings::new("i"), true)["spec"];
-        assert!(spec["containers"][0]["volumeMounts"].to_string().contains(TRUSTED_CA_FILE));
-        assert!(!spec["initContainers"].to_string().contains(TRUSTED_CA));
-    }
-
-    #[test]
-    fn some_runner_kinds_have_neither_hydration_nor_a_workspace() {
-        let spec = &mk_pod(&Settings { workspace: false, ..Settings::new("i") }, false)["spec"];
-        assert!(spec.get("initContainers").is_none());
-        assert!(!spec.to_string().contains("\"workspace\""));
-    }
 }

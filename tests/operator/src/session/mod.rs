@@ -10,7 +10,7 @@ use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 use workflow_contract::names::{SESSION_GROUP, SESSION_KIND, SESSION_PLURAL, SESSION_VERSION};
 
 pub use builder::SessionBuilder;
-pub(crate) use view::summary;
+pub use view::summary;
 pub use view::{Condition, Phase, ReconciledWorkflow, SessionView, Workflow};
 
 /// An AgenticSession.
