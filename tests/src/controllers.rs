@@ -1,5 +1,4 @@
-//! Kubernetes' own controllers for the API server of a test's own: namespaces that are deleted end, and what the gone
-//! owned goes with them. There is no node all the same.
+//! Kubernetes' namespace and garbage collection controllers for the process's own API server, which has no node.
 
 use std::fs;
 use std::sync::OnceLock;
@@ -10,12 +9,12 @@ use anyhow::Context;
 
 use crate::api_server::{self, ApiServer};
 
-/// Those that are started: deletion only, so that what a test plays of the others stays as it is.
+/// Deletion only: tests act as the other controllers.
 const CONTROLLERS: &str = "namespace-controller,garbage-collector-controller";
 
 static STARTED: OnceLock<Result<(), String>> = OnceLock::new();
 
-/// Starts them for the process's API server, once; they end with the process.
+/// Starts the controllers for the process's API server, once; they end with the process.
 pub fn start() -> anyhow::Result<()> {
     let server = api_server::server()?;
     let started =

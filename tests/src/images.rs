@@ -4,12 +4,12 @@ use anyhow::Context;
 
 use crate::cluster::checkout;
 
-/// Variable with the stand-in runner's image.
+/// Variable with the fake runner's image.
 const SESSION_RUNNER_IMAGE: &str = "SESSION_RUNNER_IMAGE";
 /// File that the images' build writes, with lines `NAME=IMAGE`.
 const IMAGES: &str = "target/images.env";
 
-/// The stand-in runner's image: from the environment, else from the last build.
+/// The fake runner's image: from the environment, else from the last build.
 pub fn session_runner() -> anyhow::Result<String> {
     if let Some(image) = std::env::var(SESSION_RUNNER_IMAGE).ok().filter(|image| !image.is_empty()) {
         return Ok(image);

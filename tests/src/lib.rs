@@ -4,7 +4,7 @@
 //!  cluster ── namespace ──┬── operator (fake): session -> Secret, pod, Service
 //!                         ├── git server (crate workflow-git-server), trusted by the session pods
 //!                         └── env: all of these together
-//!  api_server: an API server and nothing else ── driver: acts as operator and kubelet
+//!  api_server: an API server and nothing else ── manual_operator: operator and kubelet, step by step
 //!                                             ├─ controllers: delete as Kubernetes does
 //!                                             └─ released: the program as a process ── endpoints of its Service
 //!  session: written by tests, read by everything    wait: until an object reaches an expected state
@@ -18,6 +18,9 @@
 //! other people's objects and pods may exist. Nothing here depends on how the injector is implemented: tests assert on
 //! what the platform and the runner observe.
 
+pub use fake_operator as operator;
+pub use fake_operator::session;
+
 pub mod api_server;
 pub mod bench_status;
 pub mod chaos;
@@ -26,7 +29,6 @@ pub mod controllers;
 pub mod delivered;
 pub mod demo;
 pub mod disruption;
-pub mod driver;
 pub mod dry_runs;
 mod dump;
 pub mod endpoints;
@@ -39,11 +41,10 @@ pub mod installer;
 pub mod kubelet;
 pub mod load;
 pub mod manifests;
+pub mod manual_operator;
 pub mod memory;
 pub mod namespace;
-pub use fake_operator as operator;
 pub mod released;
 pub mod runner;
-pub use fake_operator::session;
 pub mod session_pool;
 pub mod wait;

@@ -1,11 +1,11 @@
 //! Measures the status controller: the released program as a process of its own, on a real API server without nodes,
-//! with pods whose status is written by a driver.
+//! with pods whose status is written by the benchmark.
 //!
 //! ```text
-//!  driver ──pod status──> API server ──watch──> workflow-injector serve ──PUT──> API server ──watch──> condition watch
+//!  benchmark ──pod status──> API server ──watch──> workflow-injector serve ──PUT──> API server ──watch──> condition watch
 //! ```
 //!
-//! All of it shares one machine, so what is measured includes the API server, etcd, driver and watcher at work. The API
+//! All of it shares one machine, so what is measured includes the API server, etcd, benchmark and watcher at work. The API
 //! server's audit log counts the calls. It asserts nothing by itself: the table says which limit holds.
 
 mod calls;
@@ -22,7 +22,7 @@ use workflow_contract::termination::Details;
 use workflow_contract::{Exit, Source, Termination};
 
 use crate::api_server;
-use crate::driver::{self, Driver};
+use crate::manual_operator::{self, ManualOperator};
 use crate::namespace::TestNamespace;
 use crate::released::{Injector, Running};
 use crate::session::SessionBuilder;
@@ -59,20 +59,20 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Table> {
     let (cluster, _turn) = api_server::exclusive().await?;
     let server = api_server::server()?;
     let client = cluster.client.clone();
-    driver::register(client.clone()).await?;
+    manual_operator::register(client.clone()).await?;
     let address = Ipv4Addr::LOCALHOST.into();
     let injector = Injector::install(&client, server, &plan.injector).await?;
-    let driver = Driver::new(TestNamespace::named(cluster, "bench-status").await?);
+    let manual = ManualOperator::new(TestNamespace::named(cluster, "bench-status").await?);
     let names: Vec<String> = (0..plan.sessions).map(|at| format!("s-{at:05}")).collect();
 
     let running = injector.start(POD, address).await?;
     let idle = running.memory()?.now;
     let begun = Instant::now();
     stream::iter(names.iter().map(Ok::<_, anyhow::Error>))
-        .try_for_each_concurrent(CONCURRENCY, async |name| begin(&driver, name).await)
+        .try_for_each_concurrent(CONCURRENCY, async |name| begin(&manual, name).await)
         .await?;
     let made = begun.elapsed();
-    let watch = ConditionWatch::start(driver.sessions());
+    let watch = ConditionWatch::start(manual.sessions());
     watch.until_all(&names, "Fetching").await?;
 
     let mut table = Table::default();
@@ -84,7 +84,7 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Table> {
     let (first, second) = names.split_at(plan.outcomes.min(names.len() / 2));
     let second = &second[..plan.outcomes.min(second.len())];
     let calls = Calls::begin(server.audit_log())?;
-    outcomes(plan, &driver, &watch, first, &mut table).await?;
+    outcomes(plan, &manual, &watch, first, &mut table).await?;
     watch.until_all(first, "RefNotFound").await?;
     settle_calls(&calls, first.len(), &mut table).await?;
     table.note(
@@ -94,7 +94,7 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Table> {
     memory(&running, "memory at work", &mut table)?;
 
     running.kill()?;
-    end_all(&driver, second).await?;
+    end_all(&manual, second).await?;
     let restarted = Instant::now();
     let running = injector.start(POD, address).await?;
     table.note("restart to ready", format!("{} ms", restarted.elapsed().as_millis()));
@@ -111,7 +111,7 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Table> {
 /// Outcomes at the plan's rate, and how long each took to reach its session.
 async fn outcomes(
     plan: &Plan,
-    driver: &Driver,
+    manual: &ManualOperator,
     watch: &ConditionWatch,
     names: &[String],
     table: &mut Table,
@@ -121,10 +121,10 @@ async fn outcomes(
     let mut ended = Vec::with_capacity(names.len());
     for name in names {
         pace.tick().await;
-        let (driver, name) = (driver.clone(), name.clone());
+        let (manual, name) = (manual.clone(), name.clone());
         ended.push(tokio::spawn(async move {
             let asked = Instant::now();
-            end(&driver, &name).await?;
+            end(&manual, &name).await?;
             anyhow::Ok((name, asked, Instant::now()))
         }));
     }
@@ -173,16 +173,16 @@ fn memory(running: &Running, what: &str, table: &mut Table) -> anyhow::Result<()
     Ok(())
 }
 
-async fn begin(driver: &Driver, name: &str) -> anyhow::Result<()> {
+async fn begin(manual: &ManualOperator, name: &str) -> anyhow::Result<()> {
     let session = SessionBuilder::new(name).workflow_path(URL, "mian", "flows/review");
     let session = session.variable("TEAM", "platform").variable("TRACE", "1").build();
-    let name = driver.begin(session).await?.name_any();
+    let name = manual.begin(session).await?.name_any();
     let running = serde_json::json!({ "running": { "startedAt": jiff::Timestamp::UNIX_EPOCH } });
-    driver.report(&name, "Pending", running).await
+    manual.report(&name, "Pending", running).await
 }
 
 /// The init container fails.
-async fn end(driver: &Driver, name: &str) -> anyhow::Result<()> {
+async fn end(manual: &ManualOperator, name: &str) -> anyhow::Result<()> {
     let source = Source::new(URL, "mian", "flows/review");
     let details = Details {
         url: Some(source.git_url),
@@ -192,11 +192,11 @@ async fn end(driver: &Driver, name: &str) -> anyhow::Result<()> {
     };
     let message = "no branch, tag or commit `mian`; did you mean `main`?".to_owned();
     let message = Termination { message, details: Some(details) }.render();
-    driver.end(name, Exit::RefNotFound.code().into(), "Error", &message).await
+    manual.end(name, Exit::RefNotFound.code().into(), "Error", &message).await
 }
 
-async fn end_all(driver: &Driver, names: &[String]) -> anyhow::Result<()> {
+async fn end_all(manual: &ManualOperator, names: &[String]) -> anyhow::Result<()> {
     stream::iter(names.iter().map(Ok))
-        .try_for_each_concurrent(CONCURRENCY, async |name| end(driver, name).await)
+        .try_for_each_concurrent(CONCURRENCY, async |name| end(manual, name).await)
         .await
 }

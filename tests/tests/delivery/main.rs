@@ -1,7 +1,10 @@
 //! Sessions on a real node, with the installed injector: what the runner finds at its first instruction, and what the
 //! session's condition says.
 
+mod deleted_pod;
 mod failures;
+mod modes;
+mod not_configured;
 mod restarts;
 mod source;
 

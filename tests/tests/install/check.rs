@@ -19,8 +19,8 @@ use workflow_contract::names::{
     APP_LABEL, APP_LABEL_VALUE, INIT_CONTAINER, INJECTOR, SESSION_GROUP, TLS_SECRET,
 };
 use workflow_injector::cli::check::{self, Options, Scope};
-use workflow_tests::driver::Driver;
 use workflow_tests::endpoints;
+use workflow_tests::manual_operator::ManualOperator;
 use workflow_tests::namespace::TestNamespace;
 use workflow_tests::session::SessionBuilder;
 use workflow_tests::wait::PATIENCE;
@@ -365,20 +365,20 @@ async fn a_configuration_that_is_refused() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn failed_sessions_are_told_and_are_no_fault_of_the_installation() -> anyhow::Result<()> {
     let installation = Installation::sound().await?;
-    let driver = Driver::new(TestNamespace::named(installation.cluster.clone(), "failed").await?);
+    let manual = ManualOperator::new(TestNamespace::named(installation.cluster.clone(), "failed").await?);
     let session =
         |name: &str| SessionBuilder::new(name).workflow("https://git.invalid/o/r.git", "mian").build();
-    driver.begin(session("s")).await?;
+    manual.begin(session("s")).await?;
     let message = "no branch `mian`; did you mean `main`?";
     let code = i32::from(Exit::RefNotFound.code());
-    driver.end("s", code, "Error", &format!("{message}\n{{\"v\":1}}")).await?;
+    manual.end("s", code, "Error", &format!("{message}\n{{\"v\":1}}")).await?;
     let line = format!("failed/s: RefNotFound: {message}");
     installation.check_says(Scope::Everything, false, &[("FAILED  sessions ", &line)]).await?;
     installation.check_says(Scope::Installation, true, &[]).await?;
 
-    let failed = driver.sessions().get("s").await?;
-    driver.sessions().delete(&failed.name_any(), &DeleteParams::default()).await?;
-    driver.delete_pod("s").await?;
+    let failed = manual.sessions().get("s").await?;
+    manual.sessions().delete(&failed.name_any(), &DeleteParams::default()).await?;
+    manual.delete_pod("s").await?;
     installation.check_says(Scope::Everything, true, &[]).await
 }
 

@@ -4,8 +4,8 @@
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use workflow_tests::api_server;
-use workflow_tests::driver::Driver;
 use workflow_tests::manifests::{Kubectl, render};
+use workflow_tests::manual_operator::ManualOperator;
 use workflow_tests::namespace::TestNamespace;
 use workflow_tests::session::{Phase, SessionBuilder};
 use workflow_tests::wait::until_so;
@@ -22,14 +22,14 @@ const PHASES: [Phase; 7] = [
 const URL: &str = "https://git.invalid/o/r.git";
 
 struct Stage {
-    driver: Driver,
+    manual: ManualOperator,
 }
 
 impl Stage {
     /// The answer to this change of a session, which is judged and not stored.
     async fn change(&self, name: &str, change: &Value) -> Result<(), String> {
         let params = PatchParams { dry_run: true, ..PatchParams::default() };
-        let answer = self.driver.sessions().patch(name, &params, &Patch::Merge(change)).await;
+        let answer = self.manual.sessions().patch(name, &params, &Patch::Merge(change)).await;
         answer.map(drop).map_err(|error| error.to_string())
     }
 
@@ -42,9 +42,9 @@ impl Stage {
 async fn the_workflow_of_a_running_session_stays_and_nothing_else_is_held() -> anyhow::Result<()> {
     let (cluster, _turn) = api_server::exclusive().await?;
     let kubectl = Kubectl::with(&api_server::server()?.admin_kubeconfig_file()?);
-    let stage = Stage { driver: Driver::new(TestNamespace::named(cluster, "freeze").await?) };
-    stage.driver.create(SessionBuilder::new("with").workflow_path(URL, "main", "flows/a").build()).await?;
-    stage.driver.create(SessionBuilder::new("without").build()).await?;
+    let stage = Stage { manual: ManualOperator::new(TestNamespace::named(cluster, "freeze").await?) };
+    stage.manual.create(SessionBuilder::new("with").workflow_path(URL, "main", "flows/a").build()).await?;
+    stage.manual.create(SessionBuilder::new("without").build()).await?;
 
     let workflow = |url: &str, branch: &str, path: &str| json!({ "spec": { "activeWorkflow": { "gitUrl": url, "branch": branch, "path": path } } });
     let other = workflow("https://git.invalid/o/other.git", "main", "flows/a");
@@ -66,7 +66,7 @@ async fn the_workflow_of_a_running_session_stays_and_nothing_else_is_held() -> a
     ];
 
     for name in ["with", "without"] {
-        stage.driver.set_status(name, json!({ "phase": "Running" })).await?;
+        stage.manual.set_status(name, json!({ "phase": "Running" })).await?;
     }
     kubectl.run(&["apply", "-f", "-"], Some(&render("components/freeze-running")?))?;
     stage.until_it_refuses("with", &other).await?;
@@ -74,7 +74,7 @@ async fn the_workflow_of_a_running_session_stays_and_nothing_else_is_held() -> a
     for phase in PHASES {
         // A status goes through with the policy in force, also away from Running.
         for name in ["with", "without"] {
-            stage.driver.set_status(name, json!({ "phase": phase })).await?;
+            stage.manual.set_status(name, json!({ "phase": phase })).await?;
         }
         for (name, change) in &switches {
             let answer = stage.change(name, change).await;
@@ -93,7 +93,7 @@ async fn the_workflow_of_a_running_session_stays_and_nothing_else_is_held() -> a
     }
 
     // A session of which nothing is known yet.
-    stage.driver.create(SessionBuilder::new("new").build()).await?;
+    stage.manual.create(SessionBuilder::new("new").build()).await?;
     assert_eq!(stage.change("new", &workflow(URL, "main", "")).await, Ok(()));
     kubectl.run(&["delete", "-f", "-"], Some(&render("components/freeze-running")?))?;
     Ok(())

@@ -12,7 +12,7 @@ use workflow_contract::names::{CREDENTIALS_SECRET, INJECTOR};
 use workflow_git_server::SshServer;
 use workflow_tests::api_server;
 use workflow_tests::controllers;
-use workflow_tests::driver::Driver;
+use workflow_tests::manual_operator::ManualOperator;
 use workflow_tests::namespace::TestNamespace;
 use workflow_tests::session::SessionBuilder;
 use workflow_tests::wait::PATIENCE;
@@ -180,9 +180,9 @@ async fn the_commands_about_the_installation_do_what_the_guide_says() -> anyhow:
 async fn the_commands_about_sessions_do_what_the_guide_says() -> anyhow::Result<()> {
     let installation = Installation::sound().await?;
     let namespace = TestNamespace::named(installation.cluster.clone(), "operate").await?;
-    let driver = Driver::new(namespace);
+    let manual = ManualOperator::new(namespace);
     let session = SessionBuilder::new("s").workflow("https://git.invalid/o/r.git", "main").build();
-    driver.begin(session).await?;
+    manual.begin(session).await?;
     let directory = tempfile::tempdir()?;
     let in_namespace = |command: &str| {
         command.replace("kubectl ", "kubectl -n operate ").replace("-n NAMESPACE ", "").replace("NAME", "s")
@@ -206,12 +206,12 @@ async fn the_commands_about_sessions_do_what_the_guide_says() -> anyhow::Result<
     assert!(known.contains(server.known_hosts("ed25519")?.trim()), "{known}");
     std::fs::copy(server.client_key("ed25519"), directory.path().join("id_ed25519"))?;
     shell(&in_namespace(SECRET), directory.path())?;
-    let secrets = driver.namespace().api::<Secret>();
+    let secrets = manual.namespace().api::<Secret>();
     let keys: Vec<_> = secrets.get(CREDENTIALS_SECRET).await?.data.unwrap_or_default().into_keys().collect();
     assert_eq!(keys, ["known_hosts", "ssh-privatekey"]);
 
-    driver.sessions().delete("s", &DeleteParams::default()).await?;
-    driver.delete_pod("s").await?;
+    manual.sessions().delete("s", &DeleteParams::default()).await?;
+    manual.delete_pod("s").await?;
     Ok(())
 }
 

@@ -22,8 +22,8 @@ use workflow_injector::metrics::Metrics;
 use workflow_injector::replica::{Identity, Issuer, Replica};
 use workflow_injector::server::Phase;
 use workflow_tests::api_server::{self, ApiServer};
-use workflow_tests::driver::{self, Driver};
 use workflow_tests::manifests::{Kubectl, objects};
+use workflow_tests::manual_operator::{self, ManualOperator};
 use workflow_tests::namespace::TestNamespace;
 use workflow_tests::session::{SessionBuilder, SessionView};
 use workflow_tests::wait::{PATIENCE, until_exists, until_so};
@@ -99,7 +99,12 @@ fn directory() -> anyhow::Result<tempfile::TempDir> {
 }
 
 /// Has a replica do each thing that it does while it leads.
-async fn work(server: &ApiServer, driver: &Driver, session: &str, issuer: Issuer) -> anyhow::Result<()> {
+async fn work(
+    server: &ApiServer,
+    manual: &ManualOperator,
+    session: &str,
+    issuer: Issuer,
+) -> anyhow::Result<()> {
     let kubeconfig = Kubeconfig::read_from(server.injectors_kubeconfig()?)?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     let client = Client::try_from(config)?;
@@ -110,19 +115,19 @@ async fn work(server: &ApiServer, driver: &Driver, session: &str, issuer: Issuer
         Replica::start(&client, &Clock::default(), &identity, issuer, Arc::new(Metrics::default()), phases)?;
     tokio::time::timeout(PATIENCE, replica.leading.wait_for(|leads| *leads)).await??;
 
-    driver
+    manual
         .begin(SessionBuilder::new(session).workflow("https://git.invalid/o/r.git", "main").build())
         .await?;
-    driver.end(session, 22, "Error", "no such branch").await?;
+    manual.end(session, 22, "Error", "no such branch").await?;
     let holds = |reason: &str| {
         let reason = reason.to_owned();
         move |session: &workflow_tests::session::Session| {
             session.workflow_reconciled().is_some_and(|condition| condition.reason == reason)
         }
     };
-    until_exists(&driver.sessions(), session, "its outcome", PATIENCE, holds("RefNotFound")).await?;
+    until_exists(&manual.sessions(), session, "its outcome", PATIENCE, holds("RefNotFound")).await?;
 
-    let registrations: Api<MutatingWebhookConfiguration> = Api::all(driver.cluster().client.clone());
+    let registrations: Api<MutatingWebhookConfiguration> = Api::all(manual.cluster().client.clone());
     until_so("the registration to be owned", || async {
         Ok(!registrations.get(INJECTOR).await?.owner_references().is_empty())
     })
@@ -146,7 +151,7 @@ async fn each_way_has_the_rights_that_a_replica_uses_and_no_others() -> anyhow::
     let server = api_server::server()?;
     let kubectl = Kubectl::with(&server.admin_kubeconfig_file()?);
     let client = cluster.client.clone();
-    let driver = Driver::new(TestNamespace::named(cluster, "rights").await?);
+    let manual = ManualOperator::new(TestNamespace::named(cluster, "rights").await?);
     let directory = directory()?;
     let other = || Issuer::Other(directory.path().to_owned());
     let ways =
@@ -154,9 +159,9 @@ async fn each_way_has_the_rights_that_a_replica_uses_and_no_others() -> anyhow::
     for (way, issuer) in ways {
         let granted = grant(&kubectl, &format!("overlays/{way}"))?;
         let before = fs::metadata(server.audit_log())?.len();
-        driver::unregister(client.clone()).await?;
-        driver::register(client.clone()).await?;
-        work(server, &driver, way, issuer).await.context(way)?;
+        manual_operator::unregister(client.clone()).await?;
+        manual_operator::register(client.clone()).await?;
+        work(server, &manual, way, issuer).await.context(way)?;
 
         // A watch is in the log once it has ended.
         let log = server.audit_log();

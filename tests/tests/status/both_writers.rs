@@ -1,17 +1,15 @@
 //! The fake operator and the controller write the same sessions, in each of the operator's modes.
 
-mod controller;
-
 use std::time::Duration;
 
-use controller::{Stage, message, session};
+use crate::env::{StatusEnv, message, session};
 use kube::api::{Api, PostParams};
 use serde_json::json;
 use tokio::sync::watch;
 use workflow_contract::Exit;
 use workflow_contract::names::runner_pod;
-use workflow_tests::driver;
 use workflow_tests::kubelet::{self, NO_SCHEDULER};
+use workflow_tests::manual_operator;
 use workflow_tests::operator::{FakeOperator, Mode, Settings};
 use workflow_tests::session::{Phase, Session, SessionView};
 use workflow_tests::wait::{self, PATIENCE};
@@ -47,61 +45,61 @@ fn beat(session: &mut Session, beat: u64) {
     }
 }
 
-async fn in_phase(stage: &Stage, name: &str, phase: Phase) -> anyhow::Result<Session> {
+async fn in_phase(env: &StatusEnv, name: &str, phase: Phase) -> anyhow::Result<Session> {
     let what = format!("{name} in phase {phase:?}");
     let holds = |session: &Session| session.phase() == Some(phase);
-    wait::until_exists(&stage.driver.sessions(), name, &what, PATIENCE, holds).await
+    wait::until_exists(&env.manual.sessions(), name, &what, PATIENCE, holds).await
 }
 
 async fn both_get_along(mode: Mode, namespace: &str) -> anyhow::Result<()> {
-    let stage = Stage::set(namespace).await?;
-    let replica = stage.replica(true).await?;
+    let env = StatusEnv::new(namespace).await?;
+    let replica = env.replica(true).await?;
     let settings = Settings {
         scheduler: Some(NO_SCHEDULER.to_owned()),
-        admission: Some(driver::inject),
+        admission: Some(manual_operator::inject),
         repost_after: Some(Duration::from_millis(200)),
         conflict_retry: Duration::from_millis(50),
         ..Settings::new("none")
     };
-    let _operator = FakeOperator::start(stage.client.clone(), namespace, mode, settings);
+    let _operator = FakeOperator::start(env.client.clone(), namespace, mode, settings);
     let names: Vec<_> = (0..SESSIONS).map(|at| format!("s-{at}")).collect();
     let (end, ended) = watch::channel(false);
     let mut storms = None;
     let mut starts = Vec::new();
     for name in &names {
-        stage.driver.create(session(name)).await?;
+        env.manual.create(session(name)).await?;
     }
     for name in &names {
-        let creating = in_phase(&stage, name, Phase::Creating).await?;
+        let creating = in_phase(&env, name, Phase::Creating).await?;
         for condition in ON_CREATION {
             assert!(creating.condition(condition).is_some(), "{name} lost {condition} to a conflict");
         }
         starts.push(creating.start_time().unwrap_or_default().to_owned());
-        stage.reason(name, "Fetching").await?;
+        env.reason(name, "Fetching").await?;
     }
     if let Some(last) = names.last() {
-        storms = Some(tokio::spawn(storm(stage.driver.sessions(), last.clone(), ended)));
+        storms = Some(tokio::spawn(storm(env.manual.sessions(), last.clone(), ended)));
     }
     for name in &names {
-        stage.driver.end(name, 0, "Completed", &message(Exit::Reconciled, "delivered")).await?;
-        kubelet::report(&stage.driver.pods(), &runner_pod(name), &kubelet::running()).await?;
+        env.manual.end(name, 0, "Completed", &message(Exit::Reconciled, "delivered")).await?;
+        kubelet::report(&env.manual.pods(), &runner_pod(name), &kubelet::running()).await?;
     }
     for (name, start) in names.iter().zip(&starts) {
-        in_phase(&stage, name, Phase::Running).await?;
-        stage.reason(name, "Reconciled").await?;
-        let session = stage.driver.sessions().get(name).await?;
+        in_phase(&env, name, Phase::Running).await?;
+        env.reason(name, "Reconciled").await?;
+        let session = env.manual.sessions().get(name).await?;
         assert!(!start.is_empty());
         assert_eq!(session.start_time(), Some(start.as_str()), "{name}");
     }
     end.send_replace(true);
     if let Some(storm) = storms {
         let taken = storm.await??;
-        let last = stage.driver.sessions().get(names.last().map_or("", String::as_str)).await?;
+        let last = env.manual.sessions().get(names.last().map_or("", String::as_str)).await?;
         let beat = last.condition("Beat").map(|beat| beat.message);
         assert_eq!(beat, Some(taken.to_string()), "none of its writes was undone");
     }
     for name in &names {
-        let session = stage.driver.sessions().get(name).await?;
+        let session = env.manual.sessions().get(name).await?;
         assert_eq!(session.workflow_reconciled().unwrap_or_default().status, "True", "{name}");
         for condition in ON_CREATION {
             assert!(session.condition(condition).is_some(), "{name} lost {condition}");

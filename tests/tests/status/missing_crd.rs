@@ -1,8 +1,6 @@
 //! The injector may be installed before the platform, whose CRD then is not there.
 
-mod controller;
-
-use controller::{Stage, session};
+use crate::env::{StatusEnv, session};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DeleteParams};
 use kube::runtime::wait::{await_condition, conditions};
@@ -11,19 +9,19 @@ use workflow_tests::wait::PATIENCE;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_is_ready_without_the_crd_and_sees_sessions_once_it_is_there() -> anyhow::Result<()> {
-    let stage = Stage::set("early").await?;
-    let crds: Api<CustomResourceDefinition> = Api::all(stage.client.clone());
+    let env = StatusEnv::new("early").await?;
+    let crds: Api<CustomResourceDefinition> = Api::all(env.client.clone());
     let name = format!("{SESSION_PLURAL}.{SESSION_GROUP}");
     let uid = crds.get(&name).await?.metadata.uid.unwrap_or_default();
     crds.delete(&name, &DeleteParams::default()).await?;
     tokio::time::timeout(PATIENCE, await_condition(crds, &name, conditions::is_deleted(&uid))).await??;
 
     // Waits until it has seen all that exists, as readiness does.
-    let replica = stage.replica(true).await?;
+    let replica = env.replica(true).await?;
 
-    stage.platform_comes().await?;
-    stage.driver.begin(session("s")).await?;
-    stage.reason("s", "Fetching").await?;
+    env.install_crd().await?;
+    env.manual.begin(session("s")).await?;
+    env.reason("s", "Fetching").await?;
     drop(replica);
     Ok(())
 }

@@ -1,17 +1,15 @@
 //! What becomes of an init container reaches the session, on a real API server, whatever happens to the pod.
 
-mod controller;
-
 use std::collections::HashSet;
 
-use controller::{COMMIT, Stage, URL, message, session};
+use crate::env::{COMMIT, StatusEnv, URL, message, session};
 use futures::{TryStreamExt, stream};
 use jiff::{Timestamp, ToSpan};
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use workflow_contract::Exit;
-use workflow_tests::driver;
+use workflow_tests::manual_operator;
 use workflow_tests::session::{Session, SessionBuilder, SessionView};
 use workflow_tests::wait::{self, PATIENCE};
 
@@ -26,24 +24,24 @@ const OTHERS: [(i32, &str, &str); 5] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_exit_code_becomes_its_reason_even_when_the_pod_is_deleted_at_once() -> anyhow::Result<()> {
-    let stage = Stage::set("exit-codes").await?;
-    let replica = stage.replica(true).await?;
+    let env = StatusEnv::new("exit-codes").await?;
+    let replica = env.replica(true).await?;
     let table = Exit::ALL.iter().map(|exit| (i32::from(exit.code()), "Error", exit.reason()));
     let cases: Vec<_> = table.chain(OTHERS).collect();
     stream::iter(cases.iter().enumerate().map(Ok))
         .try_for_each_concurrent(8, |(at, (code, reason, _))| {
-            let driver = stage.driver.clone();
+            let manual = env.manual.clone();
             async move {
                 let name = format!("s-{at}");
                 let said = Exit::from_code(*code).map(|exit| message(exit, "line 1")).unwrap_or_default();
-                driver.begin(session(&name)).await?;
-                driver.end(&name, *code, reason, &said).await?;
-                driver.delete_pod(&name).await
+                manual.begin(session(&name)).await?;
+                manual.end(&name, *code, reason, &said).await?;
+                manual.delete_pod(&name).await
             }
         })
         .await?;
     for (at, (code, _, reason)) in cases.iter().enumerate() {
-        let condition = stage.reason(&format!("s-{at}"), reason).await?;
+        let condition = env.reason(&format!("s-{at}"), reason).await?;
         let expected = if *code == 0 { "True" } else { "False" };
         assert_eq!(
             (condition.status.as_str(), condition.observed_generation),
@@ -61,16 +59,16 @@ async fn each_exit_code_becomes_its_reason_even_when_the_pod_is_deleted_at_once(
 #[tokio::test(flavor = "multi_thread")]
 async fn no_outcome_of_a_thousand_pods_deleted_at_once_is_lost() -> anyhow::Result<()> {
     const PODS: usize = 1000;
-    let stage = Stage::set("deleted-at-once").await?;
-    let replica = stage.replica(true).await?;
+    let env = StatusEnv::new("deleted-at-once").await?;
+    let replica = env.replica(true).await?;
     let names: HashSet<String> = (0..PODS).map(|at| format!("s-{at}")).collect();
     stream::iter(names.iter().map(Ok))
         .try_for_each_concurrent(16, |name| {
-            let driver = stage.driver.clone();
+            let manual = env.manual.clone();
             async move {
-                driver.begin(session(name)).await?;
-                driver.end(name, 22, "Error", &message(Exit::RefNotFound, "no such branch")).await?;
-                driver.delete_pod(name).await
+                manual.begin(session(name)).await?;
+                manual.end(name, 22, "Error", &message(Exit::RefNotFound, "no such branch")).await?;
+                manual.delete_pod(name).await
             }
         })
         .await?;
@@ -79,7 +77,7 @@ async fn no_outcome_of_a_thousand_pods_deleted_at_once_is_lost() -> anyhow::Resu
             .workflow_reconciled()
             .is_some_and(|c| c.reason == "RefNotFound" && c.message == "no such branch")
     };
-    stage.all(names, right).await?;
+    env.all(names, right).await?;
     assert!(replica.written() <= 2 * PODS, "{} writes", replica.written());
     assert_eq!(replica.conflicts(), 0, "nobody else wrote after phase Creating");
     Ok(())
@@ -87,15 +85,15 @@ async fn no_outcome_of_a_thousand_pods_deleted_at_once_is_lost() -> anyhow::Resu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_is_said_with_its_record_and_one_event() -> anyhow::Result<()> {
-    let stage = Stage::set("delivered").await?;
-    let replica = stage.replica(true).await?;
-    stage.driver.begin(session("s")).await?;
-    let fetching = stage.reason("s", "Fetching").await?;
+    let env = StatusEnv::new("delivered").await?;
+    let replica = env.replica(true).await?;
+    env.manual.begin(session("s")).await?;
+    let fetching = env.reason("s", "Fetching").await?;
     assert_eq!(fetching.status, "Unknown");
-    stage.driver.end("s", 0, "Completed", &message(Exit::Reconciled, "delivered")).await?;
-    let condition = stage.reason("s", "Reconciled").await?;
+    env.manual.end("s", 0, "Completed", &message(Exit::Reconciled, "delivered")).await?;
+    let condition = env.reason("s", "Reconciled").await?;
     assert_eq!(condition.message, format!("delivered {COMMIT} (main) to /workspace/workflows/r"));
-    let session = stage.driver.sessions().get("s").await?;
+    let session = env.manual.sessions().get("s").await?;
     let recorded = session.reconciled_workflow().unwrap_or_default();
     assert_eq!(
         (recorded.git_url.as_str(), recorded.branch.as_str(), recorded.path.as_str()),
@@ -107,13 +105,13 @@ async fn a_delivery_is_said_with_its_record_and_one_event() -> anyhow::Result<()
     // What was told stays told after a restart, even if the condition had to be written again.
     let theirs =
         json!({"conditions": [{"type": "WorkflowReconciled", "status": "False", "reason": "UpdateFailed"}]});
-    stage.driver.set_status("s", theirs).await?;
-    let replica = stage.replica(true).await?;
-    stage.reason("s", "Reconciled").await?;
-    stage.catch_up("marker").await?;
+    env.manual.set_status("s", theirs).await?;
+    let replica = env.replica(true).await?;
+    env.reason("s", "Reconciled").await?;
+    env.sync_marker("marker").await?;
     assert_eq!(replica.written_by_now(2).await, 2, "the correction and the marker");
     let events: Api<k8s_openapi::api::events::v1::Event> =
-        Api::namespaced(stage.client.clone(), &session.namespace().unwrap_or_default());
+        Api::namespaced(env.client.clone(), &session.namespace().unwrap_or_default());
     let told: Vec<_> = events.list(&kube::api::ListParams::default()).await?.items;
     let told: Vec<_> = told.iter().map(|event| event.reason.clone().unwrap_or_default()).collect();
     assert_eq!(told, ["WorkflowDelivered"]);
@@ -122,153 +120,153 @@ async fn a_delivery_is_said_with_its_record_and_one_event() -> anyhow::Result<()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_that_cannot_be_pulled_is_said_once_though_the_kubelet_alternates() -> anyhow::Result<()> {
-    let stage = Stage::set("no-image").await?;
-    let replica = stage.replica(true).await?;
-    stage.driver.begin(session("s")).await?;
-    stage.reason("s", "Fetching").await?;
+    let env = StatusEnv::new("no-image").await?;
+    let replica = env.replica(true).await?;
+    env.manual.begin(session("s")).await?;
+    env.reason("s", "Fetching").await?;
     for attempt in 0..5 {
         for reason in ["ErrImagePull", "ImagePullBackOff"] {
             let message = format!("{reason} {attempt}");
             let waiting = json!({"waiting": {"reason": reason, "message": message}});
-            stage.driver.report("s", "Pending", waiting).await?;
-            stage.reason("s", "ImagePullFailed").await?;
+            env.manual.report("s", "Pending", waiting).await?;
+            env.reason("s", "ImagePullFailed").await?;
         }
     }
-    stage.catch_up("marker").await?;
+    env.sync_marker("marker").await?;
     assert_eq!(replica.written_by_now(3).await, 3, "Fetching, ImagePullFailed and the marker");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_life_that_nobody_saw_the_operators_note_is_taken_or_it_is_unknown() -> anyhow::Result<()> {
-    let stage = Stage::set("unseen").await?;
+    let env = StatusEnv::new("unseen").await?;
     for (name, phase) in [("noted", "Failed"), ("stopped", "Stopped")] {
-        stage.driver.begin(session(name)).await?;
-        stage.driver.delete_pod(name).await?;
+        env.manual.begin(session(name)).await?;
+        env.manual.delete_pod(name).await?;
         let note = message(Exit::PathNotFound, "no directory `a`");
         let note = format!("Init container init-workflow failed (exit 23): {note} - Error");
         let ready = json!([{"type": "Ready", "status": "False", "reason": "PodFailed", "message": note}]);
-        stage.driver.set_status(name, json!({"phase": phase, "conditions": ready})).await?;
+        env.manual.set_status(name, json!({"phase": phase, "conditions": ready})).await?;
     }
-    let _replica = stage.replica(true).await?;
-    let noted = stage.reason("noted", "PathNotFound").await?;
+    let _replica = env.replica(true).await?;
+    let noted = env.reason("noted", "PathNotFound").await?;
     assert_eq!((noted.message.as_str(), noted.observed_generation), ("no directory `a`", Some(1)));
-    assert_eq!(stage.reason("stopped", "OutcomeUnknown").await?.status, "Unknown");
-    let session = stage.driver.sessions().get("noted").await?;
+    assert_eq!(env.reason("stopped", "OutcomeUnknown").await?.status, "Unknown");
+    let session = env.manual.sessions().get("noted").await?;
     assert!(session.condition("Ready").is_some());
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_written_that_is_not_ours_to_write() -> anyhow::Result<()> {
-    let stage = Stage::set("untouched").await?;
-    let _replica = stage.replica(true).await?;
-    let driver = &stage.driver;
-    let early = driver.create(session("early")).await?;
-    driver.create_pod(&early).await?;
-    driver.end("early", 22, "Error", "x").await?;
+    let env = StatusEnv::new("untouched").await?;
+    let _replica = env.replica(true).await?;
+    let manual = &env.manual;
+    let early = manual.create(session("early")).await?;
+    manual.create_pod(&early).await?;
+    manual.end("early", 22, "Error", "x").await?;
 
     let before = Timestamp::now() - 1.hour();
-    let old = driver.create(session("old")).await?;
-    driver.create_bare_pod(&old).await?;
-    driver.set_status("old", json!({"phase": "Running", "startTime": before.to_string()})).await?;
-    driver.begin(SessionBuilder::new("bare").build()).await?;
+    let old = manual.create(session("old")).await?;
+    manual.create_bare_pod(&old).await?;
+    manual.set_status("old", json!({"phase": "Running", "startTime": before.to_string()})).await?;
+    manual.begin(SessionBuilder::new("bare").build()).await?;
     let out = SessionBuilder::new("out").workflow(URL, "main").without_injection().build();
-    driver.begin(out).await?;
-    driver.end("out", 22, "Error", "x").await?;
+    manual.begin(out).await?;
+    manual.end("out", 22, "Error", "x").await?;
 
-    stage.catch_up("marker").await?;
+    env.sync_marker("marker").await?;
     for name in ["early", "bare", "out", "old"] {
-        let session = driver.sessions().get(name).await?;
+        let session = manual.sessions().get(name).await?;
         assert_eq!(session.workflow_reconciled(), None, "{name}");
     }
-    let early = driver.sessions().get("early").await?;
+    let early = manual.sessions().get("early").await?;
     assert_eq!(early.start_time(), None, "the operator is to see a session that nobody has touched");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_workflow_requires_a_restart_also_after_it_is_changed_back() -> anyhow::Result<()> {
-    let stage = Stage::set("changed").await?;
-    let replica = stage.replica(true).await?;
-    stage.driver.begin(session("s")).await?;
-    stage.driver.end("s", 0, "Completed", &message(Exit::Reconciled, "delivered")).await?;
-    stage.reason("s", "Reconciled").await?;
+    let env = StatusEnv::new("changed").await?;
+    let replica = env.replica(true).await?;
+    env.manual.begin(session("s")).await?;
+    env.manual.end("s", 0, "Completed", &message(Exit::Reconciled, "delivered")).await?;
+    env.reason("s", "Reconciled").await?;
     for path in ["b", "a"] {
         let patch = Patch::Merge(json!({"spec": {"activeWorkflow": {"path": path}}}));
-        stage.driver.sessions().patch("s", &PatchParams::default(), &patch).await?;
+        env.manual.sessions().patch("s", &PatchParams::default(), &patch).await?;
         let what = format!("RestartRequired for {path}");
         let holds = |session: &Session| {
             let recorded = session.reconciled_workflow().is_some_and(|recorded| recorded.path == path);
             recorded && session.workflow_reconciled().is_some_and(|c| c.reason == "RestartRequired")
         };
-        let session = wait::until_exists(&stage.driver.sessions(), "s", &what, PATIENCE, holds).await?;
+        let session = wait::until_exists(&env.manual.sessions(), "s", &what, PATIENCE, holds).await?;
         assert_eq!(session.workflow_reconciled().unwrap_or_default().observed_generation, Some(1));
     }
     // A replica that has just started has no memory of it, and corrects whoever claims the contrary.
     replica.kill().await;
     let theirs =
         json!({"conditions": [{"type": "WorkflowReconciled", "status": "True", "reason": "Reconciled"}]});
-    stage.driver.set_status("s", theirs).await?;
-    let _replica = stage.replica(true).await?;
-    stage.reason("s", "RestartRequired").await?;
+    env.manual.set_status("s", theirs).await?;
+    let _replica = env.replica(true).await?;
+    env.reason("s", "RestartRequired").await?;
     let patch = Patch::Merge(json!({"spec": {"activeWorkflow": null}}));
-    stage.driver.sessions().patch("s", &PatchParams::default(), &patch).await?;
-    assert_eq!(stage.reason("s", "NotConfigured").await?.status, "True");
+    env.manual.sessions().patch("s", &PatchParams::default(), &patch).await?;
+    assert_eq!(env.reason("s", "NotConfigured").await?.status, "True");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stamped_pods_outcome_follows_after_the_registration_was_made_anew() -> anyhow::Result<()> {
-    let stage = Stage::set("made-anew").await?;
-    let _replica = stage.replica(true).await?;
-    stage.driver.begin(session("s")).await?;
-    stage.reason("s", "Fetching").await?;
-    driver::unregister(stage.client.clone()).await?;
+    let env = StatusEnv::new("made-anew").await?;
+    let _replica = env.replica(true).await?;
+    env.manual.begin(session("s")).await?;
+    env.reason("s", "Fetching").await?;
+    manual_operator::unregister(env.client.clone()).await?;
     let started = Timestamp::now().as_second();
     while Timestamp::now().as_second() == started {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    driver::register(stage.client.clone()).await?;
+    manual_operator::register(env.client.clone()).await?;
     // This one has seen nothing but the new registration.
-    let _second = stage.replica(true).await?;
-    stage.driver.end("s", 22, "Error", &message(Exit::RefNotFound, "no such branch")).await?;
-    stage.reason("s", "RefNotFound").await?;
+    let _second = env.replica(true).await?;
+    env.manual.end("s", 22, "Error", &message(Exit::RefNotFound, "no such branch")).await?;
+    env.reason("s", "RefNotFound").await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workflow_set_in_a_running_session_requires_a_restart() -> anyhow::Result<()> {
-    let stage = Stage::set("set-live").await?;
-    let _replica = stage.replica(true).await?;
-    stage.until_a_later_second_than_the_registration().await?;
-    let made = stage.driver.create(SessionBuilder::new("s").build()).await?;
-    stage.driver.create_bare_pod(&made).await?;
+    let env = StatusEnv::new("set-live").await?;
+    let _replica = env.replica(true).await?;
+    env.until_younger_than_registration().await?;
+    let made = env.manual.create(SessionBuilder::new("s").build()).await?;
+    env.manual.create_bare_pod(&made).await?;
     let start = Timestamp::now().round(jiff::Unit::Second)?;
-    stage.driver.set_status("s", json!({"phase": "Running", "startTime": start})).await?;
+    env.manual.set_status("s", json!({"phase": "Running", "startTime": start})).await?;
     let patch = Patch::Merge(json!({"spec": {"activeWorkflow": {"gitUrl": URL}}}));
-    stage.driver.sessions().patch("s", &PatchParams::default(), &patch).await?;
-    let condition = stage.reason("s", "RestartRequired").await?;
+    env.manual.sessions().patch("s", &PatchParams::default(), &patch).await?;
+    let condition = env.reason("s", "RestartRequired").await?;
     assert!(condition.message.contains("no workflow was delivered"), "{}", condition.message);
-    let recorded = stage.driver.sessions().get("s").await?.reconciled_workflow().unwrap_or_default();
+    let recorded = env.manual.sessions().get("s").await?.reconciled_workflow().unwrap_or_default();
     assert_eq!((recorded.git_url.as_str(), recorded.branch.as_str()), (URL, "main"), "no drift");
-    assert_eq!(stage.until_told("s", "WorkflowRestartRequired").await?, ["WorkflowRestartRequired"]);
+    assert_eq!(env.until_event("s", "WorkflowRestartRequired").await?, ["WorkflowRestartRequired"]);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prompt_that_the_next_start_will_skip_is_reported() -> anyhow::Result<()> {
-    let stage = Stage::set("prompt").await?;
-    let _replica = stage.replica(true).await?;
-    stage.driver.begin(session("s")).await?;
-    stage.driver.end("s", 22, "Error", &message(Exit::RefNotFound, "no such branch")).await?;
-    stage.reason("s", "RefNotFound").await?;
-    let mut conditions = stage.driver.sessions().get("s").await?.data["status"]["conditions"].clone();
+    let env = StatusEnv::new("prompt").await?;
+    let _replica = env.replica(true).await?;
+    env.manual.begin(session("s")).await?;
+    env.manual.end("s", 22, "Error", &message(Exit::RefNotFound, "no such branch")).await?;
+    env.reason("s", "RefNotFound").await?;
+    let mut conditions = env.manual.sessions().get("s").await?.data["status"]["conditions"].clone();
     if let Some(conditions) = conditions.as_array_mut() {
         let now = Timestamp::now().round(jiff::Unit::Second)?;
         conditions.push(json!({"type": "RunnerStarted", "status": "False", "lastTransitionTime": now}));
     }
-    stage.driver.set_status("s", json!({"phase": "Failed", "conditions": conditions})).await?;
-    stage.until_told("s", "InitialPromptSkipped").await?;
+    env.manual.set_status("s", json!({"phase": "Failed", "conditions": conditions})).await?;
+    env.until_event("s", "InitialPromptSkipped").await?;
     Ok(())
 }

@@ -1,15 +1,13 @@
 //! Installing the injector rewrites no history.
 
-mod controller;
-
 use std::collections::BTreeMap;
 
-use controller::{Stage, URL};
+use crate::env::{StatusEnv, URL};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
-use workflow_tests::driver;
+use workflow_tests::manual_operator;
 use workflow_tests::session::{Session, SessionBuilder, SessionView};
 
 /// How a session stood when the injector came.
@@ -23,9 +21,9 @@ fn old_session(name: &str, kind: &str) -> Session {
 }
 
 /// A session as the operator left it, with its pod where that is still there.
-async fn make_old(stage: &Stage, name: &str, kind: &str) -> anyhow::Result<()> {
-    let driver = &stage.driver;
-    let session = driver.create(old_session(name, kind)).await?;
+async fn make_old(env: &StatusEnv, name: &str, kind: &str) -> anyhow::Result<()> {
+    let manual = &env.manual;
+    let session = manual.create(old_session(name, kind)).await?;
     let phase = match kind {
         "completed" => "Completed",
         "failed" => "Failed",
@@ -37,56 +35,56 @@ async fn make_old(stage: &Stage, name: &str, kind: &str) -> anyhow::Result<()> {
     }
     // Whole seconds, as the operator writes them.
     let start = Timestamp::from_second(Timestamp::now().as_second())?;
-    driver.set_status(name, json!({"phase": phase, "startTime": start, "conditions": conditions})).await?;
+    manual.set_status(name, json!({"phase": phase, "startTime": start, "conditions": conditions})).await?;
     if phase == "Running" {
-        driver.create_bare_pod(&session).await?;
+        manual.create_bare_pod(&session).await?;
     }
     Ok(())
 }
 
-async fn versions(stage: &Stage) -> anyhow::Result<BTreeMap<String, Option<String>>> {
-    let all = stage.driver.sessions().list(&ListParams::default()).await?;
+async fn versions(env: &StatusEnv) -> anyhow::Result<BTreeMap<String, Option<String>>> {
+    let all = env.manual.sessions().list(&ListParams::default()).await?;
     let old = all.items.into_iter().filter(|session| session.name_any().starts_with("old-"));
     Ok(old.map(|session| (session.name_any(), session.resource_version())).collect())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_old_sessions_running_and_finished_are_not_written() -> anyhow::Result<()> {
-    let stage = Stage::set("history").await?;
-    driver::unregister(stage.client.clone()).await?;
-    let replica = stage.replica(true).await?;
+    let env = StatusEnv::new("history").await?;
+    manual_operator::unregister(env.client.clone()).await?;
+    let replica = env.replica(true).await?;
     for (at, kind) in (0..200).map(|at| (at, KINDS[at % KINDS.len()])) {
-        make_old(&stage, &format!("old-{kind}-{at}"), kind).await?;
+        make_old(&env, &format!("old-{kind}-{at}"), kind).await?;
     }
-    let before = versions(&stage).await?;
+    let before = versions(&env).await?;
     assert_eq!(before.len(), 200);
     // At once, so that the last of them are as old as the registration is to the second.
-    driver::register(stage.client.clone()).await?;
-    stage.catch_up("marker").await?;
+    manual_operator::register(env.client.clone()).await?;
+    env.sync_marker("marker").await?;
     // A replica that comes later sees the same.
-    let second = stage.replica(true).await?;
-    stage.catch_up("second-marker").await?;
-    assert_eq!(versions(&stage).await?, before);
+    let second = env.replica(true).await?;
+    env.sync_marker("second-marker").await?;
+    assert_eq!(versions(&env).await?, before);
 
     // What happens to them later is history, too.
-    stage.driver.delete_pod("old-running-0").await?;
+    env.manual.delete_pod("old-running-0").await?;
     let change = Patch::Merge(json!({"spec": {"activeWorkflow": {"branch": "dev"}}}));
-    stage.driver.sessions().patch("old-running-5", &PatchParams::default(), &change).await?;
-    stage.driver.set_status("old-posted-1", json!({"phase": "Completed"})).await?;
-    stage.catch_up("third-marker").await?;
+    env.manual.sessions().patch("old-running-5", &PatchParams::default(), &change).await?;
+    env.manual.set_status("old-posted-1", json!({"phase": "Completed"})).await?;
+    env.sync_marker("third-marker").await?;
     for name in ["old-running-0", "old-running-5"] {
-        assert_eq!(stage.driver.sessions().get(name).await?.workflow_reconciled(), None, "{name}");
+        assert_eq!(env.manual.sessions().get(name).await?.workflow_reconciled(), None, "{name}");
     }
-    let posted = stage.driver.sessions().get("old-posted-1").await?.workflow_reconciled().unwrap_or_default();
+    let posted = env.manual.sessions().get("old-posted-1").await?.workflow_reconciled().unwrap_or_default();
     assert_eq!(posted.reason, "UpdateFailed");
     assert!(replica.written() + second.written() >= 3, "the markers");
 
     // Its next run is not.
-    let session = stage.driver.sessions().get("old-failed-3").await?;
+    let session = env.manual.sessions().get("old-failed-3").await?;
     let start = Timestamp::from_second(Timestamp::now().as_second() + 1)?;
-    stage.driver.set_status("old-failed-3", json!({"phase": "Pending", "startTime": start})).await?;
-    stage.driver.create_pod(&session).await?;
-    stage.driver.set_status("old-failed-3", json!({"phase": "Creating"})).await?;
-    stage.reason("old-failed-3", "Fetching").await?;
+    env.manual.set_status("old-failed-3", json!({"phase": "Pending", "startTime": start})).await?;
+    env.manual.create_pod(&session).await?;
+    env.manual.set_status("old-failed-3", json!({"phase": "Creating"})).await?;
+    env.reason("old-failed-3", "Fetching").await?;
     Ok(())
 }

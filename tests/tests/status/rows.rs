@@ -1,8 +1,6 @@
 //! The rows of the table that no exit code stands for, on a real API server, with what a person reads.
 
-mod controller;
-
-use controller::{Stage, message, session};
+use crate::env::{StatusEnv, message, session};
 use serde_json::{Value, json};
 use workflow_contract::Exit;
 use workflow_contract::names::{INIT_CONTAINER, runner_pod};
@@ -43,20 +41,20 @@ async fn what_befalls_a_pod_is_said_in_words() -> anyhow::Result<()> {
         ("hydrate", hydrate, "Interrupted", "its init container init-hydrate failed before (exit 3)"),
         ("config", config, "ContainerFailed", "CreateContainerConfigError: secret \"x\" not found"),
     ];
-    let stage = Stage::set("rows").await?;
-    let replica = stage.replica(true).await?;
+    let env = StatusEnv::new("rows").await?;
+    let replica = env.replica(true).await?;
     for (name, status, reason, words) in &rows {
-        stage.driver.begin(session(name)).await?;
-        stage.reason(name, "Fetching").await?;
-        kubelet::report(&stage.driver.pods(), &runner_pod(name), status).await?;
-        let condition = stage.reason(name, reason).await?;
+        env.manual.begin(session(name)).await?;
+        env.reason(name, "Fetching").await?;
+        kubelet::report(&env.manual.pods(), &runner_pod(name), status).await?;
+        let condition = env.reason(name, reason).await?;
         assert!(condition.message.contains(words), "{name}: {}", condition.message);
         assert_eq!((condition.status.as_str(), condition.observed_generation), ("False", Some(1)), "{name}");
-        assert_eq!(stage.until_told(name, "WorkflowFailed").await?, ["WorkflowFailed"], "{name}");
+        assert_eq!(env.until_event(name, "WorkflowFailed").await?, ["WorkflowFailed"], "{name}");
         let since = condition.last_transition_time;
-        stage.driver.delete_pod(name).await?;
-        stage.catch_up(&format!("after-{name}")).await?;
-        let after = stage.reason(name, reason).await?;
+        env.manual.delete_pod(name).await?;
+        env.sync_marker(&format!("after-{name}")).await?;
+        let after = env.reason(name, reason).await?;
         assert_eq!((after.last_transition_time, after.message.contains(words)), (since, true), "{name}");
     }
     assert_eq!(
@@ -69,47 +67,47 @@ async fn what_befalls_a_pod_is_said_in_words() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_deleted_before_its_init_container_ended_was_interrupted() -> anyhow::Result<()> {
-    let stage = Stage::set("cut-short").await?;
-    let _replica = stage.replica(true).await?;
-    stage.driver.begin(session("s")).await?;
-    stage.reason("s", "Fetching").await?;
-    stage.driver.delete_pod("s").await?;
-    let condition = stage.reason("s", "Interrupted").await?;
+    let env = StatusEnv::new("cut-short").await?;
+    let _replica = env.replica(true).await?;
+    env.manual.begin(session("s")).await?;
+    env.reason("s", "Fetching").await?;
+    env.manual.delete_pod("s").await?;
+    let condition = env.reason("s", "Interrupted").await?;
     assert!(condition.message.contains("it was deleted; restart the session"), "{}", condition.message);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_past_the_injector_is_said_and_reconciled_workflow_left_alone() -> anyhow::Result<()> {
-    let stage = Stage::set("past").await?;
-    let _replica = stage.replica(true).await?;
+    let env = StatusEnv::new("past").await?;
+    let _replica = env.replica(true).await?;
     // A registration of this very second does not tell which of the two came first.
-    stage.until_a_later_second_than_the_registration().await?;
-    let made = stage.driver.create(session("s")).await?;
-    stage.driver.create_bare_pod(&made).await?;
+    env.until_younger_than_registration().await?;
+    let made = env.manual.create(session("s")).await?;
+    env.manual.create_bare_pod(&made).await?;
     let start = jiff::Timestamp::now().round(jiff::Unit::Second)?;
-    stage.driver.set_status("s", json!({"phase": "Running", "startTime": start})).await?;
-    let condition = stage.reason("s", "NotInjected").await?;
+    env.manual.set_status("s", json!({"phase": "Running", "startTime": start})).await?;
+    let condition = env.reason("s", "NotInjected").await?;
     assert_eq!((condition.status.as_str(), condition.observed_generation), ("False", None));
     assert!(condition.message.contains("restart the session to have it delivered"), "{}", condition.message);
-    assert_eq!(stage.driver.sessions().get("s").await?.reconciled_workflow(), None);
-    assert_eq!(stage.until_told("s", "WorkflowNotInjected").await?, ["WorkflowNotInjected"]);
+    assert_eq!(env.manual.sessions().get("s").await?.reconciled_workflow(), None);
+    assert_eq!(env.until_event("s", "WorkflowNotInjected").await?, ["WorkflowNotInjected"]);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_pod_of_a_session_has_its_own_truth() -> anyhow::Result<()> {
-    let stage = Stage::set("next-pod").await?;
-    let replica = stage.replica(true).await?;
-    let begun = stage.driver.begin(session("s")).await?;
-    stage.reason("s", "Fetching").await?;
-    stage.driver.end("s", 0, "Completed", &message(Exit::Reconciled, "delivered")).await?;
-    let first = stage.reason("s", "Reconciled").await?;
-    stage.driver.delete_pod("s").await?;
-    stage.driver.create_pod(&begun).await?;
-    stage.reason("s", "Fetching").await?;
-    stage.driver.end("s", 34, "Error", &message(Exit::Timeout, "too slow")).await?;
-    let second = stage.reason("s", "Timeout").await?;
+    let env = StatusEnv::new("next-pod").await?;
+    let replica = env.replica(true).await?;
+    let begun = env.manual.begin(session("s")).await?;
+    env.reason("s", "Fetching").await?;
+    env.manual.end("s", 0, "Completed", &message(Exit::Reconciled, "delivered")).await?;
+    let first = env.reason("s", "Reconciled").await?;
+    env.manual.delete_pod("s").await?;
+    env.manual.create_pod(&begun).await?;
+    env.reason("s", "Fetching").await?;
+    env.manual.end("s", 34, "Error", &message(Exit::Timeout, "too slow")).await?;
+    let second = env.reason("s", "Timeout").await?;
     assert_eq!((first.status.as_str(), second.status.as_str()), ("True", "False"));
     assert_eq!(replica.written_by_now(4).await, 4, "two for each pod");
     Ok(())

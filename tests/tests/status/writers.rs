@@ -1,8 +1,6 @@
 //! Several write the same status: the operator, and replicas of the controller that come and go.
 
-mod controller;
-
-use controller::{Stage, message, session};
+use crate::env::{StatusEnv, message, session};
 use futures::{TryStreamExt, stream};
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::{Value, json};
@@ -48,29 +46,29 @@ fn upsert(conditions: &mut Vec<Value>, fresh: Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_a_busy_operators_is_lost_and_the_truth_stands_when_it_rests() -> anyhow::Result<()> {
-    let stage = Stage::set("storm").await?;
-    let replica = stage.replica(true).await?;
-    let begun = stage.driver.begin(session("s")).await?;
+    let env = StatusEnv::new("storm").await?;
+    let replica = env.replica(true).await?;
+    let begun = env.manual.begin(session("s")).await?;
     let (end, ended) = watch::channel(false);
-    let storm = tokio::spawn(operator(stage.driver.sessions(), ended));
+    let storm = tokio::spawn(operator(env.manual.sessions(), ended));
     // Through the whole lives of pods, one after the other, until the storm was one.
     let mut pods = 0;
     loop {
         pods += 1;
-        stage.reason("s", "Fetching").await?;
-        stage.driver.end("s", 0, "Completed", &message(Exit::Reconciled, "delivered")).await?;
-        stage.reason("s", "Reconciled").await?;
-        let beat = stage.driver.sessions().get("s").await?.condition("Beat").unwrap_or_default();
+        env.reason("s", "Fetching").await?;
+        env.manual.end("s", 0, "Completed", &message(Exit::Reconciled, "delivered")).await?;
+        env.reason("s", "Reconciled").await?;
+        let beat = env.manual.sessions().get("s").await?.condition("Beat").unwrap_or_default();
         if beat.message.parse::<u64>().is_ok_and(|beat| beat > 100) {
             break;
         }
-        stage.driver.delete_pod("s").await?;
-        stage.driver.create_pod(&begun).await?;
+        env.manual.delete_pod("s").await?;
+        env.manual.create_pod(&begun).await?;
     }
     end.send_replace(true);
     let taken = storm.await??;
-    stage.reason("s", "Reconciled").await?;
-    let session = stage.driver.sessions().get("s").await?;
+    env.reason("s", "Reconciled").await?;
+    let session = env.manual.sessions().get("s").await?;
     let beat = session.condition("Beat").map(|beat| beat.message);
     assert_eq!(beat, Some(taken.to_string()), "no write of the operator's was undone");
     let kinds: Vec<_> = session.conditions().into_iter().filter(|c| c.r#type.starts_with("Kind")).collect();
@@ -85,62 +83,62 @@ async fn nothing_of_a_busy_operators_is_lost_and_the_truth_stands_when_it_rests(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_that_fights_back_gets_one_write_for_each_of_its_own() -> anyhow::Result<()> {
     const BLOWS: usize = 20;
-    let stage = Stage::set("fight").await?;
-    let replica = stage.replica(true).await?;
-    stage.driver.begin(session("s")).await?;
-    stage.reason("s", "Fetching").await?;
-    stage.driver.end("s", 0, "Completed", &message(Exit::Reconciled, "delivered")).await?;
+    let env = StatusEnv::new("fight").await?;
+    let replica = env.replica(true).await?;
+    env.manual.begin(session("s")).await?;
+    env.reason("s", "Fetching").await?;
+    env.manual.end("s", 0, "Completed", &message(Exit::Reconciled, "delivered")).await?;
     for _ in 0..BLOWS {
-        stage.reason("s", "Reconciled").await?;
+        env.reason("s", "Reconciled").await?;
         let theirs = json!([{"type": "WorkflowReconciled", "status": "False", "reason": "UpdateFailed"}]);
-        stage.driver.set_status("s", json!({"conditions": theirs})).await?;
+        env.manual.set_status("s", json!({"conditions": theirs})).await?;
     }
-    stage.reason("s", "Reconciled").await?;
-    stage.catch_up("marker").await?;
+    env.reason("s", "Reconciled").await?;
+    env.sync_marker("marker").await?;
     let wanted = 2 + BLOWS + 1;
     assert_eq!(
         replica.written_by_now(wanted).await,
         wanted,
         "the pod's two, one for each blow, and the marker"
     );
-    assert_eq!(stage.until_told("s", "WorkflowDelivered").await?, ["WorkflowDelivered"], "told once");
+    assert_eq!(env.until_event("s", "WorkflowDelivered").await?, ["WorkflowDelivered"], "told once");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_wrote_the_next_leader_writes_though_the_pod_is_gone() -> anyhow::Result<()> {
-    let stage = Stage::set("no-leader").await?;
-    let (first, second) = (stage.replica(false).await?, stage.replica(false).await?);
+    let env = StatusEnv::new("no-leader").await?;
+    let (first, second) = (env.replica(false).await?, env.replica(false).await?);
     for at in 0..20 {
         let name = format!("s-{at}");
-        stage.driver.begin(session(&name)).await?;
-        stage.driver.end(&name, 40, "Error", &message(Exit::TooLarge, "too much")).await?;
-        stage.driver.delete_pod(&name).await?;
+        env.manual.begin(session(&name)).await?;
+        env.manual.end(&name, 40, "Error", &message(Exit::TooLarge, "too much")).await?;
+        env.manual.delete_pod(&name).await?;
     }
-    second.has_seen_what_came_before(&stage).await?;
+    second.until_synced(&env).await?;
     assert_eq!((first.written(), second.written()), (0, 0), "nobody leads");
     first.kill().await;
     second.lead(true);
     for at in 0..20 {
-        assert_eq!(stage.reason(&format!("s-{at}"), "TooLarge").await?.message, "too much");
+        assert_eq!(env.reason(&format!("s-{at}"), "TooLarge").await?.message, "too much");
     }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn outcomes_survive_a_lease_that_keeps_moving_and_leaders_that_are_killed() -> anyhow::Result<()> {
-    let stage = Stage::set("moving").await?;
-    let mut standby = stage.replica(false).await?;
-    let mut leader = stage.replica(true).await?;
+    let env = StatusEnv::new("moving").await?;
+    let mut standby = env.replica(false).await?;
+    let mut leader = env.replica(true).await?;
     for round in 0..10 {
         let names: Vec<_> = (0..10).map(|at| format!("s-{round}-{at}")).collect();
         stream::iter(names.iter().map(Ok))
             .try_for_each_concurrent(4, |name| {
-                let driver = stage.driver.clone();
+                let manual = env.manual.clone();
                 async move {
-                    driver.begin(session(name)).await?;
-                    driver.end(name, 21, "Error", &message(Exit::RepositoryNotFound, "none")).await?;
-                    driver.delete_pod(name).await
+                    manual.begin(session(name)).await?;
+                    manual.end(name, 21, "Error", &message(Exit::RepositoryNotFound, "none")).await?;
+                    manual.delete_pod(name).await
                 }
             })
             .await?;
@@ -148,9 +146,9 @@ async fn outcomes_survive_a_lease_that_keeps_moving_and_leaders_that_are_killed(
         standby.lead(true);
         leader.kill().await;
         leader = standby;
-        standby = stage.replica(false).await?;
+        standby = env.replica(false).await?;
         for name in names {
-            stage.reason(&name, "RepositoryNotFound").await?;
+            env.reason(&name, "RepositoryNotFound").await?;
         }
     }
     Ok(())
@@ -158,16 +156,16 @@ async fn outcomes_survive_a_lease_that_keeps_moving_and_leaders_that_are_killed(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_made_again_under_the_same_name_has_its_own_truth() -> anyhow::Result<()> {
-    let stage = Stage::set("again").await?;
-    let _replica = stage.replica(true).await?;
-    stage.driver.begin(session("s")).await?;
-    stage.driver.end("s", 22, "Error", &message(Exit::RefNotFound, "first")).await?;
-    stage.reason("s", "RefNotFound").await?;
-    stage.driver.sessions().delete("s", &DeleteParams::default()).await?;
-    stage.driver.delete_pod("s").await?;
-    stage.driver.begin(session("s")).await?;
-    assert_eq!(stage.reason("s", "Fetching").await?.status, "Unknown");
-    stage.driver.end("s", 0, "Completed", &message(Exit::Reconciled, "delivered")).await?;
-    stage.reason("s", "Reconciled").await?;
+    let env = StatusEnv::new("again").await?;
+    let _replica = env.replica(true).await?;
+    env.manual.begin(session("s")).await?;
+    env.manual.end("s", 22, "Error", &message(Exit::RefNotFound, "first")).await?;
+    env.reason("s", "RefNotFound").await?;
+    env.manual.sessions().delete("s", &DeleteParams::default()).await?;
+    env.manual.delete_pod("s").await?;
+    env.manual.begin(session("s")).await?;
+    assert_eq!(env.reason("s", "Fetching").await?.status, "Unknown");
+    env.manual.end("s", 0, "Completed", &message(Exit::Reconciled, "delivered")).await?;
+    env.reason("s", "Reconciled").await?;
     Ok(())
 }

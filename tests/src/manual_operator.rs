@@ -1,5 +1,5 @@
-//! Plays operator and kubelet by hand, where there is neither: sessions and pods come, change and go exactly when a
-//! test says so.
+//! Acts as operator and kubelet where there is neither, one step at a time: sessions and pods are created, changed and
+//! deleted exactly when a test does it.
 
 use anyhow::Context;
 use jiff::{Timestamp, Unit};
@@ -17,16 +17,16 @@ use crate::operator::Settings;
 use crate::session::{self, Session};
 use crate::{kubelet, operator};
 
-/// Image of the init container in pods made here; nothing ever pulls it.
+/// Image of the init container; never pulled.
 const IMAGE: &str = "workflow-tests/init-fetcher:none";
 
-/// Plays operator and kubelet in one namespace.
+/// Operator and kubelet of one namespace, driven by a test.
 #[derive(Clone)]
-pub struct Driver {
+pub struct ManualOperator {
     namespace: TestNamespace,
 }
 
-/// Registers a webhook without rules, so that sessions from now on are the injector's business.
+/// Registers a webhook without rules: the controller writes sessions that begin after it.
 pub async fn register(client: Client) -> anyhow::Result<()> {
     let registration: MutatingWebhookConfiguration =
         serde_json::from_value(json!({ "metadata": { "name": INJECTOR }, "webhooks": [] }))?;
@@ -36,7 +36,7 @@ pub async fn register(client: Client) -> anyhow::Result<()> {
     }
 }
 
-/// Takes the registration away.
+/// Deletes the registration.
 pub async fn unregister(client: Client) -> anyhow::Result<()> {
     let registrations: Api<MutatingWebhookConfiguration> = Api::all(client);
     match registrations.delete(INJECTOR, &DeleteParams::default()).await {
@@ -45,18 +45,16 @@ pub async fn unregister(client: Client) -> anyhow::Result<()> {
     }
 }
 
-impl Driver {
-    /// A driver for this namespace.
+impl ManualOperator {
+    /// For this namespace.
     pub fn new(namespace: TestNamespace) -> Self {
         Self { namespace }
     }
 
-    /// The cluster that it plays in.
     pub fn cluster(&self) -> &Cluster {
         &self.namespace.cluster
     }
 
-    /// The namespace that it plays in.
     pub fn namespace(&self) -> &TestNamespace {
         &self.namespace
     }
@@ -71,12 +69,11 @@ impl Driver {
         self.namespace.api()
     }
 
-    /// Creates a session as its user does.
     pub async fn create(&self, session: Session) -> anyhow::Result<Session> {
         self.sessions().create(&PostParams::default(), &session).await.context("create the session")
     }
 
-    /// Does what the operator does up to phase Creating: startTime, the pod as admission leaves it, the phase.
+    /// Takes a session to phase Creating, as the operator does: startTime, the pod after admission, the phase.
     pub async fn begin(&self, session: Session) -> anyhow::Result<Session> {
         let session = self.create(session).await?;
         let start = Timestamp::now().round(Unit::Second)?;
@@ -85,19 +82,19 @@ impl Driver {
         self.set_status(&session.name_any(), json!({ "phase": "Creating" })).await
     }
 
-    /// Changes fields of a session's status, each as a whole.
+    /// Replaces fields of a session's status.
     pub async fn set_status(&self, name: &str, status: Value) -> anyhow::Result<Session> {
         let patch = Patch::Merge(json!({ "status": status }));
         let patched = self.sessions().patch_status(name, &PatchParams::default(), &patch).await;
         patched.with_context(|| format!("change the status of {name}"))
     }
 
-    /// Creates the session's pod as admission leaves it.
+    /// Creates the session's pod as it is after admission.
     pub async fn create_pod(&self, session: &Session) -> anyhow::Result<Pod> {
         self.create_this_pod(session, injected_pod(session)?).await
     }
 
-    /// Creates the session's pod as the operator makes it, past admission.
+    /// Creates the session's pod without admission.
     pub async fn create_bare_pod(&self, session: &Session) -> anyhow::Result<Pod> {
         self.create_this_pod(session, operator::session_pod(session, &Settings::new(IMAGE))).await
     }
@@ -107,7 +104,7 @@ impl Driver {
         pod.with_context(|| format!("create the pod of {}", session.name_any()))
     }
 
-    /// Puts the init container into this state, as the kubelet reports it.
+    /// Reports the init container's state, as the kubelet does.
     pub async fn report(&self, session: &str, phase: &str, state: Value) -> anyhow::Result<()> {
         let status = json!({ "phase": phase, "initContainerStatuses": [{
             "name": INIT_CONTAINER, "image": IMAGE, "imageID": "", "ready": false, "restartCount": 0, "state": state,
@@ -116,7 +113,7 @@ impl Driver {
         reported.map(drop).with_context(|| format!("report the state of {session}'s init container"))
     }
 
-    /// Does what the operator does when the session's pod failed: phase and a note, after which it deletes the pod.
+    /// Fails the session, as the operator does when its pod failed: phase, Ready message, deletion of the pod.
     pub async fn note_failure(&self, name: &str, note: &str) -> anyhow::Result<()> {
         let session = self.sessions().get(name).await?;
         let mut conditions = session.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
@@ -136,7 +133,7 @@ impl Driver {
         self.report(session, phase, state).await
     }
 
-    /// Deletes the session's pod at once, as the operator does when it has failed.
+    /// Deletes the session's pod without grace period.
     pub async fn delete_pod(&self, session: &str) -> anyhow::Result<()> {
         let deleted =
             self.pods().delete(&runner_pod(session), &DeleteParams::default().grace_period(0)).await;
@@ -144,14 +141,14 @@ impl Driver {
     }
 }
 
-/// The pod that the operator makes of a session, with what admission adds to it.
+/// A session's pod after admission.
 pub fn injected_pod(session: &Session) -> anyhow::Result<Value> {
     let mut pod = operator::session_pod(session, &Settings::new(IMAGE));
     inject(session, &mut pod)?;
     Ok(pod)
 }
 
-/// Adds to the session's pod what admission adds, as far as the status controller looks at it.
+/// Adds the init container and the stamp to a session's pod, as far as the status controller reads them.
 pub fn inject(session: &Session, pod: &mut Value) -> anyhow::Result<()> {
     let workflow = &session.data["spec"]["activeWorkflow"];
     let text = |key: &str| workflow[key].as_str().unwrap_or_default();

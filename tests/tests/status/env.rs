@@ -1,7 +1,4 @@
-//! What the tests of the status controller have in common: a driver, and replicas of the controller.
-
-// Each test binary uses its own part of it.
-#![allow(dead_code)]
+//! Environment of the status controller's tests: a namespace on an API server without nodes, and replicas.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,8 +8,9 @@ use std::time::Duration;
 use anyhow::bail;
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, DeleteParams, ListParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{Config, watcher};
 use kube::{Client, ResourceExt};
@@ -22,19 +20,19 @@ use workflow_contract::termination::Details;
 use workflow_contract::{Exit, Source, Termination};
 use workflow_injector::status::{self, Handle, Observe};
 use workflow_tests::api_server;
-use workflow_tests::driver::{self, Driver};
 use workflow_tests::faults::Faults;
+use workflow_tests::manual_operator::{self, ManualOperator};
 use workflow_tests::namespace::TestNamespace;
-use workflow_tests::session::{Condition, Session, SessionBuilder, SessionView};
+use workflow_tests::session::{self, Condition, Session, SessionBuilder, SessionView};
 use workflow_tests::wait::{self, PATIENCE};
 
 pub const URL: &str = "https://git.example/o/r.git";
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// An API server with a namespace in it, for one test.
-pub struct Stage {
+/// The API server and a namespace, for one test.
+pub struct StatusEnv {
     pub client: Client,
-    pub driver: Driver,
+    pub manual: ManualOperator,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -66,31 +64,33 @@ impl Observe for Counted {
     }
 }
 
-impl Stage {
-    pub async fn set(name: &str) -> anyhow::Result<Self> {
+impl StatusEnv {
+    /// Takes the API server for one test, without the sessions and pods of earlier ones.
+    pub async fn new(name: &str) -> anyhow::Result<Self> {
         let (cluster, turn) = api_server::exclusive().await?;
         let client = cluster.client.clone();
-        driver::register(client.clone()).await?;
-        let driver = Driver::new(TestNamespace::named(cluster, name).await?);
-        Ok(Self { client, driver, _turn: turn })
+        remove_sessions(&client).await?;
+        manual_operator::register(client.clone()).await?;
+        let manual = ManualOperator::new(TestNamespace::named(cluster, name).await?);
+        Ok(Self { client, manual, _turn: turn })
     }
 
-    /// The same API server, with another driver.
-    pub fn on(self, driver: Driver) -> Self {
-        Self { driver, ..self }
+    /// The same API server, with another namespace.
+    pub fn on(self, manual: ManualOperator) -> Self {
+        Self { manual, ..self }
     }
 
-    /// Installs the platform's CRD, should it have been taken away.
-    pub async fn platform_comes(&self) -> anyhow::Result<()> {
-        self.driver.cluster().ensure_crd().await
+    /// Installs the platform's CRD if it is missing.
+    pub async fn install_crd(&self) -> anyhow::Result<()> {
+        self.manual.cluster().ensure_crd().await
     }
 
-    /// Starts a replica and waits until it has seen all that exists.
+    /// Starts a replica and waits until it has synced.
     pub async fn replica(&self, leads: bool) -> anyhow::Result<Replica> {
         Replica::start(self.client.clone(), leads).await
     }
 
-    /// As [`replica`](Self::replica), with faults between it and the API server, none of which is on.
+    /// As [`replica`](Self::replica), with faults between it and the API server, all of them off.
     pub async fn replica_with_faults(&self, leads: bool) -> anyhow::Result<(Replica, Faults)> {
         let mut config = api_server::server()?.config().await?;
         config.default_retry = false;
@@ -98,8 +98,8 @@ impl Stage {
         Ok((Replica::start(client, leads).await?, faults))
     }
 
-    /// Waits until what is made is younger than the registration, to the second.
-    pub async fn until_a_later_second_than_the_registration(&self) -> anyhow::Result<()> {
+    /// Waits until new objects are younger than the registration, to the second.
+    pub async fn until_younger_than_registration(&self) -> anyhow::Result<()> {
         let registrations: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
         let registered =
             registrations.get(INJECTOR).await?.creation_timestamp().map(|time| time.0.as_second());
@@ -110,21 +110,21 @@ impl Stage {
     }
 
     /// Reasons of all Events on this session.
-    pub async fn told(&self, session: &str) -> anyhow::Result<Vec<String>> {
-        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.driver.namespace().name);
+    pub async fn events(&self, session: &str) -> anyhow::Result<Vec<String>> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.manual.namespace().name);
         let on_it =
             |event: &Event| event.regarding.as_ref().and_then(|it| it.name.as_deref()) == Some(session);
         let events = events.list(&ListParams::default()).await?.items.into_iter().filter(on_it);
         Ok(events.filter_map(|event| event.reason).collect())
     }
 
-    /// Waits until an Event on this session has this reason, and gives the reasons of all.
-    pub async fn until_told(&self, session: &str, reason: &str) -> anyhow::Result<Vec<String>> {
+    /// Waits for an Event with this reason on this session, and returns the reasons of all.
+    pub async fn until_event(&self, session: &str, reason: &str) -> anyhow::Result<Vec<String>> {
         let waited = async {
             loop {
-                let told = self.told(session).await?;
-                if told.iter().any(|one| one == reason) {
-                    return anyhow::Ok(told);
+                let reasons = self.events(session).await?;
+                if reasons.iter().any(|one| one == reason) {
+                    return anyhow::Ok(reasons);
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -136,7 +136,7 @@ impl Stage {
     pub async fn reason(&self, session: &str, reason: &str) -> anyhow::Result<Condition> {
         let what = format!("{session} to be {reason}");
         let holds = |session: &Session| session.workflow_reconciled().is_some_and(|c| c.reason == reason);
-        let session = wait::until_exists(&self.driver.sessions(), session, &what, PATIENCE, holds).await?;
+        let session = wait::until_exists(&self.manual.sessions(), session, &what, PATIENCE, holds).await?;
         Ok(session.workflow_reconciled().unwrap_or_default())
     }
 
@@ -148,7 +148,7 @@ impl Stage {
     ) -> anyhow::Result<()> {
         let config = Config::default();
         let mut sessions =
-            watcher(self.driver.sessions(), config).default_backoff().applied_objects().boxed();
+            watcher(self.manual.sessions(), config).default_backoff().applied_objects().boxed();
         let wait = async {
             while !names.is_empty() {
                 if let Some(session) = sessions.try_next().await.unwrap_or_default()
@@ -160,15 +160,15 @@ impl Stage {
         };
         if tokio::time::timeout(PATIENCE, wait).await.is_err() {
             let session = names.iter().next().cloned().unwrap_or_default();
-            let last = self.driver.sessions().get(&session).await?;
+            let last = self.manual.sessions().get(&session).await?;
             bail!("{} sessions are not as expected; one is {:?}", names.len(), last.data["status"]);
         }
         Ok(())
     }
 
-    /// Waits until a session that was begun just now has its condition: whatever was to be written before is written.
-    pub async fn catch_up(&self, marker: &str) -> anyhow::Result<()> {
-        self.driver.begin(session(marker)).await?;
+    /// Waits for the condition of a new session: all earlier writes have been made by then.
+    pub async fn sync_marker(&self, marker: &str) -> anyhow::Result<()> {
+        self.manual.begin(session(marker)).await?;
         self.reason(marker, "Fetching").await.map(drop)
     }
 }
@@ -184,9 +184,9 @@ impl Replica {
         Ok(Self { handle, leader, counted })
     }
 
-    /// Waits until it has seen every change to a pod up to now, where no init container runs: by showing it one that does.
-    pub async fn has_seen_what_came_before(&self, stage: &Stage) -> anyhow::Result<()> {
-        stage.driver.begin(session("marker")).await?;
+    /// Waits until it has seen all earlier changes of pods; no init container may be running.
+    pub async fn until_synced(&self, env: &StatusEnv) -> anyhow::Result<()> {
+        env.manual.begin(session("marker")).await?;
         let seen = async {
             while self.handle.fetching() == 0 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -203,14 +203,14 @@ impl Replica {
         self.counted.written.load(Ordering::SeqCst)
     }
 
-    /// How often it wrote, once that is at least so often: a write is seen on the session before it is counted.
+    /// Number of writes, once it is at least this: a write is visible before it is counted.
     pub async fn written_by_now(&self, at_least: usize) -> usize {
         let counted = async {
             while self.written() < at_least {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        // What is missing then is for the caller to say.
+        // The caller compares the number.
         let _ = tokio::time::timeout(PATIENCE, counted).await;
         self.written()
     }
@@ -223,10 +223,28 @@ impl Replica {
         self.counted.failures.load(Ordering::SeqCst)
     }
 
-    /// Ends it as a crash does.
+    /// Ends it without a graceful shutdown.
     pub async fn kill(self) {
         self.handle.shutdown().await;
     }
+}
+
+/// Removes all sessions and session pods.
+async fn remove_sessions(client: &Client) -> anyhow::Result<()> {
+    let sessions: Api<Session> = Api::all_with(client.clone(), &session::resource());
+    let pods: Api<Pod> = Api::all(client.clone());
+    let everything = ListParams::default();
+    // The API server answers 429 for a moment after the CRD was created.
+    let existing =
+        wait::until_found("the sessions", || async { Ok(Some(sessions.list(&everything).await?)) }).await?;
+    let mut namespaces: HashSet<_> = existing.iter().filter_map(Session::namespace).collect();
+    namespaces.extend(pods.list(&everything).await?.iter().filter_map(Pod::namespace));
+    let now = DeleteParams::default().grace_period(0);
+    for namespace in namespaces {
+        session::api(client.clone(), &namespace).delete_collection(&now, &everything).await?;
+        Api::<Pod>::namespaced(client.clone(), &namespace).delete_collection(&now, &everything).await?;
+    }
+    Ok(())
 }
 
 /// A session that asks for a workflow.
