@@ -172,15 +172,20 @@ pub type Listing = BTreeMap<String, (String, Vec<u8>)>;
 
 /// The truth: `git ls-tree -r` and the blobs of `revision`, below `path`.
 pub fn of_git(repository: &Repository, revision: &str, path: &str) -> Listing {
+    of_git_dir(repository.path(), revision, path)
+}
+
+/// The same of any repository on disk, by its git directory.
+pub fn of_git_dir(git_dir: &Path, revision: &str, path: &str) -> Listing {
     let tree = if path.is_empty() { revision.to_owned() } else { format!("{revision}:{path}") };
-    let lines = git_bytes(repository, &["ls-tree", "-r", "-z", &tree]);
+    let lines = git_bytes(git_dir, &["ls-tree", "-r", "-z", &tree]);
     let mut listing = Listing::new();
     for line in lines.split(|&b| b == 0).filter(|line| !line.is_empty()) {
         let line = String::from_utf8_lossy(line);
         let (facts, name) = line.split_once('\t').unwrap();
         let facts: Vec<&str> = facts.split(' ').collect();
         let bytes = match facts[1] {
-            "blob" => git_bytes(repository, &["cat-file", "blob", facts[2]]),
+            "blob" => git_bytes(git_dir, &["cat-file", "blob", facts[2]]),
             _ => Vec::new(),
         };
         listing.insert(name.to_owned(), (facts[0].to_owned(), bytes));
@@ -226,8 +231,8 @@ fn walk(directory: &Path, below: &str, listing: &mut Listing) {
     }
 }
 
-fn git_bytes(repository: &Repository, args: &[&str]) -> Vec<u8> {
-    let output = git(None).arg("--git-dir").arg(repository.path()).args(args).output().unwrap();
+fn git_bytes(git_dir: &Path, args: &[&str]) -> Vec<u8> {
+    let output = git(None).arg("--git-dir").arg(git_dir).args(args).output().unwrap();
     assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use workflow_git_server::{Repository, SshServer};
+use workflow_git_server::{Repository, SshServer, SshSoftware};
 
 use super::{Ended, Fetch};
 
@@ -18,6 +18,12 @@ impl Ssh {
     pub fn start(protocol_v2: bool) -> Self {
         let server = SshServer::start(protocol_v2).unwrap();
         Self { known: known(&server, "ed25519"), server: server.into(), client: "ed25519" }
+    }
+
+    /// A server of this software, with a host key and a client's key of this kind.
+    pub fn of(software: SshSoftware, kind: &'static str) -> Self {
+        let server = SshServer::start_software(software).unwrap();
+        Self { known: known(&server, kind), server: server.into(), client: kind }
     }
 
     /// With the client's key of this kind.

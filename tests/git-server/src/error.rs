@@ -33,19 +33,27 @@ pub enum GitServerError {
     #[error("a front needs a server that speaks plain http, as TLS ends at the front")]
     FrontNeedsPlainHttp,
     /// A program can't be started.
-    #[error(
-        "failed to run {program}: are the Debian packages git, lighttpd, lighttpd-mod-openssl, openssh-client, openssh-server and util-linux installed?"
-    )]
+    #[error("failed to run {program}: make setup installs what the tests need")]
     Run {
         /// The program.
         program: &'static str,
         /// What the system said.
         source: io::Error,
     },
-    /// lighttpd ended instead of serving.
-    #[error("lighttpd ended at start-up: {output}")]
+    /// A server ended instead of serving.
+    #[error("{program} ended at start-up: {output}")]
     NotServing {
+        /// The server's program.
+        program: &'static str,
         /// What it printed.
+        output: String,
+    },
+    /// A server that is no Debian package can't be installed.
+    #[error("failed to install the git server {name}: {output}")]
+    Install {
+        /// The server's directory in `tests/git-server`.
+        name: &'static str,
+        /// The end of what the installation printed.
         output: String,
     },
     /// A git command failed.

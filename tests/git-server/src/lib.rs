@@ -20,7 +20,7 @@
 //! ```
 //!
 //! A [`Front`] before it adds faults: connections that break or stall, wrong answers, bad certificates.
-//! [`SshServer`] serves the same repositories over ssh.
+//! [`SshServer`] serves the same repositories over ssh. [`OtherServer`] is git server software that is not git's own.
 //!
 //! The server ends with the [`GitServer`] that started it, and with the process even when that is killed.
 //! It must not read the user's git configuration, and must not need an entry in `/etc/hosts`.
@@ -32,6 +32,8 @@ mod front;
 mod git;
 mod import;
 mod lighttpd;
+mod other;
+mod process;
 mod profile;
 mod repository;
 mod server;
@@ -41,8 +43,9 @@ mod sshd;
 pub use address::address_facing;
 pub use error::GitServerError;
 pub use front::{At, Certificate, Fault, Front, Phase, When};
+pub use other::{AzureLike, OtherServer, Software, jdk_at_hand};
 pub use profile::Profile;
 pub use repository::{Repository, RepositoryBuilder};
 pub use server::GitServer;
 pub use settings::Settings;
-pub use sshd::SshServer;
+pub use sshd::{SshServer, SshSoftware};

@@ -1,16 +1,15 @@
 //! Starts lighttpd and ends it, in every way a test can end.
 
-use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::process::Stdio;
 
 use crate::authority::{self, Validity};
 use crate::error::GitServerError;
 use crate::git;
 use crate::lighttpd::{Layout, configuration, rule_text};
+use crate::process::Process;
 use crate::repository::RepositoryBuilder;
 use crate::settings::Settings;
 
@@ -24,8 +23,7 @@ pub struct GitServer {
     tls: bool,
     ca: String,
     directory: tempfile::TempDir,
-    lighttpd: Child,
-    log: Arc<Mutex<Vec<String>>>,
+    lighttpd: Process,
 }
 
 impl GitServer {
@@ -40,9 +38,8 @@ impl GitServer {
         let listener = TcpListener::bind((settings.address, 0)).map_err(listen_failed)?;
         let address = listener.local_addr().map_err(listen_failed)?;
         let ca = write_files(settings, address.port(), directory.path())?;
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let lighttpd = start_lighttpd(listener, &directory.path().join("lighttpd.conf"), &log)?;
-        Ok(Self { address, tls: settings.tls, ca, directory, lighttpd, log })
+        let lighttpd = start_lighttpd(listener, &directory.path().join("lighttpd.conf"))?;
+        Ok(Self { address, tls: settings.tls, ca, directory, lighttpd })
     }
 
     /// Where it listens.
@@ -75,15 +72,7 @@ impl GitServer {
 
     /// What lighttpd and git http-backend have printed so far: why a request failed, in the server's eyes.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
-    }
-}
-
-impl Drop for GitServer {
-    fn drop(&mut self) {
-        // It may have ended by itself, which is as good.
-        let _ = self.lighttpd.kill();
-        let _ = self.lighttpd.wait();
+        self.lighttpd.log()
     }
 }
 
@@ -114,50 +103,11 @@ fn write_files(settings: &Settings, port: u16, root: &Path) -> Result<String, Gi
     Ok(authority.ca)
 }
 
-/// Starts lighttpd with `listener` as its socket and waits until it says that it serves.
-///
-/// The kernel ends lighttpd when the thread that started it ends (`setpriv --pdeathsig`), which covers a test process
-/// that is killed. So it is started from a thread that lives as long as lighttpd does: the one that reads its log.
-fn start_lighttpd(
-    listener: TcpListener,
-    configuration: &Path,
-    log: &Arc<Mutex<Vec<String>>>,
-) -> Result<Child, GitServerError> {
-    let spawn_failed = |source| GitServerError::Run { program: "lighttpd", source };
-    // Users other than root seldom have the directory of system programs in their PATH.
-    let path = format!("{}:/usr/sbin:/usr/bin:/bin", std::env::var("PATH").unwrap_or_default());
-    let mut command = Command::new("setpriv");
-    command
-        .args(["--pdeathsig", "KILL", "sh", "-c", START])
-        .arg(configuration)
-        .env("PATH", path)
-        .stdin(Stdio::from(OwnedFd::from(listener)))
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    let (started, starting) = mpsc::channel();
-    let log_writer = Arc::clone(log);
-    let guardian = move || {
-        let mut child = match command.spawn() {
-            Ok(child) => child,
-            Err(error) => return drop(started.send(Err(spawn_failed(error)))),
-        };
-        // The command holds the listening socket; a server that ended must not leave a port that accepts.
-        drop(command);
-        let stderr = child.stderr.take();
-        let mut child = Some(child);
-        for line in stderr.into_iter().flat_map(|pipe| BufReader::new(pipe).lines()).map_while(Result::ok) {
-            let serving = line.contains("server started");
-            log_writer.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-            if let Some(child) = child.take_if(|_| serving) {
-                let _ = started.send(Ok(child));
-            }
-        }
-        if let Some(mut child) = child {
-            let _ = child.wait();
-            let output = log_writer.lock().unwrap_or_else(PoisonError::into_inner).join("; ");
-            let _ = started.send(Err(GitServerError::NotServing { output }));
-        }
-    };
-    std::thread::Builder::new().name("git-server-log".to_owned()).spawn(guardian).map_err(spawn_failed)?;
-    starting.recv().unwrap_or_else(|_| Err(GitServerError::NotServing { output: "its log ended".to_owned() }))
+/// Starts lighttpd with `listener` as its socket and waits until it serves.
+fn start_lighttpd(listener: TcpListener, configuration: &Path) -> Result<Process, GitServerError> {
+    let mut command = Process::command();
+    command.args(["sh", "-c", START]).arg(configuration).stdin(Stdio::from(OwnedFd::from(listener)));
+    let (process, ()) =
+        Process::start("lighttpd", command, |line| line.contains("server started").then_some(()))?;
+    Ok(process)
 }

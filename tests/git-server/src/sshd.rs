@@ -1,4 +1,4 @@
-//! A real OpenSSH server for tests: one `sshd -i` for each connection, as whoever runs the test.
+//! Real ssh servers for tests, which run as the user who runs the test: OpenSSH, dropbear, and JGit in Apache MINA sshd.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -8,26 +8,57 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use crate::error::GitServerError;
+use crate::other::jgit_over_ssh;
+use crate::process::Process;
 use crate::repository::Repository;
 
 /// Debian's and Fedora's place; sshd insists on being called by its absolute path.
 const SSHD: &str = "/usr/sbin/sshd";
 
+/// Runs dropbear with the home directory `$0` and the host key `$1`. It takes `authorized_keys` from the user's own home
+/// only, so another directory is mounted there, in a mount namespace that ends with it.
+const DROPBEAR: &str = r#"
+    [ "$(id -u)" = 0 ] || set -- "$1" --map-current-user --keep-caps
+    key=$1 && shift
+    home=$(getent passwd "$(id -un)" | cut -d: -f6)
+    exec unshare "$@" --mount sh -c 'mount --bind "$0" "$1" && exec /usr/sbin/dropbear -i -s -r "$2"' "$0" "$home" "$key"
+"#;
+
 /// The kinds of keys that server and client have.
 const KINDS: [&str; 3] = ["ed25519", "ecdsa", "rsa"];
+
+/// The software of an ssh server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SshSoftware {
+    /// One `sshd -i` for each connection. `protocol_v2` is whether clients can ask for git's protocol v2, as at all
+    /// large hosts; Debian's own settings do not let them.
+    OpenSsh {
+        /// Whether `GIT_PROTOCOL` is accepted.
+        protocol_v2: bool,
+    },
+    /// One `dropbear -i` for each connection. It passes no variables on, so git speaks protocol v0.
+    Dropbear,
+    /// JGit's `UploadPack` behind Apache MINA sshd. Its host key is of the kind `ecdsa`.
+    JGit,
+}
 
 /// A running ssh server that lets one key in and runs git on the repositories of this machine. It needs
 /// the Debian packages `openssh-server` and `openssh-client`.
 pub struct SshServer {
     address: SocketAddr,
     user: String,
+    process: Option<Process>,
     directory: tempfile::TempDir,
 }
 
 impl SshServer {
-    /// Starts a server on a free port of loopback. `protocol_v2` is whether it lets clients ask for git's
-    /// protocol v2, as all large hosts do and Debian's own settings do not.
+    /// Starts an OpenSSH server on a free port of loopback.
     pub fn start(protocol_v2: bool) -> Result<Self, GitServerError> {
+        Self::start_software(SshSoftware::OpenSsh { protocol_v2 })
+    }
+
+    /// Starts a server of any software on a free port of loopback.
+    pub fn start_software(software: SshSoftware) -> Result<Self, GitServerError> {
         let directory = tempfile::Builder::new()
             .prefix("workflow-ssh-server-")
             .tempdir()
@@ -36,7 +67,7 @@ impl SshServer {
         let listen_failed = |source| GitServerError::Listen { address: address.ip(), source };
         let listener = TcpListener::bind(address).map_err(listen_failed)?;
         let address = listener.local_addr().map_err(listen_failed)?;
-        let server = Self { address, user: output("id", &["-un"])?, directory };
+        let mut server = Self { address, user: output("id", &["-un"])?, process: None, directory };
         let mut authorized = String::new();
         for kind in KINDS {
             make_key(&server.file(&host_key(kind)), kind)?;
@@ -44,12 +75,49 @@ impl SshServer {
             authorized += &server.read(&format!("client-{kind}.pub"))?;
         }
         server.write("authorized", &authorized)?;
-        let configuration = server.file("sshd_config");
-        server.write("sshd_config", &server.configuration(protocol_v2))?;
-        // As root, sshd wants a directory that is only made where it runs as a service.
-        let _ = std::fs::create_dir_all("/run/sshd");
-        thread::spawn(move || serve(&listener, &configuration));
+        match software {
+            SshSoftware::OpenSsh { protocol_v2 } => {
+                server.write("sshd_config", &server.configuration(protocol_v2))?;
+                // As root, sshd wants a directory that is only made where it runs as a service.
+                let _ = std::fs::create_dir_all("/run/sshd");
+                let configuration = server.file("sshd_config");
+                thread::spawn(move || {
+                    serve(&listener, || {
+                        let mut command = Command::new(SSHD);
+                        command.args(["-i", "-f"]).arg(&configuration);
+                        command
+                    });
+                });
+            }
+            SshSoftware::Dropbear => {
+                let key = server.file("dropbear-host-key");
+                server.prepare_dropbear(&key)?;
+                let home = server.file("home");
+                thread::spawn(move || {
+                    serve(&listener, || {
+                        let mut command = Command::new("sh");
+                        command.args(["-c", DROPBEAR]).arg(&home).arg(&key);
+                        command
+                    });
+                });
+            }
+            SshSoftware::JGit => {
+                drop(listener);
+                let key = server.file(&host_key("ecdsa"));
+                let (process, address) = jgit_over_ssh(&key)?;
+                (server.address, server.process) = (address, Some(process));
+            }
+        }
         Ok(server)
+    }
+
+    /// Converts the ed25519 host key, and makes a home directory that lets the client's keys in.
+    fn prepare_dropbear(&self, key: &Path) -> Result<(), GitServerError> {
+        let (from, to) = (self.file(&host_key("ed25519")), key.to_string_lossy());
+        output("dropbearconvert", &["openssh", "dropbear", &from.to_string_lossy(), &to])?;
+        let ssh = self.file("home/.ssh");
+        std::fs::create_dir_all(&ssh).map_err(|source| GitServerError::Write { path: ssh, source })?;
+        self.write("home/.ssh/authorized_keys", &self.read("authorized")?)
     }
 
     /// Where it listens.
@@ -104,12 +172,10 @@ impl SshServer {
 }
 
 /// Hands each connection to a server of its own, which ends with it. Lasts as long as the process.
-fn serve(listener: &TcpListener, configuration: &Path) {
+fn serve(listener: &TcpListener, command: impl Fn() -> Command) {
     for stream in listener.incoming().flatten() {
         let Ok(other) = stream.try_clone() else { continue };
-        let child = Command::new(SSHD)
-            .args(["-i", "-f"])
-            .arg(configuration)
+        let child = command()
             .stdin(Stdio::from(OwnedFd::from(stream)))
             .stdout(Stdio::from(OwnedFd::from(other)))
             .stderr(Stdio::null())

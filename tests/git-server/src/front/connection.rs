@@ -89,7 +89,14 @@ fn answer(
     let Some(fault) = phase(&request).and_then(|phase| shared.fault(phase, with_credential)) else {
         return whole(stream, &request.ask(shared.server)?);
     };
+    let fault = match fault {
+        Fault::Unless(words, fault) if !request.body.windows(words.len()).any(|w| w == words.as_bytes()) => {
+            fault
+        }
+        fault => fault,
+    };
     match fault {
+        Fault::Unless(..) => return whole(stream, &request.ask(shared.server)?),
         Fault::Answer(..) => {
             shared.happened();
             send(stream, &ready(fault))?;
@@ -124,7 +131,9 @@ fn answer(
             }
             whole(stream, &answer)
         }
-        Fault::Answer(..) | Fault::Before(_) | Fault::WantInstead(_) => whole(stream, &answer),
+        Fault::Answer(..) | Fault::Before(_) | Fault::Unless(..) | Fault::WantInstead(_) => {
+            whole(stream, &answer)
+        }
     }
     .inspect(|_| shared.happened())
 }

@@ -55,6 +55,8 @@ pub enum Fault {
     Corrupt(At),
     /// Another answer: status, headers, body. On [`Phase::Connect`] it comes without TLS.
     Answer(u16, Vec<(&'static str, String)>, String),
+    /// This happens only where the request's body lacks these words.
+    Unless(&'static str, Box<Fault>),
     /// This object is asked of the server instead of the one that was wanted.
     WantInstead(String),
     /// This happens before the request goes on to the server.
@@ -83,6 +85,7 @@ impl fmt::Debug for Fault {
             Self::Short(at) => write!(f, "Short({at:?})"),
             Self::Corrupt(at) => write!(f, "Corrupt({at:?})"),
             Self::Answer(status, headers, _) => write!(f, "Answer({status}, {headers:?})"),
+            Self::Unless(words, fault) => write!(f, "Unless({words:?}, {fault:?})"),
             Self::WantInstead(id) => write!(f, "WantInstead({id})"),
             Self::Before(_) => write!(f, "Before(..)"),
         }

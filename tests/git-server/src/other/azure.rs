@@ -1,0 +1,42 @@
+//! A front that behaves like Azure DevOps: a fake, as the service can't be installed anywhere.
+//!
+//! What is imitated is documented in public reports of other git clients: protocol v0 only, and 400 for a request that
+//! does not ask for `multi_ack`. The rest, capabilities included, is stock git's.
+
+use crate::error::GitServerError;
+use crate::front::{Certificate, Fault, Front, Phase, When};
+use crate::repository::{Repository, RepositoryBuilder};
+use crate::server::GitServer;
+use crate::settings::Settings;
+
+/// The service's words for a request without `multi_ack`.
+const MULTI_ACK: &str =
+    "TF401041: The Git protocol sent is not as expected (Clients must support multi-ack.)";
+
+/// A running front and the stock git server behind it.
+pub struct AzureLike {
+    server: GitServer,
+    front: Front,
+}
+
+impl AzureLike {
+    /// Starts both, over plain http.
+    pub fn start() -> Result<Self, GitServerError> {
+        let server = GitServer::start(&Settings::default().plain_http().protocol_v0("acme"))?;
+        let headers = vec![("Content-Type", "text/plain; charset=utf-8".to_owned())];
+        let answer = Fault::Answer(400, headers, MULTI_ACK.to_owned());
+        let fault = Fault::Unless("multi_ack", Box::new(answer));
+        let front = Front::start(&server, Certificate::None, vec![(Phase::Pack, When::Always, fault)])?;
+        Ok(Self { server, front })
+    }
+
+    /// Begins a repository that will be served as `/acme/NAME.git`.
+    pub fn repository(&self, name: &str) -> RepositoryBuilder {
+        self.server.repository(&format!("acme/{name}"))
+    }
+
+    /// The URL of a repository by way of the front.
+    pub fn url(&self, repository: &Repository) -> String {
+        self.front.url(repository.url())
+    }
+}
