@@ -10,14 +10,12 @@
 //! rest feeds them.
 
 pub mod admit;
-pub mod args;
 pub mod cli;
 pub mod config;
 pub mod kube;
 pub mod metrics;
 pub mod registration;
 pub mod replica;
-pub mod serve;
 pub mod server;
 pub mod session;
 pub mod status;

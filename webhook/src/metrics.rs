@@ -1,5 +1,4 @@
-//! What is counted, for Prometheus. Few labels, each with few values: nothing of a session's author
-//! ever becomes one.
+//! Prometheus metrics. Labels have few values, and never one that a session's author can choose.
 
 use std::time::Duration;
 
@@ -13,8 +12,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use workflow_contract::names::METRICS_PREFIX;
 
-/// Upper bounds, in seconds: a decision takes less than a millisecond, a look-up a few, and after
-/// 5 s the API server has given up.
+/// Upper bounds in seconds: a decision takes less than a millisecond, a lookup a few, and the API server times out after
+/// 5 s.
 const BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 2.5, 5.0];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -32,12 +31,11 @@ struct Watched {
     resource: &'static str,
 }
 
-/// What admission may decide. Each counts from 0 on: of a counter that begins at 1 Prometheus sees no increase.
+/// Decisions of admission. Each counter starts at 0: Prometheus records no increase of a series that starts at 1.
 const DECISIONS: [&str; 5] = ["injected", "unchanged", "skipped", "refused", "malformed"];
-/// Reasons that an alert asks for, from 0 on for the same reason.
+/// Reasons used by alerts, which start at 0 for the same reason.
 const ALERTED: [&str; 2] = ["NotInjected", "ImagePullFailed"];
 
-/// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -67,7 +65,7 @@ impl Default for Metrics {
         let duration = Histogram::new(BUCKETS);
         registry.register_with_unit(
             "admission_duration",
-            "Time from a request's body to its answer",
+            "Time from reading a request to its response",
             Unit::Seconds,
             duration.clone(),
         );
@@ -95,11 +93,11 @@ impl Default for Metrics {
             watch_failures.clone(),
         );
         let fetching = Gauge::default();
-        registry.register("fetching", "Init containers waiting or running", fetching.clone());
+        registry.register("fetching", "Init containers that are waiting or running", fetching.clone());
         let certificate_expiry = Gauge::default();
         registry.register_with_unit(
             "certificate_expiry_timestamp",
-            "When the served certificate expires (Unix time); 0 while none is served",
+            "Expiry of the served certificate (Unix time); 0 while none is served",
             Unit::Seconds,
             certificate_expiry.clone(),
         );
@@ -113,11 +111,11 @@ impl Default for Metrics {
         config_current.set(1);
         registry.register(
             "config_current",
-            "1 while the config file as it is now is used, 0 while it is broken and an older one is",
+            "1 while the current config file is in use, 0 while it is invalid and an older one is used",
             config_current.clone(),
         );
         let leader = Gauge::default();
-        registry.register("leader", "1 on the replica that writes conditions, 0 on others", leader.clone());
+        registry.register("leader", "1 on the leader, 0 on other replicas", leader.clone());
         Self {
             registry,
             decisions,
@@ -136,7 +134,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Counts an admission request.
+    /// Counts an admission request by outcome.
     pub fn decided(&self, outcome: &'static str, took: Duration) {
         self.decisions.get_or_create(&Decision { outcome }).inc();
         self.duration.observe(took.as_secs_f64());
@@ -152,7 +150,7 @@ impl Metrics {
         self.conflicts.inc();
     }
 
-    /// Counts a write of a status, or of its Event, that failed.
+    /// Counts a status update or Event that failed.
     pub fn status_write_failed(&self) {
         self.write_failures.inc();
     }
@@ -177,7 +175,7 @@ impl Metrics {
         self.certificate_current.set(i64::from(current));
     }
 
-    /// Records whether the config file as it is now is used.
+    /// Records whether the current config file is in use.
     pub fn config_is_current(&self, current: bool) {
         self.config_current.set(i64::from(current));
     }
@@ -187,10 +185,7 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 
-    /// All metrics in the OpenMetrics text format, with its content type.
-    ///
-    /// # Errors
-    /// Never in practice: writing to a string does not fail.
+    /// Encodes all metrics in the OpenMetrics text format.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
         let mut out = String::new();
         text::encode(&mut out, &self.registry)?;

@@ -1,4 +1,4 @@
-//! Self-managed certificates where a replica comes to lead that has not seen what the one before it did.
+//! A new leader whose watch of the Secret is behind.
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
@@ -9,7 +9,7 @@ use workflow_tests::faults::Faults;
 use workflow_tests::namespace::TestNamespace;
 use workflow_tests::wait::PATIENCE;
 
-use crate::replica::{Replica, bundles, register, unregister};
+use super::replica::{Replica, bundles, register, unregister};
 
 /// As short as a rotation can be.
 const LIFETIMES: Lifetimes = Lifetimes {
@@ -23,7 +23,7 @@ async fn stored(secrets: &Api<Secret>) -> anyhow::Result<State> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_sees_the_secret_late_takes_no_authority_back() -> anyhow::Result<()> {
+async fn a_leader_with_a_late_watch_takes_no_ca_out_of_use() -> anyhow::Result<()> {
     let (cluster, _turn) = api_server::exclusive().await?;
     let namespace = TestNamespace::named(cluster, "takeover").await?;
     let secrets = namespace.api::<Secret>();
@@ -33,16 +33,16 @@ async fn a_leader_that_sees_the_secret_late_takes_no_authority_back() -> anyhow:
     let mut second = Replica::start_by(client, &namespace, "second", LIFETIMES).await?;
     register(&namespace, &[&first, &second]).await?;
 
-    let story = async {
-        let known = loop {
+    let takeover = async {
+        let first_ca = loop {
             match second.resolver.info() {
-                Some(facts) => break facts.issuer_key_id,
+                Some(info) => break info.issuer_key_id,
                 None => tokio::task::yield_now().await,
             }
         };
         faults.blind_to("secrets");
-        // Until the authority that the second knows has retired.
-        while stored(&secrets).await?.ca.info.key_id == known {}
+        // Until the CA that the second replica has read is retired.
+        while stored(&secrets).await?.ca.info.key_id == first_ca {}
         first.stop().await?;
         second.leading.wait_for(|leads| *leads).await?;
 
@@ -50,16 +50,16 @@ async fn a_leader_that_sees_the_secret_late_takes_no_authority_back() -> anyhow:
         loop {
             let state = stored(&secrets).await?;
             for bundle in bundles(&namespace).await? {
-                let authority = state.ca.pair.certificate.trim();
-                anyhow::ensure!(bundle.contains(authority), "the authority of what is served is not trusted");
+                let ca = state.ca.pair.certificate.trim();
+                anyhow::ensure!(bundle.contains(ca), "the CA of the serving certificate is not trusted");
             }
-            // The second has led long enough to renew the leaf.
+            // The second replica has renewed the serving certificate.
             if state.serving.info.serial != before {
                 return anyhow::Ok(());
             }
         }
     };
-    let told = tokio::time::timeout(PATIENCE, story).await;
+    let result = tokio::time::timeout(PATIENCE, takeover).await;
     unregister(&namespace).await?;
-    told?
+    result?
 }

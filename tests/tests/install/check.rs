@@ -226,7 +226,7 @@ async fn a_service_without_endpoints_and_none_at_all() -> anyhow::Result<()> {
 
     let services = installation.api::<k8s_openapi::api::core::v1::Service>();
     services.delete(INJECTOR, &DeleteParams::default()).await?;
-    let line = ("FAILED  service ", "there is no Service workflow-injector; `make install` makes it");
+    let line = ("FAILED  service ", "there is no Service workflow-injector; `make install` creates it");
     installation
         .check_says(Scope::Everything, false, &[("FAILED  admission ", "the Service is missing"), line])
         .await

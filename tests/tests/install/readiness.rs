@@ -1,4 +1,4 @@
-//! What a replica knows of the registration, by which it judges whether it is ready: also while its watch is broken.
+//! The view of the registration that readiness depends on, also while the watch is broken.
 
 use anyhow::Context;
 use k8s_openapi::ByteString;
@@ -14,19 +14,22 @@ use workflow_tests::wait::PATIENCE;
 
 const NAME: &str = "readiness-view";
 
-/// Waits until the view is this: what one entry holds, or that there is none.
-async fn until_seen(view: &mut watch::Receiver<TrustView>, bundle: Option<&str>) -> anyhow::Result<()> {
+/// Waits until the view has one entry with this bundle, or none.
+async fn until_view_is(view: &mut watch::Receiver<TrustView>, bundle: Option<&str>) -> anyhow::Result<()> {
     let entry = |bundle: &str| EntryBundle {
         webhook: "w.readiness.test".to_owned(),
         bundle: Some(bundle.to_owned()),
     };
     let wanted: TrustView = Some(bundle.map(entry).into_iter().collect());
-    let seen = tokio::time::timeout(PATIENCE, view.wait_for(|view| *view == wanted)).await;
-    seen.with_context(|| format!("{wanted:?} is not seen"))?.map(drop).context("the watch has ended")
+    let result = tokio::time::timeout(PATIENCE, view.wait_for(|view| *view == wanted)).await;
+    result
+        .with_context(|| format!("the view does not become {wanted:?}"))?
+        .map(drop)
+        .context("the watch has ended")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_changes_while_the_watch_is_broken_is_known_all_the_same() -> anyhow::Result<()> {
+async fn a_change_while_the_watch_is_broken_is_observed() -> anyhow::Result<()> {
     let (cluster, _turn) = api_server::exclusive().await?;
     let registrations: Api<MutatingWebhookConfiguration> = Api::all(cluster.client.clone());
     let (client, faults) = Faults::client(api_server::server()?.config().await?)?;
@@ -36,33 +39,33 @@ async fn what_changes_while_the_watch_is_broken_is_known_all_the_same() -> anyho
     let (name, in_place) = (NAME.to_owned(), watch::Sender::default());
     let watching = ca_bundle::run(client, name.clone(), name, leading, bundle, in_place, views);
     let watching = tokio::spawn(watching);
-    until_seen(&mut view, None).await?;
+    until_view_is(&mut view, None).await?;
 
     let held = |bundle: &str| json!({"caBundle": ByteString(bundle.as_bytes().to_vec()), "url": "https://none.test/"});
     let registration = json!({"metadata": {"name": NAME}, "webhooks": [{
         "name": "w.readiness.test", "admissionReviewVersions": ["v1"], "sideEffects": "None",
-        "clientConfig": held(&authority()?), "rules": [],
+        "clientConfig": held(&ca()?), "rules": [],
     }]});
     let created =
         registrations.create(&PostParams::default(), &serde_json::from_value(registration)?).await?;
     let first = created.webhooks.into_iter().flatten().find_map(|one| one.client_config.ca_bundle);
     let first = String::from_utf8(first.unwrap_or_default().0)?;
-    until_seen(&mut view, Some(&first)).await?;
+    until_view_is(&mut view, Some(&first)).await?;
 
     faults.blind(true);
-    let second = authority()?;
+    let second = ca()?;
     let change = json!([{"op": "replace", "path": "/webhooks/0/clientConfig", "value": held(&second)}]);
     let change = Patch::Json::<()>(serde_json::from_value(change)?);
     registrations.patch(NAME, &PatchParams::default(), &change).await?;
-    until_seen(&mut view, Some(&second)).await?;
+    until_view_is(&mut view, Some(&second)).await?;
 
     faults.blind(false);
     registrations.delete(NAME, &DeleteParams::default()).await?;
-    until_seen(&mut view, None).await?;
+    until_view_is(&mut view, None).await?;
     watching.abort();
     Ok(())
 }
 
-fn authority() -> anyhow::Result<String> {
+fn ca() -> anyhow::Result<String> {
     Ok(rcgen::generate_simple_self_signed(["readiness.test".to_owned()])?.cert.pem())
 }

@@ -1,8 +1,7 @@
-//! `cleanup`: removes what the injector made at run time, registration first.
+//! `cleanup`: removes everything that the injector created at run time, registration first.
 //!
-//! While replicas run, the leader would make Lease and Secret anew, so the Deployment is scaled to
-//! nothing in between: after the registration is gone, when nobody depends on an answer any more.
-//! Sessions, their conditions and the platform's CRD are left as they are.
+//! A running leader would create Lease and Secret again, so the Deployment is scaled to zero in between, when no pod
+//! depends on the webhook any more. Sessions, their conditions and the platform's CRD are left alone.
 
 use std::io::Write;
 use std::time::Duration;
@@ -20,16 +19,14 @@ use workflow_contract::names::{INJECTOR, INJECTOR_SELECTOR, TLS_SECRET};
 
 use super::untyped;
 
-/// How long replicas may take to end: their drain period and some more.
-const PODS_GONE: Duration = Duration::from_mins(2);
-/// Time between two looks at the pods.
-const LOOK: Duration = Duration::from_millis(500);
+/// Time for replicas to stop: their drain period and some more.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_mins(2);
+/// Time between two lists of the pods.
+const POLL: Duration = Duration::from_millis(500);
 
-/// Removes everything, each step only after the one before, and prints a line for each. What is not
-/// there needs no removal, so it can be run again.
+/// Removes everything step by step and prints a line for each; it can be run again.
 ///
-/// # Errors
-/// The step that failed; those after it were not tried.
+/// An error names the step that failed; later steps were not tried.
 pub async fn run(client: Client, out: &mut impl Write) -> anyhow::Result<()> {
     let registrations: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
     let line = remove(&registrations, "MutatingWebhookConfiguration", INJECTOR).await?;
@@ -57,26 +54,26 @@ where
     }
 }
 
-/// Scales the Deployment to nothing and waits for its pods to go; false where there is none.
+/// Scales the Deployment to zero and waits until its pods are gone; returns false if there is none.
 async fn stop(client: &Client) -> anyhow::Result<bool> {
     let deployments = untyped::<Deployment>(client, INJECTOR);
     let none = Patch::Merge(json!({"spec": {"replicas": 0}}));
     match deployments.patch(INJECTOR, &PatchParams::default(), &none).await {
         Ok(_) => {}
         Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(false),
-        Err(error) => return Err(error).context("failed to scale the Deployment to nothing"),
+        Err(error) => return Err(error).context("failed to scale the Deployment to zero"),
     }
     let pods = untyped::<Pod>(client, INJECTOR);
     let ours = ListParams::default().labels(INJECTOR_SELECTOR);
     let gone = async {
         while !pods.list(&ours).await?.items.is_empty() {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL).await;
         }
         Ok::<_, kube::Error>(())
     };
-    tokio::time::timeout(PODS_GONE, gone)
+    tokio::time::timeout(SHUTDOWN_TIMEOUT, gone)
         .await
-        .context("the replicas do not end; kubectl -n workflow-injector describe pods")?
+        .context("the replicas do not stop; kubectl -n workflow-injector describe pods")?
         .context("failed to list the injector's pods")?;
     Ok(true)
 }

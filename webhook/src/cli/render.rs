@@ -4,7 +4,7 @@
 //! what a person should know besides goes to standard error.
 
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -14,10 +14,25 @@ use serde_json::Value;
 
 use crate::admit::patch::patch;
 use crate::admit::plan::{self, Decision, Lookup};
-use crate::args::Render;
 use crate::config::{Config, Watched};
 use crate::session::AgenticSession;
 use json_index::Document;
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// The pod, as JSON or YAML; `-` is stdin
+    #[arg(long, value_name = "FILE")]
+    pod: PathBuf,
+    /// Its AgenticSession, as JSON or YAML; `-` is stdin
+    #[arg(long, value_name = "FILE")]
+    session: PathBuf,
+    /// Config file; without it the defaults hold
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// What to write, in the form of the pod's file
+    #[arg(short, long, value_name = "WHAT", default_value = "pod")]
+    output: Output,
+}
 
 /// What is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -46,7 +61,7 @@ enum Rendered {
 
 /// Runs the command.
 #[must_use]
-pub fn run(args: &Render) -> ExitCode {
+pub fn run(args: &Args) -> ExitCode {
     let done = inputs(args).and_then(|(pod, session, config)| render(&pod, &session, &config, args.output));
     let (code, out, remark) = match done {
         Ok(Rendered::Output(text, remark)) => (0, text, remark),
@@ -61,7 +76,7 @@ pub fn run(args: &Render) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn inputs(args: &Render) -> anyhow::Result<(String, String, Config)> {
+fn inputs(args: &Args) -> anyhow::Result<(String, String, Config)> {
     let stdin = Path::new("-");
     ensure!(args.pod != stdin || args.session != stdin, "only one of --pod and --session can be stdin");
     let config = match &args.config {

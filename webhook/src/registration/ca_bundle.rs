@@ -134,7 +134,7 @@ pub async fn run(
     let client = RegistrationClient { api, name, namespaces: Api::all(client), namespace };
     // `None` until it was read or known to be absent.
     let mut registration = None;
-    let mut pause = RESYNC;
+    let (mut pause, mut last_error) = (RESYNC, None);
     loop {
         tokio::select! {
             change = changes.next() => match change {
@@ -170,10 +170,20 @@ pub async fn run(
             in_place.send_replace(None);
             continue;
         };
-        if let Err(error) = client.reconcile(seen, wanted.as_deref()).await {
-            let error = &error as &dyn std::error::Error;
-            warn!(error, "failed to patch the registration, retrying");
-            pause = RETRY;
+        match client.reconcile(seen, wanted.as_deref()).await {
+            Ok(()) => last_error = None,
+            Err(error) => {
+                // Each error once: a missing permission lasts, and is retried.
+                let text = format!("{error:?}");
+                if last_error.as_ref() != Some(&text) {
+                    warn!(
+                        error = &error as &dyn std::error::Error,
+                        "failed to patch the registration, retrying"
+                    );
+                }
+                last_error = Some(text);
+                pause = RETRY;
+            }
         }
         // An empty bundle, not `None`: it is known that not everything is in place.
         let held = |wanted: Arc<str>| if holds(seen.as_ref(), &wanted) { wanted } else { "".into() };

@@ -1,4 +1,4 @@
-//! The leader and a registration whose caBundle another controller was asked to fill, on an API server of the test's own.
+//! The leader and a registration whose caBundle another controller fills.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ struct Registration {
 }
 
 impl Registration {
-    /// That of this directory under a name of its own, with nothing to match.
+    /// Creates the registration of a manifests directory under a name of its own; it matches nothing.
     async fn create(api: Api<MutatingWebhookConfiguration>, directory: &str) -> anyhow::Result<Self> {
         let mut registration: Value = objects(directory)?.remove(0);
         registration["metadata"]["name"] = json!(NAME);
@@ -40,7 +40,7 @@ impl Registration {
         Ok(())
     }
 
-    /// Waits until the leader has made our namespace its owner, and gives what caBundle then is.
+    /// Waits until our namespace owns the registration, and returns its CA bundles.
     async fn once_owned(&self) -> anyhow::Result<Vec<ByteString>> {
         until_found("an owner of the registration", || async {
             let found = self.api.get(NAME).await?;
@@ -52,9 +52,9 @@ impl Registration {
     }
 }
 
-/// What the leader, which has `ours` in its directory, makes of the registration of this directory; then the same again after
-/// the owner was taken away, with one write of the leader in between.
-async fn what_the_leader_makes_of(directory: &str) -> anyhow::Result<[Vec<ByteString>; 2]> {
+/// Runs a leader with the bundle `ours`, and returns the CA bundles once it has set the owner, twice: the owner is removed
+/// in between.
+async fn reconciled(directory: &str) -> anyhow::Result<[Vec<ByteString>; 2]> {
     let (cluster, _turn) = api_server::exclusive().await?;
     let client = cluster.client.clone();
     let namespace = TestNamespace::named(cluster, &directory.replace('/', "-")).await?;
@@ -82,22 +82,22 @@ async fn what_the_leader_makes_of(directory: &str) -> anyhow::Result<[Vec<ByteSt
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cert_manager_fills_is_left_to_it() -> anyhow::Result<()> {
-    let made = what_the_leader_makes_of("overlays/cert-manager/registration").await?;
-    assert_eq!(made, [vec![bytes("theirs")], vec![bytes("theirs")]]);
+async fn the_bundle_of_cert_manager_is_left_alone() -> anyhow::Result<()> {
+    let bundles = reconciled("overlays/cert-manager/registration").await?;
+    assert_eq!(bundles, [vec![bytes("theirs")], vec![bytes("theirs")]]);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_openshift_fills_is_left_to_it() -> anyhow::Result<()> {
-    let made = what_the_leader_makes_of("overlays/openshift/registration").await?;
-    assert_eq!(made, [vec![bytes("theirs")], vec![bytes("theirs")]]);
+async fn the_bundle_of_openshift_is_left_alone() -> anyhow::Result<()> {
+    let bundles = reconciled("overlays/openshift/registration").await?;
+    assert_eq!(bundles, [vec![bytes("theirs")], vec![bytes("theirs")]]);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_is_asked_to_fill_the_leader_fills() -> anyhow::Result<()> {
-    let made = what_the_leader_makes_of("registration").await?;
-    assert_eq!(made, [vec![bytes("ours")], vec![bytes("ours")]]);
+async fn the_leader_fills_a_bundle_that_no_controller_fills() -> anyhow::Result<()> {
+    let bundles = reconciled("registration").await?;
+    assert_eq!(bundles, [vec![bytes("ours")], vec![bytes("ours")]]);
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! `serve`: connects the parts and runs them until SIGTERM. It decides nothing.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -11,22 +12,70 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use workflow_certs::Clock;
+use workflow_certs::{Clock, Lifetimes};
+use workflow_contract::limits::parse_duration;
 use workflow_contract::names::CONFIG_FILE;
 
 use crate::admit::Admission;
 use crate::admit::live::Reader;
 use crate::admit::session::Sessions;
-use crate::args::Serve;
 use crate::config::{self, Config, Watched};
 use crate::kube::client;
 use crate::metrics::Metrics;
 use crate::replica::{Identity, Issuer, Replica};
 use crate::server::{self, ClientCa, Ops, Phase, TlsSettings};
-use crate::telemetry;
+use crate::telemetry::{self, LogFormat};
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Config file; re-read when it changes
+    #[arg(long, value_name = "FILE", default_value = CONFIG_FILE)]
+    config: PathBuf,
+    /// Directory with tls.crt, tls.key and ca.crt of another issuer; without it, certificates are self-managed
+    /// in a Secret
+    #[arg(long, value_name = "DIR")]
+    tls_dir: Option<PathBuf>,
+    /// CA certificates in PEM form; clients of the HTTPS port must have a certificate of one of them.
+    /// Re-read when it changes. The API server needs a kubeConfigFile for webhooks then
+    #[arg(long, value_name = "FILE")]
+    client_ca: Option<PathBuf>,
+    /// Lifetime of self-managed serving certificates, which are renewed at two thirds of it
+    #[arg(long, value_name = "TIME", default_value = "720h", value_parser = parse_duration, conflicts_with = "tls_dir")]
+    leaf_lifetime: Duration,
+    /// Lifetime of the self-managed CA
+    #[arg(long, value_name = "TIME", default_value = "8760h", value_parser = parse_duration, conflicts_with = "tls_dir")]
+    ca_lifetime: Duration,
+    /// How long a new CA is in every caBundle before it signs the serving certificate
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration, conflicts_with = "tls_dir")]
+    settle: Duration,
+    /// Address for HTTPS: /mutate
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:8443")]
+    listen: SocketAddr,
+    /// Address for HTTP: /healthz, /readyz, /metrics
+    #[arg(long, value_name = "ADDRESS", default_value = "[::]:8080")]
+    listen_ops: SocketAddr,
+    /// Grace period after SIGTERM during which requests are still served
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = parse_duration)]
+    drain: Duration,
+    /// Log format
+    #[arg(long, value_name = "FORMAT", env = "LOG_FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+impl Args {
+    /// Returns the lifetimes of self-managed certificates, or names the flags under which no rotation can succeed.
+    fn lifetimes(&self) -> anyhow::Result<Lifetimes> {
+        let (serving, ca, settle) = (self.leaf_lifetime, self.ca_lifetime, self.settle);
+        Lifetimes::new(ca, serving, settle).with_context(|| {
+            format!(
+                "--leaf-lifetime {serving:?}, --ca-lifetime {ca:?} and --settle {settle:?} don't fit together"
+            )
+        })
+    }
+}
 
 #[must_use]
-pub fn run(args: Serve) -> ExitCode {
+pub fn run(args: Args) -> ExitCode {
     let _logs = telemetry::start(args.log_format);
     let ended = telemetry::runtime()
         .context("failed to start the async runtime")
@@ -40,9 +89,9 @@ pub fn run(args: Serve) -> ExitCode {
     }
 }
 
-async fn serve(args: Serve) -> anyhow::Result<ExitCode> {
+async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let lifetimes = args.lifetimes()?;
-    let Serve { config, tls_dir, client_ca, listen, listen_ops, drain, .. } = args;
+    let Args { config, tls_dir, client_ca, listen, listen_ops, drain, .. } = args;
     let issuer = tls_dir.map_or(Issuer::SelfManaged(lifetimes), Issuer::Other);
     let mut tasks = JoinSet::new();
     // First, so that a signal during the start is handled.
@@ -153,4 +202,55 @@ fn signals(tasks: &mut JoinSet<()>) -> anyhow::Result<mpsc::Receiver<()>> {
         });
     }
     Ok(receiver)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn lifetimes(flags: &[&str]) -> Result<Lifetimes, String> {
+        let all = ["serve"].iter().chain(flags);
+        let args = Cli::try_parse_from(all).map_err(|error| error.to_string())?.args;
+        args.lifetimes().map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn lifetimes_have_the_defaults_of_rotation() {
+        assert_eq!(lifetimes(&[]), Ok(Lifetimes::default()));
+        let short = lifetimes(&["--leaf-lifetime", "4s", "--ca-lifetime", "20s", "--settle", "3s"]).unwrap();
+        let seconds = [short.serving, short.ca, short.settle].map(|life| life.as_secs());
+        assert_eq!(seconds, [4, 20, 3]);
+    }
+
+    #[test]
+    fn rejects_lifetimes_under_which_no_rotation_succeeds() {
+        for (flags, reason) in [
+            (&["--leaf-lifetime", "8760h"][..], "a third of the CA's lifetime must exceed"),
+            (&["--leaf-lifetime", "2h", "--ca-lifetime", "1h"], "a third of the CA's lifetime must exceed"),
+            (&["--ca-lifetime", "90s", "--leaf-lifetime", "3s"], "a third of the CA's lifetime must exceed"),
+            (&["--leaf-lifetime", "1s"], "must be longer than two seconds"),
+            (&["--ca-lifetime", "9999999h"], "a hundred years at most"),
+            (&["--settle", "0s"], "is not a duration"),
+            (&["--leaf-lifetime", "30d"], "is not a duration"),
+            (&["--tls-dir", "/tls", "--settle", "10s"], "cannot be used with"),
+        ] {
+            let error = lifetimes(flags).unwrap_err();
+            assert!(error.contains(reason), "{flags:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn listens_on_the_ports_of_the_manifests() {
+        let args = Cli::parse_from(["serve"]).args;
+        assert_eq!((args.listen.port(), args.listen_ops.port()), (8443, 8080));
+        assert_eq!(args.config, PathBuf::from("/etc/workflow-injector/config.yaml"));
+    }
 }

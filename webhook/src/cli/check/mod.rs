@@ -1,0 +1,160 @@
+//! `check`: is the installation sound? One line per subject, with the remedy.
+//!
+//! Each module reads the objects of its lines from the API server and judges them with a pure function. The line
+//! `admission` counts most: a pod like a session's, created with `dryRun`, takes the real path through selectors,
+//! Service, certificate and the handler's own rights. The other lines say why that fails, or what would go wrong later.
+
+mod admission;
+mod certificate;
+mod config;
+mod permissions;
+mod registration;
+mod replicas;
+mod sessions;
+
+use std::fmt;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use jiff::Timestamp;
+use kube::Client;
+use serde_json::Value;
+use tokio::time::Instant;
+use workflow_contract::limits::parse_duration;
+use workflow_contract::text::one_line;
+
+use replicas::Installation;
+
+/// Time between two rounds while something fails.
+const RETRY: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Namespace for a test pod, which is tried with --dry-run=server only; any that is not excluded
+    /// from admission
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    namespace: String,
+    /// Check only what must hold before the registration is applied: replicas, permissions, certificate,
+    /// configuration
+    #[arg(long, conflicts_with = "installation")]
+    before_registration: bool,
+    /// Check the installation only, not the sessions
+    #[arg(long)]
+    installation: bool,
+    /// Time to repeat the checks while something fails; only the last round is printed
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    wait: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// What must hold before the registration is applied: no registration, no admission, no sessions.
+    BeforeRegistration,
+    /// The installation without sessions: an old failure is no reason not to install.
+    Installation,
+    Everything,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Namespace of the dry-run pod: any that sessions may live in. Nothing is created there.
+    pub namespace: String,
+    pub scope: Scope,
+    /// After an installation, endpoints and registration take a moment to propagate.
+    pub wait: Duration,
+}
+
+impl From<Args> for Options {
+    fn from(args: Args) -> Self {
+        let scope = match (args.before_registration, args.installation) {
+            (true, _) => Scope::BeforeRegistration,
+            (false, true) => Scope::Installation,
+            (false, false) => Scope::Everything,
+        };
+        Self { namespace: args.namespace, scope, wait: args.wait.unwrap_or_default() }
+    }
+}
+
+/// What holds, or what is wrong with the remedy.
+type Verdict = Result<String, String>;
+
+struct Line {
+    subject: &'static str,
+    verdict: Verdict,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (word, text) = match &self.verdict {
+            Ok(text) => ("ok", text),
+            Err(text) => ("FAILED", text),
+        };
+        // Text from elsewhere (a message, a name) must not break the line.
+        write!(f, "{word:<7} {:<13} {}", self.subject, one_line(text))
+    }
+}
+
+/// Checks the installation in the client's cluster and prints one line for each subject.
+///
+/// An error means that an object could not be read, such as for lack of permissions; that is no verdict.
+pub async fn run(client: Client, options: &Options, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let deadline = Instant::now() + options.wait;
+    let lines = loop {
+        let lines = check(&client, options).await?;
+        if lines.iter().all(|line| line.verdict.is_ok()) || Instant::now() >= deadline {
+            break lines;
+        }
+        tokio::time::sleep(RETRY).await;
+    };
+    for line in &lines {
+        writeln!(out, "{line}").context("failed to write the result")?;
+    }
+    let sound = lines.iter().all(|line| line.verdict.is_ok());
+    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn check(client: &Client, options: &Options) -> anyhow::Result<Vec<Line>> {
+    let mut lines = Vec::new();
+    let mut add = |subject, verdict| lines.push(Line { subject, verdict });
+    let installation = Installation::read(client).await?;
+    let deployment = installation.deployment.as_ref();
+    let registered = options.scope != Scope::BeforeRegistration;
+    let mut registration = None;
+    if registered {
+        add("admission", admission::judge(&admission::dry_run(client, &options.namespace).await?));
+        registration = registration::read(client).await?;
+        add(
+            "registration",
+            registration::judge(registration.as_ref(), &registration::owner_uid(client).await?),
+        );
+    }
+    let issuer = certificate::Issuer::of(deployment);
+    if let Some(issuer) = &issuer {
+        let secret = certificate::secret(client, issuer).await?;
+        let webhooks = registration.as_ref().and_then(|found| found.webhooks.as_deref()).unwrap_or_default();
+        let reports = &installation.reports;
+        add("certificate", issuer.judge(secret.as_ref(), webhooks, reports, Timestamp::now()));
+    }
+    add("replicas", installation.replicas());
+    add("service", installation.service());
+    add("versions", installation.versions());
+    let self_managed = certificate::is_self_managed(deployment);
+    add("rights", permissions::judge(&permissions::missing(client, self_managed).await?));
+    let config = config::read(client).await?;
+    add("config", config::judge(config.as_deref(), installation.reports.values()));
+    if registered && let Some(verdict) = config::image(&config::unpulled(client).await?) {
+        add("image", verdict);
+    }
+    if options.scope == Scope::Everything {
+        sessions::judge(&sessions::read(client).await?)
+            .into_iter()
+            .for_each(|verdict| add("sessions", verdict));
+    }
+    Ok(lines)
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
