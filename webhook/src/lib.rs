@@ -2,14 +2,14 @@
 //! the status controller that tells the session what became of it.
 //!
 //! ```text
-//! AdmissionReview -> admit (review -> session -> plan -> patch) -> AdmissionReview
+//! AdmissionReview -> admission (review -> lookup -> plan -> patch) -> AdmissionReview
 //! pod, session    -> status (outcome -> condition -> write)     -> AgenticSession
 //! ```
 //!
 //! `plan`, `patch`, `outcome` and `condition` are functions without I/O, clock or global state; the
 //! rest feeds them.
 
-pub mod admit;
+pub mod admission;
 pub mod cli;
 pub mod config;
 pub mod kube;

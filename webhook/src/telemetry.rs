@@ -1,58 +1,38 @@
 //! Logs: one constant message with fields a line, on stderr.
-//!
-//! Lines are held back while there is something to do, and written in one call when there is not: a
-//! call for each would be a sixth of what a review costs. See [`runtime`].
 
-use std::io::{self, Write};
-use std::sync::{Mutex, PoisonError};
+use std::io;
 
-use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Most that is held back, in bytes.
-const MOST: usize = 32 << 10;
-
-static HELD: Mutex<Vec<u8>> = Mutex::new(Vec::new());
-
-/// How log lines look.
+/// Form of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// For a person.
+    /// For people.
     #[default]
     Text,
     /// One JSON object a line.
     Json,
 }
 
-/// Writes out what is held back when it goes, also when it goes by a panic.
-#[derive(Debug)]
-#[must_use = "lines that are held back are lost without it"]
-pub struct Logs(());
-
-impl Drop for Logs {
-    fn drop(&mut self) {
-        flush();
-    }
-}
-
-/// Starts logging. `RUST_LOG` chooses what is logged, such as `info,kube=debug`; `info` by default, and where it can't
-/// be read.
-pub fn start(format: LogFormat) -> Logs {
+/// Starts logging. `RUST_LOG` selects what is logged, such as `info,kube=debug`; the default is `info`, also if
+/// it cannot be parsed.
+pub fn start(format: LogFormat) {
     let filter = filter(std::env::var("RUST_LOG").ok().as_deref());
-    let logs = tracing_subscriber::fmt::layer().with_writer(|| Held).with_ansi(false);
-    let all = tracing_subscriber::registry().with(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false);
+    let registry = tracing_subscriber::registry().with(filter);
     let started = match format {
-        LogFormat::Text => all.with(logs).try_init(),
-        LogFormat::Json => all.with(logs.json().flatten_event(true).with_current_span(false)).try_init(),
+        LogFormat::Text => registry.with(lines).try_init(),
+        LogFormat::Json => {
+            registry.with(lines.json().flatten_event(true).with_current_span(false)).try_init()
+        }
     };
     // An error means that logging has been started already, as in tests.
     drop(started);
-    Logs(())
 }
 
-/// Levels by module are enough, and need no regular expressions.
+/// Levels by module suffice, and need no regular expressions.
 fn filter(rust_log: Option<&str>) -> Targets {
     rust_log
         .filter(|levels| !levels.is_empty())
@@ -60,45 +40,6 @@ fn filter(rust_log: Option<&str>) -> Targets {
         .unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
         // Its spans would be printed in front of each line of the status controller.
         .with_target("kube_runtime::controller", LevelFilter::WARN)
-}
-
-/// A runtime on this thread that writes out what is held back before it waits for anything.
-///
-/// # Errors
-/// When the system gives no means to wait.
-pub fn runtime() -> io::Result<Runtime> {
-    Builder::new_current_thread().enable_all().on_thread_park(flush).build()
-}
-
-fn flush() {
-    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-    if !held.is_empty() {
-        // Where logs can't be written, nothing can be said.
-        drop(io::stderr().write_all(&held));
-        held.clear();
-    }
-}
-
-struct Held;
-
-impl Write for Held {
-    /// Takes a whole line, as the layer writes it.
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let full = {
-            let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-            held.extend_from_slice(line);
-            held.len() >= MOST
-        };
-        if full {
-            flush();
-        }
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        flush();
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -18,9 +18,8 @@ use tokio::sync::{MutexGuard, watch};
 use workflow_certs::{Pair, Resolver};
 use workflow_contract::Secret;
 use workflow_contract::names::{INIT_CONTAINER, INJECTOR};
-use workflow_injector::admit::Admission;
-use workflow_injector::admit::live::Reader;
-use workflow_injector::admit::session::Sessions;
+use workflow_injector::admission::Admission;
+use workflow_injector::admission::lookup::SessionLookup;
 use workflow_injector::server::{self, Phase};
 use workflow_injector::status::{self, Handle};
 use workflow_tests::api_server;
@@ -109,13 +108,12 @@ impl Injector {
 
     /// The same; with a client CA, for clients with a certificate of it only.
     pub async fn start_for(cluster: Config, client_ca: Option<&Path>) -> anyhow::Result<Self> {
-        let reader = Reader::new(&cluster)?;
         let client = Client::try_from(cluster)?;
         let (leader, leading) = watch::channel(false);
-        let caches = status::spawn(client, leading, "test".to_owned(), Arc::new(()));
+        let caches = status::spawn(client.clone(), leading, "test".to_owned(), Arc::new(()));
         let mut synced = caches.synced.clone();
         tokio::time::timeout(PATIENCE, synced.wait_for(|state| state.is_complete())).await??;
-        let sessions = Sessions::new(Arc::new(reader), Some(caches.sessions.clone()));
+        let sessions = SessionLookup::new(Arc::new(client), Some(caches.sessions.clone()));
         let router = Admission::new(sessions, Arc::default(), Arc::default()).router();
         let served = serve_clients(router, client_ca).await?;
         Ok(Self { served, caches, _leader: leader })

@@ -22,9 +22,8 @@ use tokio::sync::{MutexGuard, watch};
 use tokio::task::JoinSet;
 use workflow_certs::{CertInfo, Clock, Lifetimes};
 use workflow_contract::names::{INJECTOR, TLS_SECRET};
-use workflow_injector::admit::Admission;
-use workflow_injector::admit::live::Reader;
-use workflow_injector::admit::session::Sessions;
+use workflow_injector::admission::Admission;
+use workflow_injector::admission::lookup::SessionLookup;
 use workflow_injector::cli::check::{self, Options, Scope};
 use workflow_injector::cli::serve::ops;
 use workflow_injector::replica::{Identity, Issuer, Replica};
@@ -87,19 +86,13 @@ impl Installation {
         let (https, http) = (TcpListener::bind((address, 0)).await?, TcpListener::bind((address, 0)).await?);
         let (port, ops_port) = (https.local_addr()?.port(), http.local_addr()?.port());
         let config = api_server::server()?.injectors_config().await?;
-        let reader = Reader::new(&config)?;
         let (phase, phases) = watch::channel(Phase::Serving);
         let identity = Identity { namespace: INJECTOR.to_owned(), name: "replica".to_owned() };
         let (metrics, clock) = (Arc::default(), Clock::default());
-        let replica = Replica::start(
-            &workflow_injector::kube::client::with(config, &clock)?,
-            &clock,
-            &identity,
-            issuer,
-            Arc::clone(&metrics),
-            phases.clone(),
-        )?;
-        let sessions = Sessions::new(Arc::new(reader), Some(replica.status.sessions.clone()));
+        let injector = workflow_injector::kube::client::with(config, &clock)?;
+        let replica =
+            Replica::start(&injector, &clock, &identity, issuer, Arc::clone(&metrics), phases.clone())?;
+        let sessions = SessionLookup::new(Arc::new(injector), Some(replica.status.sessions.clone()));
         let admission = Admission::new(sessions, Arc::default(), Arc::clone(&metrics)).router();
         let tls = server::tls_config(replica.resolver.clone())?;
         let mut servers = JoinSet::new();

@@ -1,4 +1,4 @@
-//! Any bytes as the body of a request: the handler answers with a review or with a message, and its patch applies.
+//! Any bytes as the body of a request: the handler responds with a review or with a message, and its patch applies.
 
 #![no_main]
 
@@ -13,26 +13,26 @@ use k8s_openapi::ByteString;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use tower::ServiceExt;
-use workflow_injector::admit::{Admission, review};
-use workflow_injector::admit::session::{Live, LiveError, Sessions};
+use workflow_injector::admission::{Admission, review};
+use workflow_injector::admission::lookup::{LookupError, SessionLookup, SessionReader};
 use workflow_injector::session::AgenticSession;
 
-/// Knows a session of any name.
+/// Returns a session for any name.
 struct Any(Arc<AgenticSession>);
 
-impl Live for Any {
+impl SessionReader for Any {
     fn read<'a>(
         &'a self,
         _namespace: &'a str,
         _name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Arc<AgenticSession>>, LiveError>> {
+    ) -> BoxFuture<'a, Result<Option<Arc<AgenticSession>>, LookupError>> {
         Box::pin(ready(Ok(Some(self.0.clone()))))
     }
 }
 
 static ROUTER: LazyLock<Router> = LazyLock::new(|| {
     let session: AgenticSession = serde_json::from_str(include_str!("../../tests/data/session.json")).unwrap();
-    let sessions = Sessions::new(Arc::new(Any(Arc::new(session))), None);
+    let sessions = SessionLookup::new(Arc::new(Any(Arc::new(session))), None);
     Admission::new(sessions, Arc::default(), Arc::default()).router()
 });
 
@@ -45,7 +45,7 @@ async fn answer(body: &[u8]) -> (StatusCode, Vec<u8>) {
 fn check(asked: &[u8], status: StatusCode, answered: &[u8]) {
     if status != StatusCode::OK {
         assert_eq!(status, StatusCode::BAD_REQUEST);
-        assert!(!answered.is_empty(), "a refusal has a message");
+        assert!(!answered.is_empty(), "a rejection has a message");
         return;
     }
     let answered: Value = serde_json::from_slice(answered).unwrap();
@@ -59,7 +59,7 @@ fn check(asked: &[u8], status: StatusCode, answered: &[u8]) {
     let ByteString(patch) = serde_json::from_value(patch.clone()).unwrap();
     let patch: Patch = serde_json::from_slice(&patch).unwrap();
     let review = review::parse(asked).unwrap();
-    let mut pod: Value = serde_json::from_str(review.object().raw()).unwrap();
+    let mut pod = review.object().clone();
     json_patch::patch(&mut pod, &patch).unwrap();
 }
 

@@ -1,7 +1,6 @@
-//! `render`: what admission would do with a pod, offline.
+//! `render`: shows what admission would do with a pod, offline.
 //!
-//! The same functions as in `admit`, fed from files. Standard output is the result and nothing else;
-//! what a person should know besides goes to standard error.
+//! Standard output is the result and nothing else; remarks go to standard error.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -12,11 +11,10 @@ use anyhow::{Context, ensure};
 use json_patch::Patch;
 use serde_json::Value;
 
-use crate::admit::patch::patch;
-use crate::admit::plan::{self, Decision, Lookup};
+use crate::admission::patch::patch;
+use crate::admission::plan::{self, Decision, Lookup};
 use crate::config::{Config, Watched};
 use crate::session::AgenticSession;
-use json_index::Document;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
@@ -43,20 +41,20 @@ pub enum Output {
     Patch,
 }
 
-/// Form of an input, and so of the output.
+/// Format of an input, which is that of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Json,
     Yaml,
 }
 
-/// What came of a pod.
+/// The result for a pod.
 #[derive(Debug)]
 enum Rendered {
-    /// Text for standard output, and a remark.
+    /// Text for standard output, and a remark for standard error.
     Output(String, Option<String>),
-    /// The refusal.
-    Refused(String),
+    /// The denial's message.
+    Denied(String),
 }
 
 /// Runs the command.
@@ -65,10 +63,10 @@ pub fn run(args: &Args) -> ExitCode {
     let done = inputs(args).and_then(|(pod, session, config)| render(&pod, &session, &config, args.output));
     let (code, out, remark) = match done {
         Ok(Rendered::Output(text, remark)) => (0, text, remark),
-        Ok(Rendered::Refused(message)) => (1, String::new(), Some(message)),
+        Ok(Rendered::Denied(message)) => (1, String::new(), Some(message)),
         Err(error) => (2, String::new(), Some(format!("{error:#}"))),
     };
-    // Nobody is left to tell when these fail.
+    // Failures to write cannot be reported anywhere else.
     let _ = std::io::stdout().write_all(out.as_bytes());
     if let Some(remark) = remark {
         let _ = writeln!(std::io::stderr(), "{remark}");
@@ -100,9 +98,9 @@ fn render(pod: &str, session: &str, config: &Config, output: Output) -> anyhow::
     let (_, session) = parse(session, "AgenticSession")?;
     let session: AgenticSession =
         serde_json::from_value(session).context("failed to read the AgenticSession")?;
-    let (patch, remark) = match decide(&pod.to_string(), session, config)? {
+    let (patch, remark) = match decide(&pod, session, config) {
         Ok(decided) => decided,
-        Err(refusal) => return Ok(Rendered::Refused(refusal)),
+        Err(denial) => return Ok(Rendered::Denied(denial)),
     };
     let result = match output {
         Output::Patch => serde_json::to_value(&patch)?,
@@ -116,32 +114,26 @@ fn render(pod: &str, session: &str, config: &Config, output: Output) -> anyhow::
 
 type Decided = (Patch, Option<String>);
 
-/// The patch and a remark, or the refusal.
-fn decide(pod: &str, session: AgenticSession, config: &Config) -> anyhow::Result<Result<Decided, String>> {
-    let pod = Document::read(pod).context("failed to read the Pod")?;
-    let pod = pod.root();
-    let unchanged = |skip: plan::Skip| Ok(Ok((Patch::default(), Some(format!("unchanged: {skip}")))));
+/// Returns the patch and a remark, or the denial.
+fn decide(pod: &Value, session: AgenticSession, config: &Config) -> Result<Decided, String> {
+    let unchanged = |skip: plan::Skip| Ok((Patch::default(), Some(format!("unchanged: {skip}"))));
     let owner = match plan::owner(pod) {
         Ok(owner) => owner,
         Err(skip) => return unchanged(skip),
     };
     let namespace = session.metadata.namespace.clone().unwrap_or_default();
-    // Admission looks in the pod's namespace; a file may leave it out.
-    let home = pod.get("metadata").text("namespace");
-    let near = home.is_empty() || namespace.is_empty() || home == namespace;
-    let named = near && session.metadata.name.as_deref() == Some(owner.name);
+    // Admission looks up the session in the pod's namespace, which a file may leave out.
+    let pod_namespace = pod["metadata"]["namespace"].as_str().unwrap_or_default();
+    let same_namespace = pod_namespace.is_empty() || namespace.is_empty() || pod_namespace == namespace;
+    let named = same_namespace && session.metadata.name.as_deref() == Some(owner.name);
     let lookup = if named { Lookup::Found(Arc::new(session)) } else { Lookup::Missing };
     match plan::decide(owner, &namespace, &lookup) {
         Decision::Skip(skip) => unchanged(skip),
-        Decision::Refuse(refusal) => Ok(Err(refusal.message)),
+        Decision::Deny(denial) => Err(denial.message),
         Decision::Inject(plan) => {
             let patch = patch(pod, &plan, config);
-            let unchanged = patch.is_empty().then(|| "unchanged: it is as it should be".to_owned());
-            let patch = match patch.as_bytes() {
-                [] => Patch::default(),
-                text => serde_json::from_slice(text)?,
-            };
-            Ok(Ok((patch, plan.trouble(&config.policy()).or(unchanged))))
+            let unchanged = patch.is_empty().then(|| "unchanged: already as wanted".to_owned());
+            Ok((patch, plan.source_error(&config.policy()).or(unchanged)))
         }
     }
 }
@@ -151,7 +143,7 @@ fn parse(text: &str, kind: &str) -> anyhow::Result<(Form, Value)> {
     let value: Value = match form {
         Form::Json => serde_json::from_str(text).with_context(|| format!("the {kind} is not valid JSON"))?,
         Form::Yaml => {
-            // Snippets would show the lines around, which may hold a password.
+            // Snippets would show neighbouring lines, which may contain a password.
             let options = serde_saphyr::options! { with_snippet: false };
             serde_saphyr::from_str_with_options(text, options)
                 .with_context(|| format!("the {kind} is not valid YAML"))?

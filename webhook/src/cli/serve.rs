@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -16,9 +17,8 @@ use workflow_certs::{Clock, Lifetimes};
 use workflow_contract::limits::parse_duration;
 use workflow_contract::names::CONFIG_FILE;
 
-use crate::admit::Admission;
-use crate::admit::live::Reader;
-use crate::admit::session::Sessions;
+use crate::admission::Admission;
+use crate::admission::lookup::SessionLookup;
 use crate::config::{self, Config, Watched};
 use crate::kube::client;
 use crate::metrics::Metrics;
@@ -76,8 +76,10 @@ impl Args {
 
 #[must_use]
 pub fn run(args: Args) -> ExitCode {
-    let _logs = telemetry::start(args.log_format);
-    let ended = telemetry::runtime()
+    telemetry::start(args.log_format);
+    let ended = Builder::new_current_thread()
+        .enable_all()
+        .build()
         .context("failed to start the async runtime")
         .and_then(|runtime| runtime.block_on(serve(args)));
     match ended {
@@ -98,15 +100,13 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let mut signals = signals(&mut tasks)?;
     let metrics = Arc::new(Metrics::default());
     let config = watch_config(&config, &metrics, &mut tasks)?;
-    let cluster = client::config().await?;
-    let reader = Reader::new(&cluster).context("failed to set up the look-up of sessions")?;
     let clock = Clock::default();
-    let client = client::with(cluster, &clock)?;
+    let client = client::with(client::config().await?, &clock)?;
 
     let (phase, phases) = watch::channel(Phase::Serving);
     let identity = Identity::from_environment();
     let replica = Replica::start(&client, &clock, &identity, issuer, Arc::clone(&metrics), phases.clone())?;
-    let sessions = Sessions::new(Arc::new(reader), Some(replica.status.sessions.clone()));
+    let sessions = SessionLookup::new(Arc::new(client.clone()), Some(replica.status.sessions.clone()));
     let admission = Admission::new(sessions, config, Arc::clone(&metrics)).router();
     let ops = ops(&metrics, &replica, &phases).router();
     let tls = tls(client_ca.as_deref(), &replica, &mut tasks)?;

@@ -20,7 +20,7 @@ use super::outcome::{self, PodFacts};
 use super::pod::SessionPod;
 use super::pods::Pods;
 use crate::session::AgenticSession;
-use crate::session::lean::Lean;
+use crate::session::TrimmedSession;
 
 /// Objects in one page of a list. A page is decoded as a whole, which bounds memory.
 const PAGE: u32 = 100;
@@ -56,7 +56,8 @@ pub async fn pods(client: Client, cache: Arc<ClusterCache>) {
 /// Watches sessions and updates the store that `writer` belongs to.
 pub async fn sessions(client: Client, mut writer: Writer<AgenticSession>, cache: Arc<ClusterCache>) {
     let config = watcher::Config::default().page_size(PAGE);
-    let events = watcher(Api::<Lean>::all(client), config).map(|event| event.map(whole)).default_backoff();
+    let events =
+        watcher(Api::<TrimmedSession>::all(client), config).map(|event| event.map(whole)).default_backoff();
     follow("agenticsessions", &cache, events, |event| {
         if let Event::Apply(session) = &event {
             cache.note_spec_change(session, Instant::now());
@@ -131,12 +132,12 @@ fn is_unknown_kind(error: &watcher::Error) -> bool {
     matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404)
 }
 
-fn whole(event: Event<Lean>) -> Event<AgenticSession> {
+fn whole(event: Event<TrimmedSession>) -> Event<AgenticSession> {
     match event {
         Event::Init => Event::Init,
-        Event::InitApply(Lean(session)) => Event::InitApply(session),
+        Event::InitApply(TrimmedSession(session)) => Event::InitApply(session),
         Event::InitDone => Event::InitDone,
-        Event::Apply(Lean(session)) => Event::Apply(session),
-        Event::Delete(Lean(session)) => Event::Delete(session),
+        Event::Apply(TrimmedSession(session)) => Event::Apply(session),
+        Event::Delete(TrimmedSession(session)) => Event::Delete(session),
     }
 }

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use json_index::{Document, Json};
 use json_patch::Patch;
 use serde_json::{Value, json};
-use workflow_injector::admit::patch::patch;
-use workflow_injector::admit::plan::{self, Decision, Lookup};
+use workflow_injector::admission::patch::patch;
+use workflow_injector::admission::plan::{self, Decision, Lookup};
 use workflow_injector::config::Config;
 
 /// Address of the fixture's session.
@@ -46,27 +45,19 @@ pub fn with<const N: usize>(mut value: Value, changes: [(&str, Value); N]) -> Va
     value
 }
 
-/// What admission decides, the session being found.
-pub fn decide<T>(pod: &Value, session: &Value, look: impl FnOnce(Json<'_>, Decision<'_>) -> T) -> T {
+/// What admission decides if the session is found.
+pub fn decide<T>(pod: &Value, session: &Value, then: impl FnOnce(Decision<'_>) -> T) -> T {
     let lookup = Lookup::Found(Arc::new(serde_json::from_value(session.clone()).unwrap()));
-    let pod = pod.to_string();
-    let pod = Document::read(&pod).unwrap();
-    let decision = match plan::owner(pod.root()) {
+    then(match plan::owner(pod) {
         Err(skip) => Decision::Skip(skip),
         Ok(owner) => plan::decide(owner, NAMESPACE, &lookup),
-    };
-    look(pod.root(), decision)
-}
-
-/// A patch as an independent implementation reads it.
-pub fn operations(patch: &workflow_injector::admit::patch::Patch) -> Patch {
-    if patch.is_empty() { Patch::default() } else { serde_json::from_slice(patch.as_bytes()).unwrap() }
+    })
 }
 
 /// The patch for a pod that is injected.
 pub fn patch_for(pod: &Value, session: &Value, config: &Config) -> Patch {
-    decide(pod, session, |pod, decision| match decision {
-        Decision::Inject(plan) => operations(&patch(pod, &plan, config)),
+    decide(pod, session, |decision| match decision {
+        Decision::Inject(plan) => patch(pod, &plan, config),
         other => panic!("injected, not {other:?}"),
     })
 }

@@ -1,36 +1,34 @@
-//! Which pods are injected, left alone, refused.
+//! Which pods are injected, admitted unchanged, denied.
 
 use std::sync::Arc;
 
-use json_index::Document;
 use serde_json::{Value, json};
-use workflow_injector::admit::plan::{Decision, Lookup, Owner, REFUSES, Refusal, Skip, decide, owner};
+use workflow_contract::names::DENIAL_PREFIX;
+use workflow_injector::admission::plan::{Decision, Denial, Lookup, Owner, Skip, decide, owner};
 
 use crate::fixtures::{self, NAMESPACE, pod, session, with};
 
 fn skip(pod: &Value, session: &Value) -> Option<Skip> {
-    fixtures::decide(pod, session, |_, decision| match decision {
+    fixtures::decide(pod, session, |decision| match decision {
         Decision::Skip(skip) => Some(skip),
         _ => None,
     })
 }
 
-fn refusal(lookup: &Lookup) -> Refusal {
-    let pod = pod().to_string();
-    let pod = Document::read(&pod).unwrap();
-    match decide(owner(pod.root()).unwrap(), NAMESPACE, lookup) {
-        Decision::Refuse(refusal) => refusal,
-        other => panic!("refused, not {other:?}"),
+fn denial(lookup: &Lookup) -> Denial {
+    match decide(owner(&pod()).unwrap(), NAMESPACE, lookup) {
+        Decision::Deny(denial) => denial,
+        other => panic!("denied, not {other:?}"),
     }
 }
 
 #[test]
-fn a_session_pod_with_a_workflow_is_injected() {
+fn injects_session_pod_with_workflow() {
     assert_eq!(skip(&pod(), &session()), None);
 }
 
 #[test]
-fn what_is_no_session_pod_is_left_alone() {
+fn admits_other_pods_unchanged() {
     let owners = "/metadata/ownerReferences/0";
     for (pointer, value, why) in [
         ("/metadata/labels", Value::Null, Skip::NotLabelled),
@@ -54,13 +52,12 @@ fn what_is_no_session_pod_is_left_alone() {
         );
     }
     for nonsense in [json!(null), json!([]), json!("x"), json!({"metadata": 1, "spec": 2})] {
-        let nonsense = nonsense.to_string();
-        assert!(owner(Document::read(&nonsense).unwrap().root()).is_err());
+        assert!(owner(&nonsense).is_err());
     }
 }
 
 #[test]
-fn an_owner_of_a_later_version_is_a_session_too() {
+fn accepts_owner_of_a_later_api_version() {
     let pod = with(pod(), [("/metadata/ownerReferences/0/apiVersion", json!("vteam.ambient-code/v1"))]);
     assert_eq!(skip(&pod, &session()), None);
 }
@@ -72,12 +69,11 @@ fn only_the_controlling_owner_counts() {
     other["name"] = json!("other");
     other["controller"] = json!(false);
     let pod = with(pod(), [("/metadata/ownerReferences", json!([other, session_owner]))]);
-    let pod = pod.to_string();
-    assert_eq!(owner(Document::read(&pod).unwrap().root()).unwrap().name, "demo");
+    assert_eq!(owner(&pod).unwrap().name, "demo");
 }
 
 #[test]
-fn a_session_that_asks_for_nothing_is_left_alone() {
+fn admits_pod_of_session_without_workflow_unchanged() {
     for (pointer, value, why) in [
         ("/spec/activeWorkflow", Value::Null, Skip::NoWorkflow),
         ("/spec/activeWorkflow/gitUrl", json!(""), Skip::NoWorkflow),
@@ -94,7 +90,7 @@ fn a_session_that_asks_for_nothing_is_left_alone() {
 }
 
 #[test]
-fn a_source_that_cannot_be_valid_is_injected_with_a_warning_that_shows_no_secret() {
+fn injects_invalid_source_with_a_warning_without_secrets() {
     for (pointer, value) in [
         ("/spec/activeWorkflow/gitUrl", "not a url"),
         ("/spec/activeWorkflow/gitUrl", "ftp://user:s3cret@host/a"),
@@ -103,8 +99,8 @@ fn a_source_that_cannot_be_valid_is_injected_with_a_warning_that_shows_no_secret
         ("/spec/activeWorkflow/path", "../x"),
     ] {
         let session = with(session(), [(pointer, json!(value))]);
-        let warning = fixtures::decide(&pod(), &session, |_, decision| match decision {
-            Decision::Inject(plan) => plan.trouble(&workflow_contract::Policy::default()),
+        let warning = fixtures::decide(&pod(), &session, |decision| match decision {
+            Decision::Inject(plan) => plan.source_error(&workflow_contract::Policy::default()),
             other => panic!("injected, not {other:?}"),
         });
         let warning = warning.unwrap_or_else(|| panic!("{value} is warned of"));
@@ -114,27 +110,28 @@ fn a_source_that_cannot_be_valid_is_injected_with_a_warning_that_shows_no_secret
 
 #[test]
 fn denies_pod_of_missing_and_of_recreated_session_alike() {
-    let missing = refusal(&Lookup::Missing);
+    let missing = denial(&Lookup::Missing);
     assert_eq!(missing.code, 403);
-    let expected =
-        format!("{REFUSES}no AgenticSession `team-a/demo` with the uid in the pod's ownerReference exists");
+    let expected = format!(
+        "{DENIAL_PREFIX}no AgenticSession `team-a/demo` with the uid in the pod's ownerReference exists"
+    );
     assert!(missing.message.starts_with(&expected), "{}", missing.message);
     let other = with(session(), [("/metadata/uid", json!("another"))]);
-    let recreated = refusal(&Lookup::Found(Arc::new(serde_json::from_value(other).unwrap())));
+    let recreated = denial(&Lookup::Found(Arc::new(serde_json::from_value(other).unwrap())));
     assert_eq!((recreated.code, &recreated.message), (missing.code, &missing.message));
     assert_ne!(recreated.cause, missing.cause, "the log distinguishes them");
 }
 
 #[test]
-fn rejects_a_pod_whose_uid_is_as_absent_as_the_sessions() {
+fn denies_pod_without_uid_even_if_the_session_has_none() {
     let session = with(session(), [("/metadata/uid", Value::Null)]);
     let lookup = Lookup::Found(Arc::new(serde_json::from_value(session).unwrap()));
-    assert!(matches!(decide(Owner { name: "demo", uid: "" }, NAMESPACE, &lookup), Decision::Refuse(_)));
+    assert!(matches!(decide(Owner { name: "demo", uid: "" }, NAMESPACE, &lookup), Decision::Deny(_)));
 }
 
 #[test]
-fn rejects_a_pod_whose_session_nobody_can_read_with_one_line() {
-    let refusal = refusal(&Lookup::Unavailable("connection\nreset".into()));
-    assert_eq!(refusal.code, 503);
-    assert!(refusal.message.contains(r"(connection\nreset)"), "{}", refusal.message);
+fn denies_pod_of_unreadable_session_with_one_line() {
+    let denial = denial(&Lookup::Unavailable("connection\nreset".into()));
+    assert_eq!(denial.code, 503);
+    assert!(denial.message.contains(r"(connection\nreset)"), "{}", denial.message);
 }

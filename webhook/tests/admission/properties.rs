@@ -5,24 +5,24 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use workflow_injector::admit::patch::patch;
-use workflow_injector::admit::plan::{self, Decision, Lookup};
-use workflow_injector::admit::review;
+use workflow_injector::admission::patch::patch;
+use workflow_injector::admission::plan::{self, Decision, Lookup};
+use workflow_injector::admission::review;
 use workflow_injector::config::Config;
 
 use crate::any::{any_pod, any_session};
 use crate::claims;
-use crate::fixtures::{operations, pod, session, set, with};
+use crate::fixtures::{pod, session, set, with};
 use crate::router;
 
-/// What the handler does between a body and its answer, the session being found.
-fn answer(body: &[u8]) {
+/// Handles a body as the handler does if the session is found.
+fn handle(body: &[u8]) {
     let Ok(request) = review::parse(body) else { return };
     let Ok(owner) = plan::owner(request.object()) else { return };
     let lookup = Lookup::Found(Arc::new(serde_json::from_value(session()).unwrap()));
     if let Decision::Inject(plan) = plan::decide(owner, request.namespace(), &lookup) {
-        let patch = operations(&patch(request.object(), &plan, &Config::default()));
-        let mut pod: Value = serde_json::from_str(request.object().raw()).unwrap();
+        let patch = patch(request.object(), &plan, &Config::default());
+        let mut pod = request.object().clone();
         json_patch::patch(&mut pod, &patch).unwrap();
     }
 }
@@ -78,8 +78,8 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_it_panic(cut in any::<proptest::sample::Index>(), bytes in vec(any::<u8>(), 0..8)) {
-        answer(&bytes);
+    fn no_body_panics(cut in any::<proptest::sample::Index>(), bytes in vec(any::<u8>(), 0..8)) {
+        handle(&bytes);
         let mut review = review_of(&pod()).into_bytes();
         let at = cut.index(review.len());
         for (offset, byte) in bytes.iter().enumerate() {
@@ -87,13 +87,13 @@ proptest! {
                 *place = *byte;
             }
         }
-        answer(&review);
-        answer(&review[..at]);
+        handle(&review);
+        handle(&review[..at]);
     }
 
-    /// Where a value of an unexpected type stands, the patch still applies.
+    /// The patch applies also to a pod with a value of another type.
     #[test]
-    fn no_pod_of_another_shape_makes_it_panic(
+    fn no_pod_of_another_shape_panics(
         pod in any_pod(),
         at in 0_usize..300,
         new in prop_oneof![Just(json!(null)), Just(json!(7)), Just(json!("x")), Just(json!([])), Just(json!({})), Just(json!([[]])), Just(json!([null]))],
@@ -101,7 +101,7 @@ proptest! {
         let mut pod = pod;
         let mut at = at;
         replace(&mut pod["spec"], &mut at, &new);
-        answer(review_of(&pod).as_bytes());
+        handle(review_of(&pod).as_bytes());
     }
 
     #[test]

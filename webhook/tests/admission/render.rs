@@ -88,7 +88,7 @@ fn a_pod_that_needs_nothing_comes_back_and_the_remark_goes_to_stderr() {
 }
 
 #[test]
-fn exits_1_with_the_refusal_where_admission_would_deny() {
+fn exits_1_with_the_denial() {
     let dir = tempfile::tempdir().unwrap();
     for (pointer, value) in [("/metadata/uid", json!("other")), ("/metadata/name", json!("other"))] {
         let output = render(dir.path(), &pod().to_string(), &with(session(), [(pointer, value)]), &[]);
@@ -125,4 +125,21 @@ fn a_broken_file_is_not_quoted() {
     let output = render(dir.path(), broken, &session(), &[]);
     assert_eq!(output.status.code(), Some(2));
     assert!(!text(&output.stderr).contains("s3cret"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn order_of_fields_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let pod =
+        with(pod(), [("/spec/zebra", json!({"z": 1, "a": {"y": 1, "b": 2}})), ("/spec/aardvark", json!(1))]);
+    let output = render(dir.path(), &pod.to_string(), &session(), &[]);
+    let rendered: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let is_kept = |pointer: &str| {
+        let (before, after) = (keys(pod.pointer(pointer).unwrap()), keys(rendered.pointer(pointer).unwrap()));
+        assert_eq!(after[..before.len()], before, "{pointer}");
+    };
+    for pointer in ["", "/metadata", "/spec", "/spec/zebra", "/spec/zebra/a", "/spec/containers/0"] {
+        is_kept(pointer);
+    }
 }

@@ -13,25 +13,24 @@ use kube::runtime::reflector;
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 use tower::ServiceExt;
-use workflow_injector::admit::Admission;
-use workflow_injector::admit::body::MAX_BODY;
-use workflow_injector::admit::session::{Live, LiveError, Sessions};
+use workflow_injector::admission::lookup::{LookupError, SessionLookup, SessionReader};
+use workflow_injector::admission::{Admission, MAX_BODY};
 use workflow_injector::metrics::Metrics;
 use workflow_injector::session::AgenticSession;
 
 use crate::fixtures::{NAMESPACE, injected, pod, session, with};
 
-/// Knows one session, or fails.
+/// Returns one session, or fails.
 struct Api(Result<Value, String>);
 
-impl Live for Api {
+impl SessionReader for Api {
     fn read<'a>(
         &'a self,
         namespace: &'a str,
         name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Arc<AgenticSession>>, LiveError>> {
+    ) -> BoxFuture<'a, Result<Option<Arc<AgenticSession>>, LookupError>> {
         Box::pin(async move {
-            let session = self.0.clone().map_err(LiveError::Settled)?;
+            let session = self.0.clone().map_err(LookupError::Permanent)?;
             let known = session["metadata"]["namespace"] == namespace && session["metadata"]["name"] == name;
             Ok(known.then(|| Arc::new(serde_json::from_value(session).unwrap())))
         })
@@ -40,7 +39,7 @@ impl Live for Api {
 
 pub fn router(api: Result<Value, String>) -> (Router, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::default());
-    let sessions = Sessions::new(Arc::new(Api(api)), None);
+    let sessions = SessionLookup::new(Arc::new(Api(api)), None);
     (Admission::new(sessions, Arc::default(), Arc::clone(&metrics)).router(), metrics)
 }
 
@@ -51,7 +50,7 @@ pub fn router_with_copy(copy: Option<Value>) -> (Router, Arc<Metrics>) {
         writer.apply_watcher_event(&Event::Apply(serde_json::from_value(session).unwrap()));
     }
     let metrics = Arc::new(Metrics::default());
-    let sessions = Sessions::new(Arc::new(Api(Err("down".into()))), Some(store));
+    let sessions = SessionLookup::new(Arc::new(Api(Err("down".into()))), Some(store));
     (Admission::new(sessions, Arc::default(), Arc::clone(&metrics)).router(), metrics)
 }
 
@@ -89,7 +88,7 @@ async fn response(router: &Router, review: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_session_pod_is_answered_with_its_patch() {
+async fn responds_to_session_pod_with_its_patch() {
     let (router, metrics) = router(Ok(session()));
     let response = response(&router, &review(&pod())).await;
     assert_eq!((&response["allowed"], &response["patchType"]), (&json!(true), &json!("JSONPatch")));
@@ -103,14 +102,14 @@ async fn a_session_pod_is_answered_with_its_patch() {
 }
 
 #[tokio::test]
-async fn a_patched_pod_is_answered_without_a_patch() {
+async fn responds_to_patched_pod_without_a_patch() {
     let (router, _) = router(Ok(session()));
     let response = response(&router, &review(&injected(&pod(), &session()))).await;
     assert_eq!(response, json!({"uid": "review-1", "allowed": true}));
 }
 
 #[tokio::test]
-async fn what_is_none_of_our_business_is_allowed_even_when_no_session_can_be_read() {
+async fn admits_other_objects_even_if_no_session_can_be_read() {
     let (router, _) = router(Err("down".into()));
     let foreign = with(pod(), [("/metadata/labels", Value::Null)]);
     let mut update = review(&pod());
@@ -123,7 +122,7 @@ async fn what_is_none_of_our_business_is_allowed_even_when_no_session_can_be_rea
 }
 
 #[tokio::test]
-async fn a_refusal_is_a_review_with_a_message() {
+async fn denial_is_a_review_with_a_message() {
     let orphan = with(session(), [("/metadata/name", json!("other"))]);
     for (api, code, words) in
         [(Ok(orphan), 403, "no AgenticSession"), (Err("forbidden".to_owned()), 503, "(forbidden)")]
@@ -137,7 +136,7 @@ async fn a_refusal_is_a_review_with_a_message() {
 }
 
 #[tokio::test]
-async fn a_source_that_cannot_be_valid_is_warned_of() {
+async fn invalid_source_results_in_a_warning() {
     let session = with(session(), [("/spec/activeWorkflow/gitUrl", json!("ftp://u:s3cret@h/r"))]);
     let (router, _) = router(Ok(session));
     let response = response(&router, &review(&pod())).await;
@@ -147,7 +146,7 @@ async fn a_source_that_cannot_be_valid_is_warned_of() {
 }
 
 #[tokio::test]
-async fn malformed_bodies_get_400_and_a_sentence() {
+async fn malformed_bodies_get_400_and_a_message() {
     let (router, metrics) = router(Ok(session()));
     for body in ["", "{", "[]", "{}", r#"{"apiVersion":"v1","kind":"Pod"}"#] {
         let (status, message) = post(&router, body).await;
@@ -158,7 +157,7 @@ async fn malformed_bodies_get_400_and_a_sentence() {
 }
 
 #[tokio::test]
-async fn a_pod_of_3_mb_is_injected() {
+async fn injects_pod_of_3_mb() {
     let env: Vec<Value> =
         (0..3000).map(|n| json!({"name": format!("V{n}"), "value": "x".repeat(1000)})).collect();
     let pod = with(pod(), [("/spec/containers/1/env", json!(env))]);
@@ -167,7 +166,7 @@ async fn a_pod_of_3_mb_is_injected() {
 }
 
 #[tokio::test]
-async fn a_body_above_the_limit_gets_413_announced_or_not() {
+async fn body_above_the_limit_gets_413_with_or_without_length() {
     let (router, _) = router(Ok(session()));
     let body = vec![b' '; MAX_BODY + 1];
     let chunks =
@@ -194,12 +193,12 @@ async fn only_post_to_mutate_is_served() {
 /// Never answers.
 struct Hangs;
 
-impl Live for Hangs {
+impl SessionReader for Hangs {
     fn read<'a>(
         &'a self,
         _namespace: &'a str,
         _name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Arc<AgenticSession>>, LiveError>> {
+    ) -> BoxFuture<'a, Result<Option<Arc<AgenticSession>>, LookupError>> {
         Box::pin(std::future::pending())
     }
 }
@@ -208,7 +207,7 @@ impl Live for Hangs {
 async fn all_waiting_in_one_review_ends_before_the_api_server_gives_up() {
     let limit = Duration::from_millis(4500);
     let router =
-        Admission::new(Sessions::new(Arc::new(Hangs), None), Arc::default(), Arc::default()).router();
+        Admission::new(SessionLookup::new(Arc::new(Hangs), None), Arc::default(), Arc::default()).router();
     // A large body arrives late, then the lookup hangs.
     let text = review(&with(pod(), [("/metadata/labels/x", json!("x".repeat(20_000)))])).to_string();
     let late = async move {

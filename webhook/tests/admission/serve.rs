@@ -69,7 +69,7 @@ impl Serve {
     }
 }
 
-/// Status line and body of an answer.
+/// Status line and body of a response.
 fn get(address: &Value, path: &str) -> String {
     let mut stream = TcpStream::connect(address.as_str().unwrap()).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
@@ -79,7 +79,7 @@ fn get(address: &Value, path: &str) -> String {
 }
 
 #[test]
-fn sigterm_makes_it_not_ready_at_once_and_end_well_after_the_drain_period() {
+fn sigterm_ends_readiness_at_once_and_the_process_after_the_drain_period() {
     let dir = tempfile::tempdir().unwrap();
     let mut serve = Serve::start(dir.path(), &["--drain", "2s"]);
     let ops = serve.log("serving")["listen_ops"].clone();
@@ -88,7 +88,7 @@ fn sigterm_makes_it_not_ready_at_once_and_end_well_after_the_drain_period() {
     serve.log("draining");
     let ready = get(&ops, "/readyz");
     assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("draining"), "{ready}");
-    serve.log("ended");
+    serve.log("stopped");
     assert_eq!(serve.child.wait().unwrap().code(), Some(0));
 }
 
@@ -109,7 +109,7 @@ fn rejects_a_broken_config_file_at_start_with_its_name() {
     let config = dir.path().join("config.yaml");
     std::fs::write(&config, "image: [").unwrap();
     let mut serve = Serve::start(dir.path(), &["--config", config.to_str().unwrap()]);
-    let line = serve.log("the webhook could not be started");
+    let line = serve.log("failed to start the webhook");
     assert!(line["error"].as_str().unwrap().contains("config.yaml"), "{line}");
     assert_eq!(serve.child.wait().unwrap().code(), Some(1));
 }

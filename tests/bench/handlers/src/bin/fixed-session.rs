@@ -14,8 +14,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use workflow_certs::{Pair, Resolver};
 use workflow_contract::Secret;
-use workflow_injector::admit::Admission;
-use workflow_injector::admit::session::{Live, LiveError, Sessions};
+use workflow_injector::admission::Admission;
+use workflow_injector::admission::lookup::{LookupError, SessionLookup, SessionReader};
 use workflow_injector::server::{self, Phase};
 use workflow_injector::session::AgenticSession;
 use workflow_injector::telemetry::{self, LogFormat};
@@ -36,20 +36,20 @@ struct Args {
 
 struct Fixed(HashMap<String, Arc<AgenticSession>>);
 
-impl Live for Fixed {
+impl SessionReader for Fixed {
     fn read<'a>(
         &'a self,
         _namespace: &'a str,
         name: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Arc<AgenticSession>>, LiveError>> {
+    ) -> BoxFuture<'a, Result<Option<Arc<AgenticSession>>, LookupError>> {
         Box::pin(ready(Ok(self.0.get(name).cloned())))
     }
 }
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let _logs = telemetry::start(LogFormat::Text);
-    telemetry::runtime()?.block_on(serve(args))
+    telemetry::start(LogFormat::Text);
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(args))
 }
 
 async fn serve(args: Args) -> anyhow::Result<()> {
@@ -60,7 +60,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         |session: AgenticSession| (session.metadata.name.clone().unwrap_or_default(), Arc::new(session));
     let fixed = Fixed(sessions.into_iter().map(named).collect());
     let router =
-        Admission::new(Sessions::new(Arc::new(fixed), None), Arc::default(), Arc::default()).router();
+        Admission::new(SessionLookup::new(Arc::new(fixed), None), Arc::default(), Arc::default()).router();
 
     let read = |name: &str| std::fs::read_to_string(tls_dir.join(name)).with_context(|| format!("no {name}"));
     let pair = Pair { certificate: read("tls.crt")?, key: Secret::new(&read("tls.key")?) };

@@ -1,14 +1,13 @@
-//! Values of variables as the kubelet must see them, so that the container sees what is meant.
+//! Values of variables in the form in which the kubelet expands them to what is meant.
 //!
-//! The kubelet expands `$(NAME)` in a value from the variables before it, and turns `$$` into `$`.
-//! A session's author could so have `$(BOT_TOKEN)` carried in a path, from there into an error and
-//! into the status that many can read.
+//! The kubelet expands `$(NAME)` in a value from the variables before it, and turns `$$` into `$`. Otherwise a
+//! session's author could have `$(BOT_TOKEN)` expanded in a path, from there into an error and into the status,
+//! which many users can read.
 
 use std::borrow::Cow;
 
-/// A value that the container is to see exactly as it is here. NUL can't stand in an environment
-/// and would keep the container from starting, without a word; another control character in its
-/// place is refused by the init container in a message.
+/// Escapes a value that the container is to receive unchanged. NUL would keep the container from starting without
+/// a message; it is replaced by another control character, which the init container rejects with one.
 pub fn doubled(text: &str) -> Cow<'_, str> {
     if text.contains(['$', '\0']) {
         text.replace('$', "$$").replace('\0', "\u{1}").into()
@@ -17,8 +16,8 @@ pub fn doubled(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// A value of another container (so written for the kubelet already), with every reference in it
-/// made literal: what it would refer to is not there, or is a secret.
+/// Escapes every reference in a value of another container, which is in the kubelet's form already: its variables
+/// are absent here, or secret.
 pub fn without_references(value: &str) -> Cow<'_, str> {
     if !value.contains('$') {
         return value.into();
@@ -39,7 +38,7 @@ pub fn without_references(value: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
-    /// What the kubelet makes of a value where no variable is known (its `expansion.Expand`).
+    /// The kubelet's `expansion.Expand` without any variable.
     fn expanded(value: &str) -> String {
         let mut out = String::new();
         let mut chars = value.chars().peekable();
@@ -53,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn the_container_sees_a_doubled_value_as_it_was() {
+    fn container_receives_doubled_value_unchanged() {
         for text in ["", "a", "$(BOT_TOKEN)", "$$(X)", "a$", "$$$"] {
             assert_eq!(expanded(&doubled(text)), text);
             assert!(!doubled(text).replace("$$", "").contains('$'));
@@ -76,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn nul_becomes_a_character_that_the_init_container_can_refuse() {
+    fn nul_becomes_a_character_that_the_init_container_rejects() {
         assert!(workflow_contract::RepoUrl::parse(&doubled("https://h/a\0b")).is_err());
         assert!(workflow_contract::RepoPath::parse(&doubled("a\0b")).is_err());
         assert!(workflow_contract::RefName::parse(&doubled("a\0b")).is_err());

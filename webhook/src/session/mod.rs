@@ -1,12 +1,12 @@
-//! AgenticSession as far as it is read here. The CRD is the platform's and never installed by us.
+//! AgenticSession as far as it is read here. The CRD is the platform's.
 //!
 //! Reading is lenient (every field may be absent), because one session that can't be decoded would
 //! fail a whole list. Nothing is ever written through these types: a status is written as the JSON
 //! that was read, so that fields unknown here survive.
 
-pub mod lean;
 mod names;
 mod prompt;
+mod trimmed;
 
 use jiff::Timestamp;
 use kube::CustomResource;
@@ -16,6 +16,7 @@ use workflow_contract::names::{INJECT_ANNOTATION, OPT_OUT};
 
 pub use names::Names;
 pub use prompt::{FORCE_PROMPT_ANNOTATION, RUNNER_STARTED, never_ran, prompt_will_be_skipped};
+pub use trimmed::TrimmedSession;
 
 /// `spec` of an AgenticSession.
 #[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

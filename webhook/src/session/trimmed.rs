@@ -22,7 +22,7 @@ const CONDITIONS: [&str; 5] = [WORKFLOW_RECONCILED, "Ready", "PodCreated", RUNNE
 /// A session of which some is left out: of metadata all but what names and dates it and the annotation
 /// that opts out, of conditions all that nobody here looks at.
 #[derive(Debug, Clone)]
-pub struct Lean(pub AgenticSession);
+pub struct TrimmedSession(pub AgenticSession);
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -53,7 +53,7 @@ struct Annotations {
     force_prompt: Option<String>,
 }
 
-impl<'de> Deserialize<'de> for Lean {
+impl<'de> Deserialize<'de> for TrimmedSession {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Object { metadata, spec, mut status } = Object::deserialize(deserializer)?;
         let Annotations { inject, force_prompt } = metadata.annotations.unwrap_or_default();
@@ -77,7 +77,7 @@ impl<'de> Deserialize<'de> for Lean {
     }
 }
 
-impl Resource for Lean {
+impl Resource for TrimmedSession {
     type DynamicType = ();
     type Scope = NamespaceResourceScope;
 
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     fn read(json: &Value) -> AgenticSession {
-        serde_json::from_str::<Lean>(&json.to_string()).unwrap().0
+        serde_json::from_str::<TrimmedSession>(&json.to_string()).unwrap().0
     }
 
     #[test]

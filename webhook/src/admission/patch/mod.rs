@@ -1,0 +1,59 @@
+//! Pod + plan + config -> RFC 6902 operations. Pure.
+//!
+//! The other files build what a part of the pod is to be, from what it is; `reconcile` compares both and emits
+//! operations. The pod is read as the JSON that was sent, never through typed structs, which would drop unknown
+//! fields. A pod that is already as wanted results in no operation.
+//!
+//! | file | builds |
+//! |---|---|
+//! | `annotations` | the annotation that records what was injected |
+//! | `volumes` | volumes, mounts and pull secrets |
+//! | `runner` | `env` of the runner and of the other init containers |
+//! | `container` | the init container |
+//! | `variables` | the init container's variables |
+//! | `security` | the init container's security context |
+
+mod annotations;
+mod container;
+mod env;
+mod literal;
+mod pod;
+mod reconcile;
+mod runner;
+mod security;
+mod variables;
+mod volumes;
+
+use json_patch::Patch;
+use json_patch::jsonptr::PointerBuf;
+use serde_json::Value;
+
+use super::plan::Plan;
+use crate::config::Config;
+use pod::Pod;
+use reconcile::Operations;
+
+/// Returns the operations that add the delivery of its workflow to a pod. None if the pod is already as
+/// wanted, or if it has no runner.
+#[must_use]
+pub fn patch(pod: &Value, plan: &Plan<'_>, config: &Config) -> Patch {
+    let Some(pod) = Pod::new(pod) else { return Patch::default() };
+    let mounts = volumes::mounts(&pod, config);
+    let runner = ["spec", "containers", &pod.runner_index.to_string()];
+    let runner = PointerBuf::from_tokens(runner);
+    let mut operations = Operations::default();
+    let annotations = annotations::wanted(&pod, plan, config);
+    let path = PointerBuf::from_tokens(["metadata", "annotations"]);
+    operations.reconcile(&path, &pod.metadata["annotations"], &annotations);
+    for (member, wanted) in [
+        ("volumes", mounts.volumes),
+        ("imagePullSecrets", volumes::pull_secrets(&pod, config)),
+        ("initContainers", container::init_containers(&pod, plan, config, &mounts.init)),
+    ] {
+        operations.reconcile(&PointerBuf::from_tokens(["spec", member]), &pod.spec[member], &wanted);
+    }
+    for (member, wanted) in [("env", runner::env(&pod, plan)), ("volumeMounts", mounts.runner)] {
+        operations.reconcile(&runner.with_trailing_token(member), &pod.runner[member], &wanted);
+    }
+    operations.into_patch()
+}

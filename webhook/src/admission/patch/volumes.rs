@@ -1,0 +1,140 @@
+//! Volumes and mounts: the volume to publish to, git credentials, the CA bundle; and pull secrets.
+
+use std::iter;
+
+use serde_json::{Value, json};
+use workflow_contract::names::{WORKFLOWS_ROOT, WORKFLOWS_VOLUME, WORKSPACE_MOUNT};
+
+use super::pod::Pod;
+use crate::admission::json::{items, text};
+use crate::config::Config;
+
+/// Mount path of the Secret with git credentials in the init container.
+pub const CREDENTIALS_DIR: &str = "/var/run/secrets/workflow-credentials";
+const CREDENTIALS_VOLUME: &str = "workflow-credentials";
+/// File at which the platform mounts its CA bundle.
+const CA_BUNDLE: &str = "/etc/pki/tls/certs/ca-bundle.crt";
+
+/// Volumes of the pod and mounts of its containers.
+#[derive(Debug)]
+pub struct Mounts {
+    /// All volumes of the pod.
+    pub volumes: Value,
+    /// All mounts of the runner.
+    pub runner: Value,
+    /// The mounts that the init container needs.
+    pub init: Vec<Value>,
+}
+
+/// Builds volumes and mounts.
+pub fn mounts(pod: &Pod<'_>, config: &Config) -> Mounts {
+    let mut volumes = items(&pod.spec["volumes"]).to_vec();
+    let mut runner = items(&pod.runner["volumeMounts"]).to_vec();
+    let mut init: Vec<_> =
+        [WORKSPACE_MOUNT, WORKFLOWS_ROOT].into_iter().filter_map(|path| shared(&runner, path)).collect();
+    if init.is_empty() {
+        let name = ensure(&mut volumes, WORKFLOWS_VOLUME, &json!({"emptyDir": {}}));
+        let mount = json!({"name": name, "mountPath": WORKFLOWS_ROOT});
+        runner.push(mount.clone());
+        init.push(mount);
+    }
+    if let Some(secret) = &config.credentials_secret {
+        let source = json!({"secret": {"secretName": secret, "optional": true}});
+        let name = ensure(&mut volumes, CREDENTIALS_VOLUME, &source);
+        init.push(json!({"name": name, "readOnly": true, "mountPath": CREDENTIALS_DIR}));
+    }
+    init.extend(iter::once(pod.runner).chain(pod.hydrate()).find_map(ca_bundle).cloned());
+    Mounts { volumes: volumes.into(), runner: runner.into(), init }
+}
+
+/// Builds the pod's `imagePullSecrets`: its own and those of the config.
+pub fn pull_secrets(pod: &Pod<'_>, config: &Config) -> Value {
+    let mut secrets = items(&pod.spec["imagePullSecrets"]).to_vec();
+    for name in &config.image_pull_secrets {
+        if !secrets.iter().any(|found| text(found, "name") == name) {
+            secrets.push(json!({"name": name}));
+        }
+    }
+    secrets.into()
+}
+
+/// Merges the mounts that the init container needs into those of a container of our name.
+pub fn merged(current: &Value, wanted: &[Value]) -> Value {
+    let mut mounts = items(current).to_vec();
+    for wanted in wanted {
+        match mounts.iter_mut().find(|mount| mount_path(mount) == mount_path(wanted)) {
+            Some(mount) if is_same(mount, wanted) => {}
+            Some(mount) => *mount = wanted.clone(),
+            None => mounts.push(wanted.clone()),
+        }
+    }
+    mounts.into()
+}
+
+/// Returns the name of a volume with that source, and adds one if there is none. A number is appended to a name
+/// that another volume has.
+fn ensure(volumes: &mut Vec<Value>, name: &str, source: &Value) -> String {
+    let mut candidate = name.to_owned();
+    let mut number = 1;
+    while let Some(volume) = volumes.iter().find(|volume| text(volume, "name") == candidate) {
+        if contains(volume, source) {
+            return candidate;
+        }
+        number += 1;
+        candidate = format!("{name}-{number}");
+    }
+    let mut volume = json!({"name": candidate});
+    for (kind, source) in source.as_object().into_iter().flatten() {
+        volume[kind] = source.clone();
+    }
+    volumes.push(volume);
+    candidate
+}
+
+/// Whether `value` has all members of `part`, and perhaps more, such as defaults of the API server.
+fn contains(value: &Value, part: &Value) -> bool {
+    match (value, part) {
+        (Value::Object(value), Value::Object(part)) => {
+            part.iter().all(|(name, part)| value.get(name).is_some_and(|value| contains(value, part)))
+        }
+        (value, part) => value == part,
+    }
+}
+
+/// Builds the init container's counterpart of the runner's mount at exactly this path, writable. A workspace
+/// with `subPathExpr` is left out, because its variables are the runner's; if the workflows' own directory is so
+/// mounted, there is no alternative, and the kubelet reports which variable is missing.
+fn shared(runner: &[Value], path: &str) -> Option<Value> {
+    let found = runner.iter().find(|mount| mount_path(mount) == path)?;
+    if path == WORKSPACE_MOUNT && !text(found, "subPathExpr").is_empty() {
+        return None;
+    }
+    let mut mount = json!({"name": text(found, "name"), "mountPath": path});
+    for field in ["subPath", "subPathExpr"] {
+        if !text(found, field).is_empty() {
+            mount[field] = found[field].clone();
+        }
+    }
+    Some(mount)
+}
+
+fn ca_bundle(container: &Value) -> Option<&Value> {
+    let mounts = items(&container["volumeMounts"]).iter();
+    mounts
+        .clone()
+        .find(|mount| mount_path(mount) == CA_BUNDLE)
+        .filter(|mount| text(mount, "subPathExpr").is_empty())
+}
+
+fn mount_path(mount: &Value) -> &str {
+    let path = text(mount, "mountPath");
+    let trimmed = path.trim_end_matches('/');
+    if trimmed.is_empty() { path } else { trimmed }
+}
+
+/// Whether two mounts of one path show the same files with the same access.
+fn is_same(one: &Value, other: &Value) -> bool {
+    let read_only = |mount: &Value| mount["readOnly"].as_bool().unwrap_or_default();
+    ["name", "subPath", "subPathExpr"].iter().all(|field| text(one, field) == text(other, field))
+        && read_only(one) == read_only(other)
+}
