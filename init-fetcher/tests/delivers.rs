@@ -247,3 +247,80 @@ fn leftovers_of_a_killed_run_are_swept() {
     fetch.run().expect(Exit::Reconciled);
     assert_eq!(fetch.residue(&["flow"]), Vec::<String>::new());
 }
+
+#[test]
+fn full_ref_names_and_head_are_delivered() {
+    let server = GitServer::start(&Settings::default().protocol_v0("v0")).unwrap();
+    for name in ["flow", "v0/flow"] {
+        let repository = repository(&server, name);
+        for ref_name in ["refs/pull/7/head", "refs/merge-requests/3/head"] {
+            repository.git(&["update-ref", ref_name, "dev"]).unwrap();
+        }
+        for (asked, same_as, head) in [
+            ("refs/pull/7/head", "dev", "HEAD"),
+            ("refs/merge-requests/3/head", "dev", "HEAD"),
+            ("refs/heads/dev", "dev", "dev"),
+            ("refs/tags/v1", "v1", "HEAD"),
+            ("HEAD", "main", "main"),
+        ] {
+            for path in ["", "flows"] {
+                let fetch = Fetch::new(&server, repository.url()).branch(asked).path(path);
+                let ended = fetch.run();
+                ended.expect(Exit::Reconciled);
+                assert_eq!(ended.details().commit, Some(repository.commit(same_as).unwrap()), "{asked}");
+                let place = fetch.root().join("flow");
+                assert_eq!(of_disk(&place), of_git(&repository, same_as, path), "{name} {asked}");
+                if path.is_empty() {
+                    assert_eq!(git_says(&place, &["status", "--porcelain"]), "", "{asked}");
+                    assert_eq!(
+                        git_says(&place, &["rev-parse", "--abbrev-ref", "HEAD"]).trim(),
+                        head,
+                        "{asked}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_repository_called_github_with_a_dot_is_delivered() {
+    let server = server();
+    let repository = server.repository("acme/.github").file("a", "1").create().unwrap();
+    let fetch = Fetch::new(&server, repository.url());
+    fetch.run().expect(Exit::Reconciled);
+    assert_eq!(of_disk(&fetch.root().join(".github")), of_git(&repository, "main", ""));
+}
+
+#[test]
+fn abbreviated_commit_ids_and_unknown_full_refs_are_22() {
+    let server = server();
+    let repository = repository(&server, "flow");
+    let commit = repository.commit("main").unwrap();
+    let ended = Fetch::new(&server, repository.url()).branch(&commit[..8]).run();
+    let message = ended.expect(Exit::RefNotFound);
+    assert!(message.contains(&format!("write all 40 digits: {commit}")), "{message}");
+    let ended = Fetch::new(&server, repository.url()).branch("refs/heads/devel").run();
+    let message = ended.expect(Exit::RefNotFound);
+    assert!(
+        message.contains("there is no ref `refs/heads/devel`; did you mean `refs/heads/dev`"),
+        "{message}"
+    );
+}
+
+#[test]
+fn the_address_of_a_page_names_what_to_use_instead() {
+    let server = server();
+    let repository = repository(&server, "acme/flow");
+    let url = repository.url().trim_end_matches(".git");
+    for (page, path) in [
+        ("tree/dev/flows/review", ", path flows/review"),
+        ("-/tree/dev", ""),
+        ("src/branch/dev/wf", ", path wf"),
+    ] {
+        let ended = Fetch::new(&server, &format!("{url}/{page}")).run();
+        let message = ended.expect(Exit::RepositoryNotFound);
+        let said = format!("the URL is the address of a page: use the URL {url}, branch dev{path}");
+        assert!(message.contains(&said), "{message}");
+    }
+}

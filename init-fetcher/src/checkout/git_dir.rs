@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 
 use git2::{ObjectFormat, Oid};
-use workflow_contract::{RefName, RepoUrl};
+use workflow_contract::RepoUrl;
 
 use crate::fetch::resolve::TargetKind;
 use crate::volume::VolumeError;
@@ -17,8 +17,8 @@ use crate::volume::VolumeError;
 pub struct Facts<'a> {
     /// The remote; written without credentials.
     pub url: &'a RepoUrl,
-    /// What was asked for.
-    pub reference: &'a RefName,
+    /// The branch's or tag's own name.
+    pub name: &'a str,
     /// What kind of name it is.
     pub kind: TargetKind,
     /// What a tag names: the commit, or the tag's own object.
@@ -54,17 +54,19 @@ fn put(path: &Path, content: &str) -> io::Result<()> {
 
 /// The files, by their path below `.git`. Pure.
 fn files(facts: &Facts) -> Vec<(String, String)> {
-    let Facts { url, reference, kind, want, commit, shallow } = facts;
+    let Facts { url, name, kind, want, commit, shallow } = facts;
     let remote = url.address();
     let head = match kind {
-        TargetKind::Branch => format!("ref: refs/heads/{reference}\n"),
-        TargetKind::Tag | TargetKind::Commit => format!("{commit}\n"),
+        TargetKind::Branch => format!("ref: refs/heads/{name}\n"),
+        TargetKind::Tag | TargetKind::Commit | TargetKind::OtherRef => format!("{commit}\n"),
     };
     // Only what was asked for is tracked, as after `git clone --single-branch`: `git fetch` then costs
     // little. A detached head tracks nothing, so it may as well see all branches.
     let tracked = match kind {
-        TargetKind::Branch => format!("+refs/heads/{reference}:refs/remotes/origin/{reference}"),
-        TargetKind::Tag | TargetKind::Commit => "+refs/heads/*:refs/remotes/origin/*".to_owned(),
+        TargetKind::Branch => format!("+refs/heads/{name}:refs/remotes/origin/{name}"),
+        TargetKind::Tag | TargetKind::Commit | TargetKind::OtherRef => {
+            "+refs/heads/*:refs/remotes/origin/*".to_owned()
+        }
     };
     let format = commit.object_format();
     let sha256 = format == ObjectFormat::Sha256;
@@ -87,15 +89,15 @@ fn files(facts: &Facts) -> Vec<(String, String)> {
     match kind {
         TargetKind::Branch => {
             config.extend([
-                format!("[branch {}]", quoted(reference.as_str())),
+                format!("[branch {}]", quoted(name)),
                 "\tremote = origin".to_owned(),
-                format!("\tmerge = {}", quoted(&format!("refs/heads/{reference}"))),
+                format!("\tmerge = {}", quoted(&format!("refs/heads/{name}"))),
             ]);
-            all.push((format!("refs/heads/{reference}"), format!("{commit}\n")));
-            all.push((format!("refs/remotes/origin/{reference}"), format!("{commit}\n")));
+            all.push((format!("refs/heads/{name}"), format!("{commit}\n")));
+            all.push((format!("refs/remotes/origin/{name}"), format!("{commit}\n")));
         }
-        TargetKind::Tag => all.push((format!("refs/tags/{reference}"), format!("{want}\n"))),
-        TargetKind::Commit => {}
+        TargetKind::Tag => all.push((format!("refs/tags/{name}"), format!("{want}\n"))),
+        TargetKind::Commit | TargetKind::OtherRef => {}
     }
     all.push(("config".to_owned(), lines(&config)));
     if !shallow.is_empty() {
@@ -120,9 +122,8 @@ mod tests {
 
     fn files_of(kind: TargetKind, reference: &str) -> Vec<(String, String)> {
         let url = RepoUrl::parse("https://me:s3cret@h/o/r.git").unwrap();
-        let reference = RefName::parse(reference).unwrap();
         let oid = crate::oid::parse("1".repeat(40).as_bytes()).unwrap();
-        files(&Facts { url: &url, reference: &reference, kind, want: oid, commit: oid, shallow: &[oid] })
+        files(&Facts { url: &url, name: reference, kind, want: oid, commit: oid, shallow: &[oid] })
     }
 
     fn file<'a>(files: &'a [(String, String)], name: &str) -> Option<&'a str> {

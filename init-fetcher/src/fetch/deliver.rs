@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use git2::Oid;
-use workflow_contract::{Scheme, Source, text};
+use workflow_contract::{Scheme, Source, text, url::repository_of_page};
 
 use super::failure::Failure;
 use super::resolve::{self, RefNotFound, Target, TargetKind};
@@ -48,7 +48,7 @@ pub fn deliver(config: &Config, run: &Run) -> Result<Delivered, Failure> {
         let random = unit(publish::random());
         let left = config.limits.timeout.saturating_sub(run.elapsed());
         let wait = failure.retryable().and_then(|how| retry::next_wait(how, attempt, waited, left, random));
-        let Some(wait) = wait else { return Err(failure) };
+        let Some(wait) = wait else { return Err(failure.of_page(repository_of_page(&config.url))) };
         tracing::warn!(attempt, wait_ms = wait.as_millis(), error = %failure, "attempt failed, trying again");
         run.attempt_failed(failure.exit(), report::failure(&failure, Some(&source), attempt));
         thread::sleep(wait);
@@ -113,7 +113,8 @@ impl<'c> Attempt<'_, 'c> {
 
     fn resolve(&self, remote: &mut dyn Remote) -> Result<Target, Failure> {
         let name = &self.config.reference;
-        let refs = remote.list(Listing::Named(name.as_str()))?;
+        let listing = if name.is_full_ref() { Listing::Full } else { Listing::Named };
+        let refs = remote.list(listing(name.as_str()))?;
         match resolve::resolve(name, &refs, remote.capabilities().want_any()) {
             Some(target) => Ok(target),
             None => Err(resolve::not_found(name, &remote.list(Listing::All)?).into()),
@@ -149,7 +150,7 @@ impl<'c> Attempt<'_, 'c> {
         let written = write::write(&plan, &store, &staging.tree(), Some(&mut recorder), &checkpoint)?;
         let facts = git_dir::Facts {
             url: &self.config.url,
-            reference: &self.config.reference,
+            name: &target.name,
             kind: target.kind,
             want: target.want,
             commit: commit.id,

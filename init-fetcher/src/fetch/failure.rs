@@ -1,6 +1,6 @@
 //! Every failure, its exit code, and whether another attempt may help: one match each.
 
-use workflow_contract::Exit;
+use workflow_contract::{Exit, Source};
 
 use super::resolve::RefNotFound;
 use crate::checkout::CheckoutError;
@@ -39,6 +39,16 @@ pub enum Failure {
     /// The volume.
     #[error(transparent)]
     Volume(#[from] VolumeError),
+    /// A URL that no repository has, and that looks like the address of a web page.
+    #[error(
+        "{failure}; the URL is the address of a page: use the URL {}, branch {}{}",
+        page.git_url, page.branch, path_of(page)
+    )]
+    Page {
+        failure: Box<Failure>,
+        /// What the page shows.
+        page: Source,
+    },
     /// Anything that should not be able to happen.
     #[error("an internal error, please report it: {0}")]
     Internal(String),
@@ -75,7 +85,24 @@ impl Failure {
             Self::Directory(SubdirError::Tree(error)) | Self::Tree(error) => of_tree(error),
             Self::Directory(_) => Exit::PathNotFound,
             Self::Volume(error) => of_volume(error),
+            Self::Page { failure, .. } => failure.exit(),
             Self::Internal(_) => Exit::InternalError,
+        }
+    }
+
+    /// Adds what the page shows to a failure that says that there is no such repository.
+    #[must_use]
+    pub fn of_page(self, page: Option<Source>) -> Self {
+        match (self, page) {
+            (
+                failure @ Self::Transport(
+                    TransportError::NotFound { .. }
+                    | TransportError::NotGit { .. }
+                    | TransportError::Unauthorized { .. },
+                ),
+                Some(page),
+            ) => Self::Page { failure: Box::new(failure), page },
+            (failure, _) => failure,
         }
     }
 
@@ -93,6 +120,10 @@ impl Failure {
             _ => None,
         }
     }
+}
+
+fn path_of(page: &Source) -> String {
+    if page.path.is_empty() { String::new() } else { format!(", path {}", page.path) }
 }
 
 fn of_transport(error: &TransportError) -> Exit {

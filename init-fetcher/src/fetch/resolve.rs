@@ -14,6 +14,8 @@ pub struct Target {
     pub want: Oid,
     /// What kind of name led there.
     pub kind: TargetKind,
+    /// The branch's or tag's own name, without `refs/heads/` or `refs/tags/`; otherwise as asked for.
+    pub name: String,
     /// Whether the server listed the object.
     pub listed: bool,
 }
@@ -27,6 +29,8 @@ pub enum TargetKind {
     Tag,
     /// A full commit id.
     Commit,
+    /// Any other ref, such as `refs/pull/7/head`.
+    OtherRef,
 }
 
 /// No such branch, tag or commit.
@@ -36,6 +40,24 @@ pub enum RefNotFound {
     #[error("there is no branch, tag or commit `{name}`{hint}")]
     NoSuchName {
         /// What was asked for.
+        name: String,
+        /// What there is instead, with what leads up to it.
+        hint: String,
+    },
+    /// The start of a commit id.
+    #[error(
+        "`{name}` is not a branch or tag; if it is the start of a commit id, write all {digits} digits{hint}"
+    )]
+    Abbreviated {
+        name: String,
+        /// How many digits the repository's ids have.
+        digits: usize,
+        /// The whole id, if it is known.
+        hint: String,
+    },
+    /// No ref of that full name.
+    #[error("there is no ref `{name}`{hint}")]
+    NoSuchRef {
         name: String,
         /// What there is instead, with what leads up to it.
         hint: String,
@@ -62,23 +84,64 @@ pub enum RefNotFound {
     },
 }
 
-/// Finds a branch, else a tag, else takes a full commit id as it is; `None` where there is nothing.
+/// Finds a ref by its full name; otherwise a branch, else a tag, else takes a full commit id as it is. `None` where
+/// there is nothing.
 ///
 /// `want_any` says whether the server gives out commits that no ref names.
 pub fn resolve(name: &RefName, refs: &[Ref], want_any: bool) -> Option<Target> {
+    if name.is_full_ref() {
+        return refs.iter().find(|r| r.name == name.as_str()).map(of_full_ref);
+    }
+    let short = || name.as_str().to_owned();
     let find = |prefix: &str| {
         refs.iter().find(|r| r.name.strip_prefix(prefix) == Some(name.as_str())).map(|r| r.oid)
     };
     if let Some(want) = find("refs/heads/") {
-        return Some(Target { want, kind: TargetKind::Branch, listed: true });
+        return Some(Target { want, kind: TargetKind::Branch, name: short(), listed: true });
     }
     if let Some(want) = find("refs/tags/") {
-        return Some(Target { want, kind: TargetKind::Tag, listed: true });
+        return Some(Target { want, kind: TargetKind::Tag, name: short(), listed: true });
     }
     let id =
         name.is_commit_id().then(|| oid::parse(name.as_str().to_ascii_lowercase().as_bytes())).flatten()?;
     let listed = refs.iter().any(|r| r.oid == id || r.peeled == Some(id));
-    (want_any || listed).then_some(Target { want: id, kind: TargetKind::Commit, listed })
+    (want_any || listed).then(|| Target { want: id, kind: TargetKind::Commit, name: short(), listed })
+}
+
+fn of_full_ref(found: &Ref) -> Target {
+    // HEAD is the branch that it names, unless it is detached.
+    let full = match &found.target {
+        Some(target) if found.name == "HEAD" => target,
+        _ => &found.name,
+    };
+    let (kind, name) = if let Some(branch) = full.strip_prefix("refs/heads/") {
+        (TargetKind::Branch, branch)
+    } else if let Some(tag) = full.strip_prefix("refs/tags/") {
+        (TargetKind::Tag, tag)
+    } else {
+        (TargetKind::OtherRef, full.as_str())
+    };
+    Target { want: found.oid, kind, name: name.to_owned(), listed: true }
+}
+
+/// The message for the start of a commit id, with the whole id if exactly one listed id starts so.
+fn abbreviated(name: &str, refs: &[Ref]) -> RefNotFound {
+    let start = name.to_ascii_lowercase();
+    let mut ids: Vec<String> = refs
+        .iter()
+        .flat_map(|r| [Some(r.oid), r.peeled])
+        .flatten()
+        .map(|id| id.to_string())
+        .filter(|id| id.starts_with(&start))
+        .collect();
+    ids.sort();
+    ids.dedup();
+    let hint = match ids.as_slice() {
+        [id] => format!(": {id}"),
+        _ => String::new(),
+    };
+    let digits = refs.first().map_or(40, |r| r.oid.to_string().len());
+    RefNotFound::Abbreviated { name: text::sanitize(name), digits, hint }
 }
 
 /// What to say when [`resolve`] finds nothing; `refs` is the list of all.
@@ -93,6 +156,13 @@ pub fn not_found(name: &RefName, refs: &[Ref]) -> RefNotFound {
     }
     if name.is_commit_id() {
         return RefNotFound::NoSuchCommit { id: shown };
+    }
+    if name.is_full_ref() {
+        let hint = did_you_mean(name.as_str(), refs.iter().map(|r| r.name.as_str()));
+        return RefNotFound::NoSuchRef { name: shown, hint };
+    }
+    if name.is_abbreviated_commit_id() {
+        return abbreviated(name.as_str(), refs);
     }
     let head = refs.iter().find(|r| r.name == "HEAD").and_then(|r| r.target.as_deref());
     let default = head.and_then(|target| target.strip_prefix("refs/heads/"));
@@ -137,6 +207,37 @@ mod tests {
         assert_eq!(of(&"B".repeat(40)), Some((id('b'), TargetKind::Commit)));
         assert_eq!(of("bot"), None);
         assert_eq!(of("heads/both"), None);
+    }
+
+    #[test]
+    fn finds_refs_by_their_full_name() {
+        let refs = [
+            Ref { target: Some("refs/heads/trunk".into()), ..mk("HEAD", '1') },
+            mk("refs/heads/trunk", '1'),
+            mk("refs/tags/v1", '2'),
+            mk("refs/pull/7/head", '3'),
+        ];
+        for (asked, digit, kind, short) in [
+            ("HEAD", '1', TargetKind::Branch, "trunk"),
+            ("refs/heads/trunk", '1', TargetKind::Branch, "trunk"),
+            ("refs/tags/v1", '2', TargetKind::Tag, "v1"),
+            ("refs/pull/7/head", '3', TargetKind::OtherRef, "refs/pull/7/head"),
+        ] {
+            let expected = Target { want: id(digit), kind, name: short.into(), listed: true };
+            assert_eq!(resolve(&name(asked), &refs, false), Some(expected), "{asked}");
+        }
+        assert_eq!(resolve(&name("refs/pull/8/head"), &refs, true), None);
+        let detached = [mk("HEAD", '4')];
+        assert_eq!(resolve(&name("HEAD"), &detached, true).map(|t| t.kind), Some(TargetKind::OtherRef));
+    }
+
+    #[test]
+    fn asks_for_all_digits_of_an_abbreviated_commit_id() {
+        let refs = [mk("refs/heads/main", 'a'), mk("refs/heads/dev", 'b')];
+        let said = not_found(&name("AAAAAAA"), &refs).to_string();
+        assert!(said.ends_with(&format!("write all 40 digits: {}", "a".repeat(40))), "{said}");
+        let said = not_found(&name("cccccccc"), &refs).to_string();
+        assert!(said.ends_with("write all 40 digits"), "{said}");
     }
 
     #[test]

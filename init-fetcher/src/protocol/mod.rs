@@ -39,6 +39,8 @@ pub struct Ref {
 pub enum Listing<'a> {
     /// A branch and a tag of this name.
     Named(&'a str),
+    /// The ref of this full name.
+    Full(&'a str),
     /// `HEAD`, all branches and all tags.
     All,
 }

@@ -67,6 +67,7 @@ pub fn ls_refs(listing: Listing, capabilities: &Capabilities) -> Vec<u8> {
             put(&mut request, &format!("ref-prefix refs/heads/{name}\n"));
             put(&mut request, &format!("ref-prefix refs/tags/{name}\n"));
         }
+        Listing::Full(name) => put(&mut request, &format!("ref-prefix {name}\n")),
         Listing::All => {
             put(&mut request, "ref-prefix HEAD\n");
             put(&mut request, "ref-prefix refs/heads/\n");

@@ -31,7 +31,8 @@ pub fn read<R: Read>(
 }
 
 /// What servers say, in lower case, where others answer 404.
-pub const NO_SUCH: [&str; 5] = [
+pub const NO_SUCH: [&str; 6] = [
+    "cannot find repository",
     "not found",
     "does not exist",
     "not exported",

@@ -46,7 +46,19 @@ pub fn ended(mut channel: ssh2::Channel, host: String) -> TransportError {
 }
 
 fn of_words(said: &[u8], status: Option<i32>, host: String) -> TransportError {
-    const REFUSED: [&str; 3] = ["permission", "denied", "not allowed"];
+    const REFUSED: [&str; 11] = [
+        "permission",
+        "denied",
+        "not allowed",
+        "not permitted",
+        "unauthorized",
+        "not authorized",
+        "sufficient authorization",
+        "authentication failed",
+        "forbidden",
+        "suspended",
+        "blocked",
+    ];
     const NO_COMMAND: i32 = 127;
     let said = String::from_utf8_lossy(said);
     // Hosts frame what they say to people in lines of their own; the last one is the message, as a rule.
@@ -67,7 +79,9 @@ fn of_words(said: &[u8], status: Option<i32>, host: String) -> TransportError {
     } else if status.is_none() {
         ProtocolError::Truncated("before the list of refs").into()
     } else {
-        TransportError::NotGit { host, why: "its command ended and said nothing".into() }
+        let why =
+            "its command ended without a message; check the access rights and that the repository exists";
+        TransportError::NotGit { host, why: why.into() }
     }
 }
 
@@ -95,6 +109,55 @@ mod tests {
             let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
             assert_eq!(String::from_utf8_lossy(&output.stdout), path);
         }
+    }
+
+    /// What forges print on stderr, as quoted in public reports and in their sources.
+    #[test]
+    fn classifies_what_forges_print() {
+        for (forge, said, missing) in [
+            ("Gitea", "error:\nerror: Cannot find repository: alice/nothere\nerror:\n", true),
+            ("Gitea", "Gitea: Unauthorized\n", false),
+            ("Gitea", "User: 3:bob with Key: 7:laptop is not authorized to read alice/flow.\n", false),
+            ("Gitea", "Gitea: User permission denied for writing.\n", false),
+            ("GitHub", "ERROR: Repository not found.\nfatal: Could not read from remote repository.\n", true),
+            ("GitHub", "ERROR: Permission to acme/flow.git denied to deploy key\n", false),
+            ("GitHub", "ERROR: Your account is suspended. Please check your email.\n", false),
+            (
+                "GitLab",
+                "remote: ERROR: The project you were looking for could not be found or you don't have permission \
+                 to view it.\n",
+                true,
+            ),
+            ("GitLab", "GitLab: You are not allowed to download code from this project.\n", false),
+            ("GitLab", "remote: ERROR: Your account has been blocked.\n", false),
+            ("Bitbucket", "conq: repository does not exist.\n", true),
+            ("Bitbucket", "repository access denied. access via a deployment key is read-only.\n", false),
+            ("Bitbucket", "Unauthorized\nYou do not have permission to access it.\n", false),
+            ("Gerrit", "fatal: project acme/flow not found\n", true),
+            ("Gerrit", "fatal: upload-pack not permitted on this server\n", false),
+            (
+                "Azure",
+                "remote: TF401019: The Git repository with name or identifier flow does not exist or you do not \
+                 have permissions for the operation you are attempting.\n",
+                true,
+            ),
+            ("Azure", "remote: Public key authentication failed.\n", false),
+        ] {
+            let error = of_words(said.as_bytes(), Some(1), "h".into());
+            let found = match error {
+                TransportError::NotFound { .. } => Some(true),
+                TransportError::Unauthorized { .. } => Some(false),
+                _ => None,
+            };
+            assert_eq!(found, Some(missing), "{forge}: {said}");
+        }
+    }
+
+    #[test]
+    fn quotes_the_line_between_the_frames() {
+        let said = b"error:\nerror: Cannot find repository: alice/nothere\nerror:\n";
+        let error = of_words(said, Some(1), "h".into()).to_string();
+        assert!(error.contains("Cannot find repository: alice/nothere"), "{error}");
     }
 
     #[test]
