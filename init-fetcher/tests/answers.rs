@@ -139,12 +139,18 @@ fn quotes_what_a_failing_server_says() {
 #[test]
 fn a_server_error_for_an_unlisted_commit_says_that_it_may_not_exist() {
     let capabilities = b"000eversion 2\n0013agent=JGit/7.1\n0012fetch=shallow\n0000";
-    let answers: [Answer; 3] = [
-        ("200 OK", &[], capabilities.to_vec()),
-        ("200 OK", &[], b"0000".to_vec()),
-        ("500 Internal Server Error", &[], b"001dERR Internal server error".to_vec()),
+    let failures: [(Answer, &str); 2] = [
+        (
+            ("500 Internal Server Error", &[], b"001dERR Internal server error".to_vec()),
+            "Internal server error",
+        ),
+        (("200 OK", &["Content-Type: application/x-git-upload-pack-result"], Vec::new()), "ended early"),
     ];
-    let ended = run(answers, &"1".repeat(40));
-    let message = ended.expect(Exit::ServerError);
-    assert!(message.contains("Internal server error") && message.contains("it may not exist"), "{message}");
+    for (failure, words) in failures {
+        let answers: [Answer; 3] =
+            [("200 OK", &[], capabilities.to_vec()), ("200 OK", &[], b"0000".to_vec()), failure];
+        let ended = run(answers, &"1".repeat(40));
+        let message = ended.expect(Exit::ServerError);
+        assert!(message.contains(words) && message.contains("it may not exist"), "{message}");
+    }
 }

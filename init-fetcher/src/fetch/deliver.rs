@@ -252,14 +252,19 @@ impl<'c> Attempt<'_, 'c> {
     }
 }
 
-/// Adds to a server error that the commit may not exist, if its id was not listed: some servers answer a
-/// request for an unknown commit with 500.
+/// Adds to a server error that the commit may not exist, if its id was not listed: some servers fail on
+/// requests for unknown commits.
 fn doubt_commit(error: TransportError, target: &Target) -> TransportError {
     match error {
         TransportError::Status { host, status: status @ 500.., words, after } if !target.listed => {
             let words =
                 format!("{words}; no branch or tag names the commit {}, it may not exist", target.want);
             TransportError::Status { host, status, words, after }
+        }
+        // JGit answers with nothing at all.
+        TransportError::Protocol(ProtocolError::Truncated("before the pack")) if !target.listed => {
+            let place = "before the pack (no branch or tag names that commit, it may not exist)";
+            ProtocolError::Truncated(place).into()
         }
         other => other,
     }

@@ -70,7 +70,11 @@ fn failed(status: u16, headers: &HeaderMap, host: String, body: Body) -> Transpo
     // A date is by the server's clock.
     let now = httpdate::parse_http_date(header(headers, "date")).unwrap_or_else(|_| SystemTime::now());
     let after = parse_retry_after(header(headers, "retry-after"), now);
-    let words = quoted(headers, body);
+    let mut words = quoted(headers, body);
+    // Many pages only repeat the status.
+    if words.trim_start_matches(": ").starts_with(&status.to_string()) {
+        words = words.replacen(&format!("{status} "), "", 1);
+    }
     match status {
         404 | 410 => TransportError::NotFound { host, words },
         _ => TransportError::Status { host, status, words, after },
