@@ -1,7 +1,5 @@
-//! Which cluster the tests and the demo use, and where in it they can be reached.
-//!
-//! By default it is the local one of `make cluster-up`, never the cluster of the user's own kubeconfig; that one is used
-//! with `CLUSTER=current` only.
+//! The cluster of the tests and the demo: by default the local one of `make cluster-up`, with `CLUSTER=current` that of the
+//! user's kubeconfig.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -16,7 +14,7 @@ use kube::{Client, Config};
 use workflow_contract::names::INJECTOR;
 use workflow_git_server::address_facing;
 
-/// The CRD of AgenticSession, as the tests install it where the platform's own is missing.
+/// The CRD of AgenticSession, which is installed if the cluster has none.
 const CRD: &str = include_str!("../crds/agenticsessions.yaml");
 
 /// Environment variable that overrides the address on which the git server is bound.
@@ -25,20 +23,19 @@ const GIT_SERVER_ADDRESS: &str = "GIT_SERVER_ADDRESS";
 /// A cluster with the CRD installed.
 #[derive(Clone)]
 pub struct Cluster {
-    /// A client with the rights of the kubeconfig's user.
     pub client: Client,
     url: http::Uri,
     local: bool,
 }
 
 impl Cluster {
-    /// Connects to the cluster and installs the CRD where it is missing.
+    /// Connects to the cluster and installs the CRD if it is missing.
     pub async fn connect() -> anyhow::Result<Self> {
         let local = match std::env::var("CLUSTER") {
             Ok(cluster) if cluster == "current" => false,
             Ok(cluster) if !cluster.is_empty() => {
                 bail!(
-                    "CLUSTER={cluster} is unknown: leave it unset for the local cluster, or say CLUSTER=current"
+                    "CLUSTER={cluster} is unknown: leave it unset for the local cluster, or set CLUSTER=current"
                 )
             }
             _ => true,
@@ -47,28 +44,27 @@ impl Cluster {
         Self::at(config, local).await
     }
 
-    /// Connects by this configuration and installs the CRD where it is missing.
+    /// Connects with this configuration and installs the CRD if it is missing.
     pub(crate) async fn at(mut config: Config, local: bool) -> anyhow::Result<Self> {
-        // A 503 is an answer here: it is what the proxy gives while a runner does not listen.
+        // 503 is not retried: the API server's proxy returns it while a runner does not listen.
         config.default_retry = false;
         let url = config.cluster_url.clone();
         let client = Client::try_from(config)?;
         let cluster = Self { client, url, local };
-        cluster.ensure_crd().await.with_context(|| format!("can't use the cluster at {}", cluster.url))?;
+        cluster.ensure_crd().await.with_context(|| format!("use the cluster at {}", cluster.url))?;
         Ok(cluster)
     }
 
-    /// Whether its node is on this machine.
+    /// Whether the node is on this machine.
     pub fn is_local(&self) -> bool {
         self.local
     }
 
-    /// URL of its API server.
     pub fn url(&self) -> String {
         self.url.to_string()
     }
 
-    /// How a person calls kubectl for this cluster.
+    /// The kubectl command line for this cluster.
     pub fn kubectl(&self) -> &'static str {
         if self.local {
             "target/cluster/bin/kubectl --kubeconfig target/cluster/kubeconfig"
@@ -77,7 +73,7 @@ impl Cluster {
         }
     }
 
-    /// The address of this machine that pods of the cluster can reach.
+    /// An address of this machine that pods of the cluster can reach.
     pub fn git_server_address(&self) -> anyhow::Result<IpAddr> {
         if let Some(address) = std::env::var(GIT_SERVER_ADDRESS).ok().filter(|address| !address.is_empty()) {
             return address
@@ -89,16 +85,16 @@ impl Cluster {
             .with_context(|| format!("no route to the API server at {host}; set {GIT_SERVER_ADDRESS}"))
     }
 
-    /// Fails unless the injector is registered: without it every test of it would be about something else.
+    /// Fails unless the injector is registered.
     pub async fn require_injector(&self) -> anyhow::Result<()> {
         let registrations: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
-        let found = registrations.get_opt(INJECTOR).await.context("the registration can't be read")?;
+        let found = registrations.get_opt(INJECTOR).await.context("read the registration")?;
         found
             .map(drop)
             .with_context(|| format!("{INJECTOR} is not installed in this cluster: run `make install`"))
     }
 
-    /// Creates the CRD, unless there is one: the platform's own is never touched.
+    /// Creates the CRD if there is none: the platform's own is never changed.
     pub async fn ensure_crd(&self) -> anyhow::Result<()> {
         let crd: CustomResourceDefinition = serde_saphyr::from_str(CRD).context("the CRD can't be read")?;
         let name = crd.metadata.name.clone().unwrap_or_default();
@@ -106,7 +102,7 @@ impl Cluster {
         match crds.create(&PostParams::default(), &crd).await {
             Ok(_) => (),
             Err(kube::Error::Api(status)) if status.is_already_exists() => (),
-            Err(error) => return Err(error).context("the CRD of AgenticSession could not be created"),
+            Err(error) => return Err(error).context("create the CRD of AgenticSession"),
         }
         await_condition(crds, &name, conditions::is_crd_established()).await?;
         Ok(())
@@ -131,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_crd_is_the_session_that_the_contract_names() {
+    fn crd_matches_the_names_of_the_contract() {
         let crd: CustomResourceDefinition = serde_saphyr::from_str(CRD).unwrap();
         let resource = crate::session::resource();
         assert_eq!(crd.spec.group, resource.group);

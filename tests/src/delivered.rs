@@ -1,4 +1,4 @@
-//! Compares what a runner found with what git says it should have found.
+//! Compares the files that a runner found with git's own listing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,13 +14,13 @@ use crate::runner::Runner;
 /// Files and symlinks by path: git's mode and the blob's id.
 pub type Tree = BTreeMap<String, (String, String)>;
 
-/// The tree of `revision`, a branch, a tag or `BRANCH:FOLDER`, as git lists it.
+/// The tree of `revision`, a branch, a tag or `BRANCH:DIRECTORY`, as git lists it.
 pub fn expected(repository: &Repository, revision: &str) -> anyhow::Result<Tree> {
     Ok(parse(&repository.git(&["ls-tree", "-r", "-z", revision])?))
 }
 
-/// What the runner found at its first instruction in `directory` of its workflow directory; `None` if there is no such directory.
-/// What belongs to `.git` is left out.
+/// The files, without those of `.git`, that the runner found at its first instruction in `directory` of its workflow
+/// directory; `None` if there is no such directory.
 pub fn found(record: &Record, directory: &str) -> Option<Tree> {
     let entries = below(record, directory)?;
     let files = entries.into_iter().filter(|(path, _)| *path != ".git" && !path.starts_with(".git/"));
@@ -37,7 +37,7 @@ pub fn has_git_directory(record: &Record, directory: &str) -> bool {
     below(record, directory).is_some_and(|entries| entries.iter().any(|(path, _)| *path == ".git"))
 }
 
-/// Rebuilds `directory` of the runner's workflow directory below `into`, file by file, so that git can be run on it.
+/// Copies `directory` of the runner's workflow directory to `into`, so that git can be run on it.
 pub async fn copy(runner: &Runner, record: &Record, directory: &str, into: &Path) -> anyhow::Result<()> {
     for (path, entry) in below(record, directory).context("the runner found no such directory")? {
         let target = into.join(path);
@@ -65,7 +65,7 @@ fn below<'a>(record: &'a Record, directory: &str) -> Option<Vec<(&'a str, &'a En
     Some(files.iter().filter_map(|entry| Some((entry.path.strip_prefix(&prefix)?, entry))).collect())
 }
 
-/// The mode that git would give to the entry, if it is delivered with group = user; else its own, in octal.
+/// git's mode of an entry whose group has the user's permissions; otherwise the entry's own mode in octal.
 fn git_mode(entry: &Entry) -> String {
     match (entry.kind, entry.mode) {
         (Kind::File, 0o664) => "100644".to_owned(),
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_what_git_would_list() {
+    fn finds_the_files_that_git_lists() {
         let found = found(&record(), "flow").unwrap();
         let modes: Vec<_> = found.iter().map(|(path, (mode, _))| (path.as_str(), mode.as_str())).collect();
         assert_eq!(
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_directory_is_not_an_empty_one() {
+    fn tells_a_missing_directory_from_an_empty_one() {
         assert_eq!(found(&record(), "none"), None);
         assert_eq!(found(&record(), "flower"), None);
         assert!(has_git_directory(&record(), "flow"));
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_git_prints() {
+    fn parses_the_output_of_ls_tree() {
         let tree = parse("100644 blob 0aa\ta b\x00120000 blob 0bb\tc\x00");
         assert_eq!(tree["a b"], ("100644".to_owned(), "0aa".to_owned()));
         assert_eq!(tree["c"], ("120000".to_owned(), "0bb".to_owned()));

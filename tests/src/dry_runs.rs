@@ -1,5 +1,5 @@
-//! A session's pod, created again and again with `dryRun` while something is done to the injector: who is refused, or
-//! comes back without the init container, is found.
+//! Creates a session's pod repeatedly with `dryRun` while the injector is disrupted; detects denials and responses without
+//! the init container.
 
 use std::time::Duration;
 
@@ -15,18 +15,17 @@ use workflow_contract::names::{INIT_CONTAINER, STAMP_ANNOTATION};
 use crate::operator::{Settings, session_pod};
 use crate::session::Session;
 
-/// Time between two.
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// What the API server would store of this session's pod.
+/// Returns this session's pod as the API server would store it.
 pub async fn dry_run(pods: &Api<Pod>, session: &Session) -> anyhow::Result<Pod> {
     let mut pod: Pod = serde_json::from_value(session_pod(session, &Settings::new("local.test/none:1")))?;
-    pod.metadata.name = Some("asked".to_owned());
+    pod.metadata.name = Some("dry-run".to_owned());
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
     pods.create(&dry_run, &pod).await.context("create a pod with dryRun")
 }
 
-/// The image of a pod's init container, which must be the one in its stamp; nothing where it has none.
+/// The image of a pod's init container, if it has one; it must equal the one in the stamp.
 pub fn injected_image(pod: &Pod) -> anyhow::Result<Option<String>> {
     let containers = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
     let mut ours = containers.filter(|container| container.name == INIT_CONTAINER);
@@ -37,19 +36,18 @@ pub fn injected_image(pod: &Pod) -> anyhow::Result<Option<String>> {
     Ok(Some(image))
 }
 
-/// Dry runs that go on until they are told to end.
+/// Dry runs in the background.
 pub struct DryRuns {
     stop: Sender<()>,
     runs: JoinHandle<anyhow::Result<u32>>,
 }
 
 impl DryRuns {
-    /// Begins, with the pod of this session.
-    pub fn begin(pods: Api<Pod>, session: Session) -> Self {
+    pub fn start(pods: Api<Pod>, session: Session) -> Self {
         let (stop, mut stopped) = channel();
         let runs = tokio::spawn(async move {
             let mut count = 0;
-            // A sender that is gone is the end, too.
+            // A dropped sender stops them, too.
             while stopped.try_recv() == Err(TryRecvError::Empty) {
                 let pod = dry_run(&pods, &session).await.with_context(|| format!("dry run {count}"))?;
                 ensure!(injected_image(&pod)?.is_some(), "dry run {count} has no init container");
@@ -61,11 +59,11 @@ impl DryRuns {
         Self { stop, runs }
     }
 
-    /// Ends. An error where one was refused or not injected, or where there was none at all.
-    pub async fn end(self) -> anyhow::Result<()> {
+    /// Stops. Fails if one was denied or not injected, or if there was none.
+    pub async fn stop(self) -> anyhow::Result<()> {
         drop(self.stop);
         let count = self.runs.await??;
-        ensure!(count > 0, "nothing was asked");
+        ensure!(count > 0, "there was no dry run");
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! What a person needs to see when a test in a namespace has failed.
+//! Describes a namespace after a failed test.
 
 use std::fmt::Write as _;
 
@@ -9,10 +9,10 @@ use kube::api::{Api, ListParams};
 use crate::session;
 use crate::wait::Describe;
 
-/// How many of the latest events are shown.
+/// Limit of shown events.
 const EVENTS: usize = 30;
 
-/// The namespace's sessions, pods and latest events, one a line. What can't be read is said instead.
+/// The namespace's sessions, pods and latest events, one per line, or the error of reading them.
 pub(crate) async fn namespace(client: &Client, name: &str) -> String {
     let all = ListParams::default();
     let mut text = String::new();
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_events_come_last_and_old_ones_are_left_out() {
+    fn shows_the_latest_events_in_order() {
         let events = latest((0..40).rev().map(event).collect());
         assert_eq!(events.len(), EVENTS);
         assert_eq!(events[0], "event 2026-01-01T00:00:10Z Pulled Pod/p: number 10");

@@ -1,5 +1,5 @@
-//! Faults between a client and the API server, at the client's own wire: connections that break, watches that expire,
-//! answers that never come. What is not asked for passes unchanged.
+//! Injects faults into a client's connection to the API server: broken connections, expired watches, lost responses.
+//! Everything else passes unchanged.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -16,26 +16,25 @@ use serde_json::json;
 use tokio::sync::{Notify, watch};
 use tower::{BoxError, Layer, Service};
 
-/// Faults to be turned on and off.
+/// Switches the faults of one client.
 #[derive(Clone)]
 pub struct Faults {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    /// Which watches are cut off, and refused when they are begun.
+    /// Watches that are closed, and rejected when they are started.
     blind: watch::Sender<Blind>,
-    /// Resources whose next watch is to be told that it expired.
+    /// Resources whose next watch receives 410 Expired.
     expired: Mutex<Vec<&'static str>>,
-    /// What happens to the next PUT of a status.
+    /// Fault of the next PUT of a status.
     put: Mutex<Option<Put>>,
-    /// A PUT has come to where it was to be held.
+    /// Notified when a PUT is held.
     held: Notify,
-    /// One that was held may go on.
+    /// Notified when a held PUT may continue.
     released: Notify,
 }
 
-/// What a client has no watch of.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Blind {
     ToNothing,
@@ -46,16 +45,16 @@ enum Blind {
 /// A fault of one PUT.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Put {
-    /// It is held back before the API server sees it.
+    /// Held before the API server receives it.
     HoldRequest,
-    /// The API server has taken it, and its answer is held back.
+    /// Processed by the API server, with the response held.
     HoldAnswer,
-    /// The API server has taken it, and its answer is lost.
+    /// Processed by the API server, with the response lost.
     LoseAnswer,
 }
 
 impl Faults {
-    /// A client with faults, none of which is on.
+    /// A client without active faults.
     pub fn client(config: Config) -> anyhow::Result<(Client, Self)> {
         let shared = Shared {
             blind: watch::Sender::new(Blind::ToNothing),
@@ -69,27 +68,27 @@ impl Faults {
         Ok((client, faults))
     }
 
-    /// Cuts all watches off and refuses new ones, or lets them through again.
+    /// Closes all watches and rejects new ones, or allows them again.
     pub fn blind(&self, blind: bool) {
         self.shared.blind.send_replace(if blind { Blind::ToAll } else { Blind::ToNothing });
     }
 
-    /// Cuts all watches of this resource off and refuses new ones.
+    /// Closes all watches of this resource and rejects new ones.
     pub fn blind_to(&self, resource: &'static str) {
         self.shared.blind.send_replace(Blind::To(resource));
     }
 
-    /// Tells the next watch of each of these resources that what it asks for has expired (410), as the API server does.
+    /// Makes the next watch of each of these resources receive 410 Expired, as from the API server.
     pub fn expire(&self, resources: &[&'static str]) {
         lock(&self.shared.expired).extend(resources);
     }
 
-    /// Whether all that were to be told have been told.
+    /// Whether all of these watches have received it.
     pub fn all_expired(&self) -> bool {
         lock(&self.shared.expired).is_empty()
     }
 
-    /// Lets this happen to the next PUT of a status.
+    /// Sets the fault of the next PUT of a status.
     pub fn next_put(&self, put: Put) {
         *lock(&self.shared.put) = Some(put);
     }
@@ -99,7 +98,7 @@ impl Faults {
         self.shared.held.notified().await;
     }
 
-    /// Lets the PUT that is held go on.
+    /// Continues the held PUT.
     pub fn release(&self) {
         self.shared.released.notify_one();
     }
@@ -140,7 +139,6 @@ impl<S> Layer<S> for Faults {
     }
 }
 
-/// What comes back.
 type Answer = UnsyncBoxBody<Bytes, BoxError>;
 
 /// A client's connection, with faults.
@@ -197,7 +195,7 @@ where
     }
 }
 
-/// The body, up to when watches are cut off.
+/// The body until the watch is closed.
 fn until_blind(body: Box<DynBody>, shared: &Shared, path: String) -> Answer {
     let mut blind = shared.blind.subscribe();
     let cut = async move { drop(blind.wait_for(|blind| blind.hides(&path)).await) };

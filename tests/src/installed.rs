@@ -1,6 +1,6 @@
-//! The injector as `make install` left it in the cluster, and how a test gives it another configuration for a while.
+//! The injector as `make install` installed it, and temporary changes of its configuration.
 //!
-//! A new configuration comes by a rollout: the kubelet brings a changed ConfigMap into running pods within a minute or
+//! A new configuration is applied by a rollout: the kubelet updates a changed ConfigMap in running pods within a minute or
 //! two, a new replica starts with it.
 
 use std::panic::AssertUnwindSafe;
@@ -19,7 +19,6 @@ use workflow_contract::names::{INJECTOR, INJECTOR_SELECTOR};
 
 use crate::wait::PATIENCE;
 
-/// Key of the ConfigMap.
 const CONFIG: &str = "config.yaml";
 
 /// The installed injector.
@@ -30,7 +29,6 @@ pub struct Installed {
 }
 
 impl Installed {
-    /// The one of this cluster.
     pub fn in_cluster(client: &Client) -> Self {
         Self {
             config_maps: Api::namespaced(client.clone(), INJECTOR),
@@ -39,8 +37,8 @@ impl Installed {
         }
     }
 
-    /// Runs `work`, given the configuration as it is, and puts that back afterwards, whatever came of it. No other test
-    /// may use the injector meanwhile: a test of this kind has a file of its own.
+    /// Runs `work` with the present configuration as argument, and restores it afterwards. No other test may use the
+    /// injector at the same time.
     pub async fn put_back_after(
         &self,
         work: impl AsyncFnOnce(&str) -> anyhow::Result<()>,
@@ -52,7 +50,7 @@ impl Installed {
         done.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked))
     }
 
-    /// Puts this configuration in force: when this ends, no replica has another.
+    /// Applies this configuration and waits until every replica uses it.
     pub async fn configure(&self, config: &str) -> anyhow::Result<()> {
         let (params, data) = (PatchParams::default(), json!({ "data": { CONFIG: config } }));
         self.config_maps
@@ -62,40 +60,38 @@ impl Installed {
         self.roll_out().await
     }
 
-    /// Replaces every replica, as `kubectl rollout restart` does, and waits until the last old one has ended.
+    /// Replaces every replica, as `kubectl rollout restart` does, and waits until the old ones have ended.
     pub async fn roll_out(&self) -> anyhow::Result<()> {
         let before = self.pods.list(&ListParams::default().labels(INJECTOR_SELECTOR)).await?;
         self.start_rollout().await?;
         let rollout = async {
             await_condition(self.deployments.clone(), INJECTOR, is_rolled_out()).await?;
-            // Until it has drained, a replica that was told to end answers on the connections that it has.
+            // A replica that drains still answers on its connections.
             for pod in before {
                 let uid = pod.uid().unwrap_or_default();
                 await_condition(self.pods.clone(), &pod.name_any(), conditions::is_deleted(&uid)).await?;
             }
             anyhow::Ok(())
         };
-        tokio::time::timeout(PATIENCE, rollout).await.context("the rollout takes too long")?
+        tokio::time::timeout(PATIENCE, rollout).await.context("wait for the rollout")?
     }
 
-    /// Has the kubelet look at what it mounted into the replicas: a change of a pod makes it, where it else takes a
-    /// minute or two.
-    pub async fn nudge(&self) -> anyhow::Result<()> {
+    /// Makes the kubelet update mounted volumes at once, by a change of each pod; otherwise it takes a minute or two.
+    pub async fn refresh_mounts(&self) -> anyhow::Result<()> {
         let annotation =
-            json!({ "metadata": { "annotations": { "workflow-tests/nudged": Timestamp::now() } } });
+            json!({ "metadata": { "annotations": { "workflow-tests/refreshed": Timestamp::now() } } });
         for pod in self.pods.list(&ListParams::default().labels(INJECTOR_SELECTOR)).await? {
-            let nudged =
+            let patched =
                 self.pods.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&annotation)).await;
-            match nudged {
-                // It was told to end.
+            match patched {
+                // It has ended.
                 Err(kube::Error::Api(status)) if status.is_not_found() => {}
-                nudged => drop(nudged?),
+                patched => drop(patched?),
             }
         }
         Ok(())
     }
 
-    /// Starts to replace every replica.
     pub(crate) async fn start_rollout(&self) -> anyhow::Result<()> {
         let annotations = json!({ "workflow-tests/rolled-out": Timestamp::now() });
         let template = json!({ "spec": { "template": { "metadata": { "annotations": annotations } } } });
@@ -106,7 +102,7 @@ impl Installed {
             .context("start a rollout")
     }
 
-    /// Whether every replica is ready, and of the present template.
+    /// Whether every replica is ready and of the present template.
     pub(crate) async fn is_rolled_out(&self) -> anyhow::Result<bool> {
         let deployment = self.deployments.get(INJECTOR).await.context("read the Deployment")?;
         Ok(is_rolled_out().matches_object(Some(&deployment)))
@@ -117,11 +113,11 @@ impl Installed {
 pub async fn until_unregistered(client: &Client) -> anyhow::Result<()> {
     let registrations: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
     let gone = await_condition(registrations, INJECTOR, |found: Option<&_>| found.is_none());
-    tokio::time::timeout(PATIENCE, gone).await.context("the registration stays")??;
+    tokio::time::timeout(PATIENCE, gone).await.context("wait until the registration is gone")??;
     Ok(())
 }
 
-/// Whether every replica is of the present template, and no other is left.
+/// Whether every replica is of the present template and available, and none is left of another.
 fn is_rolled_out() -> impl Condition<Deployment> {
     |deployment: Option<&Deployment>| {
         let Some(deployment) = deployment else { return false };

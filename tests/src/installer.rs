@@ -1,5 +1,5 @@
-//! Installs and removes the injector as an admin does, by the scripts of the checkout, on the cluster that the tests
-//! use; and puts the checkout's own build back after a test that did so. Such a test has a file of its own.
+//! Installs and removes the injector with the scripts of the checkout, as an admin does, and restores the checkout's own
+//! build afterwards. No other test may use the injector at the same time.
 
 use std::panic::AssertUnwindSafe;
 
@@ -10,7 +10,7 @@ use tokio::process::Command;
 use crate::cluster::{Cluster, checkout};
 use crate::images::Build;
 
-/// Where the names of the other build's images are.
+/// File with the names of the other build's images.
 const OTHER_IMAGES: &str = "target/other-images.env";
 
 /// Runs the checkout's scripts.
@@ -19,12 +19,11 @@ pub struct Installer {
 }
 
 impl Installer {
-    /// One for this cluster.
     pub fn new(cluster: &Cluster) -> Self {
         Self { cluster: cluster.clone() }
     }
 
-    /// Installs this build, or goes over to it.
+    /// Installs this build, or upgrades to it.
     pub async fn install(&self, build: &Build) -> anyhow::Result<String> {
         let images =
             [("WORKFLOW_INJECTOR_IMAGE", build.injector.as_str()), ("INIT_FETCHER_IMAGE", &build.fetcher)];
@@ -36,21 +35,21 @@ impl Installer {
         self.run("manifests/uninstall", &[], &[]).await
     }
 
-    /// `kubectl` with these arguments, and what it prints.
+    /// Runs `kubectl` and returns its output.
     pub async fn kubectl(&self, args: &[&str]) -> anyhow::Result<String> {
         self.run("target/cluster/bin/kubectl", args, &[]).await
     }
 
-    /// Makes images of another build, which the cluster then has, too.
+    /// Builds images of another build and loads them into the cluster.
     pub async fn other_build(&self) -> anyhow::Result<Build> {
         self.run("tests/cluster/images", &["--other"], &[]).await?;
         Build::of(OTHER_IMAGES)
     }
 
-    /// Runs `work`, and puts the checkout's own build back afterwards, whatever came of it.
+    /// Runs `work` and restores the checkout's own build afterwards.
     pub async fn put_back_after(&self, work: impl AsyncFnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
         let done = AssertUnwindSafe(work()).catch_unwind().await;
-        let back = self.install(&Build::current()?).await.context("put the checkout's own build back");
+        let back = self.install(&Build::current()?).await.context("restore the checkout's own build");
         done.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked))?;
         back.map(drop)
     }

@@ -1,6 +1,5 @@
-//! Plays the kubelet for pods that no node runs: with [`Settings::scheduler`](crate::operator::Settings::scheduler) set
-//! to a scheduler that does not exist, a pod's status is whatever a test writes. So the operator's behaviour can be
-//! tested without waiting for containers, and on an API server that has no nodes at all.
+//! Writes the status of pods in place of a kubelet. Pods whose scheduler does not exist are never scheduled, so that their
+//! status is what a test writes: without waiting for containers, and on an API server without nodes.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, Patch, PatchParams};
@@ -8,7 +7,7 @@ use serde_json::{Value, json};
 use workflow_contract::names::{HYDRATE_CONTAINER, RUNNER_CONTAINER};
 
 /// Name of a scheduler that does not exist.
-pub const NO_SCHEDULER: &str = "nobody";
+pub const NO_SCHEDULER: &str = "none";
 
 /// The status of a pod whose runner runs.
 pub fn running() -> Value {

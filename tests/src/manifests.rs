@@ -1,7 +1,4 @@
-//! What is under `manifests/`, as kustomize renders it, and kubectl for tests that do with it what an admin does.
-//!
-//! kubectl has kustomize within, and is the program that `manifests/install` calls: what it makes of a directory is what is
-//! installed.
+//! Renders `manifests/` with kubectl's kustomize, the program that `manifests/install` calls, and runs kubectl for tests.
 
 use std::fs;
 use std::io::Write;
@@ -13,12 +10,11 @@ use serde_json::Value;
 
 use crate::cluster::checkout;
 
-/// Kinds of others that our manifests use, as far as they do.
+/// CRDs of other projects, as far as our manifests use them.
 pub const STAND_INS: [&str; 2] =
     [include_str!("../crds/cert-manager.yaml"), include_str!("../crds/monitoring.yaml")];
 
-/// Every directory below `manifests/` that renders to objects, by its path from there. Pieces of others, which patch and
-/// add nothing, are left out.
+/// Directories below `manifests/` that render to objects; components that only patch are left out.
 pub fn directories() -> anyhow::Result<Vec<String>> {
     let root = checkout().join("manifests");
     let mut found = Vec::new();
@@ -39,7 +35,7 @@ pub fn directories() -> anyhow::Result<Vec<String>> {
     Ok(found)
 }
 
-/// What this directory renders to.
+/// Renders a directory to YAML.
 pub fn render(directory: &str) -> anyhow::Result<String> {
     let path = checkout().join("manifests").join(directory);
     let output = Kubectl::anywhere().output(&["kustomize", &path.display().to_string()], None)?;
@@ -50,7 +46,7 @@ pub fn render(directory: &str) -> anyhow::Result<String> {
 /// The objects that this directory renders to.
 pub fn objects(directory: &str) -> anyhow::Result<Vec<Value>> {
     serde_saphyr::from_multiple(&render(directory)?)
-        .with_context(|| format!("manifests/{directory} is rendered to what is no YAML"))
+        .with_context(|| format!("manifests/{directory} does not render to YAML"))
 }
 
 /// The objects of this kind among `objects`.
@@ -58,13 +54,13 @@ pub fn of_kind<'o>(objects: &'o [Value], kind: &str) -> Vec<&'o Value> {
     objects.iter().filter(|object| object["kind"] == kind).collect()
 }
 
-/// kubectl, of the cluster's own programs where it is there.
+/// kubectl, from the local cluster's programs if built.
 pub struct Kubectl {
     kubeconfig: Option<PathBuf>,
 }
 
 impl Kubectl {
-    /// For what needs no cluster.
+    /// Without a cluster.
     pub fn anywhere() -> Self {
         Self { kubeconfig: None }
     }
@@ -80,7 +76,7 @@ impl Kubectl {
         Self { kubeconfig: Some(kubeconfig.to_owned()) }
     }
 
-    /// Runs it with these arguments and this input, and gives what it says; an error if it fails.
+    /// Runs it with this input and returns its output; fails if it does.
     pub fn run(&self, arguments: &[&str], input: Option<&str>) -> anyhow::Result<String> {
         let output = self.output(arguments, input)?;
         succeeded(&output, &format!("kubectl {} failed", arguments.join(" ")))?;

@@ -4,17 +4,14 @@ use std::fs;
 
 use anyhow::Context;
 
-/// Memory that is resident, in bytes.
+/// Resident memory in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// Now.
     pub now: u64,
-    /// At most, so far.
     pub peak: u64,
 }
 
 impl Memory {
-    /// That of the process with this id.
     pub fn of(process: u32) -> anyhow::Result<Self> {
         let status = fs::read_to_string(format!("/proc/{process}/status"))?;
         Self::from_status(&status).with_context(|| format!("process {process} has no memory figures"))
@@ -35,9 +32,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_what_is_resident() {
+    fn reads_resident_memory() {
         let status = "Name:\tx\nVmHWM:\t    16384 kB\nVmRSS:\t   12288 kB\nThreads:\t1\n";
         assert_eq!(Memory::from_status(status), Some(Memory { now: 12 << 20, peak: 16 << 20 }));
-        assert_eq!(Memory::from_status("Name:\tkthreadd\n"), None, "of the kernel's own");
+        assert_eq!(Memory::from_status("Name:\tkthreadd\n"), None, "a kernel thread");
     }
 }

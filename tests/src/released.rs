@@ -1,4 +1,4 @@
-//! The released program as a process of its own, with the account and the rights that its manifests give it.
+//! The released program as a process, with the account and the permissions of its manifests.
 
 use std::ffi::OsString;
 use std::fs;
@@ -23,13 +23,13 @@ use crate::api_server::ApiServer;
 use crate::memory::Memory;
 use crate::wait::{until_found, until_so};
 
-/// What the injector may do, as it is installed.
-const RIGHTS: [&str; 2] = [
+/// Permissions of the injector, as installed.
+const RBAC: [&str; 2] = [
     include_str!("../../manifests/base/rbac.yaml"),
     include_str!("../../manifests/overlays/self-managed/rbac.yaml"),
 ];
 
-/// The program, as it is released; what builds the images builds it, and knows where.
+/// Path of the released program, which `make build` builds.
 pub fn program() -> anyhow::Result<PathBuf> {
     let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let script = checkout.join("tests/cluster/programs");
@@ -40,7 +40,7 @@ pub fn program() -> anyhow::Result<PathBuf> {
     path.canonicalize().with_context(|| format!("{} is missing: run `make build`", path.display()))
 }
 
-/// A way to start it, again and again.
+/// Starts replicas of a program.
 pub struct Injector {
     program: PathBuf,
     arguments: Vec<OsString>,
@@ -48,28 +48,27 @@ pub struct Injector {
     log: PathBuf,
 }
 
-/// A replica that runs; killed when dropped.
+/// A running replica; killed when dropped.
 pub struct Running {
     process: Child,
-    /// Where it answers reviews.
     pub https: SocketAddr,
     ops: SocketAddr,
 }
 
 impl Injector {
-    /// This program, with further arguments, for the API server; its account must have its rights already.
+    /// `program` with further arguments; its account must have its permissions already.
     pub fn new(server: &ApiServer, program: &Path, arguments: Vec<OsString>) -> anyhow::Result<Self> {
         let kubeconfig = server.injectors_kubeconfig()?;
         let log = kubeconfig.with_extension("log");
         Ok(Self { program: program.to_owned(), arguments, kubeconfig, log })
     }
 
-    /// Grants the rights, and makes the namespace that they are in.
+    /// Creates the namespace and the permissions.
     pub async fn install(client: &Client, server: &ApiServer, program: &Path) -> anyhow::Result<Self> {
         let namespace: Namespace = serde_json::from_value(json!({ "metadata": { "name": INJECTOR } }))?;
         create(Api::all(client.clone()), &namespace).await?;
         let documents: Result<Vec<_>, _> =
-            RIGHTS.into_iter().map(serde_saphyr::from_multiple::<Value>).collect();
+            RBAC.into_iter().map(serde_saphyr::from_multiple::<Value>).collect();
         for document in documents?.into_iter().flatten() {
             match document["kind"].as_str() {
                 Some("ClusterRole") => {
@@ -85,17 +84,16 @@ impl Injector {
                     create(Api::namespaced(client.clone(), INJECTOR), &typed::<RoleBinding>(document)?)
                         .await?;
                 }
-                other => bail!("rbac.yaml has a {other:?}, which is not known here"),
+                other => bail!("rbac.yaml has a {other:?}, which is not supported here"),
             }
         }
         Self::new(server, program, Vec::new())
     }
 
-    /// Starts a replica of this name at this address, and waits until it is ready: until it has read all sessions and
-    /// pods, and serves a certificate.
+    /// Starts a replica and waits until it is ready: it has read all sessions and pods, and serves a certificate.
     pub async fn start(&self, name: &str, address: IpAddr) -> anyhow::Result<Running> {
         let (https, ops) = {
-            // Both are held until both are known.
+            // Both are bound until both are known.
             let free = || TcpListener::bind((address, 0));
             let (https, ops) = (free()?, free()?);
             (https.local_addr()?, ops.local_addr()?)
@@ -127,12 +125,11 @@ impl Running {
         Ok(answer.starts_with("HTTP/1.1 200"))
     }
 
-    /// Memory in use.
     pub fn memory(&self) -> anyhow::Result<Memory> {
         Memory::of(self.process.id())
     }
 
-    /// Ends it as the kubelet does, and waits until it has ended well.
+    /// Sends SIGTERM, as the kubelet does, and waits for a successful end.
     pub async fn end(mut self) -> anyhow::Result<()> {
         kill_process(Pid::from_child(&self.process), Signal::TERM).context("send SIGTERM to a replica")?;
         let ended = || ready(self.process.try_wait().map_err(anyhow::Error::from));
@@ -141,7 +138,7 @@ impl Running {
         Ok(())
     }
 
-    /// Ends it as a crash does.
+    /// Sends SIGKILL.
     pub fn kill(mut self) -> anyhow::Result<()> {
         self.process.kill()?;
         self.process.wait()?;
@@ -151,7 +148,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -167,6 +164,6 @@ where
 {
     match api.create(&PostParams::default(), object).await {
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-        made => made.map(drop).context("install the injector's rights"),
+        made => made.map(drop).context("create the injector's permissions"),
     }
 }

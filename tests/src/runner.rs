@@ -1,4 +1,4 @@
-//! Asks a session's runner what it saw, through the API server's proxy to its pod.
+//! Reads the records of a session's runner through the API server's proxy to its pod.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use workflow_contract::names::runner_pod;
 
 use crate::wait::PATIENCE;
 
-/// How long to wait before a runner that does not answer yet is asked again: nothing can be watched for it.
+/// Time between attempts while a runner does not listen yet.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A session's runner.
@@ -29,17 +29,17 @@ impl Runner {
         Self { client, proxy: format!("/api/v1/namespaces/{namespace}/pods/{pod}:{PORT}/proxy") }
     }
 
-    /// What it found at its first instruction.
+    /// Its record of its first instruction.
     pub async fn record(&self) -> anyhow::Result<Record> {
         self.json("record").await
     }
 
-    /// Every POST that it has received.
+    /// The POSTs that it has received.
     pub async fn posts(&self) -> anyhow::Result<Vec<Post>> {
         self.json("posts").await
     }
 
-    /// A file of its workflow directory, as it is now; `path` is relative to that directory.
+    /// The present content of a file; `path` is relative to the workflow directory.
     pub async fn file(&self, path: &str) -> anyhow::Result<Vec<u8>> {
         let encoded: String = path.split('/').map(escape).collect::<Vec<_>>().join("/");
         self.get(&format!("files/{encoded}")).await
@@ -47,14 +47,13 @@ impl Runner {
 
     async fn json<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         let bytes = self.get(path).await?;
-        serde_json::from_slice(&bytes)
-            .with_context(|| format!("the runner's /{path} is not what it should be"))
+        serde_json::from_slice(&bytes).with_context(|| format!("decode the runner's /{path}"))
     }
 
-    /// A container that runs does not listen yet: asked until it answers.
+    /// Retries while the runner does not listen yet.
     async fn get(&self, path: &str) -> anyhow::Result<Vec<u8>> {
         let mut last = None;
-        let asking = async {
+        let attempts = async {
             loop {
                 match self.try_get(path).await {
                     Ok(bytes) => return Ok(bytes),
@@ -64,9 +63,9 @@ impl Runner {
                 tokio::time::sleep(PAUSE).await;
             }
         };
-        match tokio::time::timeout(PATIENCE, asking).await {
-            Ok(answer) => answer.with_context(|| format!("asked for {}/{path}", self.proxy)),
-            Err(_) => anyhow::bail!("{}/{path} did not answer; last: {last:?}", self.proxy),
+        match tokio::time::timeout(PATIENCE, attempts).await {
+            Ok(answer) => answer.with_context(|| format!("get {}/{path}", self.proxy)),
+            Err(_) => anyhow::bail!("{}/{path} did not respond; last error: {last:?}", self.proxy),
         }
     }
 
@@ -85,7 +84,7 @@ impl Runner {
     }
 }
 
-/// A path segment as it stands in a URL.
+/// Percent-encodes a path segment.
 fn escape(segment: &str) -> String {
     segment
         .bytes()
@@ -103,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn segments_are_escaped_for_a_url() {
+    fn percent_encodes_path_segments() {
         assert_eq!(escape("a-b_c.d~1"), "a-b_c.d~1");
         assert_eq!(escape("with space?ü"), "with%20space%3F%C3%BC");
     }

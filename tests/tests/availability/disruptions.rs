@@ -1,5 +1,5 @@
 //! Under fifty session pods a second no disruption by an admin loses a request, and a crash costs no session its workflow
-//! or its prompt. The rotation of the CA takes a minute and needs no node: see `ca_rotation`.
+//! or its prompt. Rotations of the CA, which take a minute with their real settle time, are tested in `certs`.
 
 use std::sync::Arc;
 use std::time::Duration;

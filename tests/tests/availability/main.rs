@@ -2,7 +2,6 @@
 //!
 //! Each test needs the injector for itself: they take turns, and no other test program may use it at the same time.
 
-mod ca_rotation;
 mod chaos;
 mod disruptions;
 mod missing_image;

@@ -37,9 +37,9 @@ async fn under_dry_runs(
     session: &Session,
     change: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
-    let runs = DryRuns::begin(env.pods(), session.clone());
+    let runs = DryRuns::start(env.pods(), session.clone());
     let changed = change.await;
-    let ended = runs.end().await;
+    let ended = runs.stop().await;
     changed.and(ended)
 }
 
@@ -126,7 +126,7 @@ async fn upgrade_and_roll_back(
     assert_eq!(env.sessions().get("before").await?.workflow_reconciled().as_ref(), Some(&before));
     let webhook = Installed::in_cluster(&env.namespace.cluster.client);
     let injected_by_old = until_so("pods to be injected by the old build", || async {
-        webhook.nudge().await?;
+        webhook.refresh_mounts().await?;
         let pod = dry_run(&env.pods(), &session).await?;
         Ok(injected_image(&pod)?.as_ref() == Some(&old.fetcher))
     });

@@ -36,7 +36,7 @@ async fn until_all_serve(place: &Place, not_after: Timestamp) -> anyhow::Result<
     let (client, limit) = (&place.client, Instant::now() + PATIENCE);
     let (installed, replicas) = (Installed::in_cluster(client), Replicas::in_cluster(client));
     loop {
-        installed.nudge().await?;
+        installed.refresh_mounts().await?;
         let mut served = Vec::new();
         for pod in replicas.present().await? {
             served.push(expiry(client, &format!("pods/{}:8080", pod.name_any())).await?);

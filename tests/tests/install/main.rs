@@ -2,6 +2,7 @@
 
 mod alerts;
 mod check;
+mod docs;
 mod freeze_running;
 mod installation;
 mod issuer;
