@@ -1,20 +1,11 @@
--- wrk's side of the admission benchmark: posts the reviews of a file, one a line, in turn, and prints one line of JSON.
--- The second argument is each connection's mean pause between an answer and the next review, in milliseconds.
-local requests, at, pause = {}, 0, 0
+-- wrk's script of the admission benchmark: posts the reviews of a file, one per line, in turn, and prints one line of JSON.
+local requests, at = {}, 0
 
 function init(arguments)
   local headers = { ["Host"] = "localhost", ["Content-Type"] = "application/json" }
   for review in io.lines(arguments[1]) do
     requests[#requests + 1] = wrk.format("POST", "/mutate", headers, review)
   end
-  pause = tonumber(arguments[2])
-  -- wrk waits before each request of a script that has this, if only for nothing.
-  if pause == 0 then delay = nil end
-end
-
--- Whole milliseconds, which is all that wrk takes, and at random, so that connections don't fall into step.
-function delay()
-  return math.floor(2 * pause * math.random() + math.random())
 end
 
 function request()

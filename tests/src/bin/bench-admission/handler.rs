@@ -1,4 +1,4 @@
-//! The handlers that are compared: each a process on a core of its own.
+//! The compared handlers: each a process on a core of its own.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -14,85 +14,70 @@ use crate::reviews::Reviews;
 /// The handlers' core; everything else runs on others, see `main`.
 const CORE: &str = "0";
 
-/// How long a start may take.
-const PATIENCE: Duration = Duration::from_mins(1);
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Clock ticks a second, as the kernel tells user space on every architecture that Linux supports us on.
+/// Clock ticks per second in /proc, on every supported architecture.
 const TICKS: u64 = 100;
 
-/// A handler that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// axum and rustls by themselves, reading no more than the uid.
+    /// axum and rustls; parses the review into a `Value` and returns a constant patch.
     Bare,
-    /// The same, reading all of the review into a tree.
-    BareWhole,
-    /// The first, asked about as often as the live look-up can be.
-    BareSeldom,
-    /// The injector's admission, sessions at hand.
+    /// The injector's admission with sessions from a file.
     Fixed,
-    /// The injector itself: `serve`, sessions read live.
+    /// The injector itself: `serve`, with live lookups.
     Live,
-    /// controller-runtime, no session.
+    /// controller-runtime without a lookup.
     ControllerRuntime,
-    /// controller-runtime, sessions read live.
+    /// controller-runtime with live lookups.
     ControllerRuntimeLive,
 }
 
 impl Kind {
     /// All, in the order of a round.
-    pub const ALL: [Self; 7] = [
-        Self::Bare,
-        Self::BareWhole,
-        Self::Fixed,
-        Self::Live,
-        Self::BareSeldom,
-        Self::ControllerRuntime,
-        Self::ControllerRuntimeLive,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Bare, Self::Fixed, Self::Live, Self::ControllerRuntime, Self::ControllerRuntimeLive];
 
     /// Name in the report.
     pub fn name(self) -> &'static str {
         match self {
             Self::Bare => "bare axum",
-            Self::BareWhole => "bare axum, whole review as a tree",
-            Self::BareSeldom => "bare axum, asked as seldom as the live look-up",
-            Self::Fixed => "workflow-injector, session at hand",
-            Self::Live => "workflow-injector, live look-up",
-            Self::ControllerRuntime => "controller-runtime, no look-up",
-            Self::ControllerRuntimeLive => "controller-runtime, live look-up",
+            Self::Fixed => "workflow-injector, no lookup",
+            Self::Live => "workflow-injector, live lookup",
+            Self::ControllerRuntime => "controller-runtime, no lookup",
+            Self::ControllerRuntimeLive => "controller-runtime, live lookup",
         }
     }
 }
 
-/// What the handlers need to be started.
+/// Starts the handlers.
 pub struct Handlers {
     programs: PathBuf,
     state: PathBuf,
     sessions: PathBuf,
     review: PathBuf,
-    /// Bytes of the patch that the injector makes, and the bare handler answers with.
+    /// Bytes of the injector's patch, which the bare handler returns, too.
     pub patch_size: usize,
 }
 
-/// A running handler; ended when dropped.
+/// A running handler; killed when dropped.
 pub struct Handler {
     child: Child,
     port: u16,
-    /// Where the injector says whether it has filled its caches.
+    /// Port of the injector's /readyz.
     ops: Option<u16>,
 }
 
 impl Drop for Handler {
     fn drop(&mut self) {
-        // One that has ended already is told of elsewhere.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 impl Handlers {
-    /// Makes certificate, kubeconfig and the bare handler's patch, which is one of the injector's.
+    /// Writes the certificate, the kubeconfig and the bare handler's patch.
     pub fn prepare(
         programs: &Path,
         state: &Path,
@@ -137,10 +122,7 @@ impl Handlers {
         let controller_runtime = ["--port", &port.to_string(), "--tls-dir", &file("")].map(str::to_owned);
         let ops = (kind == Kind::Live).then(free_port).transpose()?;
         let (program, arguments) = match kind {
-            Kind::Bare | Kind::BareSeldom => {
-                ("bare-handler", listen(&["--parse", "lean", "--patch", &file("patch")]))
-            }
-            Kind::BareWhole => ("bare-handler", listen(&["--parse", "whole", "--patch", &file("patch")])),
+            Kind::Bare => ("bare-handler", listen(&["--patch", &file("patch")])),
             Kind::Fixed => ("fixed-session", listen(&["--sessions", &self.sessions.display().to_string()])),
             Kind::Live => {
                 let ops = SocketAddr::from((Ipv4Addr::LOCALHOST, ops.unwrap_or_default())).to_string();
@@ -153,7 +135,7 @@ impl Handlers {
                 ("controller-runtime", [&controller_runtime[..], &["--look-up".to_owned()]].concat())
             }
         };
-        // Each logs as it does in earnest, to where nobody reads it.
+        // Each writes its usual logs, to /dev/null.
         let child = Command::new("taskset")
             .args(["--cpu-list", CORE, "setpriv", "--pdeathsig", "KILL", "--"])
             .arg(self.programs.join(program))
@@ -188,18 +170,17 @@ impl Handlers {
 }
 
 impl Handler {
-    /// Where it is asked.
     pub fn url(&self) -> String {
         format!("https://127.0.0.1:{}/mutate", self.port)
     }
 
     fn wait_until_it_listens(&mut self) -> anyhow::Result<()> {
-        let limit = Instant::now() + PATIENCE;
+        let limit = Instant::now() + START_TIMEOUT;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
             if let Some(status) = self.child.try_wait()? {
                 bail!("it ended with {status}");
             }
-            ensure!(Instant::now() < limit, "it does not listen after {} s", PATIENCE.as_secs());
+            ensure!(Instant::now() < limit, "it does not listen after {} s", START_TIMEOUT.as_secs());
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
@@ -221,9 +202,9 @@ impl Handler {
     }
 }
 
-/// Waits until an injector says that it is ready: then it has read all sessions.
+/// Waits until an injector is ready: it has read all sessions.
 fn ready(ops: u16) -> anyhow::Result<()> {
-    let limit = PATIENCE.as_secs().to_string();
+    let limit = START_TIMEOUT.as_secs().to_string();
     let retry = ["--retry", &limit, "--retry-delay", "1", "--retry-max-time", &limit];
     let url = format!("http://127.0.0.1:{ops}/readyz");
     let output =

@@ -1,7 +1,7 @@
-//! What admission costs, beside a bare handler and what most people would write. `make bench-admission` starts it.
+//! `make bench-admission`: the cost of admission, compared with a bare handler and with controller-runtime.
 //!
 //! ```text
-//! core 0: one handler at a time        core 1: wrk, this program, and the API server of the live look-up
+//! core 0: one handler at a time        core 1: wrk, this program, and the API server of the live lookup
 //! ```
 //!
 //! Every handler gets the same reviews, over TLS, by 1, 8 and 64 connections. The main figure is the CPU time that the
@@ -21,13 +21,13 @@ use workflow_tests::api_server;
 use workflow_tests::namespace::TestNamespace;
 
 use handler::{Handler, Handlers, Kind};
-use load::{Load, Pace};
+use load::Load;
 use report::{Measured, Report};
 
 /// Connections at once.
 const CONNECTIONS: [u32; 3] = [1, 8, 64];
 
-/// Runs without an answer after which it is given up.
+/// Limit of attempts of a run without any response.
 const TRIES: u32 = 5;
 
 /// Measures admission and what it is compared with.
@@ -43,7 +43,7 @@ struct Args {
     #[arg(long)]
     script: PathBuf,
     /// Rounds; medians are shown.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 3)]
     rounds: u32,
     /// Seconds for each handler and number of connections in a round.
     #[arg(long, default_value_t = 2)]
@@ -65,14 +65,8 @@ async fn main() -> anyhow::Result<()> {
             let handler = handlers.start(kind)?;
             let idle = handler.resident()?;
             for connections in CONNECTIONS {
-                let pace = match kind {
-                    Kind::BareSeldom => {
-                        Pace::of_rate(connections, report.last_rate(Kind::Live, connections))?
-                    }
-                    _ => Pace::full(connections),
-                };
-                let load = |seconds| load::run(&handler, &args.script, &reviews.file, pace, seconds);
-                // The first connections and pages are not what is measured.
+                let load = |seconds| load::run(&handler, &args.script, &reviews.file, connections, seconds);
+                // Warms up.
                 load(1)?;
                 report.add(kind, connections, measure(&handler, idle, || load(args.seconds))?);
             }
@@ -82,7 +76,7 @@ async fn main() -> anyhow::Result<()> {
     report.publish(&args.state.join("admission.md"))
 }
 
-/// Measures one run; again where others left it no time at all on this machine.
+/// Measures one run; repeats it if a busy machine left it no CPU time at all.
 fn measure(
     handler: &Handler,
     idle: u64,

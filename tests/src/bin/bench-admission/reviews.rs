@@ -1,4 +1,4 @@
-//! Reviews as an API server sends them: of pods that it has filled in itself, in a dry run.
+//! Reviews as an API server sends them: of pods with its defaults, from dry runs.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -18,13 +18,12 @@ pub const NAMESPACE: &str = "bench";
 /// Sessions in the namespace, all of them in the injector's caches.
 const SESSIONS: usize = 1000;
 
-/// Sessions that reviews are made of.
+/// Sessions whose pods are reviewed.
 const REVIEWED: usize = 50;
 
 /// Requests to the API server at once.
 const AT_ONCE: usize = 16;
 
-/// What the handlers are asked.
 pub struct Reviews {
     /// One review a line.
     pub file: PathBuf,
@@ -90,7 +89,7 @@ async fn review(namespace: &TestNamespace, session: &Session) -> anyhow::Result<
     let mut uid = "0f0f0f0f-0000-4000-8000-".to_owned();
     let name = pod["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     write!(uid, "{:012x}", name.bytes().fold(0_u64, |sum, byte| sum * 31 % 0xffff_ffff + u64::from(byte)))?;
-    // The first two are set after admission. The third is of no interest to anybody here, and would be a third of all.
+    // The first two are set after admission; the third is not evaluated and would be a third of the review.
     if let Some(metadata) = pod["metadata"].as_object_mut() {
         for field in ["uid", "creationTimestamp", "managedFields"] {
             metadata.remove(field);

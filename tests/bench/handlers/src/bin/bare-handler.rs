@@ -1,7 +1,6 @@
-//! The ceiling: what axum and rustls do by themselves. It parses a review and answers with a patch that is always the
-//! same. No logs, no metrics, no limits, no end: everything that it lacks is what the injector is paid for.
+//! A bare handler of axum and rustls: parses a review into a `Value` and returns a constant patch, without logs, metrics or
+//! limits.
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,14 +11,13 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, routing::post};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -36,40 +34,13 @@ struct Args {
     /// File with the patch, base64.
     #[arg(long)]
     patch: PathBuf,
-    /// How much of a review is parsed.
-    #[arg(long, value_enum)]
-    parse: Parse,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Parse {
-    /// The uid; the rest is only checked to be JSON.
-    Lean,
-    /// All of it, into a tree of its own.
-    Whole,
-}
-
-#[derive(Deserialize)]
-struct Review<'b> {
-    #[serde(borrow)]
-    request: Request<'b>,
-}
-
-#[derive(Deserialize)]
-struct Request<'b> {
-    #[serde(borrow)]
-    uid: Cow<'b, str>,
-}
-
-async fn mutate(State((parse, patch)): State<(Parse, Arc<str>)>, body: Bytes) -> Response {
-    let uid = match parse {
-        Parse::Lean => {
-            serde_json::from_slice::<Review<'_>>(&body).map(|review| review.request.uid.into_owned())
-        }
-        Parse::Whole => serde_json::from_slice::<Value>(&body)
-            .map(|review| review["request"]["uid"].as_str().unwrap_or_default().to_owned()),
+async fn mutate(State(patch): State<Arc<str>>, body: Bytes) -> Response {
+    let Ok(review) = serde_json::from_slice::<Value>(&body) else {
+        return StatusCode::BAD_REQUEST.into_response();
     };
-    let Ok(uid) = uid else { return StatusCode::BAD_REQUEST.into_response() };
+    let uid = &review["request"]["uid"];
     let response = json!({ "uid": uid, "allowed": true, "patchType": "JSONPatch", "patch": &*patch });
     let review =
         json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response });
@@ -89,10 +60,10 @@ fn tls(directory: &Path) -> anyhow::Result<TlsAcceptor> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let Args { listen, tls_dir, patch, parse } = Args::parse();
-    let acceptor = tls(&tls_dir).context("the certificate can't be used")?;
-    let patch: Arc<str> = std::fs::read_to_string(&patch).context("the patch can't be read")?.into();
-    let router = Router::new().route("/mutate", post(mutate)).with_state((parse, patch));
+    let Args { listen, tls_dir, patch } = Args::parse();
+    let acceptor = tls(&tls_dir).context("load the certificate")?;
+    let patch: Arc<str> = std::fs::read_to_string(&patch).context("read the patch")?.into();
+    let router = Router::new().route("/mutate", post(mutate)).with_state(patch);
     let listener = TcpListener::bind(listen).await?;
     loop {
         let (stream, _) = listener.accept().await?;
@@ -100,7 +71,7 @@ async fn main() -> anyhow::Result<()> {
         let (acceptor, service) = (acceptor.clone(), TowerToHyperService::new(router.clone()));
         tokio::spawn(async move {
             let Ok(stream) = acceptor.accept(stream).await else { return };
-            // A connection that breaks is its client's affair.
+            // The client may close the connection at any time.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
