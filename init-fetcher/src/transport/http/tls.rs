@@ -35,7 +35,37 @@ pub fn failed(error: &rustls::Error, host: String) -> TransportError {
         rustls::Error::DecryptError => {
             ProtocolError::Malformed("what came by TLS was changed on the way".into()).into()
         }
-        other => TransportError::Tls { host, why: text::sanitize(&other.to_string()) },
+        other => TransportError::Tls { host, why: handshake(other) },
+    }
+}
+
+/// Explains a handshake that failed for another reason than the server's certificate.
+fn handshake(error: &rustls::Error) -> String {
+    use rustls::AlertDescription as Alert;
+    match error {
+        rustls::Error::AlertReceived(alert) => match alert {
+            Alert::HandshakeFailure | Alert::InsufficientSecurity => {
+                "it accepts none of the cipher suites offered (TLS 1.2 and 1.3 with forward secrecy); the server's \
+                 TLS settings must allow one"
+                    .into()
+            }
+            Alert::ProtocolVersion => {
+                "it speaks neither TLS 1.2 nor TLS 1.3; the server's TLS settings must allow one".into()
+            }
+            Alert::CertificateRequired => {
+                "it wants a client certificate; add the keys tls.crt and tls.key to the Secret \
+                 workflow-credentials"
+                    .into()
+            }
+            Alert::UnrecognisedName => "it does not serve this host name; check the URL".into(),
+            other => format!("it ended the handshake with the alert {}", text::sanitize(&format!("{other:?}"))),
+        },
+        rustls::Error::PeerIncompatible(_) => {
+            "it has no TLS version, cipher suite or key exchange in common with this client (TLS 1.2 and 1.3); the \
+             server's TLS settings must allow one"
+                .into()
+        }
+        other => text::sanitize(&other.to_string()),
     }
 }
 
@@ -55,6 +85,21 @@ fn certificate(error: &CertificateError, host: &str) -> String {
              to the Secret workflow-credentials, or to the file that SSL_CERT_FILE names"
                 .into()
         }
+        // Errors that only webpki knows; it displays them by their names.
+        CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
+            "its certificate is self-signed (a CA certificate used as the server's own); add it as ca.crt to the \
+             Secret workflow-credentials"
+                .into()
+        }
+        CertificateError::Other(other) if other.to_string() == "UnsupportedCertVersion" => {
+            "its certificate is of X.509 version 1; the server needs one of version 3".into()
+        }
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "its certificate is signed by an algorithm that is not supported here; the server needs one with \
+             ECDSA P-256 or P-384, Ed25519 or RSA"
+                .into()
+        }
         other => format!("its certificate is not accepted ({})", text::sanitize(&other.to_string())),
     }
 }
@@ -62,6 +107,25 @@ fn certificate(error: &CertificateError, host: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_name_the_fault_and_no_debug_value() {
+        use rustls::{AlertDescription as Alert, OtherError};
+        use std::sync::Arc;
+        let other = |name: &str| {
+            CertificateError::Other(OtherError(Arc::new(io::Error::other(name.to_owned())))).into()
+        };
+        for (error, said) in [
+            (other("CaUsedAsEndEntity"), "is self-signed"),
+            (other("UnsupportedCertVersion"), "X.509 version 1"),
+            (rustls::Error::AlertReceived(Alert::HandshakeFailure), "none of the cipher suites"),
+            (rustls::Error::AlertReceived(Alert::ProtocolVersion), "neither TLS 1.2 nor TLS 1.3"),
+            (rustls::Error::AlertReceived(Alert::CertificateRequired), "wants a client certificate"),
+        ] {
+            let message = failed(&error, "h".to_owned()).to_string();
+            assert!(message.contains(said) && !message.contains("Error("), "{message}");
+        }
+    }
 
     #[test]
     fn tells_bad_certificates_from_no_tls_from_broken_tls() {
