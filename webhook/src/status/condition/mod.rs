@@ -171,8 +171,9 @@ impl CurrentStatus<'_> {
 
     /// Verdict where the pod is gone and its end was not observed; none where the condition stands.
     fn without_pod(&self, workflow: &ActiveWorkflow, session: &AgenticSession) -> Option<Verdict> {
-        // Until the run is over the operator goes on with another pod, or waits for one of that name.
-        if !is_over(self.status) {
+        // Until the run is over the operator goes on with another pod, or waits for one of that name: only an
+        // outcome that this controller has announced is reported as lost.
+        if !is_over(self.status) && !self.announced() {
             return None;
         }
         let wanted = workflow.source();
@@ -198,6 +199,12 @@ impl CurrentStatus<'_> {
         }
         let created = session.condition("PodCreated").is_none_or(|created| created.status != "False");
         self.recovered(workflow, session).or_else(|| created.then(verdict::outcome_unknown))
+    }
+
+    /// Whether `Fetching` was written in this run, so that a pod of this run existed.
+    fn announced(&self) -> bool {
+        let since = self.condition.and_then(|condition| condition.last_transition_time);
+        self.own_reason() == Some(reason::FETCHING) && since.is_some_and(|since| since >= self.start)
     }
 
     /// Verdict from the operator's own note of the failure.

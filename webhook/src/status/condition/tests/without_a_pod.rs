@@ -91,6 +91,19 @@ fn without_a_pod_nothing_is_written_while_the_run_goes_on() {
 }
 
 #[test]
+fn an_announced_fetch_whose_end_was_not_observed_is_unknown_at_once() {
+    let fetching = |since| Condition {
+        last_transition_time: Some(at(since)),
+        ..condition("Unknown", "Fetching", "x")
+    };
+    for phase in ["Creating", "Running"] {
+        let session = |since| session(phase).with_condition(fetching(since));
+        assert_eq!(reason_of(&session(START), None).unwrap(), "Unknown/OutcomeUnknown", "{phase}");
+        assert_eq!(decided(&session(START - 1), None), None, "{phase}: of an earlier run");
+    }
+}
+
+#[test]
 fn a_session_whose_pod_was_denied_has_no_outcome() {
     let created = Condition { type_: "PodCreated".into(), ..condition("False", "CreateFailed", "denied") };
     assert_eq!(decided(&session("Stopped").with_condition(created), None), None);
