@@ -153,27 +153,26 @@ mod tests {
         encode(&apply(Action::Start, None, &names, now, &Lifetimes::default()).unwrap()).unwrap()
     }
 
-    fn secret(kind: &str, labels: &serde_json::Value, data: Option<Data>) -> Option<Secret> {
-        Some(
-            serde_json::from_value(json!({"metadata": {"labels": labels}, "type": kind, "data": data}))
-                .unwrap(),
-        )
+    fn secret(kind: &str, labels: &serde_json::Value, data: Option<&Data>) -> Secret {
+        serde_json::from_value(json!({"metadata": {"labels": labels}, "type": kind, "data": data})).unwrap()
     }
 
     #[test]
-    fn tells_damaged_secrets_of_ours_from_foreign_ones() {
+    fn distinguishes_damaged_secrets_from_those_of_others() {
         let (ours, none) = (json!({ LABEL: INJECTOR }), json!({}));
-        let other = || Some([("tls.crt".to_owned(), k8s_openapi::ByteString(b"x".to_vec()))].into());
+        let other = || -> Option<Data> {
+            Some([("tls.crt".to_owned(), k8s_openapi::ByteString(b"x".to_vec()))].into())
+        };
         assert!(matches!(classify(None), Stored::Absent));
-        assert!(matches!(classify(secret(OPAQUE, &ours, Some(data()))), Stored::Valid(..)));
-        assert!(matches!(classify(secret(OPAQUE, &ours, other())), Stored::Damaged(..)));
+        assert!(matches!(classify(Some(secret(OPAQUE, &ours, Some(&data())))), Stored::Valid(..)));
+        assert!(matches!(classify(Some(secret(OPAQUE, &ours, other().as_ref()))), Stored::Damaged(..)));
         assert!(
-            matches!(classify(secret(OPAQUE, &none, Some(data()))), Stored::Valid(..)),
+            matches!(classify(Some(secret(OPAQUE, &none, Some(&data())))), Stored::Valid(..)),
             "a restored backup"
         );
         for (kind, labels) in [("kubernetes.io/tls", &ours), (OPAQUE, &none)] {
             for data in [None, other()] {
-                let Stored::Foreign(foreign) = classify(secret(kind, labels, data)) else {
+                let Stored::Foreign(foreign) = classify(Some(secret(kind, labels, data.as_ref()))) else {
                     panic!("{kind} {labels} is foreign");
                 };
                 assert!(
@@ -186,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_write_keeps_type_labels_annotations_and_owners() {
-        let mut before = secret("kubernetes.io/tls", &json!({"team": "a"}), Some(data())).unwrap();
+        let mut before = secret("kubernetes.io/tls", &json!({"team": "a"}), Some(&data()));
         before.metadata.annotations = Some([("note".to_owned(), "b".to_owned())].into());
         before.metadata.resource_version = Some("7".to_owned());
         let Stored::Valid(_, version) = classify(Some(before.clone())) else { panic!("it is valid") };

@@ -36,6 +36,7 @@ impl RepoUrl {
 }
 
 /// Host part of an scp-like address.
+#[derive(Clone, Copy)]
 enum Address<'a> {
     Plain(&'a str),
     Bracketed(&'a str),

@@ -39,12 +39,12 @@ pub fn connect(
     port: u16,
     login: Option<&ProxyLogin>,
 ) -> Result<(), TunnelError> {
-    let mut request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n");
-    if let Some(login) = login {
+    let authorization = login.map(|login| {
         let pair = format!("{}:{}", login.username.expose(), login.password.expose());
-        request.push_str(&format!("Proxy-Authorization: Basic {}\r\n", BASE64_STANDARD.encode(pair)));
-    }
-    request.push_str("\r\n");
+        format!("Proxy-Authorization: Basic {}\r\n", BASE64_STANDARD.encode(pair))
+    });
+    let authorization = authorization.unwrap_or_default();
+    let request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{authorization}\r\n");
     stream.write_all(request.as_bytes())?;
     stream.flush()?;
     let mut header = Vec::new();
@@ -215,7 +215,7 @@ mod tests {
         assert!(matches!(result(b"HTTP/1.0 503 x\r\n\r\n"), TunnelError::Status(503)));
         assert!(matches!(result(b"\x05\xff\r\n\r\n"), TunnelError::Protocol(_)));
         assert!(matches!(result(b"HTTP/1.1 2"), TunnelError::Io(_)));
-        assert!(matches!(result(&[b'x'; MAX_HEADER + 1]), TunnelError::Protocol(_)));
+        assert!(matches!(result(&vec![b'x'; MAX_HEADER + 1]), TunnelError::Protocol(_)));
     }
 
     #[test]

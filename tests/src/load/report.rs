@@ -80,7 +80,7 @@ impl Tally {
             Response::Injected => self.injected += 1,
             Response::NotInjected => self.not_injected.push(pod.to_owned()),
             Response::Rejected(message) if names_our_webhook(&message) => {
-                self.denied.push(FailedRequest { when, message })
+                self.denied.push(FailedRequest { when, message });
             }
             Response::Rejected(message) => self.rejected.push(FailedRequest { when, message }),
             Response::NoResponse(message) => self.no_response.push(FailedRequest { when, message }),

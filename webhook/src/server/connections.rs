@@ -169,7 +169,7 @@ mod tests {
     fn table(open: &[(u8, Option<u64>)]) -> Table {
         let now = Instant::now() + Duration::from_secs(1000);
         let open = open.iter().zip(0..).map(|((address, idle), id)| {
-            let idle_since = idle.map(|seconds| now - Duration::from_secs(seconds));
+            let idle_since = idle.and_then(|seconds| now.checked_sub(Duration::from_secs(seconds)));
             (id, Open { address: ip(*address), idle_since, close: Arc::default() })
         });
         Table { next_id: 100, open: open.collect() }

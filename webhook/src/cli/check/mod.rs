@@ -148,9 +148,9 @@ async fn check(client: &Client, options: &Options) -> anyhow::Result<Vec<Line>> 
         add("image", verdict);
     }
     if options.scope == Scope::Everything {
-        sessions::judge(&sessions::read(client).await?)
-            .into_iter()
-            .for_each(|verdict| add("sessions", verdict));
+        for verdict in sessions::judge(&sessions::read(client).await?) {
+            add("sessions", verdict);
+        }
     }
     Ok(lines)
 }

@@ -51,7 +51,9 @@ fn granted(self_managed: bool) -> anyhow::Result<Vec<Permission>> {
             serde_saphyr::from_multiple(text).context("failed to read the shipped RBAC")?;
         for Role { kind, rules } in roles {
             let namespace = if kind == "Role" { INJECTOR } else { "" };
-            rules.iter().for_each(|rule| permissions.extend(rule.permissions(namespace)));
+            for rule in &rules {
+                permissions.extend(rule.permissions(namespace));
+            }
         }
     }
     Ok(permissions)

@@ -92,10 +92,8 @@ fn without_a_pod_nothing_is_written_while_the_run_goes_on() {
 
 #[test]
 fn an_announced_fetch_whose_end_was_not_observed_is_unknown_at_once() {
-    let fetching = |since| Condition {
-        last_transition_time: Some(at(since)),
-        ..condition("Unknown", "Fetching", "x")
-    };
+    let fetching =
+        |since| Condition { last_transition_time: Some(at(since)), ..condition("Unknown", "Fetching", "x") };
     for phase in ["Creating", "Running"] {
         let session = |since| session(phase).with_condition(fetching(since));
         assert_eq!(reason_of(&session(START), None).unwrap(), "Unknown/OutcomeUnknown", "{phase}");
