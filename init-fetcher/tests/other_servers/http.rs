@@ -23,9 +23,9 @@ fn delivers(software: Software) {
 /// Checks branch and path that do not exist, and an empty repository.
 fn reports_refs_and_paths(software: Software) {
     let server = OtherServer::start(software).unwrap();
-    let served = served(&server);
-    served.fails("nothere", "", Exit::RefNotFound);
-    served.fails("main", "nothere", Exit::PathNotFound);
+    let repository = served(&server);
+    repository.fails("nothere", "", Exit::RefNotFound);
+    repository.fails("main", "nothere", Exit::PathNotFound);
     let empty = server.repository("empty").create().unwrap();
     let ended = fetch(empty.url()).run();
     let message = ended.expect(Exit::RefNotFound);

@@ -38,13 +38,13 @@ pub fn init_containers(pod: &Pod<'_>, plan: &Plan<'_>, config: &Config, mounts: 
     let wanted = variables::wanted(pod, plan, config);
     containers.push(match pod.ours() {
         Some(ours) => merged(ours, pod, config, wanted, mounts),
-        None => new(pod, config, wanted, mounts),
+        None => new(pod, config, &wanted, mounts),
     });
     containers.into()
 }
 
 /// Builds a new container, its members in the API server's order.
-fn new(pod: &Pod<'_>, config: &Config, wanted: Wanted, mounts: &[Value]) -> Value {
+fn new(pod: &Pod<'_>, config: &Config, wanted: &Wanted, mounts: &[Value]) -> Value {
     let mut container = json!({
         "name": INIT_CONTAINER,
         "image": config.image,

@@ -73,11 +73,12 @@ mod tests {
 
     #[test]
     fn must_exist_be_as_shipped_complete_and_owned() {
+        type Change = fn(&mut Value);
+
         assert!(judged(|_| ()).is_ok_and(|line| line.ends_with("goes with our namespace")));
         let raised = judged(|found| found["webhooks"][0]["timeoutSeconds"] = json!(10));
         assert!(raised.is_ok_and(|line| line.ends_with("changed without harm: timeoutSeconds is 10")));
         assert!(judge(None, "u").unwrap_err().contains("there is none"));
-        type Change = fn(&mut Value);
         let table: [(Change, &str); 4] = [
             (|found| found["webhooks"][0]["failurePolicy"] = json!("Ignore"), "failurePolicy is Ignore"),
             (|found| found["webhooks"] = json!([]), "is missing, no pod is injected"),
