@@ -26,8 +26,8 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
     // Bytes that make nothing are of no use.
     let Ok(made) = (any::any_pod(), any::any_session()).new_tree(&mut runner) else { return Corpus::Reject };
     let (pod, session) = made.current();
-    claims::applies_once_and_leaves_all_else_as_it_was(&pod, &session);
+    claims::applies_once_and_leaves_the_rest_unchanged(&pod, &session);
     claims::no_value_of_ours_is_expanded_by_the_kubelet(&pod, &session);
-    claims::every_operation_is_in_a_place_that_the_contract_names(&pod, &session);
+    claims::every_operation_is_below_a_path_of_the_contract(&pod, &session);
     Corpus::Keep
 });

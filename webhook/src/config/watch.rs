@@ -1,7 +1,7 @@
 //! Re-reads the config file when its content changes.
 //!
-//! The content is compared, not a time or an inode: the kubelet brings a ConfigMap's change by
-//! swapping a link (`..data`), which neither shows on the file itself.
+//! The content is compared, not a time or an inode: the kubelet projects a ConfigMap's change by swapping a link
+//! (`..data`), which changes neither on the file itself.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 
 use super::{Config, ConfigError, file};
 
-/// A config file and what was last read from it.
+/// A config file and its last content.
 #[derive(Debug)]
 pub struct Watched {
     path: PathBuf,
@@ -20,10 +20,7 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// Reads the file for the first time.
-    ///
-    /// # Errors
-    /// When it can't be read or is not valid: at start there is no last good one.
+    /// Reads the file for the first time; at start there is no earlier one to fall back to.
     pub fn open(path: &Path) -> Result<Self, ConfigError> {
         let content = read(path)?;
         let config = decode(&content)?;
@@ -36,11 +33,10 @@ impl Watched {
         Arc::clone(&self.current)
     }
 
-    /// Looks at the file again. `Ok(true)`: it has changed and is now used; `Ok(false)`: it has not.
+    /// Reads the file again, and returns whether it has changed.
     ///
-    /// # Errors
-    /// The new content is not used, the last good one stays. A broken content is reported once, a
-    /// file that can't be read each time.
+    /// On an error the current configuration stays in use. Invalid content is an error once, an unreadable file
+    /// each time.
     pub fn check(&mut self) -> Result<bool, ConfigError> {
         let content = read(&self.path)?;
         if content == self.content {
@@ -52,7 +48,7 @@ impl Watched {
     }
 }
 
-/// Looks at the file every `poll`, for ever. `report` is told of each change: whether it was good.
+/// Reads the file every `poll`, for ever, and reports for each change whether it is valid.
 pub async fn watch(mut watched: Watched, poll: Duration, report: impl Fn(bool)) {
     let mut ticks = tokio::time::interval(poll);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -61,14 +57,14 @@ pub async fn watch(mut watched: Watched, poll: Duration, report: impl Fn(bool)) 
         match watched.check() {
             Ok(false) => {}
             Ok(true) => {
-                tracing::info!(path = %watched.path.display(), "config file re-read");
+                tracing::info!(path = %watched.path.display(), "config file reloaded");
                 report(true);
             }
             Err(error) => {
                 tracing::error!(
                     path = %watched.path.display(),
                     error = &error as &dyn std::error::Error,
-                    "config file not used, the last good one stays"
+                    "rejected new config file, keeping the current one"
                 );
                 report(false);
             }
@@ -92,7 +88,7 @@ mod tests {
 
     use super::*;
 
-    /// What the kubelet does with a ConfigMap: a new directory, and `..data` swapped onto it.
+    /// Projects a ConfigMap as the kubelet does: a new directory, and `..data` swapped onto it.
     fn project(dir: &Path, version: &str, content: &str) {
         let directory = format!("..{version}");
         std::fs::create_dir(dir.join(&directory)).unwrap();
@@ -105,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_swap_of_the_data_link_is_seen_once() {
+    fn swap_of_the_data_link_is_noticed_once() {
         let dir = tempfile::tempdir().unwrap();
         project(dir.path(), "1", "timeout: 1s");
         let mut watched = Watched::open(&dir.path().join("config.yaml")).unwrap();
@@ -118,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_file_is_reported_once_and_the_last_good_one_kept() {
+    fn broken_file_is_reported_once_and_the_current_one_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.yaml");
         std::fs::write(&path, "timeout: 1s").unwrap();

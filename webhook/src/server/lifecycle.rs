@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-/// How far along the end is.
+/// Phases of the shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Ready and serving.
@@ -31,12 +31,12 @@ pub async fn drained(
     signals.recv().await;
     phase.send_replace(Phase::Draining);
     tracing::info!(seconds = drain.as_secs(), "draining");
-    let in_peace = tokio::select! {
+    let graceful = tokio::select! {
         () = tokio::time::sleep(drain) => true,
         _ = signals.recv() => false,
     };
     phase.send_replace(Phase::Ending);
-    in_peace
+    graceful
 }
 
 #[cfg(test)]

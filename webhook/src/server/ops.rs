@@ -38,7 +38,7 @@ impl Ops {
         Self { metrics, ..Self::default() }
     }
 
-    /// Ready only while `missing` returns nothing. Its text is shown to who asks for readiness.
+    /// Ready only while `missing` returns nothing. Its text is the body of the response.
     #[must_use]
     pub fn ready_when(mut self, missing: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
         self.conditions.push(Box::new(missing));

@@ -109,7 +109,7 @@ pub struct Condition {
 }
 
 impl AgenticSession {
-    /// The workflow that is asked for: none without `activeWorkflow` or with an empty URL.
+    /// The requested workflow: none without `activeWorkflow` or with an empty URL.
     #[must_use]
     pub fn workflow(&self) -> Option<&ActiveWorkflow> {
         self.spec.active_workflow.as_ref().filter(|workflow| !workflow.git_url.is_empty())
@@ -147,8 +147,8 @@ impl ActiveWorkflow {
 }
 
 /// Whether a text can be the name of an object such as a session or a Secret (a DNS subdomain). What
-/// can't is never asked for: an ownerReference's name is not checked by the API server, and with a
-/// `/` in it a request would go somewhere else.
+/// cannot is never looked up: API servers do not check an ownerReference's name, and with a `/` in it a
+/// request would have another path.
 #[must_use]
 pub fn is_object_name(name: &str) -> bool {
     let part = |part: &str| {

@@ -1,4 +1,4 @@
-//! The names in a map whose values are nobody's business.
+//! The names in a map whose values are discarded.
 
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -8,7 +8,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Names(Box<[Box<str>]>);
 
 impl Names {
-    /// Whether it is one of them.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.0.iter().any(|known| **known == *name)

@@ -1,8 +1,7 @@
-//! A session without what nobody here looks at, left out while it is decoded.
+//! A session without what is not read here, left out while it is decoded.
 //!
-//! Admission reads one for each pod, and the status controller keeps thousands. An object's managed
-//! fields alone are larger than all that is read; and a list of objects with them, decoded whole,
-//! would leave its memory with the process for good.
+//! Admission reads one for each pod, and the status controller keeps thousands. An object's managed fields alone are
+//! larger than all that is read, and a list decoded with them would leave its memory with the process for good.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,11 +15,10 @@ use workflow_contract::names::INJECT_ANNOTATION;
 use super::prompt::{FORCE_PROMPT_ANNOTATION, POD_SCHEDULED, RUNNER_STARTED};
 use super::{AgenticSession, AgenticSessionSpec, SessionStatus};
 
-/// Conditions that are looked at, by the status controller or by admission.
+/// Conditions that the status controller or admission read.
 const CONDITIONS: [&str; 5] = [WORKFLOW_RECONCILED, "Ready", "PodCreated", RUNNER_STARTED, POD_SCHEDULED];
 
-/// A session of which some is left out: of metadata all but what names and dates it and the annotation
-/// that opts out, of conditions all that nobody here looks at.
+/// A session without the metadata, annotations and conditions that are not read here.
 #[derive(Debug, Clone)]
 pub struct TrimmedSession(pub AgenticSession);
 

@@ -22,7 +22,7 @@ const VARIABLES: [&str; 12] = [
     "OTHER",
 ];
 
-/// Members that may be there or not, be null, or hold something.
+/// Members that are absent, null or have a value.
 fn object(members: Vec<(&'static str, BoxedStrategy<Value>)>) -> BoxedStrategy<Value> {
     let members: Vec<_> = members
         .into_iter()
@@ -77,7 +77,7 @@ fn mount() -> BoxedStrategy<Value> {
         .boxed()
 }
 
-/// Mounts with one place each, as the API server insists on.
+/// Mounts with different paths, as the API server demands.
 fn mounts() -> BoxedStrategy<Value> {
     list(mount())
         .prop_map(|mounts| {
@@ -106,7 +106,7 @@ fn security_context() -> BoxedStrategy<Value> {
     ])
 }
 
-/// A container but for its name.
+/// A container without its name.
 fn container() -> BoxedStrategy<Value> {
     object(vec![
         ("image", one_of(&["a", "localhost/init-fetcher:0.1.0"])),

@@ -1,11 +1,11 @@
-//! What holds for any session pod, for the properties here and for the fuzzer in `webhook/fuzz`.
+//! Claims about any session pod, for the properties here and for the fuzzer in `webhook/fuzz`.
 
 use serde_json::Value;
 use workflow_injector::config::Config;
 
 use crate::fixtures::{injected, patch_for};
 
-/// The pod without what the contract names: what is left must not change.
+/// The pod without the parts that admission may change.
 fn rest(pod: &Value) -> Value {
     let mut pod = pod.clone();
     if let Some(annotations) = pod["metadata"]["annotations"].as_object_mut() {
@@ -55,8 +55,8 @@ fn rest(pod: &Value) -> Value {
     pod
 }
 
-/// `injected` applies the patch by an independent implementation and asks for a second one.
-pub fn applies_once_and_leaves_all_else_as_it_was(pod: &Value, session: &Value) {
+/// `injected` applies the patch with an independent implementation, and a second patch must be empty.
+pub fn applies_once_and_leaves_the_rest_unchanged(pod: &Value, session: &Value) {
     let after = injected(pod, session);
     assert_eq!(rest(pod), rest(&after));
     let last = after["spec"]["initContainers"].as_array().unwrap().last().unwrap();
@@ -67,7 +67,7 @@ pub fn applies_once_and_leaves_all_else_as_it_was(pod: &Value, session: &Value) 
     assert!(last["restartPolicy"].is_null() && last["command"].is_null());
 }
 
-/// What is written is shown to the kubelet as it is, but for what a brought container had before.
+/// The kubelet expands none of the values, except those that an existing container had before.
 pub fn no_value_of_ours_is_expanded_by_the_kubelet(pod: &Value, session: &Value) {
     let mut pod = pod.clone();
     if let Some(list) = pod["spec"]["initContainers"].as_array_mut() {
@@ -82,8 +82,8 @@ pub fn no_value_of_ours_is_expanded_by_the_kubelet(pod: &Value, session: &Value)
     }
 }
 
-/// Operations are few and all below the places that the contract names.
-pub fn every_operation_is_in_a_place_that_the_contract_names(pod: &Value, session: &Value) {
+/// All operations are below the paths that the contract names.
+pub fn every_operation_is_below_a_path_of_the_contract(pod: &Value, session: &Value) {
     let operations = serde_json::to_value(patch_for(pod, session, &Config::default())).unwrap();
     for operation in operations.as_array().unwrap() {
         let path = operation["path"].as_str().unwrap();

@@ -12,7 +12,7 @@ fn names(pod: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn it_goes_last_among_the_init_containers() {
+fn init_container_is_last() {
     assert_eq!(names(&injected(&pod(), &session())), ["init-hydrate", "init-workflow"]);
     for none in [Value::Null, json!([])] {
         let pod = with(pod(), [("/spec/initContainers", none)]);
@@ -25,7 +25,7 @@ fn it_goes_last_among_the_init_containers() {
 }
 
 #[test]
-fn it_is_moved_last_again_where_another_injector_came_after() {
+fn init_container_is_last_again_after_another_injector() {
     let mut pod = injected(&pod(), &session());
     pod["spec"]["initContainers"].as_array_mut().unwrap().push(json!({"name": "late", "image": "i"}));
     pod["spec"]["initContainers"].as_array_mut().unwrap().insert(0, json!({"name": "early", "image": "i"}));
@@ -55,14 +55,14 @@ fn resources_are_always_set() {
 }
 
 #[test]
-fn resources_that_somebody_set_stay() {
+fn resources_of_others_stay() {
     let set = json!({"limits": {"memory": "32Mi"}});
     let pod = with(pod_with_brought_container(), [("/spec/initContainers/0/resources", set.clone())]);
     assert_eq!(init(&injected(&pod, &session()))["resources"], set);
 }
 
 #[test]
-fn a_container_of_that_name_is_brought_to_ours_and_keeps_what_others_added() {
+fn existing_container_gets_our_settings_and_keeps_additions_of_others() {
     let before = pod_with_brought_container();
     let pod = injected(&before, &session());
     assert_eq!(names(&pod), ["mesh-proxy", "init-workflow"]);
@@ -78,7 +78,7 @@ fn a_container_of_that_name_is_brought_to_ours_and_keeps_what_others_added() {
 }
 
 #[test]
-fn a_second_call_after_the_api_servers_defaults_finds_nothing_to_do() {
+fn second_call_after_the_api_servers_defaults_changes_nothing() {
     let mut pod = injected(&pod(), &session());
     let ours = pod["spec"]["initContainers"][1].as_object_mut().unwrap();
     ours.insert("imagePullPolicy".into(), json!("IfNotPresent"));
@@ -93,7 +93,7 @@ fn a_second_call_after_the_api_servers_defaults_finds_nothing_to_do() {
 }
 
 #[test]
-fn the_stamp_says_what_was_injected_without_userinfo() {
+fn stamp_records_what_was_injected_without_userinfo() {
     let url = json!("https://user:s3cret@git.example/org/flows.git");
     let session = with(session(), [("/spec/activeWorkflow/gitUrl", url)]);
     for annotations in [Value::Null, json!({}), json!({"a/b": "c"})] {
@@ -108,7 +108,7 @@ fn the_stamp_says_what_was_injected_without_userinfo() {
 }
 
 #[test]
-fn a_stamp_that_was_there_is_replaced() {
+fn forged_stamp_is_replaced() {
     let forged = json!({"workflow.ambient-code.io/injected": "{}"});
     let pod = injected(&with(pod(), [("/metadata/annotations", forged)]), &session());
     let stamp = pod["metadata"]["annotations"]["workflow.ambient-code.io/injected"].as_str().unwrap();

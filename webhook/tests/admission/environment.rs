@@ -16,7 +16,7 @@ fn runner(pod: &Value) -> &Value {
 }
 
 #[test]
-fn the_source_is_passed_as_it_stands_in_the_spec_userinfo_included() {
+fn source_is_passed_byte_for_byte_including_userinfo() {
     let workflow =
         json!({"gitUrl": "https://u:p@git.example/o/r.git", "branch": "feature/x", "path": " /a//b/ "});
     let pod = injected(&pod(), &with(session(), [("/spec/activeWorkflow", workflow)]));
@@ -27,7 +27,7 @@ fn the_source_is_passed_as_it_stands_in_the_spec_userinfo_included() {
 }
 
 #[test]
-fn a_blank_branch_or_path_is_left_to_the_default() {
+fn blank_branch_or_path_means_the_default() {
     for blank in [Value::Null, json!(""), json!("  ")] {
         let workflow = json!({"gitUrl": "https://git.example/o/r", "branch": blank, "path": blank});
         let session = with(session(), [("/spec/activeWorkflow", workflow)]);
@@ -132,7 +132,7 @@ fn without_hydrate_the_runners_variables_are_copied() {
 }
 
 #[test]
-fn a_variable_that_the_author_sets_does_not_steer_the_fetch() {
+fn variables_of_the_author_do_not_control_the_fetch() {
     let names =
         ["BACKEND_API_URL", "HTTPS_PROXY", "SSL_CERT_FILE", "BOT_TOKEN", "PROJECT_NAME", "SESSION_NAME"];
     let author: Value = names
@@ -156,7 +156,7 @@ fn a_variable_that_the_author_sets_does_not_steer_the_fetch() {
 }
 
 #[test]
-fn a_configured_proxy_wins_in_both_spellings() {
+fn configured_proxy_wins_in_both_spellings() {
     let config = parse("proxy: {https: 'http://ours', no: .svc}").unwrap();
     let mut pod = pod();
     for name in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY"] {
@@ -171,7 +171,7 @@ fn a_configured_proxy_wins_in_both_spellings() {
 }
 
 #[test]
-fn tokens_from_secrets_are_passed_one_by_one_in_the_order_in_which_the_kubelet_reads_them() {
+fn tokens_from_secrets_are_passed_in_the_order_of_env_from() {
     let sources = json!([
         {"secretRef": {"name": "first"}},
         {"configMapRef": {"name": "map"}},
@@ -192,7 +192,7 @@ fn tokens_from_secrets_are_passed_one_by_one_in_the_order_in_which_the_kubelet_r
 }
 
 #[test]
-fn a_token_in_the_runners_env_wins_and_may_be_the_authors() {
+fn token_in_the_runners_env_wins() {
     let own = json!({"name": "GITHUB_TOKEN", "value": "t0ken"});
     let author = json!({"GITHUB_TOKEN": "t0ken"});
     let pod = with(pod(), [(&format!("{RUNNER}/env/-"), own.clone())]);
@@ -201,7 +201,7 @@ fn a_token_in_the_runners_env_wins_and_may_be_the_authors() {
 }
 
 #[test]
-fn the_runner_is_told_what_is_delivered_in_every_place() {
+fn runner_variables_name_what_is_delivered() {
     let mut pod = pod();
     for name in ["ACTIVE_WORKFLOW_GIT_URL", "ACTIVE_WORKFLOW_PATH"] {
         set(&mut pod, &format!("{RUNNER}/env/-"), json!({"name": name, "value": "https://other/x"}));
@@ -212,7 +212,7 @@ fn the_runner_is_told_what_is_delivered_in_every_place() {
 }
 
 #[test]
-fn no_other_init_container_is_told_of_a_workflow() {
+fn other_init_containers_have_no_workflow_variables() {
     let sidecar = json!({"name": "s", "restartPolicy": "Always", "env": [{"name": "ACTIVE_WORKFLOW_PATH", "value": "x"}]});
     let pod = injected(&with(pod(), [("/spec/initContainers/-", sidecar)]), &session());
     for name in ["ACTIVE_WORKFLOW_GIT_URL", "ACTIVE_WORKFLOW_BRANCH", "ACTIVE_WORKFLOW_PATH"] {
@@ -222,7 +222,7 @@ fn no_other_init_container_is_told_of_a_workflow() {
 }
 
 #[test]
-fn the_prompt_of_a_session_whose_runner_never_ran_is_not_lost() {
+fn prompt_of_a_session_that_never_ran_is_not_lost() {
     let resumed = with(pod(), [(&format!("{RUNNER}/env/-"), json!({"name": "IS_RESUME", "value": "true"}))]);
     assert_eq!(value(runner(&injected(&resumed, &session())), "IS_RESUME"), None);
     for status in ["True", "False", "Unknown"] {

@@ -1,4 +1,4 @@
-//! Pods, sessions, and what admission makes of them.
+//! Pods, sessions, and how admission changes them.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub fn pod() -> Value {
     serde_json::from_str(include_str!("../data/pod.json")).unwrap()
 }
 
-/// A session pod that brings an `init-workflow` of its own, in the wrong place.
+/// A session pod with an `init-workflow` of its own at the wrong position.
 pub fn pod_with_brought_container() -> Value {
     serde_json::from_str(include_str!("../data/pod-with-brought-container.json")).unwrap()
 }
@@ -45,7 +45,7 @@ pub fn with<const N: usize>(mut value: Value, changes: [(&str, Value); N]) -> Va
     value
 }
 
-/// What admission decides if the session is found.
+/// The decision if the session is found.
 pub fn decide<T>(pod: &Value, session: &Value, then: impl FnOnce(Decision<'_>) -> T) -> T {
     let lookup = Lookup::Found(Arc::new(serde_json::from_value(session.clone()).unwrap()));
     then(match plan::owner(pod) {
@@ -62,12 +62,12 @@ pub fn patch_for(pod: &Value, session: &Value, config: &Config) -> Patch {
     })
 }
 
-/// The pod after admission by the given config. A second call must find nothing to do.
+/// The pod after admission by the given config. A second call must change nothing.
 pub fn injected_by(pod: &Value, session: &Value, config: &Config) -> Value {
     let patch = patch_for(pod, session, config);
     let mut patched = pod.clone();
     json_patch::patch(&mut patched, &patch).unwrap();
-    assert_eq!(patch_for(&patched, session, config), Patch::default(), "a second call finds nothing to do");
+    assert_eq!(patch_for(&patched, session, config), Patch::default(), "a second call changes nothing");
     patched
 }
 
@@ -92,7 +92,7 @@ pub fn entries<'p>(container: &'p Value, name: &str) -> Vec<&'p Value> {
     container["env"].as_array().into_iter().flatten().filter(|entry| entry["name"] == name).collect()
 }
 
-/// The one plain value of a name in a container's `env`, empty where it has none, `None` without entry.
+/// The one plain value of a name in a container's `env`, empty if it has none, `None` without entry.
 pub fn value<'p>(container: &'p Value, name: &str) -> Option<&'p str> {
     match entries(container, name).as_slice() {
         [] => None,

@@ -105,8 +105,8 @@ proptest! {
     }
 
     #[test]
-    fn the_patch_applies_once_and_leaves_all_else_as_it_was(pod in any_pod(), session in any_session()) {
-        claims::applies_once_and_leaves_all_else_as_it_was(&pod, &session);
+    fn the_patch_applies_once_and_leaves_the_rest_unchanged(pod in any_pod(), session in any_session()) {
+        claims::applies_once_and_leaves_the_rest_unchanged(&pod, &session);
     }
 
     #[test]
@@ -115,7 +115,7 @@ proptest! {
     }
 
     #[test]
-    fn every_operation_is_in_a_place_that_the_contract_names(pod in any_pod(), session in any_session()) {
-        claims::every_operation_is_in_a_place_that_the_contract_names(&pod, &session);
+    fn every_operation_is_below_a_path_of_the_contract(pod in any_pod(), session in any_session()) {
+        claims::every_operation_is_below_a_path_of_the_contract(&pod, &session);
     }
 }

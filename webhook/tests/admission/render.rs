@@ -1,4 +1,4 @@
-//! The command `render`, run as a person runs it.
+//! The command `render` as a process.
 
 use std::io::Write;
 use std::path::Path;
@@ -76,7 +76,7 @@ fn the_patch_applies_to_the_pod() {
 }
 
 #[test]
-fn a_pod_that_needs_nothing_comes_back_and_the_remark_goes_to_stderr() {
+fn unchanged_pod_is_printed_and_the_remark_goes_to_stderr() {
     let dir = tempfile::tempdir().unwrap();
     let idle = with(session(), [("/spec/activeWorkflow", Value::Null)]);
     let output = render(dir.path(), &pod().to_string(), &idle, &[]);
@@ -98,7 +98,7 @@ fn exits_1_with_the_denial() {
 }
 
 #[test]
-fn exits_2_for_what_cannot_be_read() {
+fn exits_2_for_unreadable_input() {
     let dir = tempfile::tempdir().unwrap();
     for (pod, words) in [("{", "not valid JSON"), ("a: [", "not valid YAML"), ("kind: Job", "expected a Pod")]
     {
@@ -111,7 +111,7 @@ fn exits_2_for_what_cannot_be_read() {
 }
 
 #[test]
-fn a_session_of_another_namespace_is_not_the_pods() {
+fn denies_pod_of_a_session_in_another_namespace() {
     let dir = tempfile::tempdir().unwrap();
     let elsewhere = with(session(), [("/metadata/namespace", json!("elsewhere"))]);
     let output = render(dir.path(), &pod().to_string(), &elsewhere, &[]);
@@ -119,7 +119,7 @@ fn a_session_of_another_namespace_is_not_the_pods() {
 }
 
 #[test]
-fn a_broken_file_is_not_quoted() {
+fn broken_file_is_not_quoted() {
     let dir = tempfile::tempdir().unwrap();
     let broken = "kind: Pod\nspec:\n  password: s3cret\n  x: [\n";
     let output = render(dir.path(), broken, &session(), &[]);

@@ -1,4 +1,4 @@
-//! Who the init container is, and what it may do.
+//! User, group and privileges of the init container.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ fn user_and_group(pod: &Value) -> (Value, Value) {
 }
 
 #[test]
-fn it_passes_pod_security_restricted() {
+fn passes_pod_security_restricted() {
     let pod = injected(&pod(), &session());
     assert_eq!(
         init(&pod)["securityContext"],
@@ -54,7 +54,7 @@ fn user_and_group_are_the_runners_but_never_uid_0() {
 }
 
 #[test]
-fn a_brought_context_loses_what_widens_it_and_keeps_the_rest() {
+fn existing_context_keeps_only_what_does_not_widen_it() {
     let pod = injected(&pod_with_brought_container(), &session());
     let context = &init(&pod)["securityContext"];
     assert_eq!((&context["privileged"], &context["runAsUser"]), (&Value::Null, &Value::Null));
@@ -63,7 +63,7 @@ fn a_brought_context_loses_what_widens_it_and_keeps_the_rest() {
 }
 
 #[test]
-fn a_uid_that_was_assigned_between_two_calls_stays() {
+fn uid_assigned_between_two_calls_stays() {
     let mut pod = injected(&pod(), &session());
     pod["spec"]["initContainers"][1]["securityContext"]["runAsUser"] = json!(1_000_650_000);
     assert_eq!(injected(&pod, &session()), pod);

@@ -1,4 +1,4 @@
-//! Where the workflow is published, credentials, the CA bundle.
+//! Volumes and mounts: workflow, credentials, CA bundle; and pull secrets.
 
 use serde_json::{Value, json};
 use workflow_injector::config::parse;
@@ -21,7 +21,7 @@ fn volume<'p>(pod: &'p Value, name: &str) -> Option<&'p Value> {
 }
 
 #[test]
-fn it_mounts_the_volume_of_the_runners_workspace_and_not_its_sub_path() {
+fn mounts_the_volume_of_the_runners_workspace() {
     let claude = json!({"name": "workspace", "mountPath": "/app/.claude", "subPath": ".claude"});
     for path in ["/workspace", "/workspace/"] {
         let mounts = json!([claude, {"name": "shared", "mountPath": path, "readOnly": true}]);
@@ -36,7 +36,7 @@ fn it_mounts_the_volume_of_the_runners_workspace_and_not_its_sub_path() {
 }
 
 #[test]
-fn it_sees_the_same_directory_as_a_runner_with_a_sub_path() {
+fn mounts_the_same_sub_path_as_the_runner() {
     let mounts = json!([{"name": "shared", "mountPath": "/workspace", "subPath": "demo"}]);
     let pod = injected(&with(pod(), [(MOUNTS, mounts.clone())]), &session());
     assert_eq!(mount(init(&pod), "/workspace"), Some(&mounts[0]));
@@ -64,7 +64,7 @@ fn without_a_workspace_both_get_an_empty_directory_for_workflows() {
 }
 
 #[test]
-fn a_volume_of_somebody_else_with_that_name_is_not_used() {
+fn another_volume_of_that_name_is_not_used() {
     let volumes = json!([
         {"name": "workflows", "configMap": {"name": "x"}},
         {"name": "workflow-credentials", "secret": {"secretName": "somebody-elses"}},
@@ -79,7 +79,7 @@ fn a_volume_of_somebody_else_with_that_name_is_not_used() {
 }
 
 #[test]
-fn a_runner_with_a_mount_on_the_workflows_directory_itself_shares_that_too() {
+fn shares_the_runners_mount_of_the_workflows_directory() {
     let mounts = json!([
         {"name": "workspace", "mountPath": "/workspace"},
         {"name": "projected", "mountPath": "/workspace/workflows"},
@@ -89,7 +89,7 @@ fn a_runner_with_a_mount_on_the_workflows_directory_itself_shares_that_too() {
 }
 
 #[test]
-fn credentials_are_an_optional_secret_mounted_read_only_where_the_variable_says() {
+fn credentials_are_an_optional_secret_mounted_read_only() {
     for (config, secret) in [("", "workflow-credentials"), ("credentialsSecret: git", "git")] {
         let pod = injected_by(&pod(), &session(), &parse(config).unwrap());
         let dir = crate::fixtures::value(init(&pod), "WORKFLOW_CREDENTIALS_DIR").unwrap();
@@ -103,7 +103,7 @@ fn credentials_are_an_optional_secret_mounted_read_only_where_the_variable_says(
 }
 
 #[test]
-fn the_platforms_ca_bundle_is_mounted_too() {
+fn mounts_the_platforms_ca_bundle() {
     let pod = injected(&pod(), &session());
     let path = "/etc/pki/tls/certs/ca-bundle.crt";
     let of_runner = mount(container(&pod, "ambient-code-runner"), path);
@@ -112,7 +112,7 @@ fn the_platforms_ca_bundle_is_mounted_too() {
 }
 
 #[test]
-fn a_ca_bundle_whose_path_ends_in_a_slash_is_mounted_once_and_found_again() {
+fn ca_bundle_with_trailing_slash_is_mounted_once() {
     let path = "/etc/pki/tls/certs/ca-bundle.crt/";
     let mounts = json!([{"name": "trusted-ca-bundle", "mountPath": path, "subPath": "ca-bundle.crt"}]);
     let once = injected(&with(pod(), [(MOUNTS, mounts)]), &session());
@@ -121,7 +121,7 @@ fn a_ca_bundle_whose_path_ends_in_a_slash_is_mounted_once_and_found_again() {
 }
 
 #[test]
-fn a_brought_containers_mount_in_our_place_is_replaced_and_others_stay() {
+fn mount_at_our_path_is_replaced_and_others_stay() {
     let pod = injected(&pod_with_brought_container(), &session());
     let mounts = init(&pod)["volumeMounts"].as_array().unwrap();
     assert_eq!(mounts[0], json!({"name": "workspace", "mountPath": "/workspace"}));
@@ -130,7 +130,7 @@ fn a_brought_containers_mount_in_our_place_is_replaced_and_others_stay() {
 }
 
 #[test]
-fn a_service_account_token_that_the_api_server_mounts_stays() {
+fn service_account_token_mount_stays() {
     let mut pod = injected(&pod(), &session());
     let token = json!({"name": "kube-api-access", "readOnly": true, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"});
     pod["spec"]["initContainers"][1]["volumeMounts"].as_array_mut().unwrap().insert(0, token);
