@@ -87,8 +87,8 @@ fn certificate(error: &CertificateError, host: &str) -> String {
         }
         // Errors that only webpki knows; it displays them by their names.
         CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
-            "its certificate is self-signed (a CA certificate used as the server's own); add it as ca.crt to the \
-             Secret workflow-credentials"
+            "its certificate is self-signed (a CA certificate used as the server's own); the server needs one \
+             that a CA has signed"
                 .into()
         }
         CertificateError::Other(other) if other.to_string() == "UnsupportedCertVersion" => {
