@@ -1,9 +1,6 @@
-//! The bug that the injector exists for, and that with the injector no revision of the platform's operator delivers by
-//! POST any more.
+//! The bug that the injector exists for, and its absence with the injector, for each revision of the platform's operator.
 //!
-//! The bug is shown on the same cluster, by a session that opts out of injection: the annotation's whole meaning is that
-//! the platform is left to itself, and one run shows both sides. That the opt-out really leaves the pod alone is part of
-//! the test.
+//! The bug is reproduced on the same cluster by a session that opts out of injection.
 
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
@@ -16,7 +13,7 @@ use workflow_tests::operator::{Mode, UPDATE_FAILED};
 use workflow_tests::session::{DESIRED_PHASE, Phase, SessionBuilder, SessionView};
 
 #[tokio::test]
-async fn without_the_injector_a_session_runs_without_its_workflow_and_nothing_is_retried() {
+async fn runs_without_its_workflow_when_not_injected() {
     with_namespace(|namespace| async move {
         let env = TestEnv::new(namespace, Mode::PostEarly).await?;
         let repository =
@@ -39,7 +36,7 @@ async fn without_the_injector_a_session_runs_without_its_workflow_and_nothing_is
         assert_eq!(record.values["ACTIVE_WORKFLOW_GIT_URL"], repository.url());
         assert_eq!(found(&record, "flow"), None);
 
-        // A new source is POSTed once. That it is the only POST shows that the old one was never tried again.
+        // A new source is POSTed once. It is the only POST: the old one was never retried.
         let patch = Patch::Merge(json!({ "spec": { "activeWorkflow": { "branch": "dev" } } }));
         env.sessions().patch("s", &PatchParams::default(), &patch).await?;
         env.session_until("s", "the answer to the POST", |session| {
@@ -54,8 +51,8 @@ async fn without_the_injector_a_session_runs_without_its_workflow_and_nothing_is
     .await;
 }
 
-/// Runs a session in this mode with the injector, and shows that the runner was never POSTed to.
-async fn is_delivered_without_a_post(mode: Mode) {
+/// Runs a session in this mode with the injector; its runner must receive no POST.
+async fn delivers_without_a_post(mode: Mode) {
     with_namespace(move |namespace| async move {
         let env = TestEnv::new(namespace, mode).await?;
         let repository = env.git.repository("acme/flow").file("README.md", "# Flow\n").create()?;
@@ -67,11 +64,11 @@ async fn is_delivered_without_a_post(mode: Mode) {
         })
         .await?;
 
-        // The operator takes this wish off after it has checked the running session once more.
-        let wish = Patch::Merge(json!({ "metadata": { "annotations": { DESIRED_PHASE: "Running" } } }));
-        env.sessions().patch("s", &PatchParams::default(), &wish).await?;
+        // The operator removes the annotation after it has checked the running session once more.
+        let patch = Patch::Merge(json!({ "metadata": { "annotations": { DESIRED_PHASE: "Running" } } }));
+        env.sessions().patch("s", &PatchParams::default(), &patch).await?;
         let session = env
-            .session_until("s", "another look by the operator", |session| {
+            .session_until("s", "the operator's next check", |session| {
                 !session.annotations().contains_key(DESIRED_PHASE)
             })
             .await?;
@@ -83,16 +80,16 @@ async fn is_delivered_without_a_post(mode: Mode) {
 }
 
 #[tokio::test]
-async fn with_the_injector_post_early_ends_reconciled_without_a_post() {
-    is_delivered_without_a_post(Mode::PostEarly).await;
+async fn delivers_without_a_post_of_post_early() {
+    delivers_without_a_post(Mode::PostEarly).await;
 }
 
 #[tokio::test]
-async fn with_the_injector_post_running_ends_reconciled_without_a_post() {
-    is_delivered_without_a_post(Mode::PostRunning).await;
+async fn delivers_without_a_post_of_post_running() {
+    delivers_without_a_post(Mode::PostRunning).await;
 }
 
 #[tokio::test]
-async fn with_the_injector_plain_ends_reconciled_without_a_post() {
-    is_delivered_without_a_post(Mode::Plain).await;
+async fn delivers_without_an_operator_that_posts() {
+    delivers_without_a_post(Mode::Plain).await;
 }

@@ -1,4 +1,4 @@
-//! What the session says when there is no workflow: nothing, unless there was one.
+//! The condition of sessions without a workflow.
 
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
@@ -8,7 +8,7 @@ use workflow_tests::operator::Mode;
 use workflow_tests::session::{Phase, SessionBuilder, SessionView};
 
 #[tokio::test]
-async fn a_session_that_never_had_a_workflow_says_nothing() {
+async fn writes_nothing_without_a_workflow() {
     with_namespace(|namespace| async move {
         let env = TestEnv::new(namespace, Mode::PostRunning).await?;
         let repository = env.git.repository("acme/flow").file("README.md", "# Flow\n").create()?;
@@ -30,7 +30,7 @@ async fn a_session_that_never_had_a_workflow_says_nothing() {
 }
 
 #[tokio::test]
-async fn a_workflow_that_is_taken_away_leaves_not_configured() {
+async fn reports_not_configured_after_the_workflow_is_removed() {
     with_namespace(|namespace| async move {
         let env = TestEnv::new(namespace, Mode::Plain).await?;
         let repository = env.git.repository("acme/flow").file("README.md", "# Flow\n").create()?;

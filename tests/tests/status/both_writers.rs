@@ -16,11 +16,15 @@ use workflow_tests::wait::{self, PATIENCE};
 
 /// Sessions of one test; the last is written to 20 times a second all its life.
 const SESSIONS: usize = 12;
-/// What the operator says when it has made a pod, all of which a conflict at that moment would cost it.
+/// Conditions that the operator writes after creating a pod; a conflict at that moment would lose them all.
 const ON_CREATION: [&str; 4] = ["SecretsReady", "S3Available", "ReposReconciled", "PodCreated"];
 
-/// Writes this session's status 20 times a second, as the operator does, until told to end. Gives how often it did.
-async fn storm(sessions: Api<Session>, name: String, mut end: watch::Receiver<bool>) -> anyhow::Result<u64> {
+/// Writes this session's status 20 times a second, as the operator does, until `end`. Returns the number of accepted writes.
+async fn busy_operator(
+    sessions: Api<Session>,
+    name: String,
+    mut end: watch::Receiver<bool>,
+) -> anyhow::Result<u64> {
     let mut pace = tokio::time::interval(Duration::from_millis(50));
     let mut taken = 0;
     while !*end.borrow_and_update() {
@@ -51,7 +55,7 @@ async fn in_phase(env: &StatusEnv, name: &str, phase: Phase) -> anyhow::Result<S
     wait::until_exists(&env.manual.sessions(), name, &what, PATIENCE, holds).await
 }
 
-async fn both_get_along(mode: Mode, namespace: &str) -> anyhow::Result<()> {
+async fn writes_beside_the_operator(mode: Mode, namespace: &str) -> anyhow::Result<()> {
     let env = StatusEnv::new(namespace).await?;
     let replica = env.replica(true).await?;
     let settings = Settings {
@@ -64,7 +68,7 @@ async fn both_get_along(mode: Mode, namespace: &str) -> anyhow::Result<()> {
     let _operator = FakeOperator::start(env.client.clone(), namespace, mode, settings);
     let names: Vec<_> = (0..SESSIONS).map(|at| format!("s-{at}")).collect();
     let (end, ended) = watch::channel(false);
-    let mut storms = None;
+    let mut busy = None;
     let mut starts = Vec::new();
     for name in &names {
         env.manual.create(session(name)).await?;
@@ -78,7 +82,7 @@ async fn both_get_along(mode: Mode, namespace: &str) -> anyhow::Result<()> {
         env.reason(name, "Fetching").await?;
     }
     if let Some(last) = names.last() {
-        storms = Some(tokio::spawn(storm(env.manual.sessions(), last.clone(), ended)));
+        busy = Some(tokio::spawn(busy_operator(env.manual.sessions(), last.clone(), ended)));
     }
     for name in &names {
         env.manual.end(name, 0, "Completed", &message(Exit::Reconciled, "delivered")).await?;
@@ -92,8 +96,8 @@ async fn both_get_along(mode: Mode, namespace: &str) -> anyhow::Result<()> {
         assert_eq!(session.start_time(), Some(start.as_str()), "{name}");
     }
     end.send_replace(true);
-    if let Some(storm) = storms {
-        let taken = storm.await??;
+    if let Some(busy_operator) = busy {
+        let taken = busy_operator.await??;
         let last = env.manual.sessions().get(names.last().map_or("", String::as_str)).await?;
         let beat = last.condition("Beat").map(|beat| beat.message);
         assert_eq!(beat, Some(taken.to_string()), "none of its writes was undone");
@@ -114,16 +118,16 @@ async fn both_get_along(mode: Mode, namespace: &str) -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn gets_along_with_the_operator_that_posts_early() -> anyhow::Result<()> {
-    both_get_along(Mode::PostEarly, "post-early").await
+async fn writes_beside_an_operator_that_posts_early() -> anyhow::Result<()> {
+    writes_beside_the_operator(Mode::PostEarly, "post-early").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn gets_along_with_the_operator_that_posts_when_running() -> anyhow::Result<()> {
-    both_get_along(Mode::PostRunning, "post-running").await
+async fn writes_beside_an_operator_that_posts_when_running() -> anyhow::Result<()> {
+    writes_beside_the_operator(Mode::PostRunning, "post-running").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn gets_along_with_the_operator_that_delivers_nothing() -> anyhow::Result<()> {
-    both_get_along(Mode::Plain, "plain").await
+async fn writes_beside_an_operator_that_delivers_nothing() -> anyhow::Result<()> {
+    writes_beside_the_operator(Mode::Plain, "plain").await
 }

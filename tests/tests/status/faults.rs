@@ -1,4 +1,4 @@
-//! No outcome is lost to what happens between the controller and the API server.
+//! No outcome is lost to faults between the controller and the API server.
 
 use crate::env::{StatusEnv, message, session};
 use kube::api::{Api, DeleteParams};
@@ -16,7 +16,7 @@ fn no_branch() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_happened_while_the_watches_had_expired_is_still_said() -> anyhow::Result<()> {
+async fn reports_outcomes_after_expired_watches() -> anyhow::Result<()> {
     let env = StatusEnv::new("expired").await?;
     let (replica, faults) = env.replica_with_faults(true).await?;
     let manual = &env.manual;
@@ -45,13 +45,13 @@ async fn what_happened_while_the_watches_had_expired_is_still_said() -> anyhow::
     assert_eq!(
         replica.written_by_now(3 + 4 + 1).await,
         3 + 4 + 1,
-        "each was Fetching but the new one, and then said once what became of it; and the marker"
+        "each was Fetching but the new one, and then its outcome was written once; and the marker"
     );
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_api_server_that_restarts_costs_no_outcome() -> anyhow::Result<()> {
+async fn reports_outcomes_after_a_restart_of_the_api_server() -> anyhow::Result<()> {
     let env = StatusEnv::new("restarted").await?;
     let (replica, faults) = env.replica_with_faults(true).await?;
     let names: Vec<_> = (0..10).map(|at| format!("s-{at}")).collect();
@@ -78,7 +78,7 @@ async fn an_api_server_that_restarts_costs_no_outcome() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_ends_between_put_and_event_is_made_up_for_once() -> anyhow::Result<()> {
+async fn next_leader_publishes_the_event_of_a_killed_leader_once() -> anyhow::Result<()> {
     let env = StatusEnv::new("half-way").await?;
     let (first, faults) = env.replica_with_faults(true).await?;
     let second = env.replica(false).await?;
@@ -103,7 +103,7 @@ async fn a_leader_that_ends_between_put_and_event_is_made_up_for_once() -> anyho
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_whose_answer_is_lost_is_told_all_the_same() -> anyhow::Result<()> {
+async fn publishes_the_event_of_a_write_without_a_response() -> anyhow::Result<()> {
     let env = StatusEnv::new("answer-lost").await?;
     let (replica, faults) = env.replica_with_faults(true).await?;
     env.manual.begin(session("s")).await?;
@@ -121,8 +121,7 @@ async fn a_write_whose_answer_is_lost_is_told_all_the_same() -> anyhow::Result<(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lease_that_moves_in_the_middle_of_a_write_costs_a_conflict_and_nothing_else() -> anyhow::Result<()>
-{
+async fn lease_lost_during_a_write_ends_in_one_conflict() -> anyhow::Result<()> {
     let env = StatusEnv::new("mid-write").await?;
     let (first, faults) = env.replica_with_faults(true).await?;
     let second = env.replica(false).await?;
@@ -150,7 +149,7 @@ async fn a_lease_that_moves_in_the_middle_of_a_write_costs_a_conflict_and_nothin
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_or_namespace_that_goes_first_holds_nothing_up() -> anyhow::Result<()> {
+async fn ignores_sessions_and_namespaces_being_deleted() -> anyhow::Result<()> {
     let env = StatusEnv::new("going").await?;
     let replica = env.replica(true).await?;
     let manual = &env.manual;

@@ -1,4 +1,4 @@
-//! Installing the injector rewrites no history.
+//! Sessions that began before the installation are not written.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use serde_json::json;
 use workflow_tests::manual_operator;
 use workflow_tests::session::{Session, SessionBuilder, SessionView};
 
-/// How a session stood when the injector came.
+/// States of sessions at installation.
 const KINDS: [&str; 5] = ["running", "posted", "completed", "failed", "bare"];
 
 fn old_session(name: &str, kind: &str) -> Session {
@@ -20,7 +20,7 @@ fn old_session(name: &str, kind: &str) -> Session {
     }
 }
 
-/// A session as the operator left it, with its pod where that is still there.
+/// A session as the operator left it, with its pod if it still exists.
 async fn make_old(env: &StatusEnv, name: &str, kind: &str) -> anyhow::Result<()> {
     let manual = &env.manual;
     let session = manual.create(old_session(name, kind)).await?;
@@ -49,7 +49,7 @@ async fn versions(env: &StatusEnv) -> anyhow::Result<BTreeMap<String, Option<Str
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_old_sessions_running_and_finished_are_not_written() -> anyhow::Result<()> {
+async fn does_not_write_sessions_older_than_the_registration() -> anyhow::Result<()> {
     let env = StatusEnv::new("history").await?;
     manual_operator::unregister(env.client.clone()).await?;
     let replica = env.replica(true).await?;

@@ -1,4 +1,4 @@
-//! The injector may be installed before the platform, whose CRD then is not there.
+//! The injector may be installed before the platform's CRD.
 
 use crate::env::{StatusEnv, session};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -8,7 +8,7 @@ use workflow_contract::names::{SESSION_GROUP, SESSION_PLURAL};
 use workflow_tests::wait::PATIENCE;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_is_ready_without_the_crd_and_sees_sessions_once_it_is_there() -> anyhow::Result<()> {
+async fn becomes_ready_without_the_crd_and_watches_once_it_is_created() -> anyhow::Result<()> {
     let env = StatusEnv::new("early").await?;
     let crds: Api<CustomResourceDefinition> = Api::all(env.client.clone());
     let name = format!("{SESSION_PLURAL}.{SESSION_GROUP}");

@@ -1,4 +1,4 @@
-//! What becomes of an init container reaches the session, on a real API server, whatever happens to the pod.
+//! Outcomes of init containers reach the session, whatever happens to the pod.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,7 @@ use workflow_tests::manual_operator;
 use workflow_tests::session::{Session, SessionBuilder, SessionView};
 use workflow_tests::wait::{self, PATIENCE};
 
-/// Codes that are none of init-fetcher's, with the kubelet's reason and ours.
+/// Exit codes that init-fetcher does not use, with the kubelet's reason and the condition's.
 const OTHERS: [(i32, &str, &str); 5] = [
     (1, "Error", "FetchFailed"),
     (137, "Error", "FetchFailed"),
@@ -23,7 +23,7 @@ const OTHERS: [(i32, &str, &str); 5] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_exit_code_becomes_its_reason_even_when_the_pod_is_deleted_at_once() -> anyhow::Result<()> {
+async fn reports_each_exit_code_of_pods_deleted_at_once() -> anyhow::Result<()> {
     let env = StatusEnv::new("exit-codes").await?;
     let replica = env.replica(true).await?;
     let table = Exit::ALL.iter().map(|exit| (i32::from(exit.code()), "Error", exit.reason()));
@@ -33,9 +33,9 @@ async fn each_exit_code_becomes_its_reason_even_when_the_pod_is_deleted_at_once(
             let manual = env.manual.clone();
             async move {
                 let name = format!("s-{at}");
-                let said = Exit::from_code(*code).map(|exit| message(exit, "line 1")).unwrap_or_default();
+                let message = Exit::from_code(*code).map(|exit| message(exit, "line 1")).unwrap_or_default();
                 manual.begin(session(&name)).await?;
-                manual.end(&name, *code, reason, &said).await?;
+                manual.end(&name, *code, reason, &message).await?;
                 manual.delete_pod(&name).await
             }
         })
@@ -57,7 +57,7 @@ async fn each_exit_code_becomes_its_reason_even_when_the_pod_is_deleted_at_once(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_outcome_of_a_thousand_pods_deleted_at_once_is_lost() -> anyhow::Result<()> {
+async fn reports_every_outcome_of_a_thousand_pods_deleted_at_once() -> anyhow::Result<()> {
     const PODS: usize = 1000;
     let env = StatusEnv::new("deleted-at-once").await?;
     let replica = env.replica(true).await?;
@@ -79,12 +79,12 @@ async fn no_outcome_of_a_thousand_pods_deleted_at_once_is_lost() -> anyhow::Resu
     };
     env.all(names, right).await?;
     assert!(replica.written() <= 2 * PODS, "{} writes", replica.written());
-    assert_eq!(replica.conflicts(), 0, "nobody else wrote after phase Creating");
+    assert_eq!(replica.conflicts(), 0, "the only writer after phase Creating");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delivery_is_said_with_its_record_and_one_event() -> anyhow::Result<()> {
+async fn reports_a_delivery_with_its_record_and_one_event() -> anyhow::Result<()> {
     let env = StatusEnv::new("delivered").await?;
     let replica = env.replica(true).await?;
     env.manual.begin(session("s")).await?;
@@ -102,7 +102,7 @@ async fn a_delivery_is_said_with_its_record_and_one_event() -> anyhow::Result<()
     assert_eq!((recorded.status.as_str(), recorded.applied_at.is_empty()), ("Active", false));
     replica.kill().await;
 
-    // What was told stays told after a restart, even if the condition had to be written again.
+    // No second Event after a restart, even if the condition is written again.
     let theirs =
         json!({"conditions": [{"type": "WorkflowReconciled", "status": "False", "reason": "UpdateFailed"}]});
     env.manual.set_status("s", theirs).await?;
@@ -112,14 +112,14 @@ async fn a_delivery_is_said_with_its_record_and_one_event() -> anyhow::Result<()
     assert_eq!(replica.written_by_now(2).await, 2, "the correction and the marker");
     let events: Api<k8s_openapi::api::events::v1::Event> =
         Api::namespaced(env.client.clone(), &session.namespace().unwrap_or_default());
-    let told: Vec<_> = events.list(&kube::api::ListParams::default()).await?.items;
-    let told: Vec<_> = told.iter().map(|event| event.reason.clone().unwrap_or_default()).collect();
-    assert_eq!(told, ["WorkflowDelivered"]);
+    let reasons: Vec<_> = events.list(&kube::api::ListParams::default()).await?.items;
+    let reasons: Vec<_> = reasons.iter().map(|event| event.reason.clone().unwrap_or_default()).collect();
+    assert_eq!(reasons, ["WorkflowDelivered"]);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_that_cannot_be_pulled_is_said_once_though_the_kubelet_alternates() -> anyhow::Result<()> {
+async fn reports_a_failed_image_pull_once() -> anyhow::Result<()> {
     let env = StatusEnv::new("no-image").await?;
     let replica = env.replica(true).await?;
     env.manual.begin(session("s")).await?;
@@ -138,7 +138,7 @@ async fn an_image_that_cannot_be_pulled_is_said_once_though_the_kubelet_alternat
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_life_that_nobody_saw_the_operators_note_is_taken_or_it_is_unknown() -> anyhow::Result<()> {
+async fn reads_unobserved_outcomes_from_the_ready_message() -> anyhow::Result<()> {
     let env = StatusEnv::new("unseen").await?;
     for (name, phase) in [("noted", "Failed"), ("stopped", "Stopped")] {
         env.manual.begin(session(name)).await?;
@@ -158,7 +158,7 @@ async fn after_a_life_that_nobody_saw_the_operators_note_is_taken_or_it_is_unkno
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_written_that_is_not_ours_to_write() -> anyhow::Result<()> {
+async fn does_not_write_sessions_of_others() -> anyhow::Result<()> {
     let env = StatusEnv::new("untouched").await?;
     let _replica = env.replica(true).await?;
     let manual = &env.manual;
@@ -181,12 +181,12 @@ async fn nothing_is_written_that_is_not_ours_to_write() -> anyhow::Result<()> {
         assert_eq!(session.workflow_reconciled(), None, "{name}");
     }
     let early = manual.sessions().get("early").await?;
-    assert_eq!(early.start_time(), None, "the operator is to see a session that nobody has touched");
+    assert_eq!(early.start_time(), None, "not written before the operator's first write");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_workflow_requires_a_restart_also_after_it_is_changed_back() -> anyhow::Result<()> {
+async fn keeps_restart_required_after_the_change_is_reverted() -> anyhow::Result<()> {
     let env = StatusEnv::new("changed").await?;
     let replica = env.replica(true).await?;
     env.manual.begin(session("s")).await?;
@@ -217,7 +217,7 @@ async fn a_changed_workflow_requires_a_restart_also_after_it_is_changed_back() -
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stamped_pods_outcome_follows_after_the_registration_was_made_anew() -> anyhow::Result<()> {
+async fn reports_outcomes_after_the_registration_was_recreated() -> anyhow::Result<()> {
     let env = StatusEnv::new("made-anew").await?;
     let _replica = env.replica(true).await?;
     env.manual.begin(session("s")).await?;
@@ -232,41 +232,5 @@ async fn a_stamped_pods_outcome_follows_after_the_registration_was_made_anew() -
     let _second = env.replica(true).await?;
     env.manual.end("s", 22, "Error", &message(Exit::RefNotFound, "no such branch")).await?;
     env.reason("s", "RefNotFound").await?;
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_workflow_set_in_a_running_session_requires_a_restart() -> anyhow::Result<()> {
-    let env = StatusEnv::new("set-live").await?;
-    let _replica = env.replica(true).await?;
-    env.until_younger_than_registration().await?;
-    let made = env.manual.create(SessionBuilder::new("s").build()).await?;
-    env.manual.create_bare_pod(&made).await?;
-    let start = Timestamp::now().round(jiff::Unit::Second)?;
-    env.manual.set_status("s", json!({"phase": "Running", "startTime": start})).await?;
-    let patch = Patch::Merge(json!({"spec": {"activeWorkflow": {"gitUrl": URL}}}));
-    env.manual.sessions().patch("s", &PatchParams::default(), &patch).await?;
-    let condition = env.reason("s", "RestartRequired").await?;
-    assert!(condition.message.contains("no workflow was delivered"), "{}", condition.message);
-    let recorded = env.manual.sessions().get("s").await?.reconciled_workflow().unwrap_or_default();
-    assert_eq!((recorded.git_url.as_str(), recorded.branch.as_str()), (URL, "main"), "no drift");
-    assert_eq!(env.until_event("s", "WorkflowRestartRequired").await?, ["WorkflowRestartRequired"]);
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_prompt_that_the_next_start_will_skip_is_reported() -> anyhow::Result<()> {
-    let env = StatusEnv::new("prompt").await?;
-    let _replica = env.replica(true).await?;
-    env.manual.begin(session("s")).await?;
-    env.manual.end("s", 22, "Error", &message(Exit::RefNotFound, "no such branch")).await?;
-    env.reason("s", "RefNotFound").await?;
-    let mut conditions = env.manual.sessions().get("s").await?.data["status"]["conditions"].clone();
-    if let Some(conditions) = conditions.as_array_mut() {
-        let now = Timestamp::now().round(jiff::Unit::Second)?;
-        conditions.push(json!({"type": "RunnerStarted", "status": "False", "lastTransitionTime": now}));
-    }
-    env.manual.set_status("s", json!({"phase": "Failed", "conditions": conditions})).await?;
-    env.until_event("s", "InitialPromptSkipped").await?;
     Ok(())
 }

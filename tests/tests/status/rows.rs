@@ -1,4 +1,4 @@
-//! The rows of the table that no exit code stands for, on a real API server, with what a person reads.
+//! Outcomes without an exit code, with their messages.
 
 use crate::env::{StatusEnv, message, session};
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ fn hydrate_failed() -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_befalls_a_pod_is_said_in_words() -> anyhow::Result<()> {
+async fn reports_evictions_preemptions_and_start_failures() -> anyhow::Result<()> {
     let waiting =
         |reason: &str, message: &str| ours(&json!({"waiting": {"reason": reason, "message": message}}));
     let evicted =
@@ -66,7 +66,7 @@ async fn what_befalls_a_pod_is_said_in_words() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_deleted_before_its_init_container_ended_was_interrupted() -> anyhow::Result<()> {
+async fn reports_pods_deleted_while_fetching_as_interrupted() -> anyhow::Result<()> {
     let env = StatusEnv::new("cut-short").await?;
     let _replica = env.replica(true).await?;
     env.manual.begin(session("s")).await?;
@@ -78,7 +78,7 @@ async fn a_pod_deleted_before_its_init_container_ended_was_interrupted() -> anyh
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_past_the_injector_is_said_and_reconciled_workflow_left_alone() -> anyhow::Result<()> {
+async fn reports_pods_that_bypassed_admission_without_a_record() -> anyhow::Result<()> {
     let env = StatusEnv::new("past").await?;
     let _replica = env.replica(true).await?;
     // A registration of this very second does not tell which of the two came first.
@@ -96,7 +96,7 @@ async fn a_pod_past_the_injector_is_said_and_reconciled_workflow_left_alone() ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_pod_of_a_session_has_its_own_truth() -> anyhow::Result<()> {
+async fn starts_over_for_each_pod_of_a_session() -> anyhow::Result<()> {
     let env = StatusEnv::new("next-pod").await?;
     let replica = env.replica(true).await?;
     let begun = env.manual.begin(session("s")).await?;

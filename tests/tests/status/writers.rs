@@ -1,4 +1,4 @@
-//! Several write the same status: the operator, and replicas of the controller that come and go.
+//! Concurrent writers of one status: the operator and replicas of the controller.
 
 use crate::env::{StatusEnv, message, session};
 use futures::{TryStreamExt, stream};
@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use workflow_contract::Exit;
 use workflow_tests::session::{Session, SessionView};
 
-/// Reads, changes and PUTs the status as the operator does, until told to end; every third time it writes the condition
-/// that is not its own. Gives the number of its writes that were taken.
+/// Reads, changes and PUTs the status as the operator does, until `end`; every third write changes the
+/// controller's condition. Returns the number of accepted writes.
 async fn operator(sessions: Api<Session>, mut end: watch::Receiver<bool>) -> anyhow::Result<u64> {
     let mut taken = 0;
     let mut pace = tokio::time::interval(std::time::Duration::from_millis(10));
@@ -45,13 +45,13 @@ fn upsert(conditions: &mut Vec<Value>, fresh: Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_of_a_busy_operators_is_lost_and_the_truth_stands_when_it_rests() -> anyhow::Result<()> {
-    let env = StatusEnv::new("storm").await?;
+async fn keeps_every_write_of_a_busy_operator() -> anyhow::Result<()> {
+    let env = StatusEnv::new("busy_operator").await?;
     let replica = env.replica(true).await?;
     let begun = env.manual.begin(session("s")).await?;
     let (end, ended) = watch::channel(false);
-    let storm = tokio::spawn(operator(env.manual.sessions(), ended));
-    // Through the whole lives of pods, one after the other, until the storm was one.
+    let busy_operator = tokio::spawn(operator(env.manual.sessions(), ended));
+    // Through the whole lives of pods, one after the other, until the busy_operator was one.
     let mut pods = 0;
     loop {
         pods += 1;
@@ -66,7 +66,7 @@ async fn nothing_of_a_busy_operators_is_lost_and_the_truth_stands_when_it_rests(
         env.manual.create_pod(&begun).await?;
     }
     end.send_replace(true);
-    let taken = storm.await??;
+    let taken = busy_operator.await??;
     env.reason("s", "Reconciled").await?;
     let session = env.manual.sessions().get("s").await?;
     let beat = session.condition("Beat").map(|beat| beat.message);
@@ -81,32 +81,32 @@ async fn nothing_of_a_busy_operators_is_lost_and_the_truth_stands_when_it_rests(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_writer_that_fights_back_gets_one_write_for_each_of_its_own() -> anyhow::Result<()> {
-    const BLOWS: usize = 20;
+async fn corrects_another_writer_once_per_write() -> anyhow::Result<()> {
+    const WRITES: usize = 20;
     let env = StatusEnv::new("fight").await?;
     let replica = env.replica(true).await?;
     env.manual.begin(session("s")).await?;
     env.reason("s", "Fetching").await?;
     env.manual.end("s", 0, "Completed", &message(Exit::Reconciled, "delivered")).await?;
-    for _ in 0..BLOWS {
+    for _ in 0..WRITES {
         env.reason("s", "Reconciled").await?;
         let theirs = json!([{"type": "WorkflowReconciled", "status": "False", "reason": "UpdateFailed"}]);
         env.manual.set_status("s", json!({"conditions": theirs})).await?;
     }
     env.reason("s", "Reconciled").await?;
     env.sync_marker("marker").await?;
-    let wanted = 2 + BLOWS + 1;
+    let wanted = 2 + WRITES + 1;
     assert_eq!(
         replica.written_by_now(wanted).await,
         wanted,
-        "the pod's two, one for each blow, and the marker"
+        "the pod's two, one for each of its writes, and the marker"
     );
-    assert_eq!(env.until_event("s", "WorkflowDelivered").await?, ["WorkflowDelivered"], "told once");
+    assert_eq!(env.until_event("s", "WorkflowDelivered").await?, ["WorkflowDelivered"], "published once");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_wrote_the_next_leader_writes_though_the_pod_is_gone() -> anyhow::Result<()> {
+async fn new_leader_reports_outcomes_of_deleted_pods() -> anyhow::Result<()> {
     let env = StatusEnv::new("no-leader").await?;
     let (first, second) = (env.replica(false).await?, env.replica(false).await?);
     for at in 0..20 {
@@ -116,7 +116,7 @@ async fn what_nobody_wrote_the_next_leader_writes_though_the_pod_is_gone() -> an
         env.manual.delete_pod(&name).await?;
     }
     second.until_synced(&env).await?;
-    assert_eq!((first.written(), second.written()), (0, 0), "nobody leads");
+    assert_eq!((first.written(), second.written()), (0, 0), "no leader");
     first.kill().await;
     second.lead(true);
     for at in 0..20 {
@@ -126,7 +126,7 @@ async fn what_nobody_wrote_the_next_leader_writes_though_the_pod_is_gone() -> an
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn outcomes_survive_a_lease_that_keeps_moving_and_leaders_that_are_killed() -> anyhow::Result<()> {
+async fn reports_outcomes_while_leaders_are_killed() -> anyhow::Result<()> {
     let env = StatusEnv::new("moving").await?;
     let mut standby = env.replica(false).await?;
     let mut leader = env.replica(true).await?;
@@ -155,7 +155,7 @@ async fn outcomes_survive_a_lease_that_keeps_moving_and_leaders_that_are_killed(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_made_again_under_the_same_name_has_its_own_truth() -> anyhow::Result<()> {
+async fn starts_over_for_a_session_recreated_under_the_same_name() -> anyhow::Result<()> {
     let env = StatusEnv::new("again").await?;
     let _replica = env.replica(true).await?;
     env.manual.begin(session("s")).await?;
