@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use axum::body::Body;
 use http::{Request, StatusCode};
 use kube::ResourceExt;
@@ -26,6 +26,9 @@ use workflow_tests::wait::{self, PATIENCE};
 use crate::env::{COMMIT, Replica, StatusEnv};
 
 const URL: &str = "https://git.invalid/acme/flow.git";
+
+/// Note in the condition on the platform's own update.
+const UPDATED: &str = "the platform has updated the running session itself";
 
 /// Whether pods are denied. One test runs at a time.
 static DENY: AtomicBool = AtomicBool::new(false);
@@ -111,6 +114,19 @@ impl Platform {
 
     async fn desire(&self, phase: &str) -> anyhow::Result<()> {
         self.patch(json!({ "metadata": { "annotations": { DESIRED_PHASE: phase } } })).await
+    }
+
+    /// Selects this branch and waits for the operator's condition while no replica leads.
+    async fn switched_by_operator(&self, url: &str, branch: &str) -> anyhow::Result<()> {
+        self.replica.lead(false);
+        self.select(url, branch).await?;
+        let holds = |session: &Session| {
+            let recorded = session.reconciled_workflow().unwrap_or_default().branch == branch;
+            recorded && session.workflow_reconciled().unwrap_or_default().status == "True"
+        };
+        self.until(&format!("the operator's switch to {branch}"), holds).await?;
+        self.replica.lead(true);
+        Ok(())
     }
 
     /// Waits for RestartRequired with a record of this branch.
@@ -212,36 +228,34 @@ async fn switching_back_after_the_platform_replaced_the_directory_requires_a_res
     platform.run().await?;
     platform.env.reason("s", "Reconciled").await?;
 
-    platform.select(url, "dev").await?;
-    assert_eq!(platform.restart_required("dev").await?.observed_generation, Some(1));
-    wait::until_so("the runner to replace the directory", || async {
-        Ok(std::fs::read_to_string(&readme)? == "dev\n")
-    })
-    .await?;
+    platform.switched_by_operator(url, "dev").await?;
+    assert_eq!(std::fs::read_to_string(&readme)?, "dev\n");
+    let condition = platform.restart_required("dev").await?;
+    assert_eq!(condition.observed_generation, Some(1));
+    assert!(condition.message.contains(UPDATED), "{condition}");
 
     // The clone of the first branch fails, and the runner answers 200 all the same.
     drop(git);
-    platform.select(url, "main").await?;
-    let condition = platform.restart_required("main").await?;
+    platform.switched_by_operator(url, "main").await?;
+    assert_eq!(platform.restart_required("main").await?.observed_generation, Some(1));
     platform.check_again().await?;
     platform.sync().await?;
-    let session = platform.env.manual.sessions().get("s").await?;
-    let last = session.workflow_reconciled().context("no condition")?;
-    assert_eq!(
-        (last.status.as_str(), last.reason.as_str(), last.observed_generation),
-        ("False", "RestartRequired", condition.observed_generation)
-    );
+    platform.restart_required("main").await?;
     assert_eq!(std::fs::read_to_string(&readme)?, "dev\n");
     Ok(())
 }
 
-/// Selects a workflow in a running session and requires that the operator's POSTs end.
-async fn selected_while_running(name: &str, mode: Mode) -> anyhow::Result<()> {
+/// Selects a workflow in a running session and requires that the operator's POSTs end, of which it sends `repeated`
+/// without the controller.
+async fn selected_while_running(name: &str, mode: Mode, repeated: usize) -> anyhow::Result<()> {
     let (runner, posts) = answering();
     let platform = Platform::new(name, mode, runner, Duration::from_millis(50)).await?;
     platform.create(SessionBuilder::new("s")).await?;
     platform.run().await?;
+    platform.replica.lead(false);
     platform.select(URL, "main").await?;
+    wait::until_so("the operator's POSTs", || async { Ok(posts.load(Ordering::SeqCst) >= repeated) }).await?;
+    platform.replica.lead(true);
     platform.restart_required("main").await?;
     platform.check_again().await?;
     let before = posts.load(Ordering::SeqCst);
@@ -249,8 +263,7 @@ async fn selected_while_running(name: &str, mode: Mode) -> anyhow::Result<()> {
         platform.check_again().await?;
     }
     platform.sync().await?;
-    assert!(before > 0, "the operator POSTs once");
-    assert_eq!(posts.load(Ordering::SeqCst), before, "and not again");
+    assert_eq!(posts.load(Ordering::SeqCst), before, "no POST after the record is written");
     platform.restart_required("main").await?;
     let events = platform.env.until_event("s", "WorkflowRestartRequired").await?;
     assert!(!events.contains(&"WorkflowNotInjected".to_owned()), "{events:?}");
@@ -259,12 +272,12 @@ async fn selected_while_running(name: &str, mode: Mode) -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workflow_selected_while_running_requires_a_restart_and_ends_early_posts() -> anyhow::Result<()> {
-    selected_while_running("selected-early", Mode::PostEarly).await
+    selected_while_running("selected-early", Mode::PostEarly, 3).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workflow_selected_while_running_requires_a_restart_and_ends_running_posts() -> anyhow::Result<()> {
-    selected_while_running("selected-running", Mode::PostRunning).await
+    selected_while_running("selected-running", Mode::PostRunning, 1).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -278,8 +291,7 @@ async fn write_after_a_spec_change_follows_the_operators_and_names_its_update() 
     platform.env.reason("s", "Reconciled").await?;
     platform.select(URL, "dev").await?;
     let condition = platform.restart_required("dev").await?;
-    let note = "the platform has updated the running session itself";
-    assert!(condition.message.contains(note), "{condition}");
+    assert!(condition.message.contains(UPDATED), "{condition}");
     platform.select(URL, "main").await?;
     platform.restart_required("main").await?;
     platform.check_again().await?;

@@ -46,7 +46,7 @@ fn upsert(conditions: &mut Vec<Value>, fresh: Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keeps_every_write_of_a_busy_operator() -> anyhow::Result<()> {
-    let env = StatusEnv::new("busy_operator").await?;
+    let env = StatusEnv::new("busy-operator").await?;
     let replica = env.replica(true).await?;
     let begun = env.manual.begin(session("s")).await?;
     let (end, ended) = watch::channel(false);
