@@ -100,7 +100,11 @@ impl Table {
     }
 }
 
+/// Name, mode, and actions with the words that the session must have after each.
+type Script = (&'static str, Mode, Vec<(Do, String)>);
+
 #[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::too_many_lines, reason = "one table")]
 async fn takes_sessions_through_the_observed_states() -> anyhow::Result<()> {
     let theirs = |conditions: Value| CreateWithStatus(json!({ "conditions": conditions }));
     let failed = |code| Report(init_failed("init-workflow", code, "m"));
@@ -112,7 +116,7 @@ async fn takes_sessions_through_the_observed_states() -> anyhow::Result<()> {
     let (stop, start) = (|| Annotate(DESIRED_PHASE, "Stopped"), || Annotate(DESIRED_PHASE, "Running"));
     let switched = "WorkflowReconciled=True/Reconciled";
     let update_failed = "WorkflowReconciled=False/UpdateFailed";
-    let table: Vec<(&str, Mode, Vec<(Do, String)>)> = vec![
+    let table: Vec<Script> = vec![
         (
             "completes",
             Mode::Plain,

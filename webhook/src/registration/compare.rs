@@ -300,6 +300,8 @@ mod tests {
         serde_json::from_value(entries).unwrap()
     }
 
+    type Change = fn(&mut Value);
+
     fn changed(change: impl FnOnce(&mut Value)) -> Differences {
         let mut live = shipped();
         live[0]["clientConfig"]["caBundle"] = json!("QQ==");
@@ -344,7 +346,6 @@ mod tests {
                 "{found:?}"
             );
         }
-        type Change = fn(&mut Value);
         let table: [(Change, &str); 4] = [
             (|entry| entry["timeoutSeconds"] = json!(30), "timeoutSeconds is 30"),
             (
@@ -430,7 +431,6 @@ mod tests {
 
     #[test]
     fn a_change_that_widens_weakens_or_breaks_is_named() {
-        type Change = fn(&mut Value);
         let table: [(Change, &str); 25] = [
             (
                 |entry| entry["objectSelector"] = json!({}),
