@@ -111,7 +111,8 @@ mod tests {
         }
     }
 
-    /// What forges print on stderr, as quoted in public reports and in their sources.
+    /// Typical messages of forges on stderr. Those of Gitea (not found, unauthorized) and GitLab (download) were compared
+    /// with public sources; the others are not verified.
     #[test]
     fn classifies_what_forges_print() {
         for (forge, said, missing) in [
