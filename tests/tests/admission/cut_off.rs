@@ -59,7 +59,7 @@ async fn known_sessions_are_injected_and_others_refused(name: &str, way: Way) ->
     let stored = stage.create(&pod, "").await?;
     assert!(init_containers(&stored).contains(&INIT_CONTAINER.to_owned()));
     let message = refusal(stage.create(&operator_pod(&unknown), "").await)?;
-    assert!(message.contains("can't be read now"), "{message}");
+    assert!(message.contains("cannot be read now"), "{message}");
     let without = stage.session(SessionBuilder::new("without")).await?;
     stage.create(&operator_pod(&without), "").await?;
 
