@@ -85,6 +85,27 @@ fn the_authority_in_the_secret_is_trusted() {
 }
 
 #[test]
+fn file_without_a_certificate_is_10_and_named_unless_the_run_needs_none() {
+    let server = private();
+    let repository = server.repository("open/flow").file("a", "1").create().unwrap();
+    for variable in ["SSL_CERT_FILE", "ca.crt"] {
+        let fetch = Fetch::new(&server, repository.url());
+        let dir = secret(&fetch, &[("ca.crt", "nothing")]);
+        let file = format!("{dir}/ca.crt");
+        let fetch = match variable {
+            "ca.crt" => fetch.var("WORKFLOW_CREDENTIALS_DIR", &dir),
+            variable => fetch.var(variable, &file),
+        };
+        let ended = fetch.run();
+        let message = ended.expect(Exit::InvalidSource);
+        assert!(message.contains(&format!("{file}: it contains no certificate")), "{message}");
+    }
+    let ssh = common::ssh::Ssh::start(true);
+    let fetch = ssh.fetch(&repository).var("SSL_CERT_FILE", "/dev/null");
+    ssh.run(&fetch).expect(Exit::Reconciled);
+}
+
+#[test]
 fn a_credential_that_is_refused_is_followed_by_the_next() {
     let server =
         GitServer::start(&Settings::default().password("private", "x-access-token", "t0kens3cret")).unwrap();
@@ -97,13 +118,143 @@ fn a_credential_that_is_refused_is_followed_by_the_next() {
     assert_hidden(&ended);
 }
 
+/// Runs through a front with this fault; returns the run and, for each request, its `Authorization` header or "none".
+fn through(fault: (When, Fault), fetch: impl FnOnce(&str, &Front) -> Fetch) -> (common::Ended, Vec<String>) {
+    let (server, repository) = behind_fronts();
+    let front = Front::start(&server, Certificate::Good, vec![(Phase::Listing, fault.0, fault.1)]).unwrap();
+    let ended = fetch(&front.url(repository.url()), &front).run();
+    assert_hidden(&ended);
+    let header = |head: &String| {
+        let line =
+            head.lines().find_map(|line| line.to_lowercase().starts_with("authorization: ").then_some(line));
+        line.map_or("none", |line| &line["authorization: ".len()..]).to_owned()
+    };
+    (ended, front.requests().iter().map(header).collect())
+}
+
+fn with_token(url: &str, front: &Front) -> Fetch {
+    Fetch::trusting(front.ca_file(), url)
+        .var("WORKFLOW_GITHUB_HOSTS", "127.0.0.1")
+        .var("GITHUB_TOKEN", "t0kens3cret")
+}
+
+#[test]
+fn public_repository_is_delivered_despite_a_stale_credential_in_its_url() {
+    for status in [401, 403, 404] {
+        let (ended, headers) = through((When::WithCredential, Fault::status(status)), |url, front| {
+            Fetch::trusting(front.ca_file(), &url.replace("://", "://alice:0lds3cret@"))
+        });
+        ended.expect(Exit::Reconciled);
+        assert_eq!(ended.details().attempts, Some(1));
+        assert!(
+            headers[0].starts_with("Basic ") && headers[1..].iter().all(|header| header == "none"),
+            "{headers:?}"
+        );
+    }
+}
+
+#[test]
+fn user_name_alone_is_never_sent() {
+    let (ended, headers) = through((When::First(0), Fault::status(500)), |url, front| {
+        Fetch::trusting(front.ca_file(), &url.replace("://", "://alice@"))
+    });
+    ended.expect(Exit::Reconciled);
+    assert!(headers.iter().all(|header| header == "none"), "{headers:?}");
+}
+
+#[test]
+fn user_name_in_the_url_goes_with_the_secrets_password() {
+    let server = private();
+    let repository = server.repository("private/flow").file("a", "1").create().unwrap();
+    let fetch = Fetch::new(&server, &repository.url().replace("://", "://user@"));
+    let dir = secret(&fetch, &[("username", "other"), ("password", "w0rds3cret"), ("hosts", "127.0.0.1")]);
+    let ended = fetch.var("WORKFLOW_CREDENTIALS_DIR", &dir).run();
+    ended.expect(Exit::Reconciled);
+    assert_hidden(&ended);
+}
+
+#[test]
+fn token_is_used_where_anonymous_requests_are_limited_or_hidden() {
+    let err = "0051ERR unauthenticated downloads are limited for this repository; please sign in\n";
+    let limited = Fault::Answer(
+        200,
+        vec![("Content-Type", "application/x-git-upload-pack-advertisement".to_owned())],
+        format!("{:04x}{}", err.len(), &err[4..]),
+    );
+    for fault in [Fault::status(429), Fault::status(404), limited] {
+        let shown = format!("{fault:?}");
+        let (ended, headers) = through((When::WithoutCredential, fault), with_token);
+        ended.expect(Exit::Reconciled);
+        assert_eq!(ended.details().attempts, Some(1), "{shown}");
+        assert!(headers[0] == "none" && headers[1].starts_with("Basic "), "{shown}: {headers:?}");
+    }
+}
+
+#[test]
+fn missing_repository_with_a_credential_may_be_a_lack_of_access() {
+    let (ended, headers) = through((When::Always, Fault::status(404)), with_token);
+    let message = ended.expect(Exit::RepositoryNotFound);
+    assert!(message.contains("or the credential tried (GITHUB_TOKEN) may not see it"), "{message}");
+    assert_eq!(headers.len(), 2);
+    let (ended, _) =
+        through((When::Always, Fault::status(404)), |url, front| Fetch::trusting(front.ca_file(), url));
+    assert!(!ended.expect(Exit::RepositoryNotFound).contains("may not see it"));
+}
+
+#[test]
+fn bearer_token_of_the_secret_is_sent_to_its_hosts() {
+    let (ended, headers) = through((When::WithoutCredential, Fault::status(401)), |url, front| {
+        let fetch = Fetch::trusting(front.ca_file(), url);
+        let dir = secret(&fetch, &[("bearerToken", "b3arers3cret\n"), ("hosts", "127.0.0.1")]);
+        fetch.var("WORKFLOW_CREDENTIALS_DIR", &dir)
+    });
+    ended.expect(Exit::Reconciled);
+    assert_eq!(headers[..2], ["none", "Bearer b3arers3cret"]);
+}
+
+#[test]
+fn schemes_that_the_server_offers_are_named() {
+    let offer = |value: &str| Fault::Answer(401, vec![("WWW-Authenticate", value.to_owned())], String::new());
+    for (value, expected) in [
+        (
+            "Digest realm=\"a, b\", qop=\"auth\", Negotiate",
+            "it offers only Digest, Negotiate, which is not supported",
+        ),
+        ("Basic realm=\"git\"", "it offers Basic"),
+    ] {
+        let (ended, _) = through((When::Always, offer(value)), with_token);
+        let message = ended.expect(Exit::AuthenticationFailed);
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn malformed_client_certificate_is_10() {
+    let (ended, headers) = through((When::Always, Fault::status(500)), |url, front| {
+        let fetch = Fetch::trusting(front.ca_file(), url);
+        let dir = secret(&fetch, &[("tls.crt", "nonsense"), ("tls.key", "s3cret"), ("hosts", "127.0.0.1")]);
+        fetch.var("WORKFLOW_CREDENTIALS_DIR", &dir)
+    });
+    assert!(
+        ended.expect(Exit::InvalidSource).contains("tls.crt and tls.key of the Secret"),
+        "{}",
+        ended.message
+    );
+    assert!(headers.is_empty());
+}
+
 #[test]
 fn a_token_is_for_its_hosts_and_nowhere_else() {
     let server =
         GitServer::start(&Settings::default().password("private", "x-access-token", "t0kens3cret")).unwrap();
     let repository = server.repository("private/flow").file("a", "1").create().unwrap();
     let ended = Fetch::new(&server, repository.url()).var("GITHUB_TOKEN", "t0kens3cret").run();
-    assert!(ended.expect(Exit::AuthenticationFailed).contains("no credential is set for this host"));
+    let message = ended.expect(Exit::AuthenticationFailed);
+    assert!(message.contains("no credential is set for this host"), "{message}");
+    assert!(
+        message.contains("GITHUB_TOKEN is set, but not for this host; add the host to githubHosts"),
+        "{message}"
+    );
 }
 
 /// A plain HTTP server that records every request and gives these answers in turn, the last for all that follow.
@@ -242,9 +393,9 @@ fn a_server_that_says_403_is_given_what_credentials_there_are_each_once() {
     let url = front.url(repository.url()).replace("://", "://me:pws3cret@");
     let ended = with_token(&front, &url).run();
     let message = ended.expect(Exit::AuthenticationFailed);
-    let tried = "it answered 403; tried: the URL's own user name and password, GITHUB_TOKEN";
+    let tried = "it answered 403; tried: the URL's own user name and password, GITHUB_TOKEN, no credential";
     assert!(message.contains(tried), "{message}");
-    assert_eq!(credentials(&front), [true, true]);
+    assert_eq!(credentials(&front), [true, true, false]);
     assert_hidden(&ended);
 }
 

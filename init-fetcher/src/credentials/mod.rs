@@ -1,10 +1,11 @@
-//! Which credentials are tried, in which order, and where they may go.
+//! Credentials for https: their order, and the hosts that they are for.
 //!
-//! Every credential is for exact hosts. The order is: the URL's own, the mounted Secret, the tokens, the
-//! platform's endpoint. Each is tried once in a run; one that worked is kept. None is sent over plain
-//! http, and none after a redirect to another scheme, host or port (see [`crate::transport::http`]).
+//! Every credential is for exact hosts. The order is: a complete one in the URL, the mounted Secret's, the tokens, the
+//! platform's endpoint; finally none, unless the first request was sent without. Each is tried once in a run; one that
+//! worked is kept. None is sent over plain http, and none after a redirect to another scheme, host or port (see
+//! [`crate::transport::http`]).
 
-mod basic;
+mod credential;
 mod endpoint;
 mod secret;
 pub mod ssh;
@@ -16,30 +17,43 @@ use workflow_contract::{RepoUrl, Scheme, Secret};
 use crate::config::{CredentialSettings, TokenEndpoint};
 use crate::transport::TransportError;
 use crate::transport::http::client::Client;
-pub use basic::Basic;
+pub use credential::Credential;
 use endpoint::NoToken;
+pub use secret::ClientCertificate;
 use secret::MountedSecret;
 
-/// Something that may give a credential.
+/// A step of authentication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Candidate {
-    Ready(Basic),
-    /// The platform's endpoint, for `github` or `gitlab`; asked only when it comes to that.
+    Ready(Credential),
+    /// The platform's endpoint, for `github` or `gitlab`; asked only when its turn comes.
     Endpoint(&'static str),
+    /// No credential, after one was denied.
+    Anonymous,
 }
 
-/// Gives one credential after the other for one repository.
+/// Returns the Secret's client certificate with the hosts that it is for, if it has one for this URL.
+pub fn client_certificate(settings: &CredentialSettings, url: &RepoUrl) -> Option<ClientCertificate> {
+    let secret = settings.dir.as_deref().map(MountedSecret::read)?;
+    let applies = url.scheme() == Scheme::Https && secret.is_for(url.host()) == Ok(true);
+    secret.client.filter(|_| applies)
+}
+
+/// Supplies one credential after the other for one repository.
 pub struct Authenticator<'a> {
     client: &'a Client,
     endpoint: Option<&'a TokenEndpoint>,
     queue: VecDeque<Candidate>,
-    current: Option<Basic>,
+    current: Option<Credential>,
     tried: Vec<String>,
+    /// Origins of the credentials that were sent.
+    sent: Vec<&'static str>,
     note: Option<&'static str>,
+    /// Tokens that are set but not for this host.
+    unused_tokens: Vec<String>,
 }
 
 impl<'a> Authenticator<'a> {
-    /// For this repository, with what there is.
     pub fn new(client: &'a Client, settings: &'a CredentialSettings, url: &RepoUrl) -> Self {
         let secret = settings.dir.as_deref().map(MountedSecret::read).unwrap_or_default();
         let (queue, note) = candidates(settings, &secret, url);
@@ -49,53 +63,65 @@ impl<'a> Authenticator<'a> {
             queue: queue.into(),
             current: None,
             tried: Vec::new(),
+            sent: Vec::new(),
             note,
+            unused_tokens: unused_tokens(settings, url),
         };
-        // The URL's own credential is meant for exactly this request, so it need not wait to be asked for.
-        if url.userinfo().is_some()
-            && let Some(Candidate::Ready(basic)) = authenticator.queue.pop_front()
+        // The URL's own credential is meant for exactly this request, so it is sent at once.
+        if authenticator.queue.back() == Some(&Candidate::Anonymous)
+            && let Some(Candidate::Ready(credential)) = authenticator.queue.pop_front()
         {
-            authenticator.try_next(basic);
+            authenticator.use_credential(credential);
         }
         authenticator
     }
 
-    /// The credential to send, if any.
-    pub fn current(&self) -> Option<&Basic> {
+    /// Returns the credential to send, if any.
+    pub fn current(&self) -> Option<&Credential> {
         self.current.as_ref()
     }
 
-    /// What a person should know about credentials that were not used.
+    /// Returns a remark on credentials that were not used.
     pub fn note(&self) -> Option<&'static str> {
         self.note
     }
 
-    /// Goes on to the next credential; false where there is none left.
+    /// Goes on to the next candidate; false if there is none left.
     ///
     /// # Errors
-    /// [`TransportError::Platform`] where the platform can't be asked now: the next attempt asks again.
+    /// [`TransportError::Platform`] if the platform cannot be asked at the moment: the next attempt asks again.
     pub fn advance(&mut self) -> Result<bool, TransportError> {
-        self.current = None;
         while let Some(candidate) = self.queue.pop_front() {
-            let basic = match candidate {
-                Candidate::Ready(basic) => Some(basic),
+            let credential = match candidate {
+                Candidate::Ready(credential) => Some(credential),
                 Candidate::Endpoint(provider) => self.ask(provider)?,
+                Candidate::Anonymous => {
+                    self.current = None;
+                    self.tried.push("no credential".to_owned());
+                    return Ok(true);
+                }
             };
-            if let Some(basic) = basic {
-                self.try_next(basic);
+            if let Some(credential) = credential {
+                self.use_credential(credential);
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    fn try_next(&mut self, basic: Basic) {
-        tracing::info!(credential = basic.origin, "trying a credential");
-        self.tried.push(basic.origin.to_owned());
-        self.current = Some(basic);
+    /// Goes on to a credential if none is sent so far, as servers limit anonymous requests more.
+    pub fn advance_from_anonymous(&mut self) -> Result<bool, TransportError> {
+        if self.current.is_some() || !self.sent.is_empty() { Ok(false) } else { self.advance() }
     }
 
-    /// What was tried and what else may be done, as the end of a message.
+    fn use_credential(&mut self, credential: Credential) {
+        tracing::info!(credential = credential.origin, "trying a credential");
+        self.tried.push(credential.origin.to_owned());
+        self.sent.push(credential.origin);
+        self.current = Some(credential);
+    }
+
+    /// Describes what was tried and what else may be done, as the end of a message.
     pub fn tried(&self, scheme: &str) -> String {
         let mut parts = Vec::new();
         if scheme == "http" {
@@ -110,11 +136,20 @@ impl<'a> Authenticator<'a> {
             parts.push(format!("tried: {}", self.tried.join(", ")));
         }
         parts.extend(self.note.map(str::to_owned));
+        parts.extend(self.unused_tokens.iter().cloned());
         parts.join("; ")
     }
 
-    /// Asks the platform for a token. That it has none, or refuses, leaves this run without.
-    fn ask(&mut self, provider: &'static str) -> Result<Option<Basic>, TransportError> {
+    /// The hint for a repository that was not found with a credential; empty if none was sent.
+    pub fn lacks_access(&self) -> String {
+        match self.sent.as_slice() {
+            [] => String::new(),
+            sent => format!(", or the credential tried ({}) may not see it", sent.join(", ")),
+        }
+    }
+
+    /// Asks the platform for a token. Without one, or if it is denied, this run goes on without.
+    fn ask(&mut self, provider: &'static str) -> Result<Option<Credential>, TransportError> {
         let Some(endpoint) = self.endpoint else { return Ok(None) };
         match endpoint::ask(self.client, endpoint, provider) {
             Ok(Some(token)) => return Ok(Some(of_token("a token from the platform", provider, token))),
@@ -132,7 +167,7 @@ impl<'a> Authenticator<'a> {
     }
 }
 
-/// Everything that may be tried for a repository, in order, and what to say about what is left out.
+/// Returns all candidates for a repository in order, and a remark on credentials that are left out.
 fn candidates(
     settings: &CredentialSettings,
     secret: &MountedSecret,
@@ -142,23 +177,20 @@ fn candidates(
     if url.scheme() != Scheme::Https {
         return (all, None);
     }
-    if let Some(info) = url.userinfo() {
+    let complete = url.userinfo().filter(|info| !info.username.is_empty() && !info.password.is_empty());
+    all.extend(complete.map(|info| {
         let (username, password) = (info.username.clone(), info.password.clone());
-        all.push(Candidate::Ready(Basic {
-            origin: "the URL's own user name and password",
-            username,
-            password,
-        }));
-    }
-    let (basic, note) = match secret.basic_for(url.host()) {
-        Ok(basic) => (basic, None),
-        Err(note) => (None, Some(note)),
+        Candidate::Ready(Credential::basic("the URL's own user name and password", username, password))
+    }));
+    let note = match secret.is_for(url.host()) {
+        Ok(true) => {
+            all.extend(secret.credentials(url).into_iter().map(Candidate::Ready));
+            None
+        }
+        Ok(false) => None,
+        Err(note) => Some(note),
     };
-    all.extend(basic.map(Candidate::Ready));
-    for (provider, origin, token, hosts) in [
-        ("github", "GITHUB_TOKEN", &settings.github_token, &settings.github_hosts),
-        ("gitlab", "GITLAB_TOKEN", &settings.gitlab_token, &settings.gitlab_hosts),
-    ] {
+    for (provider, origin, token, hosts) in tokens(settings) {
         if !hosts.iter().any(|host| host == url.host()) {
             continue;
         }
@@ -168,13 +200,39 @@ fn candidates(
             None => {}
         }
     }
+    if complete.is_some() {
+        all.push(Candidate::Anonymous);
+    }
     (all, note)
 }
 
-/// The user names under which the hosts take tokens as passwords.
-fn of_token(origin: &'static str, provider: &str, token: Secret) -> Basic {
+type Token<'a> = (&'static str, &'static str, Option<&'a Secret>, &'a [String]);
+
+/// Provider, variable, value and hosts of the tokens.
+fn tokens(settings: &CredentialSettings) -> [Token<'_>; 2] {
+    [
+        ("github", "GITHUB_TOKEN", settings.github_token.as_ref(), &settings.github_hosts),
+        ("gitlab", "GITLAB_TOKEN", settings.gitlab_token.as_ref(), &settings.gitlab_hosts),
+    ]
+}
+
+/// Names the tokens that are set but not for this host, with the key of config.yaml that changes it.
+fn unused_tokens(settings: &CredentialSettings, url: &RepoUrl) -> Vec<String> {
+    tokens(settings)
+        .into_iter()
+        .filter(|(_, _, token, hosts)| token.is_some() && !hosts.iter().any(|host| host == url.host()))
+        .map(|(provider, variable, ..)| {
+            format!(
+                "{variable} is set, but not for this host; add the host to {provider}Hosts in config.yaml"
+            )
+        })
+        .collect()
+}
+
+/// Builds the credential of a token: the hosts accept it as the password of a fixed user name.
+fn of_token(origin: &'static str, provider: &str, token: Secret) -> Credential {
     let username = if provider == "github" { "x-access-token" } else { "oauth2" };
-    Basic { origin, username: Secret::new(username), password: token }
+    Credential::basic(origin, Secret::new(username), token)
 }
 
 #[cfg(test)]
@@ -197,6 +255,7 @@ mod tests {
             username: Some(Secret::trimmed("u\n")),
             password: Some(Secret::trimmed("p\n")),
             hosts: hosts.map(str::to_owned),
+            ..MountedSecret::default()
         }
     }
 
@@ -204,18 +263,24 @@ mod tests {
         let (all, _) = candidates(&settings(), secret, &RepoUrl::parse(url).unwrap());
         all.iter()
             .map(|candidate| match candidate {
-                Candidate::Ready(basic) => basic.origin,
+                Candidate::Ready(credential) => credential.origin,
                 Candidate::Endpoint(provider) => provider,
+                Candidate::Anonymous => "none",
             })
             .collect()
     }
 
     #[test]
-    fn the_order_is_url_secret_token_endpoint() {
+    fn order_is_url_secret_token_endpoint_none() {
         let secret = secret(Some("github.com, gitlab.com"));
         assert_eq!(
             origins(&secret, "https://me:pw@github.com/o/r"),
-            ["the URL's own user name and password", "the Secret's user name and password", "GITHUB_TOKEN"]
+            [
+                "the URL's own user name and password",
+                "the Secret's user name and password",
+                "GITHUB_TOKEN",
+                "none"
+            ]
         );
         assert_eq!(
             origins(&secret, "https://gitlab.com/o/r"),
@@ -243,18 +308,47 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_without_hosts_is_not_used_and_that_is_said() {
+    fn secret_without_hosts_is_not_used_and_reported() {
         let (all, note) = candidates(&settings(), &secret(None), &RepoUrl::parse("https://h/r").unwrap());
         assert!(all.is_empty() && note.unwrap().contains("no key `hosts`"));
-        assert!(secret(Some("*.corp")).basic_for("a.corp").is_err());
+        assert!(secret(Some("*.corp")).is_for("a.corp").is_err());
     }
 
     #[test]
-    fn the_header_is_basic_and_hidden() {
-        let basic = Basic { origin: "x", username: Secret::new("u"), password: Secret::trimmed("p\n") };
-        assert_eq!(basic.header().expose(), "Basic dTpw");
+    fn user_name_in_the_url_selects_the_user_of_the_secrets_password() {
+        let secret = secret(Some("h"));
+        let url = |text| RepoUrl::parse(text).unwrap();
+        let header = |text| secret.credentials(&url(text))[0].header().expose().to_owned();
+        assert_eq!(header("https://alice@h/r"), "Basic YWxpY2U6cA==");
+        assert_eq!(header("https://h/r"), "Basic dTpw");
+        let (all, _) = candidates(&settings(), &MountedSecret::default(), &url("https://alice@h/r"));
+        assert_eq!(all, [], "never sent alone");
+    }
+
+    #[test]
+    fn bearer_token_follows_the_password() {
+        let secret = MountedSecret { bearer: Some(Secret::new("b")), ..secret(Some("h")) };
+        assert_eq!(
+            origins(&secret, "https://h/r"),
+            ["the Secret's user name and password", "the Secret's bearer token"]
+        );
+        let all = secret.credentials(&RepoUrl::parse("https://h/r").unwrap());
+        assert_eq!(all[1].header().expose(), "Bearer b");
+    }
+
+    #[test]
+    fn tokens_for_other_hosts_are_named_with_their_setting() {
+        let unused = |url: &str| unused_tokens(&settings(), &RepoUrl::parse(url).unwrap());
+        assert_eq!(
+            unused("https://git.corp/o/r"),
+            ["GITHUB_TOKEN is set, but not for this host; add the host to githubHosts in config.yaml"]
+        );
+        assert!(unused("https://github.com/o/r").is_empty());
+    }
+
+    #[test]
+    fn headers_are_hidden() {
+        let basic = Credential::basic("x", Secret::new("u"), Secret::new("p"));
         assert!(!format!("{basic:?} {:?}", basic.header()).contains("dTpw"));
-        let token = of_token("x", "gitlab", Secret::new("t"));
-        assert_eq!(token.username.expose(), "oauth2");
     }
 }

@@ -12,9 +12,9 @@ use crate::checkout::git_dir;
 use crate::checkout::index::Recorder;
 use crate::checkout::publish::{self, Staging};
 use crate::checkout::write::{self, Written};
-use crate::config::Config;
-use crate::credentials::Authenticator;
+use crate::config::{Config, ConfigError, TrustSettings};
 use crate::credentials::ssh::SshKey;
+use crate::credentials::{self, Authenticator};
 use crate::pack::PackError;
 use crate::pack::store::{Commit, CommitError, SpoolBlobs, Store};
 use crate::protocol::{Listing, ProtocolError, Received, Want};
@@ -22,7 +22,7 @@ use crate::report::{self, Delivered};
 use crate::retry;
 use crate::run::Run;
 use crate::transport::http::SmartHttp;
-use crate::transport::http::client::Client;
+use crate::transport::http::client::{Client, Identity};
 use crate::transport::ssh::Ssh;
 use crate::transport::{Remote, TransportError};
 use crate::tree::plan::{self, Plan};
@@ -34,7 +34,16 @@ use crate::tree::subdir;
 /// The [`Failure`] of the last attempt.
 pub fn deliver(config: &Config, run: &Run) -> Result<Delivered, Failure> {
     publish::prepare(&config.root)?;
-    let client = Client::new(&config.trust, config.proxies.clone());
+    let identity = credentials::client_certificate(&config.credentials, &config.url).map(|pem| {
+        Identity::parse(config.url.host(), &pem).ok_or_else(|| ConfigError::Value {
+            name: "tls.crt and tls.key of the Secret",
+            why: "they are not a PEM certificate and its unencrypted private key".to_owned(),
+        })
+    });
+    // ssh uses no CA certificates, so its runs ignore them.
+    let is_ssh = config.url.scheme() == Scheme::Ssh;
+    let trust = if is_ssh { &TrustSettings::default() } else { &config.trust };
+    let client = Client::new(trust, config.proxies.clone(), identity.transpose()?)?;
     let mut authenticator = Authenticator::new(&client, &config.credentials, &config.url);
     let source = Source::new(&config.url.to_string(), config.reference.as_str(), config.path.as_str());
     let mut waited = Duration::ZERO;

@@ -9,6 +9,7 @@ use crate::pack::PackError;
 use crate::protocol::ProtocolError;
 use crate::retry::{MAX_ATTEMPTS, Retryable};
 use crate::transport::TransportError;
+use crate::transport::http::trust::TrustError;
 use crate::tree::TreeError;
 use crate::tree::subdir::SubdirError;
 use crate::volume::VolumeError;
@@ -25,6 +26,9 @@ pub enum Failure {
     /// The way to the server and back.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// A file of CA certificates.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     #[error(transparent)]
     Pack(#[from] PackError),
     /// The branch, tag or commit.
@@ -78,7 +82,7 @@ impl Failure {
             Self::Config(ConfigError::NotAllowed(_) | ConfigError::UnsupportedScheme(_)) => {
                 Exit::HostNotAllowed
             }
-            Self::Config(_) => Exit::InvalidSource,
+            Self::Config(_) | Self::Trust(_) => Exit::InvalidSource,
             Self::Transport(error) => of_transport(error),
             Self::Pack(error) => of_pack(error),
             Self::Reference(_) => Exit::RefNotFound,
@@ -142,6 +146,7 @@ fn of_transport(error: &TransportError) -> Exit {
         TransportError::Platform { source, .. } => of_transport(source),
         TransportError::HostKey { .. } => Exit::HostKeyMismatch,
         TransportError::BadRedirect { .. }
+        | TransportError::NoCommonAlgorithm { .. }
         | TransportError::NotTls { .. }
         | TransportError::Status { .. }
         | TransportError::NotGit { .. } => Exit::ServerError,

@@ -120,6 +120,9 @@ pub enum TransportError {
         /// What is wrong, and what may be done.
         why: String,
     },
+    /// ssh found no algorithm that both sides accept.
+    #[error("ssh with {host} failed: {why}; allow one that this client supports in the server's settings")]
+    NoCommonAlgorithm { host: String, why: String },
     /// A status that says neither yes nor no.
     #[error("{host} answered {status}{words}; {}", advice(*status, *after))]
     Status {
@@ -182,7 +185,8 @@ impl TransportError {
             | Self::NotTls { .. }
             | Self::HostKey { .. }
             | Self::NotGit { .. }
-            | Self::ProxySetting(_) => None,
+            | Self::ProxySetting(_)
+            | Self::NoCommonAlgorithm { .. } => None,
         }
     }
 }

@@ -13,7 +13,7 @@ mod error;
 pub mod http;
 mod listing;
 pub mod ssh;
-mod tunnel;
+pub mod tunnel;
 
 use crate::pack::PackSink;
 use crate::protocol::capabilities::Capabilities;

@@ -120,6 +120,12 @@ impl SshServer {
         self.write("home/.ssh/authorized_keys", &self.read("authorized")?)
     }
 
+    /// Appends a line to the configuration of an OpenSSH server, for connections from now on.
+    pub fn configure(&self, line: &str) -> Result<(), GitServerError> {
+        let configuration = self.read("sshd_config")?;
+        self.write("sshd_config", &format!("{configuration}{line}\n"))
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address

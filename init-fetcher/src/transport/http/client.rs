@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ureq::config::Config;
 use ureq::http::{Response, Uri};
-use ureq::tls::TlsConfig;
+use ureq::tls::{ClientCert, PrivateKey, TlsConfig};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body, Error};
@@ -18,9 +18,11 @@ use url::Url;
 use workflow_contract::Scheme;
 
 use super::error::failed;
-use super::{proxy, trust};
+use super::proxy;
+use super::trust::{self, TrustError};
 use crate::config::TrustSettings;
 use crate::config::proxy::{Proxies, ProxyUrl};
+use crate::credentials::ClientCertificate;
 use crate::transport::TransportError;
 use crate::transport::dns::{self, ResolveError};
 
@@ -37,21 +39,46 @@ const MAX_ADDRESSES: usize = 16;
 /// An answer, its body unread.
 pub type Answer = Response<Body>;
 
+/// A client certificate for one host.
+#[derive(Debug)]
+pub struct Identity {
+    host: String,
+    certificate: ClientCert,
+}
+
+impl Identity {
+    /// Parses PEM; `None` without a certificate or an unencrypted key.
+    pub fn parse(host: &str, pem: &ClientCertificate) -> Option<Self> {
+        let chain = trust::parse(pem.certificate.as_bytes());
+        let key = PrivateKey::from_pem(pem.key.expose().as_bytes()).ok().filter(|_| !chain.is_empty())?;
+        Some(Self { host: host.to_owned(), certificate: ClientCert::new_with_certs(&chain, key) })
+    }
+}
+
 /// The client. Connections are kept for the next request to the same place.
 pub struct Client {
     tls: TlsConfig,
+    identity: Option<Identity>,
     proxies: Proxies,
-    agents: RefCell<Vec<(Option<ProxyUrl>, Agent)>>,
+    /// By proxy, and whether the identity is used.
+    agents: RefCell<Vec<(Option<ProxyUrl>, bool, Agent)>>,
 }
 
 impl Client {
-    /// A client that trusts the built-in roots and these, and goes through these proxies.
-    pub fn new(trust: &TrustSettings, proxies: Proxies) -> Self {
+    /// Trusts the built-in roots and those of `trust`.
+    ///
+    /// # Errors
+    /// [`TrustError`] for files of CA certificates that cannot be used.
+    pub fn new(
+        trust: &TrustSettings,
+        proxies: Proxies,
+        identity: Option<Identity>,
+    ) -> Result<Self, TrustError> {
         let tls = TlsConfig::builder()
-            .root_certs(trust::roots(trust))
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .root_certs(trust::roots(trust)?)
+            .unversioned_rustls_crypto_provider(provider())
             .build();
-        Self { tls, proxies, agents: RefCell::default() }
+        Ok(Self { tls, identity, proxies, agents: RefCell::default() })
     }
 
     /// `GET`.
@@ -105,13 +132,24 @@ impl Client {
     /// Returns the agent for this proxy.
     fn agent(&self, url: &Url, proxy: Option<&ProxyUrl>) -> Result<Agent, TransportError> {
         let mut agents = self.agents.borrow_mut();
-        if let Some((_, agent)) = agents.iter().find(|(of, _)| of.as_ref() == proxy) {
+        let host = url.host_str().unwrap_or_default();
+        let identity = self.identity.as_ref().filter(|own| url.scheme() == "https" && own.host == host);
+        let is_for = |of: &Option<ProxyUrl>, with: bool| of.as_ref() == proxy && with == identity.is_some();
+        if let Some((.., agent)) = agents.iter().find(|(of, with, _)| is_for(of, *with)) {
             return Ok(agent.clone());
+        }
+        let mut tls = self.tls.clone();
+        if let Some(identity) = identity {
+            tls = TlsConfig::builder()
+                .root_certs(tls.root_certs().clone())
+                .unversioned_rustls_crypto_provider(provider())
+                .client_cert(Some(identity.certificate.clone()))
+                .build();
         }
         let of_library =
             proxy.map(proxy::of_library).transpose().map_err(|error| failed(url, proxy, &error))?;
         let config = Config::builder()
-            .tls_config(self.tls.clone())
+            .tls_config(tls)
             .proxy(of_library)
             .http_status_as_error(false)
             .max_redirects(0)
@@ -124,9 +162,13 @@ impl Client {
             .timeout_per_write(Some(IDLE_TIMEOUT))
             .build();
         let agent = Agent::with_parts(config, DefaultConnector::default(), Names);
-        agents.push((proxy.cloned(), agent.clone()));
+        agents.push((proxy.cloned(), identity.is_some(), agent.clone()));
         Ok(agent)
     }
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
 }
 
 /// Resolves names so that a name that does not exist is separated from failures that may pass.

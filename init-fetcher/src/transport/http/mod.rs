@@ -6,13 +6,13 @@ pub mod error;
 mod proxy;
 pub mod redirect;
 mod tls;
-mod trust;
+pub mod trust;
 
 use url::Url;
-use workflow_contract::{Policy, RepoUrl};
+use workflow_contract::{Policy, RepoUrl, text};
 
 use super::{Remote, TransportError, listing};
-use crate::credentials::{Authenticator, Basic};
+use crate::credentials::{Authenticator, Credential};
 use crate::pack::PackSink;
 use crate::protocol::capabilities::Capabilities;
 use crate::protocol::pktline::Lines;
@@ -39,7 +39,7 @@ pub struct SmartHttp<'a, 'c> {
 }
 
 impl<'a, 'c> SmartHttp<'a, 'c> {
-    /// Asks the server what it can do.
+    /// Requests the server's capabilities.
     ///
     /// # Errors
     /// Any [`TransportError`].
@@ -49,34 +49,34 @@ impl<'a, 'c> SmartHttp<'a, 'c> {
         authenticator: &'a mut Authenticator<'c>,
         url: &RepoUrl,
     ) -> Result<Self, TransportError> {
-        let text = url.without_userinfo();
-        let origin = Url::parse(text.trim_end_matches('/')).map_err(|_| unusable_url())?;
-        let mut at = with_suffix(&origin, INFO_REFS)?;
-        let mut redirects = 0;
-        let answer = loop {
-            let answer = send(authenticator, &origin, &at, |headers| {
-                client.get(&at, &[headers, &[("Git-Protocol", "version=2"), ("Accept", "*/*")]].concat())
-            })?;
-            if !answer.status().is_redirection() {
-                break answer;
+        loop {
+            let (origin, base, advertised) = match discover(client, policy, authenticator, url) {
+                Err(error) if asks_to_authenticate(&error) && authenticator.advance_from_anonymous()? => {
+                    continue;
+                }
+                found => found?,
+            };
+            let (capabilities, listed) = advertised;
+            return Ok(Self { client, authenticator, origin, base, capabilities, listed });
+        }
+    }
+
+    /// Sends a request until its answer no longer asks to authenticate, or no credential is left.
+    fn ask<T>(
+        &mut self,
+        request: &[u8],
+        mut read: impl FnMut(Lines<Body>) -> Result<T, ProtocolError>,
+    ) -> Result<T, TransportError> {
+        loop {
+            let answer = self.post(request)?;
+            match read(Lines::new(answer)).map_err(received) {
+                Err(error)
+                    if asks_to_authenticate(&error)
+                        && may_authenticate(&self.origin, &self.base)
+                        && self.authenticator.advance_from_anonymous()? => {}
+                result => return result,
             }
-            redirects += 1;
-            if redirects > MAX_REDIRECTS {
-                let why = format!("more than {MAX_REDIRECTS} times");
-                return Err(TransportError::BadRedirect { host: host_of(&at), why });
-            }
-            let location = answer.headers().get("location").and_then(|value| value.to_str().ok());
-            at = redirect::target(&at, location, policy)?;
-            tracing::info!(to = %host_of(&at), "following a redirect");
-        };
-        let body = answer::open(answer, &at)?;
-        let base = base_of(&at).ok_or_else(|| TransportError::BadRedirect {
-            host: host_of(&origin),
-            why: "to something that is no git repository; it may ask for signing in".into(),
-        })?;
-        let lines = Lines::new(body);
-        let (capabilities, listed) = listing::read(lines, &host_of(&base), received)?;
-        Ok(Self { client, authenticator, origin, base, capabilities, listed })
+        }
     }
 
     fn post(&mut self, body: &[u8]) -> Result<Body, TransportError> {
@@ -102,9 +102,13 @@ impl Remote for SmartHttp<'_, '_> {
         match self.capabilities {
             Capabilities::V0(_) => Ok(self.listed.clone()),
             Capabilities::V2(_) => {
-                let answer = self.post(&v2::ls_refs(listing, &self.capabilities))?;
-                v2::read_refs(Lines::new(answer))
-                    .map_err(|error| listing::not_there(host_of(&self.base), received(error)))
+                let request = v2::ls_refs(listing, &self.capabilities);
+                #[allow(
+                    clippy::redundant_closure,
+                    reason = "the function is not general enough over lifetimes"
+                )]
+                self.ask(&request, |lines| v2::read_refs(lines))
+                    .map_err(|error| listing::not_there(host_of(&self.base), error))
             }
         }
     }
@@ -116,37 +120,114 @@ impl Remote for SmartHttp<'_, '_> {
     fn fetch(&mut self, want: Want, sink: &mut dyn PackSink) -> Result<Received, TransportError> {
         let want = want.as_far_as(&self.capabilities);
         if matches!(self.capabilities, Capabilities::V2(_)) {
-            let answer = self.post(&v2::fetch(want, &self.capabilities))?;
-            v2::read_pack(Lines::new(answer), sink).map_err(received)
+            self.ask(&v2::fetch(want, &self.capabilities), |lines| v2::read_pack(lines, sink))
         } else {
-            let answer = self.post(&v0::fetch(want, &self.capabilities))?;
-            v0::read_pack(want, &self.capabilities, Lines::new(answer), sink).map_err(received)
+            let capabilities = self.capabilities.clone();
+            self.ask(&v0::fetch(want, &capabilities), |lines| v0::read_pack(want, &capabilities, lines, sink))
         }
     }
 }
 
-/// Sends a request, and again with the next credential each time the server wants another.
+type Discovered = (Url, Url, (Capabilities, Vec<Ref>));
+
+/// Requests the advertisement, following redirects. Returns the URL as given, the URL after redirects, and what the
+/// server advertises.
+fn discover(
+    client: &Client,
+    policy: &Policy,
+    authenticator: &mut Authenticator,
+    url: &RepoUrl,
+) -> Result<Discovered, TransportError> {
+    let text = url.without_userinfo();
+    let origin = Url::parse(text.trim_end_matches('/')).map_err(|_| unusable_url())?;
+    let mut at = with_suffix(&origin, INFO_REFS)?;
+    let mut redirects = 0;
+    let answer = loop {
+        let answer = send(authenticator, &origin, &at, |headers| {
+            client.get(&at, &[headers, &[("Git-Protocol", "version=2"), ("Accept", "*/*")]].concat())
+        })?;
+        if !answer.status().is_redirection() {
+            break answer;
+        }
+        redirects += 1;
+        if redirects > MAX_REDIRECTS {
+            let why = format!("more than {MAX_REDIRECTS} times");
+            return Err(TransportError::BadRedirect { host: host_of(&at), why });
+        }
+        let location = answer.headers().get("location").and_then(|value| value.to_str().ok());
+        at = redirect::target(&at, location, policy)?;
+        tracing::info!(to = %host_of(&at), "following a redirect");
+    };
+    let body = answer::open(answer, &at)?;
+    let base = base_of(&at).ok_or_else(|| TransportError::BadRedirect {
+        host: host_of(&origin),
+        why: "to something that is no git repository; it may ask for signing in".into(),
+    })?;
+    let lines = Lines::new(body);
+    let advertised = listing::read(lines, &host_of(&base), received)?;
+    Ok((origin, base, advertised))
+}
+
+/// Words of error lines by which servers limit anonymous requests.
+const ASKS_TO_AUTHENTICATE: [&str; 3] = ["authenticat", "anonymous", "rate limit"];
+
+fn asks_to_authenticate(error: &TransportError) -> bool {
+    let TransportError::Protocol(ProtocolError::Refused(words)) = error else { return false };
+    let words = words.to_lowercase();
+    ASKS_TO_AUTHENTICATE.iter().any(|part| words.contains(part))
+}
+
+fn may_authenticate(origin: &Url, at: &Url) -> bool {
+    at.scheme() == "https" && same_origin(origin, at)
+}
+
+/// Sends a request, and again with the next credential each time the server demands another.
 fn send(
     authenticator: &mut Authenticator,
     origin: &Url,
     at: &Url,
     request: impl Fn(&[(&str, &str)]) -> Result<Answer, TransportError>,
 ) -> Result<Answer, TransportError> {
-    let may_authenticate = at.scheme() == "https" && same_origin(origin, at);
+    let authenticates = may_authenticate(origin, at);
+    // A repository that is hidden from a credential may be visible to the next.
+    let mut hidden = None;
     loop {
-        let header = authenticator.current().filter(|_| may_authenticate).map(Basic::header);
+        let header = authenticator.current().filter(|_| authenticates).map(Credential::header);
         let answer = match &header {
             Some(header) => request(&[("Authorization", header.expose())])?,
             None => request(&[])?,
         };
-        // Some servers say 403 where a credential would help.
-        if !matches!(answer.status().as_u16(), 401 | 403) {
-            return Ok(answer);
-        }
-        if !may_authenticate || !authenticator.advance()? {
-            return Err(unauthorized(answer, authenticator, origin, at));
+        let status = answer.status().as_u16();
+        let advanced = match status {
+            401 | 403 | 404 if authenticates => authenticator.advance()?,
+            429 if authenticates => authenticator.advance_from_anonymous()?,
+            _ => false,
+        };
+        match status {
+            404 if authenticates => match answer::open(answer, at).map(drop) {
+                Err(TransportError::NotFound { host, words }) if advanced => hidden = Some((host, words)),
+                Err(TransportError::NotFound { host, words }) => {
+                    return Err(not_found(host, &words, authenticator));
+                }
+                Err(error) => return Err(error),
+                Ok(()) => return Err(not_found(host_of(at), "", authenticator)),
+            },
+            401 | 403 | 429 if advanced => {}
+            401 | 403 => {
+                return Err(match hidden {
+                    Some((host, words)) if !authenticator.lacks_access().is_empty() => {
+                        not_found(host, &words, authenticator)
+                    }
+                    _ => unauthorized(answer, authenticator, origin, at),
+                });
+            }
+            _ => return Ok(answer),
         }
     }
+}
+
+fn not_found(host: String, words: &str, authenticator: &Authenticator) -> TransportError {
+    TransportError::NotFound { host, words: format!("{words}{}", authenticator.lacks_access()) }
 }
 
 fn unauthorized(answer: Answer, authenticator: &Authenticator, origin: &Url, at: &Url) -> TransportError {
@@ -155,12 +236,34 @@ fn unauthorized(answer: Answer, authenticator: &Authenticator, origin: &Url, at:
     } else {
         format!("no credential is sent there, as {} redirected to it; use its own URL", host_of(origin))
     };
+    let offered = offered(&answer);
     let tried = match answer.status().as_u16() {
-        // Who is asked for a credential says so by 401. What a 403 is about only the server's words can tell.
+        // A 403 has many reasons; only the server's own words explain it.
         403 => format!("it answered 403{}; {tried}", answer::quoted_answer(answer)),
         _ => tried,
     };
+    let tried = format!("{tried}{offered}");
     TransportError::Unauthorized { host: host_of(at), tried }
+}
+
+/// Names the authentication schemes of `WWW-Authenticate`, as the end of a message; empty if there are none.
+fn offered(answer: &Answer) -> String {
+    let headers = answer.headers().get_all("www-authenticate");
+    let mut schemes: Vec<String> = Vec::new();
+    for part in headers.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')) {
+        // Parameters have a `=`; a scheme is a word before them.
+        let word = part.split_whitespace().next().unwrap_or_default();
+        let is_scheme = !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+        if is_scheme && !schemes.iter().any(|known| known.eq_ignore_ascii_case(word)) {
+            schemes.push(text::sanitize(word));
+        }
+    }
+    let supported = |scheme: &String| ["basic", "bearer"].contains(&scheme.to_lowercase().as_str());
+    match schemes.as_slice() {
+        [] => String::new(),
+        all if all.iter().any(supported) => format!("; it offers {}", all.join(", ")),
+        all => format!("; it offers only {}, which is not supported", all.join(", ")),
+    }
 }
 
 fn with_suffix(base: &Url, suffix: &str) -> Result<Url, TransportError> {

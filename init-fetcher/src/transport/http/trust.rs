@@ -1,62 +1,82 @@
-//! Which certificate authorities are trusted: the built-in roots, and those that the installation adds.
-//!
-//! A file that is named and can't be used does not end the run: it may be meant for something else,
-//! and where it is needed TLS fails with a message of its own. It is logged.
+//! Trusted CA certificates: the built-in roots, and those that the installation adds.
 
 use std::fs;
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use ureq::tls::{Certificate, RootCerts};
+use workflow_contract::text;
 
 use crate::config::TrustSettings;
 
-/// Reads all roots.
-pub fn roots(settings: &TrustSettings) -> RootCerts {
+/// A file of CA certificates that cannot be used. It ends the run: without it, TLS would fail later with a message that
+/// points elsewhere.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    #[error("{}: it contains no certificate; it must be PEM or DER", shown(.0))]
+    NoCertificate(PathBuf),
+    #[error("{}: it cannot be read: {source}", shown(.file))]
+    Unreadable { file: PathBuf, source: std::io::Error },
+}
+
+fn shown(file: &Path) -> String {
+    text::sanitize(&file.to_string_lossy())
+}
+
+/// Reads all roots. Files that do not exist are skipped; so are files of a directory that contain no certificate.
+///
+/// # Errors
+/// [`TrustError`] for a file that exists and cannot be used.
+pub fn roots(settings: &TrustSettings) -> Result<RootCerts, TrustError> {
     let mut roots: Vec<Certificate<'static>> = webpki_root_certs::TLS_SERVER_ROOT_CERTS
         .iter()
         .map(|der| Certificate::from_der(der.as_ref()))
         .collect();
     for file in &settings.files {
-        add(file, &mut roots);
+        match fs::read(file) {
+            Ok(bytes) => match parse(&bytes) {
+                found if found.is_empty() => return Err(TrustError::NoCertificate(file.clone())),
+                found => roots.extend(found),
+            },
+            // Most of the files are optional.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(source) => return Err(TrustError::Unreadable { file: file.clone(), source }),
+        }
     }
-    for dir in &settings.dirs {
-        let entries = match fs::read_dir(dir) {
+    for directory in &settings.dirs {
+        let entries = match fs::read_dir(directory) {
             Ok(entries) => entries,
             Err(error) => {
-                tracing::warn!(dir = %dir.display(), %error, "directory of certificate authorities can't be read");
+                tracing::warn!(directory = %directory.display(), %error, "failed to read directory of CA certificates");
                 continue;
             }
         };
-        for entry in entries.flatten() {
-            if fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_file()) {
-                add(&entry.path(), &mut roots);
+        for file in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()) {
+            match fs::read(&file) {
+                Ok(bytes) => roots.extend(parse(&bytes)),
+                Err(error) => {
+                    tracing::warn!(file = %file.display(), %error, "failed to read CA certificates");
+                }
             }
         }
     }
-    RootCerts::from(roots)
+    Ok(RootCerts::from(roots))
 }
 
-fn add(file: &Path, roots: &mut Vec<Certificate<'static>>) {
-    let pem = match fs::read(file) {
-        Ok(pem) => pem,
-        // Most places to look are optional.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
-        Err(error) => {
-            tracing::warn!(file = %file.display(), %error, "certificate authorities can't be read");
-            return;
-        }
-    };
-    let found = parse(&pem);
-    if found.is_empty() {
-        tracing::warn!(file = %file.display(), "no PEM certificate found in the file of certificate authorities");
+/// Parses all certificates of a PEM text, with or without a byte order mark, or one DER certificate.
+pub fn parse(bytes: &[u8]) -> Vec<Certificate<'static>> {
+    /// The tag of a DER sequence, and its length in the two bytes after this one.
+    const DER: [u8; 2] = [0x30, 0x82];
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    if bytes.starts_with(&DER) {
+        return vec![Certificate::from_der(bytes).to_owned()];
     }
-    roots.extend(found);
-}
-
-fn parse(pem: &[u8]) -> Vec<Certificate<'static>> {
-    CertificateDer::pem_slice_iter(pem).flatten().map(|der| Certificate::from_der(&der).to_owned()).collect()
+    CertificateDer::pem_slice_iter(bytes)
+        .flatten()
+        .map(|der| Certificate::from_der(&der).to_owned())
+        .collect()
 }
 
 #[cfg(test)]
@@ -83,8 +103,31 @@ mod tests {
             files: vec![file, dir.path().join("absent")],
             dirs: vec![directory, dir.path().join("absent")],
         };
-        let built_in = count(&roots(&TrustSettings::default()));
+        let built_in = count(&roots(&TrustSettings::default()).unwrap());
         assert!(built_in > 50);
-        assert_eq!(count(&roots(&settings)), built_in + 3);
+        assert_eq!(count(&roots(&settings).unwrap()), built_in + 3);
+    }
+
+    #[test]
+    fn accepts_byte_order_mark_crlf_and_der() {
+        let crlf = CA.replace('\n', "\r\n");
+        let marked = [b"\xef\xbb\xbf", CA.as_bytes()].concat();
+        for bytes in [crlf.as_bytes(), &marked, &[0x30, 0x82, 0, 1, 0]] {
+            assert_eq!(parse(bytes).len(), 1, "{bytes:?}");
+        }
+        for bytes in
+            [&b""[..], b"nonsense", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"]
+        {
+            assert!(parse(bytes).is_empty(), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn names_a_file_without_a_certificate() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ca.crt");
+        fs::write(&file, "nothing").unwrap();
+        let error = roots(&TrustSettings { files: vec![file.clone()], dirs: Vec::new() }).unwrap_err();
+        assert!(error.to_string().starts_with(&file.display().to_string()), "{error}");
     }
 }

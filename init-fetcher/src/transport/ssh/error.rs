@@ -8,6 +8,8 @@ use crate::transport::TransportError;
 // Error numbers of libssh2 (libssh2.h).
 /// The server was silent for too long.
 pub const TIMEOUT: i32 = -9;
+/// The two sides have no algorithm in common.
+pub const KEX_FAILURE: i32 = -5;
 /// Sending, disconnected, receiving, bad socket.
 pub const SOCKETS: [i32; 4] = [-7, -13, -43, -45];
 

@@ -23,6 +23,11 @@ pub fn algorithms(known: &[&str]) -> String {
     first.iter().chain(&rest).map(|(_, algorithms)| *algorithms).collect::<Vec<_>>().join(",")
 }
 
+/// Returns the names of all host key algorithms that are accepted.
+pub fn negotiable() -> Vec<&'static str> {
+    ALGORITHMS.iter().flat_map(|(_, algorithms)| algorithms.split(',')).collect()
+}
+
 /// Checks the key that the server has shown.
 ///
 /// # Errors
@@ -32,6 +37,11 @@ pub fn check(session: &Session, known: &KnownHosts, host: &str, port: u16) -> Re
     let hash = session.host_key_hash(HashType::Sha256).unwrap_or_default();
     // As ssh shows it.
     let shown = format!("SHA256:{}", BASE64_STANDARD_NO_PAD.encode(hash));
+    if known.is_unreadable() {
+        return Err(format!(
+            "the key known_hosts of the Secret workflow-credentials has no line that can be read; {DO}"
+        ));
+    }
     if known.is_empty() {
         return Err(format!(
             "the Secret workflow-credentials has no known_hosts to check its key {shown} by; {DO}"

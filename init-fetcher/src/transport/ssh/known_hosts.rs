@@ -25,6 +25,8 @@ pub enum Verdict {
 #[derive(Debug, Default)]
 pub struct KnownHosts {
     entries: Vec<Entry>,
+    /// Number of lines that are neither entries nor comments.
+    unreadable: usize,
 }
 
 #[derive(Debug)]
@@ -45,18 +47,24 @@ enum Marker {
 impl KnownHosts {
     /// Reads all lines. One that can't be understood lists no key; it is logged by its number.
     pub fn read(text: &str) -> Self {
-        let mut entries = Vec::new();
+        let (mut entries, mut unreadable) = (Vec::new(), 0);
         for (at, line) in text.lines().map(str::trim).enumerate() {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
             let Some(entry) = entry(line) else {
-                tracing::warn!(line = at + 1, "a line of known_hosts can't be understood");
+                tracing::warn!(line = at + 1, "failed to parse a line of known_hosts");
+                unreadable += 1;
                 continue;
             };
             entries.push(entry);
         }
-        Self { entries }
+        Self { entries, unreadable }
+    }
+
+    /// Reports whether there are lines, but none that can be read.
+    pub fn is_unreadable(&self) -> bool {
+        self.entries.is_empty() && self.unreadable > 0
     }
 
     /// Whether there is no line that could let a server in.

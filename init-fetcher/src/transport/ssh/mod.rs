@@ -14,6 +14,7 @@ mod command;
 mod error;
 mod host_key;
 pub mod known_hosts;
+pub mod offer;
 mod session;
 
 use std::io::{BufReader, Write as _};

@@ -1,16 +1,16 @@
 //! From a host name to a session with the right server.
 
-use std::io;
+use std::io::{self, BufReader, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use ssh2::{MethodType, Session};
-use workflow_contract::{RepoUrl, Scheme};
+use ssh2::{ErrorCode, MethodType, Session};
+use workflow_contract::{RepoUrl, Scheme, text};
 
 use super::auth::{authenticate, possible};
-use super::error::{failed, host_of};
-use super::host_key;
+use super::error::{KEX_FAILURE, failed, host_of};
 use super::known_hosts::KnownHosts;
+use super::{host_key, offer};
 use crate::config::proxy::{Proxies, ProxyProtocol, ProxyUrl};
 use crate::credentials::ssh::SshKey;
 use crate::retry::{MAX_ATTEMPTS, MAX_ATTEMPTS_UNRESOLVED, Retryable};
@@ -31,21 +31,52 @@ const IDLE_TIMEOUT_MS: u32 = 30_000;
 pub fn session(url: &RepoUrl, key: &SshKey, proxies: &Proxies) -> Result<Session, TransportError> {
     let host = host_of(url);
     possible(url, key)?;
-    let stream = match proxies.of(Scheme::Ssh, url.host(), url.port())? {
-        Some(proxy) => through(&proxy, url)?,
-        None => tcp(url.host(), url.port()).map_err(|error| unreachable(host.clone(), &error))?,
-    };
+    let stream = connect(url, proxies)?;
     let mut session = Session::new().map_err(|error| failed(&host, &error))?;
     session.set_timeout(IDLE_TIMEOUT_MS);
     session.set_tcp_stream(stream);
     let known = KnownHosts::read(&key.known_hosts);
     let preferred = host_key::algorithms(&known.kinds(url.host(), url.port()));
     session.method_pref(MethodType::HostKey, &preferred).map_err(|error| failed(&host, &error))?;
-    session.handshake().map_err(|error| failed(&host, &error))?;
+    session.handshake().map_err(|error| match error.code() {
+        ErrorCode::Session(KEX_FAILURE) => no_common_algorithm(&session, url, proxies),
+        _ => failed(&host, &error),
+    })?;
     host_key::check(&session, &known, url.host(), url.port())
         .map_err(|why| TransportError::HostKey { host: host.clone(), why })?;
     authenticate(&session, url, key)?;
     Ok(session)
+}
+
+fn connect(url: &RepoUrl, proxies: &Proxies) -> Result<TcpStream, TransportError> {
+    match proxies.of(Scheme::Ssh, url.host(), url.port())? {
+        Some(proxy) => through(&proxy, url),
+        None => tcp(url.host(), url.port()).map_err(|error| unreachable(host_of(url), &error)),
+    }
+}
+
+/// Explains a failed negotiation by the server's offer, which is read over a connection of its own.
+fn no_common_algorithm(session: &Session, url: &RepoUrl, proxies: &Proxies) -> TransportError {
+    let offer = connect(url, proxies).ok().and_then(|mut stream| {
+        stream.set_read_timeout(Some(CONNECT_TIMEOUT)).ok()?;
+        stream.write_all(b"SSH-2.0-init-fetcher\r\n").ok()?;
+        offer::read(&mut BufReader::new(stream)).ok()?
+    });
+    let supported = session.supported_algs(MethodType::Kex).unwrap_or_default();
+    let common = |offered: &str, ours: &[&str]| offered.split(',').any(|one| ours.contains(&one));
+    let why = match offer {
+        Some(offer) if !common(&offer.key_exchange, &supported) => {
+            format!(
+                "no common key exchange algorithm; the server offers {}",
+                text::sanitize(&offer.key_exchange)
+            )
+        }
+        Some(offer) if !common(&offer.host_key, &host_key::negotiable()) => {
+            format!("no common host key algorithm; the server offers {}", text::sanitize(&offer.host_key))
+        }
+        _ => "no common key exchange, host key, cipher or MAC algorithm".to_owned(),
+    };
+    TransportError::NoCommonAlgorithm { host: host_of(url), why }
 }
 
 /// A TCP connection that failed.

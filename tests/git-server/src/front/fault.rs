@@ -25,8 +25,10 @@ pub enum When {
     Always,
     /// As often as this, then no more.
     First(u32),
-    /// Where a request comes without an `Authorization` header.
+    /// For requests without an `Authorization` header.
     WithoutCredential,
+    /// For requests with an `Authorization` header.
+    WithCredential,
 }
 
 /// Where in an answer a fault happens.

@@ -176,6 +176,7 @@ impl Shared {
                     When::Always => true,
                     When::First(times) => rule.met.fetch_add(1, Ordering::SeqCst) < times,
                     When::WithoutCredential => !with_credential,
+                    When::WithCredential => with_credential,
                 }
         })?;
         Some(&rule.fault)
