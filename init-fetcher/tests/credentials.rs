@@ -125,8 +125,7 @@ fn through(fault: (When, Fault), fetch: impl FnOnce(&str, &Front) -> Fetch) -> (
     let ended = fetch(&front.url(repository.url()), &front).run();
     assert_hidden(&ended);
     let header = |head: &String| {
-        let line =
-            head.lines().find_map(|line| line.to_lowercase().starts_with("authorization: ").then_some(line));
+        let line = head.lines().find(|line| line.to_lowercase().starts_with("authorization: "));
         line.map_or("none", |line| &line["authorization: ".len()..]).to_owned()
     };
     (ended, front.requests().iter().map(header).collect())

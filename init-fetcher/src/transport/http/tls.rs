@@ -45,8 +45,9 @@ fn handshake(error: &rustls::Error) -> String {
     match error {
         rustls::Error::AlertReceived(alert) => match alert {
             Alert::HandshakeFailure | Alert::InsufficientSecurity => {
-                "it accepts none of the cipher suites offered (TLS 1.2 and 1.3 with forward secrecy); the server's \
-                 TLS settings must allow one"
+                "it accepts none of the cipher suites and signature algorithms offered; the server needs TLS settings \
+                 that allow one with forward secrecy, or a certificate with a key of RSA, ECDSA P-256 or P-384, or \
+                 Ed25519"
                     .into()
             }
             Alert::ProtocolVersion => {
@@ -76,6 +77,9 @@ fn certificate(error: &CertificateError, host: &str) -> String {
         }
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "its certificate is not valid yet; check the clocks".into()
+        }
+        CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
+            "its certificate names the host only as its common name; the server needs one with subjectAltName".into()
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             format!("its certificate is not for {host}; check the URL")

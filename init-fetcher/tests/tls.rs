@@ -1,0 +1,140 @@
+//! TLS servers as OpenSSL makes them: each failure has a message of its own, and a client certificate of the Secret is
+//! presented. They are no git servers, so a connection that is trusted ends in `ServerError`.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
+
+mod common;
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use common::Fetch;
+use workflow_contract::Exit;
+
+/// Certificates in a temporary directory; `ca.crt` is a CA.
+struct Pki(tempfile::TempDir);
+
+impl Pki {
+    fn new() -> Self {
+        let pki = Self(tempfile::tempdir().unwrap());
+        pki.certificate("ca", &["-subj", "/CN=test CA"]);
+        pki
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Makes `NAME.crt` and `NAME.key`; without `-CA` it is self-signed and, as by OpenSSL's defaults, a CA.
+    fn certificate(&self, name: &str, arguments: &[&str]) {
+        let curve = if name == "p521" { "ec_paramgen_curve:P-521" } else { "ec_paramgen_curve:P-256" };
+        let output = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", curve, "-nodes", "-days", "1"])
+            .args(["-keyout", &format!("{name}.key"), "-out", &format!("{name}.crt")])
+            .args(arguments)
+            .current_dir(self.0.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Makes a certificate that the CA has signed.
+    fn signed(&self, name: &str, arguments: &[&str]) {
+        let common = [
+            "-CA",
+            "ca.crt",
+            "-CAkey",
+            "ca.key",
+            "-subj",
+            "/CN=127.0.0.1",
+            "-addext",
+            "basicConstraints=CA:FALSE",
+        ];
+        self.certificate(name, &[&common, arguments].concat());
+    }
+
+    /// Serves with a certificate of this name.
+    fn serve(&self, name: &str, arguments: &[&str]) -> Server {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let mut process = Command::new("openssl")
+            .args(["s_server", "-accept", &address, "-www"])
+            .args(["-cert", &format!("{name}.crt"), "-key", &format!("{name}.key")])
+            .args(arguments)
+            .current_dir(self.0.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        while TcpStream::connect(&address).is_err() {
+            assert_eq!(process.try_wait().unwrap(), None, "openssl s_server ended");
+            thread::yield_now();
+        }
+        Server { process, url: format!("https://{address}/r") }
+    }
+}
+
+struct Server {
+    process: Child,
+    url: String,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+const SAN: &[&str] = &["-addext", "subjectAltName=IP:127.0.0.1"];
+
+#[test]
+fn client_certificate_of_the_secret_is_presented_to_its_hosts() {
+    let pki = Pki::new();
+    pki.signed("server", SAN);
+    pki.signed("client", &[]);
+    let server = pki.serve("server", &["-Verify", "1", "-CAfile", "ca.crt", "-verify_return_error"]);
+    let run = |hosts: &str| {
+        let fetch = Fetch::trusting(&pki.file("ca.crt"), &server.url);
+        let secret = fetch.dir.path().join("secret");
+        fs::create_dir(&secret).unwrap();
+        fs::copy(pki.file("client.crt"), secret.join("tls.crt")).unwrap();
+        fs::copy(pki.file("client.key"), secret.join("tls.key")).unwrap();
+        fs::write(secret.join("hosts"), hosts).unwrap();
+        fetch.var("WORKFLOW_CREDENTIALS_DIR", &secret.to_string_lossy()).run()
+    };
+    let message = run("127.0.0.1").expect(Exit::ServerError).to_owned();
+    assert!(message.contains("does not answer as a git server"), "{message}");
+    let message = run("other.example").expect(Exit::TlsFailed).to_owned();
+    assert!(message.contains("it wants a client certificate; add the keys tls.crt and tls.key"), "{message}");
+}
+
+#[test]
+fn each_fault_of_tls_has_a_message_of_its_own() {
+    let pki = Pki::new();
+    pki.signed("server", SAN);
+    pki.signed("common-name", &[]);
+    pki.signed("p521", SAN);
+    pki.certificate("self", &["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]);
+    let old = &["-tls1_2", "-cipher", "AES128-SHA:@SECLEVEL=0"];
+    for (name, arguments, expected) in [
+        ("self", &[][..], "its certificate is self-signed"),
+        (
+            "common-name",
+            &[],
+            "names the host only as its common name; the server needs one with subjectAltName",
+        ),
+        ("p521", &[], "or a certificate with a key of RSA, ECDSA P-256 or P-384, or Ed25519"),
+        ("server", old, "it accepts none of the cipher suites"),
+        ("server", &["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"], "it speaks neither TLS 1.2 nor TLS 1.3"),
+    ] {
+        let server = pki.serve(name, arguments);
+        let ended = Fetch::trusting(&pki.file("ca.crt"), &server.url).run();
+        let message = ended.expect(Exit::TlsFailed);
+        assert!(message.contains(expected), "{name} {arguments:?}: {message}");
+        assert_eq!(ended.details().attempts, Some(1));
+    }
+}
