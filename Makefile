@@ -57,11 +57,11 @@ test: setup ## unit tests, then end-to-end tests on a real cluster; ends with ti
 
 .PHONY: unit
 unit: ## unit tests: no cluster, no root; ONLY=REGEX selects test programs
-	@tests/run unit $(ONLY)
+	@tests/run unit '$(ONLY)'
 
 .PHONY: e2e
 e2e: images install ## end-to-end tests of the checkout; ONLY=REGEX selects test programs, such as availability
-	@tests/run e2e $(ONLY)
+	@tests/run e2e '$(ONLY)'
 
 .PHONY: lint
 lint: ## formatting and clippy, warnings denied

@@ -7,7 +7,9 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::ClusterRole;
-use kube::api::{Api, DeleteParams};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, ListParams};
 use workflow_contract::names::{CREDENTIALS_SECRET, INJECTOR};
 use workflow_git_server::SshServer;
 use workflow_tests::api_server;
@@ -15,7 +17,7 @@ use workflow_tests::controllers;
 use workflow_tests::manual_operator::ManualOperator;
 use workflow_tests::namespace::TestNamespace;
 use workflow_tests::session::SessionBuilder;
-use workflow_tests::wait::PATIENCE;
+use workflow_tests::wait::{self, PATIENCE};
 
 use crate::installation::{CHECKOUT, Installation, admin_kubeconfig};
 
@@ -50,6 +52,14 @@ const COMMANDS: &[(&str, Run)] = &[
     (CONDITION, Run::Here),
     (DESCRIBE, Run::Here),
     ("kubectl drain", Run::By("tests/tests/availability/disruptions.rs", "eviction_loses_no_request")),
+    (
+        "kubectl -n workflow-injector create secret generic workflow-injector-client-ca --from-file=ca.crt",
+        Run::Nobody("client_ca.rs of the family `admission` passes --client-ca to the program itself"),
+    ),
+    (
+        "kubectl -n workflow-injector patch deployment workflow-injector --type=json --patch-file=client-ca.json",
+        Run::Nobody("the API server of the node has no client certificate; see the command before"),
+    ),
     ("make build", Run::By("tests/cluster/images", "\"$cluster_src/programs\"")),
     ("make install CLUSTER=current", Run::By("Makefile", "e2e: images install")),
     (
@@ -219,6 +229,20 @@ async fn the_commands_about_sessions_do_what_the_guide_says() -> anyhow::Result<
 async fn nothing_is_applied_where_what_others_bring_is_missing() -> anyhow::Result<()> {
     let (cluster, _turn) = api_server::exclusive().await?;
     let kubeconfig = admin_kubeconfig()?;
+    // Other tests of this program bring them along.
+    let crds: Api<CustomResourceDefinition> = Api::all(cluster.client.clone());
+    for crd in crds.list(&ListParams::default()).await? {
+        if ["cert-manager.io", "monitoring.coreos.com"].contains(&crd.spec.group.as_str()) {
+            crds.delete(&crd.name_any(), &DeleteParams::default()).await?;
+        }
+    }
+    let are_gone = || async {
+        let groups = cluster.client.list_api_groups().await?.groups;
+        Ok(!groups
+            .iter()
+            .any(|group| ["cert-manager.io", "monitoring.coreos.com"].contains(&group.name.as_str())))
+    };
+    wait::until_so("the groups of others are no longer served", are_gone).await?;
     let roles: Api<ClusterRole> = Api::all(cluster.client.clone());
     let before = roles.get_opt(INJECTOR).await?.map(|role| role.metadata.resource_version);
     for (variable, value, says) in [
