@@ -110,6 +110,10 @@ const COMMANDS: &[(&str, Run)] = &[
         Run::Nobody("it shows, and nothing is promised of its words"),
     ),
     (
+        "kubectl annotate agenticsession NAME ambient-code.io/force-execute-prompt=true",
+        Run::By("tests/tests/status/fake_operator.rs", r#"Annotate(FORCE_PROMPT, "true")"#),
+    ),
+    (
         "kubectl logs NAME-runner -c init-workflow",
         Run::By("tests/tests/delivery/source.rs", r#""logs", "s-runner", "-c", INIT_CONTAINER"#),
     ),
