@@ -287,8 +287,9 @@ async fn write_after_a_spec_change_follows_the_operators_and_names_its_update() 
     let platform = Platform::new("no-conflict", Mode::PostRunning, runner, 4 * PATIENCE).await?;
     platform.create(SessionBuilder::new("s").workflow(URL, "main")).await?;
     platform.deliver(URL, "main").await?;
-    platform.run().await?;
+    // Both writers would otherwise write at the same time here, too.
     platform.env.reason("s", "Reconciled").await?;
+    platform.run().await?;
     platform.select(URL, "dev").await?;
     let condition = platform.restart_required("dev").await?;
     assert!(condition.message.contains(UPDATED), "{condition}");
