@@ -56,7 +56,7 @@ test: setup ## unit tests, then end-to-end tests on a real cluster; ends with ti
 	@tests/run all
 
 .PHONY: unit
-unit: ## unit tests: no cluster, no root; ONLY=REGEX selects test programs
+unit: ## unit tests and git tests: no cluster; one needs root (a DNS server); ONLY=REGEX selects test programs
 	@tests/run unit '$(ONLY)'
 
 .PHONY: e2e
