@@ -39,7 +39,10 @@ pub fn session(url: &RepoUrl, key: &SshKey, proxies: &Proxies) -> Result<Session
     let preferred = host_key::algorithms(&known.kinds(url.host(), url.port()));
     session.method_pref(MethodType::HostKey, &preferred).map_err(|error| failed(&host, &error))?;
     session.handshake().map_err(|error| match error.code() {
-        ErrorCode::Session(KEX_FAILURE) => no_common_algorithm(&session, url, proxies),
+        // Also the error of a connection that breaks meanwhile, so only the server's offer decides.
+        ErrorCode::Session(KEX_FAILURE) => {
+            no_common_algorithm(&session, url, proxies).unwrap_or_else(|| failed(&host, &error))
+        }
         _ => failed(&host, &error),
     })?;
     host_key::check(&session, &known, url.host(), url.port())
@@ -55,28 +58,23 @@ fn connect(url: &RepoUrl, proxies: &Proxies) -> Result<TcpStream, TransportError
     }
 }
 
-/// Explains a failed negotiation by the server's offer, which is read over a connection of its own.
-fn no_common_algorithm(session: &Session, url: &RepoUrl, proxies: &Proxies) -> TransportError {
-    let offer = connect(url, proxies).ok().and_then(|mut stream| {
-        stream.set_read_timeout(Some(CONNECT_TIMEOUT)).ok()?;
-        stream.write_all(b"SSH-2.0-init-fetcher\r\n").ok()?;
-        offer::read(&mut BufReader::new(stream)).ok()?
-    });
+/// Explains a failed negotiation by the server's offer, which is read over a connection of its own; `None` if the offer
+/// does not explain it.
+fn no_common_algorithm(session: &Session, url: &RepoUrl, proxies: &Proxies) -> Option<TransportError> {
+    let mut stream = connect(url, proxies).ok()?;
+    stream.set_read_timeout(Some(CONNECT_TIMEOUT)).ok()?;
+    stream.write_all(b"SSH-2.0-init-fetcher\r\n").ok()?;
+    let offer = offer::read(&mut BufReader::new(stream)).ok()??;
     let supported = session.supported_algs(MethodType::Kex).unwrap_or_default();
     let common = |offered: &str, ours: &[&str]| offered.split(',').any(|one| ours.contains(&one));
-    let why = match offer {
-        Some(offer) if !common(&offer.key_exchange, &supported) => {
-            format!(
-                "no common key exchange algorithm; the server offers {}",
-                text::sanitize(&offer.key_exchange)
-            )
-        }
-        Some(offer) if !common(&offer.host_key, &host_key::negotiable()) => {
-            format!("no common host key algorithm; the server offers {}", text::sanitize(&offer.host_key))
-        }
-        _ => "no common key exchange, host key, cipher or MAC algorithm".to_owned(),
+    let why = if !common(&offer.key_exchange, &supported) {
+        format!("no common key exchange algorithm; the server offers {}", text::sanitize(&offer.key_exchange))
+    } else if !common(&offer.host_key, &host_key::negotiable()) {
+        format!("no common host key algorithm; the server offers {}", text::sanitize(&offer.host_key))
+    } else {
+        return None;
     };
-    TransportError::NoCommonAlgorithm { host: host_of(url), why }
+    Some(TransportError::NoCommonAlgorithm { host: host_of(url), why })
 }
 
 /// A TCP connection that failed.
