@@ -110,7 +110,7 @@ impl CertController {
                 warn!(error, remembered = remembered.is_some(), "replacing damaged Secret");
                 Loaded { state: remembered, over: Some(version), lost: true }
             }
-            Stored::Foreign(foreign) => return Err(StoreError::Foreign(foreign).into()),
+            Stored::Unmanaged(unmanaged) => return Err(StoreError::Unmanaged(unmanaged).into()),
         })
     }
 

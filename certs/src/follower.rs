@@ -71,7 +71,7 @@ impl Follower {
                 self.fault.send_replace(None);
             }
             Stored::Damaged(error, _) => self.fail(format!("the Secret {TLS_SECRET} is damaged: {error}")),
-            Stored::Foreign(foreign) => self.fail(foreign.to_string()),
+            Stored::Unmanaged(unmanaged) => self.fail(unmanaged.to_string()),
         }
         // Wakes the controller; the last valid state is unchanged.
         self.state.send_modify(|_| ());

@@ -22,7 +22,7 @@ use workflow_contract::names::INJECTOR;
 use crate::cluster::{Cluster, checkout};
 
 /// How long it may take until it is ready, on a machine with other work to do.
-const PATIENCE: Duration = Duration::from_mins(2);
+const TIMEOUT: Duration = Duration::from_mins(2);
 /// The administrator's token; the server listens on loopback only.
 const ADMIN: &str = "admin";
 /// The token of the injector's own account, which has the rights that are given to that account.
@@ -297,7 +297,7 @@ fn ports() -> anyhow::Result<[u16; 3]> {
 
 /// Waits until the server takes all requests.
 async fn ready(client: Client) -> anyhow::Result<()> {
-    let limit = Instant::now() + PATIENCE;
+    let limit = Instant::now() + TIMEOUT;
     loop {
         let request = http::Request::get("/readyz").body(Vec::new())?;
         match client.request_text(request).await {

@@ -13,7 +13,7 @@ use crate::namespace::TestNamespace;
 use crate::operator::{FakeOperator, Mode, Settings};
 use crate::runner::Runner;
 use crate::session::{self, Condition, Session, SessionBuilder, SessionView};
-use crate::wait::{self, PATIENCE};
+use crate::wait::{self, TIMEOUT};
 
 /// Scheduling gate of pods that wait for a test.
 const GATE: &str = "workflow-tests/hold";
@@ -84,7 +84,7 @@ impl TestEnv {
         what: &str,
         holds: impl FnMut(&Session) -> bool,
     ) -> anyhow::Result<Session> {
-        self.session_within(PATIENCE, name, what, holds).await
+        self.session_within(TIMEOUT, name, what, holds).await
     }
 
     /// As [`session_until`](Self::session_until), with another limit.
@@ -118,7 +118,7 @@ impl TestEnv {
             Err(kube::Error::Api(status)) if status.is_not_found() => {}
             deleted => drop(deleted.context("delete the session's pod")?),
         }
-        wait::until(&self.pods(), &pod, "the pod to go", PATIENCE, |pod| pod.is_none()).await.map(drop)
+        wait::until(&self.pods(), &pod, "the pod to go", TIMEOUT, |pod| pod.is_none()).await.map(drop)
     }
 
     /// The runner of a session.

@@ -17,7 +17,7 @@ use kube::{Client, ResourceExt};
 use serde_json::json;
 use workflow_contract::names::{INJECTOR, INJECTOR_SELECTOR};
 
-use crate::wait::PATIENCE;
+use crate::wait::TIMEOUT;
 
 const CONFIG: &str = "config.yaml";
 
@@ -73,7 +73,7 @@ impl Installed {
             }
             anyhow::Ok(())
         };
-        tokio::time::timeout(PATIENCE, rollout).await.context("wait for the rollout")?
+        tokio::time::timeout(TIMEOUT, rollout).await.context("wait for the rollout")?
     }
 
     /// Makes the kubelet update mounted volumes at once, by a change of each pod; otherwise it takes a minute or two.
@@ -113,7 +113,7 @@ impl Installed {
 pub async fn until_unregistered(client: &Client) -> anyhow::Result<()> {
     let registrations: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
     let gone = await_condition(registrations, INJECTOR, |found: Option<&_>| found.is_none());
-    tokio::time::timeout(PATIENCE, gone).await.context("wait until the registration is gone")??;
+    tokio::time::timeout(TIMEOUT, gone).await.context("wait until the registration is gone")??;
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::cluster::checkout;
 
 /// CRDs of other projects, as far as our manifests use them.
-pub const STAND_INS: [&str; 2] =
+pub const TEST_CRDS: [&str; 2] =
     [include_str!("../crds/cert-manager.yaml"), include_str!("../crds/monitoring.yaml")];
 
 /// Directories below `manifests/` that render to objects; components that only patch are left out.

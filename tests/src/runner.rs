@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use session_runner::{PORT, Post, Record};
 use workflow_contract::names::runner_pod;
 
-use crate::wait::PATIENCE;
+use crate::wait::TIMEOUT;
 
 /// Time between attempts while a runner does not listen yet.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -63,7 +63,7 @@ impl Runner {
                 tokio::time::sleep(PAUSE).await;
             }
         };
-        match tokio::time::timeout(PATIENCE, attempts).await {
+        match tokio::time::timeout(TIMEOUT, attempts).await {
             Ok(answer) => answer.with_context(|| format!("get {}/{path}", self.proxy)),
             Err(_) => anyhow::bail!("{}/{path} did not respond; last error: {last:?}", self.proxy),
         }

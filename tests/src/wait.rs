@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use crate::session::{self, Session};
 
 /// Timeout for everything that a busy cluster does, except for the fetcher's own backoff.
-pub const PATIENCE: Duration = Duration::from_mins(2);
+pub const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Polling interval.
 const POLL: Duration = Duration::from_millis(50);
@@ -99,9 +99,9 @@ where
             tokio::time::sleep(POLL).await;
         }
     };
-    match tokio::time::timeout(PATIENCE, polls).await {
+    match tokio::time::timeout(TIMEOUT, polls).await {
         Ok(found) => Ok(found),
-        Err(_) => bail!("waited {} s for {what}; last result: {seen}", PATIENCE.as_secs()),
+        Err(_) => bail!("waited {} s for {what}; last result: {seen}", TIMEOUT.as_secs()),
     }
 }
 

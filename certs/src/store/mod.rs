@@ -28,17 +28,17 @@ pub enum StoreError {
     #[error("the API server rejects changes of the Secret {TLS_SECRET}: {0}; {remedy}", remedy = remedy())]
     Invalid(String),
     #[error("{0}")]
-    Foreign(Foreign),
+    Unmanaged(Unmanaged),
     #[error("the Secret {TLS_SECRET} was changed by another client meanwhile")]
     Conflict,
     #[error("failed to encode the certificates")]
     Encode(#[from] serde_json::Error),
 }
 
-/// A Secret under our name that the injector did not create. It is never overwritten.
+/// A Secret of the expected name that the injector did not create. It is never overwritten.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the Secret {TLS_SECRET} was not created by {INJECTOR} ({0}) and is left alone; {remedy}", remedy = remedy())]
-pub struct Foreign(String);
+pub struct Unmanaged(String);
 
 fn remedy() -> String {
     format!("delete it, the leader then creates its own: kubectl -n {INJECTOR} delete secret {TLS_SECRET}")
@@ -49,9 +49,9 @@ fn remedy() -> String {
 pub enum Stored {
     Absent,
     Valid(Box<State>, Version),
-    /// Ours, but it holds no valid state; the leader replaces it.
+    /// Created by the injector, but without a valid state; the leader replaces it.
     Damaged(DecodeError, Version),
-    Foreign(Foreign),
+    Unmanaged(Unmanaged),
 }
 
 /// The object that a write replaces: its resourceVersion must be unchanged, and its type and metadata are kept.
@@ -108,8 +108,8 @@ fn classify(found: Option<Secret>) -> Stored {
     let Some(mut secret) = found else { return Stored::Absent };
     match decode(&secret.data.take().unwrap_or_default()) {
         Ok(state) => Stored::Valid(Box::new(state), Version(Box::new(secret))),
-        Err(error) => match foreign(&secret) {
-            Some(foreign) => Stored::Foreign(foreign),
+        Err(error) => match unmanaged(&secret) {
+            Some(unmanaged) => Stored::Unmanaged(unmanaged),
             None => Stored::Damaged(error, Version(Box::new(secret))),
         },
     }
@@ -117,13 +117,13 @@ fn classify(found: Option<Secret>) -> Stored {
 
 /// Returns the reason why a Secret without a valid state was not created by the injector, if it was not.
 #[must_use]
-pub fn foreign(secret: &Secret) -> Option<Foreign> {
+pub fn unmanaged(secret: &Secret) -> Option<Unmanaged> {
     let kind = secret.type_.as_deref().unwrap_or(OPAQUE);
     let labels = secret.metadata.labels.as_ref();
     if kind != OPAQUE {
-        Some(Foreign(format!("its type is {kind}")))
+        Some(Unmanaged(format!("its type is {kind}")))
     } else if labels.and_then(|labels| labels.get(LABEL)).is_none_or(|value| value != INJECTOR) {
-        Some(Foreign(format!("it has no label {LABEL}={INJECTOR}")))
+        Some(Unmanaged(format!("it has no label {LABEL}={INJECTOR}")))
     } else {
         None
     }
@@ -172,12 +172,12 @@ mod tests {
         );
         for (kind, labels) in [("kubernetes.io/tls", &ours), (OPAQUE, &none)] {
             for data in [None, other()] {
-                let Stored::Foreign(foreign) = classify(Some(secret(kind, labels, data.as_ref()))) else {
-                    panic!("{kind} {labels} is foreign");
+                let Stored::Unmanaged(unmanaged) = classify(Some(secret(kind, labels, data.as_ref()))) else {
+                    panic!("{kind} {labels} is unmanaged");
                 };
                 assert!(
-                    foreign.to_string().contains("kubectl -n workflow-injector delete secret"),
-                    "{foreign}"
+                    unmanaged.to_string().contains("kubectl -n workflow-injector delete secret"),
+                    "{unmanaged}"
                 );
             }
         }

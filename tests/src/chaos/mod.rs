@@ -25,7 +25,7 @@ use crate::disruption::{Disruption, Disruptor};
 use crate::load::{Load, RATE, Span};
 use crate::namespace::TestNamespace;
 use crate::session_pool::{ExpectedOutcome, RunOutcome, SessionPool};
-use crate::wait::PATIENCE;
+use crate::wait::TIMEOUT;
 
 pub use report::{ChaosReport, Memory, SessionResult};
 use schedule::{DisruptionSchedule, possible};
@@ -167,7 +167,7 @@ async fn measure_memory(disruptor: Arc<Disruptor>, length: Duration, end: Instan
         let now = loop {
             match disruptor.memory().await {
                 Ok(now) => break now,
-                Err(_) if Instant::now() > end + PATIENCE => return all,
+                Err(_) if Instant::now() > end + TIMEOUT => return all,
                 Err(_) => sleep(Duration::from_millis(200)).await,
             }
         };

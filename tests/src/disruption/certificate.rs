@@ -92,6 +92,6 @@ async fn read(client: &Client) -> anyhow::Result<(State, Version)> {
         Stored::Valid(state, version) => Ok((*state, version)),
         Stored::Absent => bail!("there is no Secret {TLS_SECRET}"),
         Stored::Damaged(error, _) => Err(error).context("the Secret holds no certificates"),
-        Stored::Foreign(foreign) => Err(foreign.into()),
+        Stored::Unmanaged(unmanaged) => Err(unmanaged.into()),
     }
 }

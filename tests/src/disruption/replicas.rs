@@ -8,7 +8,7 @@ use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, ResourceExt};
 use workflow_contract::names::{INJECTOR, INJECTOR_SELECTOR};
 
-use crate::wait::{PATIENCE, until_found, until_so};
+use crate::wait::{TIMEOUT, until_found, until_so};
 
 /// The replicas in one cluster.
 pub struct Replicas {
@@ -104,7 +104,7 @@ impl Replicas {
             }
             anyhow::Ok(())
         };
-        tokio::time::timeout(PATIENCE, all).await.context("deleted replicas do not end")?
+        tokio::time::timeout(TIMEOUT, all).await.context("deleted replicas do not end")?
     }
 }
 

@@ -25,7 +25,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::namespace::TestNamespace;
 use crate::session::{self, Session, SessionBuilder};
-use crate::wait::PATIENCE;
+use crate::wait::TIMEOUT;
 
 use pods::Pods;
 pub use report::{FailedRequest, LoadReport, Response, Span, Tally, names_our_webhook};
@@ -134,7 +134,7 @@ impl Load {
         let mut answered = self.answered.clone();
         let goal = *answered.borrow() + pods;
         let reached = answered.wait_for(|answered| *answered >= goal);
-        match tokio::time::timeout(PATIENCE, reached).await {
+        match tokio::time::timeout(TIMEOUT, reached).await {
             Ok(reached) => Ok(reached.map(drop)?),
             Err(_) if self.remover.is_finished() => {
                 anyhow::bail!("pods could not be deleted: {}", self.so_far())
@@ -190,13 +190,13 @@ impl Shared {
     /// Deletes a batch, or all remaining pods, also when the API server is unavailable for a while. Pods that were stored
     /// without the init container are counted, too: the response to their creation may have been lost.
     async fn remove(&self, batch: Option<u64>) -> anyhow::Result<()> {
-        let mut limit = Instant::now() + PATIENCE;
+        let mut limit = Instant::now() + TIMEOUT;
         let mut not_injected = Vec::new();
         loop {
             match self.pods.delete(batch).await {
                 Ok((some, more)) => {
                     not_injected.extend(some);
-                    limit = Instant::now() + PATIENCE;
+                    limit = Instant::now() + TIMEOUT;
                     if !more {
                         break;
                     }

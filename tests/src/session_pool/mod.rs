@@ -31,7 +31,7 @@ use crate::load::names_our_webhook;
 use crate::namespace::TestNamespace;
 use crate::operator::Mode;
 use crate::session::{self, Phase, Session, SessionBuilder, SessionView};
-use crate::wait::{PATIENCE, until};
+use crate::wait::{TIMEOUT, until};
 
 /// Directory of the workflow: the name of the repository.
 const FLOW: &str = "flow";
@@ -157,7 +157,7 @@ impl SessionPool {
             }
         })
         .await?;
-        until(&self.env.pods(), &runner_pod(name), "the pod to go", PATIENCE, |pod| pod.is_none())
+        until(&self.env.pods(), &runner_pod(name), "the pod to go", TIMEOUT, |pod| pod.is_none())
             .await
             .map(drop)
     }
@@ -210,7 +210,7 @@ async fn retry<T, F>(what: &'static str, request: impl Fn() -> F) -> anyhow::Res
 where
     F: Future<Output = anyhow::Result<T>>,
 {
-    let limit = Instant::now() + PATIENCE;
+    let limit = Instant::now() + TIMEOUT;
     loop {
         match request().await {
             Err(error) if Instant::now() > limit => return Err(error).context(what),

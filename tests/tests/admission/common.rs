@@ -26,7 +26,7 @@ use workflow_tests::api_server;
 use workflow_tests::namespace::TestNamespace;
 use workflow_tests::operator::{Settings, session_pod};
 use workflow_tests::session::{self, Session, SessionBuilder};
-use workflow_tests::wait::{PATIENCE, until_so};
+use workflow_tests::wait::{TIMEOUT, until_so};
 
 /// Our registration, as it is installed.
 const REGISTRATION: &str = include_str!("../../../manifests/registration/mutatingwebhookconfiguration.yaml");
@@ -112,7 +112,7 @@ impl Injector {
         let (leader, leading) = watch::channel(false);
         let caches = status::spawn(client.clone(), leading, "test".to_owned(), Arc::new(()));
         let mut synced = caches.synced.clone();
-        tokio::time::timeout(PATIENCE, synced.wait_for(|state| state.is_complete())).await??;
+        tokio::time::timeout(TIMEOUT, synced.wait_for(|state| state.is_complete())).await??;
         let sessions = SessionLookup::new(Arc::new(client), Some(caches.sessions.clone()));
         let router = Admission::new(sessions, Arc::default(), Arc::default()).router();
         let served = serve_clients(router, client_ca).await?;

@@ -10,7 +10,7 @@ use kube::{Config, ResourceExt};
 use workflow_contract::names::{INIT_CONTAINER, INJECTOR};
 use workflow_tests::api_server;
 use workflow_tests::session::{Session, SessionBuilder};
-use workflow_tests::wait::{PATIENCE, until_so};
+use workflow_tests::wait::{TIMEOUT, until_so};
 
 use crate::common::{Injector, Stage, init_containers, operator_pod, refusal};
 use crate::proxy::{Proxy, Way};
@@ -36,7 +36,7 @@ async fn copied(injector: &Injector, session: &Session) -> anyhow::Result<()> {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, seen).await.context("the session is not copied")
+    tokio::time::timeout(TIMEOUT, seen).await.context("the session is not copied")
 }
 
 async fn known_sessions_are_injected_and_others_refused(name: &str, way: Way) -> anyhow::Result<()> {

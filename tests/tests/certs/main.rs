@@ -12,7 +12,7 @@ use workflow_certs::{Lifetimes, store};
 use workflow_contract::names::TLS_SECRET;
 use workflow_tests::api_server;
 use workflow_tests::namespace::TestNamespace;
-use workflow_tests::wait::{PATIENCE, until_so};
+use workflow_tests::wait::{TIMEOUT, until_so};
 
 use replica::{Replica, bundles, register, registrations, unregister};
 
@@ -78,14 +78,14 @@ async fn one_replica_leads_and_another_takes_over_when_it_stops() -> anyhow::Res
     let (cluster, _turn) = api_server::exclusive().await?;
     let namespace = TestNamespace::named(cluster, "handover").await?;
     let mut first = Replica::start(&namespace, "first", Lifetimes::default()).await?;
-    tokio::time::timeout(PATIENCE, first.leading.wait_for(|leads| *leads)).await??;
+    tokio::time::timeout(TIMEOUT, first.leading.wait_for(|leads| *leads)).await??;
     let mut second = Replica::start(&namespace, "second", Lifetimes::default()).await?;
     until_so("the second to serve", || async { Ok(second.resolver.info().is_some()) }).await?;
     anyhow::ensure!(*first.leading.borrow() && !*second.leading.borrow(), "the first still leads alone");
 
     let served = second.resolver.info();
     first.stop().await?;
-    tokio::time::timeout(PATIENCE, second.leading.wait_for(|leads| *leads)).await??;
+    tokio::time::timeout(TIMEOUT, second.leading.wait_for(|leads| *leads)).await??;
     anyhow::ensure!(second.resolver.info() == served, "a new leader keeps the certificate");
     Ok(())
 }

@@ -7,7 +7,7 @@ use workflow_contract::names::TLS_SECRET;
 use workflow_tests::api_server;
 use workflow_tests::faults::Faults;
 use workflow_tests::namespace::TestNamespace;
-use workflow_tests::wait::PATIENCE;
+use workflow_tests::wait::TIMEOUT;
 
 use super::replica::{Replica, bundles, register, unregister};
 
@@ -28,7 +28,7 @@ async fn a_leader_with_a_late_watch_takes_no_ca_out_of_use() -> anyhow::Result<(
     let namespace = TestNamespace::named(cluster, "takeover").await?;
     let secrets = namespace.api::<Secret>();
     let mut first = Replica::start(&namespace, "first", LIFETIMES).await?;
-    tokio::time::timeout(PATIENCE, first.leading.wait_for(|leads| *leads)).await??;
+    tokio::time::timeout(TIMEOUT, first.leading.wait_for(|leads| *leads)).await??;
     let (client, faults) = Faults::client(api_server::server()?.config().await?)?;
     let mut second = Replica::start_by(client, &namespace, "second", LIFETIMES).await?;
     register(&namespace, &[&first, &second]).await?;
@@ -59,7 +59,7 @@ async fn a_leader_with_a_late_watch_takes_no_ca_out_of_use() -> anyhow::Result<(
             }
         }
     };
-    let result = tokio::time::timeout(PATIENCE, takeover).await;
+    let result = tokio::time::timeout(TIMEOUT, takeover).await;
     unregister(&namespace).await?;
     result?
 }

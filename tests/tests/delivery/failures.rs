@@ -7,7 +7,7 @@ use workflow_tests::env::TestEnv;
 use workflow_tests::namespace::{TestNamespace, with_namespace};
 use workflow_tests::operator::Mode;
 use workflow_tests::session::{Condition, Phase, SessionBuilder, SessionView};
-use workflow_tests::wait::{PATIENCE, until};
+use workflow_tests::wait::{TIMEOUT, until};
 
 const USER: &str = "reader";
 const PASSWORD: &str = "correct-horse";
@@ -43,7 +43,7 @@ async fn failure(env: &TestEnv, session: SessionBuilder, exit: Exit) -> anyhow::
         format!("Init container init-workflow failed (exit {}): {}", exit.code(), condition.message);
     assert!(ready.starts_with(&platforms_message), "{ready}\nshould start with\n{platforms_message}");
     // The operator deletes the pod; the outcome is not lost with it.
-    until(&env.pods(), "s-runner", "the pod to go", PATIENCE, |pod| pod.is_none()).await?;
+    until(&env.pods(), "s-runner", "the pod to go", TIMEOUT, |pod| pod.is_none()).await?;
     Ok(condition)
 }
 

@@ -6,7 +6,7 @@ use workflow_tests::env::TestEnv;
 use workflow_tests::namespace::with_namespace;
 use workflow_tests::operator::Mode;
 use workflow_tests::session::{SessionBuilder, SessionView};
-use workflow_tests::wait::{PATIENCE, until_exists};
+use workflow_tests::wait::{TIMEOUT, until_exists};
 
 use crate::runs_with_its_workflow;
 
@@ -21,7 +21,7 @@ async fn delivers_again_to_the_pod_that_replaces_a_deleted_one() {
 
         repository.extend("main").file("README.md", "second\n").create()?;
         env.pods().delete("s-runner", &DeleteParams::default()).await?;
-        let second = until_exists(&env.pods(), "s-runner", "a new pod", PATIENCE, |pod| {
+        let second = until_exists(&env.pods(), "s-runner", "a new pod", TIMEOUT, |pod| {
             pod.metadata.uid != first.metadata.uid
         })
         .await?;

@@ -1,4 +1,4 @@
-//! The alert rules of `manifests/overlays/monitoring`, judged by Prometheus' own promtool.
+//! The alert rules of `manifests/overlays/monitoring`, tested by Prometheus' promtool.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ const CASES: &str = include_str!("../../alerts/alerts_test.yaml");
 const GUIDE: &str = include_str!("../../../docs/operate.md");
 const PREFIX: &str = "workflow_injector_";
 
-/// The rules as Prometheus reads them, which is the `spec` of the object.
+/// The rules as Prometheus reads them: the `spec` of the object.
 fn rules() -> anyhow::Result<Value> {
     let objects = objects("overlays/monitoring")?;
     Ok(of_kind(&objects, "PrometheusRule")[0]["spec"].clone())
@@ -29,7 +29,7 @@ fn alerts(rules: &Value) -> Vec<&Value> {
         .collect()
 }
 
-/// Runs promtool beside files with these rules and the cases.
+/// Runs promtool in a directory with these rules and the cases.
 fn promtool(arguments: &[&str], rules: &Value) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     fs::write(directory.path().join("rules.yaml"), rules.to_string())?;
@@ -38,13 +38,13 @@ fn promtool(arguments: &[&str], rules: &Value) -> anyhow::Result<()> {
     let program = if own.exists() { own.canonicalize()? } else { "promtool".into() };
     let output = Command::new(program).args(arguments).current_dir(directory.path()).output();
     let output = output.context("promtool could not be started: run tests/cluster/promtool")?;
-    let said = [output.stdout, output.stderr].concat();
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+    let printed = [output.stdout, output.stderr].concat();
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&printed));
     Ok(())
 }
 
 #[test]
-fn prometheus_takes_the_rules() -> anyhow::Result<()> {
+fn promtool_accepts_the_rules() -> anyhow::Result<()> {
     promtool(&["check", "rules", "--lint=all", "--lint-fatal", "rules.yaml"], &rules()?)
 }
 
@@ -58,15 +58,15 @@ fn each_alert_fires_when_it_should_and_not_before() -> anyhow::Result<()> {
     for alert in alerts(&rules()?) {
         let name = alert["alert"].as_str().unwrap_or_default();
         let fires = format!("alertname: {name}\n        exp_alerts:");
-        ensure!(CASES.contains(&fires), "no case shows {name} firing");
+        ensure!(CASES.contains(&fires), "no case in which {name} fires");
     }
     Ok(())
 }
 
 #[test]
-fn each_alert_asks_for_metrics_that_there_are() -> anyhow::Result<()> {
+fn each_alert_queries_published_metrics() -> anyhow::Result<()> {
     let metrics = Metrics::default();
-    // A counter whose labels are not known before is published once something was counted.
+    // A counter with open labels is published once it was incremented.
     metrics.watch_failed("pods");
     let published = metrics.encode()?;
     let published: BTreeSet<_> =
@@ -78,7 +78,7 @@ fn each_alert_asks_for_metrics_that_there_are() -> anyhow::Result<()> {
             let family = ["_total", "_bucket", "_info"].iter().find_map(|suffix| name.strip_suffix(suffix));
             ensure!(
                 published.contains(family.unwrap_or(name)),
-                "there is no {name}, which {} asks for",
+                "no metric {name}, which {} queries",
                 alert["alert"]
             );
         }
@@ -87,7 +87,7 @@ fn each_alert_asks_for_metrics_that_there_are() -> anyhow::Result<()> {
 }
 
 #[test]
-fn each_alert_says_how_grave_it_is_and_the_guide_says_what_to_do() -> anyhow::Result<()> {
+fn each_alert_has_a_severity_and_a_row_in_the_guide() -> anyhow::Result<()> {
     for alert in alerts(&rules()?) {
         let name = alert["alert"].as_str().unwrap_or_default();
         let severity = alert["labels"]["severity"].as_str().unwrap_or_default();

@@ -1,5 +1,4 @@
-//! The optional component `freeze-running`, on an API server of the test's own and nothing beside it: no replica of
-//! ours runs, and none is asked.
+//! The optional component `freeze-running`, on an API server of the process; no replica runs.
 
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
@@ -21,30 +20,30 @@ const PHASES: [Phase; 7] = [
 ];
 const URL: &str = "https://git.invalid/o/r.git";
 
-struct Stage {
+struct Sessions {
     manual: ManualOperator,
 }
 
-impl Stage {
-    /// The answer to this change of a session, which is judged and not stored.
+impl Sessions {
+    /// The API server's response to a dry-run change of a session.
     async fn change(&self, name: &str, change: &Value) -> Result<(), String> {
         let params = PatchParams { dry_run: true, ..PatchParams::default() };
         let answer = self.manual.sessions().patch(name, &params, &Patch::Merge(change)).await;
         answer.map(drop).map_err(|error| error.to_string())
     }
 
-    async fn until_it_refuses(&self, name: &str, change: &Value) -> anyhow::Result<()> {
+    async fn until_denied(&self, name: &str, change: &Value) -> anyhow::Result<()> {
         until_so("the policy to be in force", || async { Ok(self.change(name, change).await.is_err()) }).await
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_workflow_of_a_running_session_stays_and_nothing_else_is_held() -> anyhow::Result<()> {
+async fn denies_changes_of_a_running_sessions_workflow_and_nothing_else() -> anyhow::Result<()> {
     let (cluster, _turn) = api_server::exclusive().await?;
     let kubectl = Kubectl::with(&api_server::server()?.admin_kubeconfig_file()?);
-    let stage = Stage { manual: ManualOperator::new(TestNamespace::named(cluster, "freeze").await?) };
-    stage.manual.create(SessionBuilder::new("with").workflow_path(URL, "main", "flows/a").build()).await?;
-    stage.manual.create(SessionBuilder::new("without").build()).await?;
+    let sessions = Sessions { manual: ManualOperator::new(TestNamespace::named(cluster, "freeze").await?) };
+    sessions.manual.create(SessionBuilder::new("with").workflow_path(URL, "main", "flows/a").build()).await?;
+    sessions.manual.create(SessionBuilder::new("without").build()).await?;
 
     let workflow = |url: &str, branch: &str, path: &str| json!({ "spec": { "activeWorkflow": { "gitUrl": url, "branch": branch, "path": path } } });
     let other = workflow("https://git.invalid/o/other.git", "main", "flows/a");
@@ -66,35 +65,35 @@ async fn the_workflow_of_a_running_session_stays_and_nothing_else_is_held() -> a
     ];
 
     for name in ["with", "without"] {
-        stage.manual.set_status(name, json!({ "phase": "Running" })).await?;
+        sessions.manual.set_status(name, json!({ "phase": "Running" })).await?;
     }
     kubectl.run(&["apply", "-f", "-"], Some(&render("components/freeze-running")?))?;
-    stage.until_it_refuses("with", &other).await?;
+    sessions.until_denied("with", &other).await?;
 
     for phase in PHASES {
-        // A status goes through with the policy in force, also away from Running.
+        // Status updates are admitted, also from Running to another phase.
         for name in ["with", "without"] {
-            stage.manual.set_status(name, json!({ "phase": phase })).await?;
+            sessions.manual.set_status(name, json!({ "phase": phase })).await?;
         }
         for (name, change) in &switches {
-            let answer = stage.change(name, change).await;
+            let answer = sessions.change(name, change).await;
             if phase == Phase::Running {
-                let refusal = answer.err().unwrap_or_default();
+                let denial = answer.err().unwrap_or_default();
                 let message =
                     format!("the workflow of the running session {name} can't be changed: stop the session");
-                assert!(refusal.contains(&message), "{change}: {refusal}");
+                assert!(denial.contains(&message), "{change}: {denial}");
             } else {
                 assert_eq!(answer, Ok(()), "{phase:?}: {change}");
             }
         }
         for (name, change) in &others {
-            assert_eq!(stage.change(name, change).await, Ok(()), "{phase:?}: {change}");
+            assert_eq!(sessions.change(name, change).await, Ok(()), "{phase:?}: {change}");
         }
     }
 
-    // A session of which nothing is known yet.
-    stage.manual.create(SessionBuilder::new("new").build()).await?;
-    assert_eq!(stage.change("new", &workflow(URL, "main", "")).await, Ok(()));
+    // A session without status.
+    sessions.manual.create(SessionBuilder::new("new").build()).await?;
+    assert_eq!(sessions.change("new", &workflow(URL, "main", "")).await, Ok(()));
     kubectl.run(&["delete", "-f", "-"], Some(&render("components/freeze-running")?))?;
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! The injector as it is installed, without a node: the manifests, applied by kubectl to an API server of the test's
-//! own; one replica in this process, with the injector's own account; and, played by hand, what controllers and kubelet
-//! would write (the Deployment's status, pods, the Service's endpoints).
+//! An installation without a node: the manifests, applied by kubectl to an API server of the process; one replica in this
+//! process, with the injector's service account; and fake controllers and kubelet, which write the Deployment's status,
+//! pods and the Service's endpoints.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -31,7 +31,7 @@ use workflow_injector::server::{self, Phase};
 use workflow_tests::api_server;
 use workflow_tests::cluster::Cluster;
 use workflow_tests::endpoints;
-use workflow_tests::wait::{PATIENCE, until_so};
+use workflow_tests::wait::{TIMEOUT, until_so};
 
 /// The root of the checkout.
 pub const CHECKOUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -54,11 +54,11 @@ struct Running {
 
 impl Installation {
     /// Installs everything and waits until `check` finds nothing wrong.
-    pub async fn sound() -> anyhow::Result<Self> {
+    pub async fn healthy() -> anyhow::Result<Self> {
         let installation = Self::unregistered(async |_| Ok(())).await?;
-        installation.check_says(Scope::BeforeRegistration, true, &[]).await?;
+        installation.expect_check(Scope::BeforeRegistration, true, &[]).await?;
         register()?;
-        installation.check_says(Scope::Everything, true, &[]).await?;
+        installation.expect_check(Scope::Everything, true, &[]).await?;
         Ok(installation)
     }
 
@@ -66,19 +66,19 @@ impl Installation {
     pub async fn unregistered(
         before: impl AsyncFnOnce(Client) -> anyhow::Result<()>,
     ) -> anyhow::Result<Self> {
-        Self::by("self-managed", async |client| {
+        Self::from_overlay("self-managed", async |client| {
             before(client).await?;
             Ok(Issuer::SelfManaged(Lifetimes::default()))
         })
         .await
     }
 
-    /// As [`unregistered`](Self::unregistered), in another way to certificates; `before` tells who issues.
-    pub async fn by(
-        way: &str,
+    /// As [`unregistered`](Self::unregistered), from this overlay; `before` returns the issuer.
+    pub async fn from_overlay(
+        overlay: &str,
         before: impl AsyncFnOnce(Client) -> anyhow::Result<Issuer>,
     ) -> anyhow::Result<Self> {
-        let (cluster, turn) = applied(way).await?;
+        let (cluster, turn) = apply_overlay(overlay).await?;
         let client = cluster.client.clone();
         let issuer = before(client.clone()).await?;
 
@@ -99,32 +99,37 @@ impl Installation {
         servers.spawn(server::serve(https, Some(tls), admission, phases.clone()));
         servers.spawn(server::serve(http, None, ops(&metrics, &replica, &phases).router(), phases));
 
-        play_controllers(&client, address, port, ops_port).await?;
+        write_pods_and_endpoints(&client, address, port, ops_port).await?;
         let running = Some(Running { _phase: phase, replica, _servers: servers });
         Ok(Self { cluster, client, ops: ops_port, running, _turn: turn })
     }
 
-    /// Waits until `check` has this exit code (0: sound) and each of these: a line that begins with the first and
-    /// contains the second.
-    pub async fn check_says(&self, scope: Scope, sound: bool, lines: &[(&str, &str)]) -> anyhow::Result<()> {
+    /// Waits until `check` succeeds or fails as expected, and prints each of `lines`: the start of a line and a text that
+    /// it contains.
+    pub async fn expect_check(
+        &self,
+        scope: Scope,
+        success: bool,
+        lines: &[(&str, &str)],
+    ) -> anyhow::Result<()> {
         let options = Options { namespace: "default".to_owned(), scope, wait: Duration::ZERO };
-        let limit = Instant::now() + PATIENCE;
+        let limit = Instant::now() + TIMEOUT;
         loop {
             let mut out = Vec::new();
             let code = check::run(self.client.clone(), &options, &mut out).await?;
-            let said = String::from_utf8(out)?;
-            let has = |(about, words): &(&str, &str)| {
-                said.lines().any(|line| line.starts_with(about) && line.contains(words))
+            let output = String::from_utf8(out)?;
+            let has = |(start, text): &(&str, &str)| {
+                output.lines().any(|line| line.starts_with(start) && line.contains(text))
             };
-            if (code == ExitCode::SUCCESS) == sound && lines.iter().all(has) {
+            if (code == ExitCode::SUCCESS) == success && lines.iter().all(has) {
                 return Ok(());
             }
-            ensure!(Instant::now() < limit, "check said {code:?}\n{said}\nexpected {lines:?}");
+            ensure!(Instant::now() < limit, "check ended with {code:?}\n{output}\nexpected {lines:?}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
-    /// Ends the replica, as the kubelet does when its pod goes.
+    /// Ends the replica, as the kubelet does when its pod is deleted.
     pub fn end_replica(&mut self) {
         self.running = None;
     }
@@ -134,7 +139,7 @@ impl Installation {
         self.running.as_ref()?.replica.resolver.info()
     }
 
-    /// What the replica says when asked whether it is ready: `ok`, or what is missing.
+    /// The replica's response at `/readyz`: `ok`, or the reason why it is not ready.
     pub async fn readiness(&self) -> anyhow::Result<String> {
         let path = format!("/api/v1/namespaces/{INJECTOR}/pods/first:{}/proxy/readyz", self.ops);
         match self.client.request_text(http::Request::get(path).body(Vec::new())?).await {
@@ -143,17 +148,17 @@ impl Installation {
         }
     }
 
-    /// Waits until it says something with these words.
-    pub async fn until_ready_says(&self, words: &str) -> anyhow::Result<()> {
-        until_so(&format!("/readyz to say {words}"), || async {
-            let said = self.readiness().await?;
-            ensure!(said.contains(words), "it says {said}");
+    /// Waits until that response contains `text`.
+    pub async fn until_readiness_is(&self, text: &str) -> anyhow::Result<()> {
+        until_so(&format!("/readyz to return {text}"), || async {
+            let readiness = self.readiness().await?;
+            ensure!(readiness.contains(text), "it returns {readiness}");
             Ok(true)
         })
         .await
     }
 
-    /// Objects of a kind in the injector's namespace.
+    /// The API of a kind in the injector's namespace.
     pub fn api<K>(&self) -> Api<K>
     where
         K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
@@ -161,21 +166,20 @@ impl Installation {
         Api::namespaced(self.client.clone(), INJECTOR)
     }
 
-    /// The registrations.
     pub fn registrations(&self) -> Api<MutatingWebhookConfiguration> {
         Api::all(self.client.clone())
     }
 
-    /// Writes the status of one of the pods that stand for the replicas.
-    pub async fn pod_waits(&self, pod: &str, reason: &str) -> anyhow::Result<()> {
+    /// Sets the waiting reason of one of the replicas' pods.
+    pub async fn set_waiting(&self, pod: &str, reason: &str) -> anyhow::Result<()> {
         let status = json!({"status": {"containerStatuses": [container(false, &json!({"waiting": {"reason": reason}}))]}});
         self.api::<Pod>().patch_status(pod, &PatchParams::default(), &Patch::Merge(status)).await?;
         Ok(())
     }
 
-    /// Writes how many replicas the Deployment's controller sees ready.
-    pub async fn replicas_ready(&self, count: i32) -> anyhow::Result<()> {
-        replicas_ready(&self.client, count).await
+    /// Sets the number of ready replicas in the Deployment's status.
+    pub async fn set_ready_replicas(&self, count: i32) -> anyhow::Result<()> {
+        set_ready_replicas(&self.client, count).await
     }
 }
 
@@ -184,15 +188,15 @@ pub fn register() -> anyhow::Result<()> {
     apply("manifests/registration")
 }
 
-/// The manifests of this overlay, applied to the process's API server, for one test; nothing runs.
-pub async fn applied(way: &str) -> anyhow::Result<(Cluster, MutexGuard<'static, ()>)> {
+/// Applies an overlay to the process's API server, for one test; no replica runs.
+pub async fn apply_overlay(overlay: &str) -> anyhow::Result<(Cluster, MutexGuard<'static, ()>)> {
     let (cluster, turn) = api_server::exclusive().await?;
-    sweep(&cluster.client).await?;
-    apply(&format!("manifests/overlays/{way}"))?;
+    delete_objects(&cluster.client).await?;
+    apply(&format!("manifests/overlays/{overlay}"))?;
     Ok((cluster, turn))
 }
 
-/// `kubectl apply` of a directory of the checkout, as `make install` does it.
+/// Applies a directory of the checkout as `make install` does.
 pub fn apply(directory: &str) -> anyhow::Result<()> {
     kubectl(&["apply", "--server-side", "--force-conflicts", "-k", directory])
 }
@@ -202,14 +206,14 @@ fn kubectl(args: &[&str]) -> anyhow::Result<()> {
     run("target/cluster/bin/kubectl", args).map(drop)
 }
 
-/// The kubeconfig of an admin of the process's API server, as long as it is held.
+/// The kubeconfig of an admin of the process's API server; the file is deleted when this is dropped.
 pub fn admin_kubeconfig() -> anyhow::Result<tempfile::NamedTempFile> {
     let kubeconfig = tempfile::NamedTempFile::new()?;
     std::fs::write(kubeconfig.path(), api_server::server()?.admin_kubeconfig())?;
     Ok(kubeconfig)
 }
 
-/// Runs a program of the checkout as an admin of the process's API server, and gives what it printed.
+/// Runs a program of the checkout as an admin of the process's API server and returns its output.
 pub fn run(program: &str, args: &[&str]) -> anyhow::Result<String> {
     let (checkout, kubeconfig) = (Path::new(CHECKOUT), admin_kubeconfig()?);
     let output = Command::new(checkout.join(program))
@@ -222,18 +226,18 @@ pub fn run(program: &str, args: &[&str]) -> anyhow::Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// What the test before left; its replica is gone.
-async fn sweep(client: &Client) -> anyhow::Result<()> {
-    gone(Api::<MutatingWebhookConfiguration>::all(client.clone()), INJECTOR).await?;
-    gone(Api::<Secret>::namespaced(client.clone(), INJECTOR), TLS_SECRET).await?;
+/// Deletes the objects of the last test, whose replica has ended.
+async fn delete_objects(client: &Client) -> anyhow::Result<()> {
+    delete(Api::<MutatingWebhookConfiguration>::all(client.clone()), INJECTOR).await?;
+    delete(Api::<Secret>::namespaced(client.clone(), INJECTOR), TLS_SECRET).await?;
     endpoints::set(client, &[]).await?;
     for pod in ["first", "second"] {
-        gone(Api::<Pod>::namespaced(client.clone(), INJECTOR), pod).await?;
+        delete(Api::<Pod>::namespaced(client.clone(), INJECTOR), pod).await?;
     }
     Ok(())
 }
 
-async fn gone<K>(api: Api<K>, name: &str) -> anyhow::Result<()>
+async fn delete<K>(api: Api<K>, name: &str) -> anyhow::Result<()>
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
 {
@@ -243,8 +247,13 @@ where
     }
 }
 
-/// What the controllers and the kubelet would write of two replicas, both being the one of this process.
-async fn play_controllers(client: &Client, address: IpAddr, https: u16, ops: u16) -> anyhow::Result<()> {
+/// Writes the objects of two replicas as controllers and kubelet do; both pods are the replica of this process.
+async fn write_pods_and_endpoints(
+    client: &Client,
+    address: IpAddr,
+    https: u16,
+    ops: u16,
+) -> anyhow::Result<()> {
     endpoints::set(client, &[SocketAddr::new(address, https)]).await?;
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), INJECTOR);
     let deployment = serde_json::to_value(deployments.get(INJECTOR).await?)?;
@@ -265,7 +274,7 @@ async fn play_controllers(client: &Client, address: IpAddr, https: u16, ops: u16
         }});
         pods.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await?;
     }
-    replicas_ready(client, 2).await
+    set_ready_replicas(client, 2).await
 }
 
 async fn create<K>(client: &Client, object: Value) -> anyhow::Result<()>
@@ -278,7 +287,7 @@ where
     Ok(())
 }
 
-async fn replicas_ready(client: &Client, count: i32) -> anyhow::Result<()> {
+async fn set_ready_replicas(client: &Client, count: i32) -> anyhow::Result<()> {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), INJECTOR);
     let status = json!({"status": {"replicas": 2, "readyReplicas": count, "availableReplicas": count}});
     deployments.patch_status(INJECTOR, &PatchParams::default(), &Patch::Merge(status)).await?;

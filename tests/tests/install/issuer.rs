@@ -1,9 +1,9 @@
-//! Issuers that don't run here, played: each reads what our manifests ask it for, and writes what it is documented to
-//! write. Their own programs are run by no test.
+//! Fakes of cert-manager and of OpenShift's service-ca, which no test runs: each reads the requests of our manifests and
+//! writes what the issuer's documentation promises.
 //!
 //! cert-manager writes a Secret for each Certificate and renews it; its cainjector copies `ca.crt` of such a Secret to
-//! the registrations that name the Certificate. OpenShift's service-ca writes a Secret for each Service that asks, without
-//! `ca.crt`, and its authority to registrations that ask, and to a ConfigMap in every namespace.
+//! the registrations that name the Certificate. service-ca writes a Secret without `ca.crt` for each annotated Service,
+//! and its CA bundle to annotated registrations and to a ConfigMap in every namespace.
 
 use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
@@ -18,24 +18,22 @@ use workflow_certs::issue::{self, Validity};
 use workflow_certs::{CertInfo, Pair};
 use workflow_contract::names::INJECTOR;
 
-/// By whom fields are written here.
-pub const MANAGER: &str = "played-issuer";
-/// Where cert-manager's cainjector is told which Certificate to take authorities from.
+/// The field manager of the fake.
+pub const MANAGER: &str = "fake-issuer";
+/// cert-manager's annotation that names the Certificate whose CA is copied into caBundle.
 const INJECT_FROM: &str = "cert-manager.io/inject-ca-from";
-/// Where OpenShift is told to write its authority.
+/// OpenShift's annotation that requests a CA bundle.
 const INJECT_BUNDLE: &str = "service.beta.openshift.io/inject-cabundle";
-/// Where OpenShift is told how to call the Secret.
+/// OpenShift's annotation with the name of the requested Secret.
 const SERVING_SECRET: &str = "service.beta.openshift.io/serving-cert-secret-name";
 
-/// Which issuer is played.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum IssuerKind {
     CertManager,
     OpenShift,
 }
 
-impl Way {
-    /// The overlay's name.
+impl IssuerKind {
     pub fn overlay(self) -> &'static str {
         match self {
             Self::CertManager => "cert-manager",
@@ -44,54 +42,53 @@ impl Way {
     }
 }
 
-/// An issuer with its authority.
-pub struct Issuer {
-    way: Way,
+pub struct FakeIssuer {
+    kind: IssuerKind,
     client: Client,
     key: KeyPair,
-    authority: Pair,
-    /// How long the leaves that it issues last.
-    leaf: SignedDuration,
+    ca: Pair,
+    /// Lifetime of the next serving certificate.
+    lifetime: SignedDuration,
 }
 
-impl Issuer {
-    pub fn new(way: Way, client: Client) -> anyhow::Result<Self> {
+impl FakeIssuer {
+    pub fn new(kind: IssuerKind, client: Client) -> anyhow::Result<Self> {
         let key = KeyPair::generate()?;
-        let authority = authority(&key)?;
-        Ok(Self { way, client, key, authority, leaf: SignedDuration::from_hours(48) })
+        let ca = issue_ca(&key)?;
+        Ok(Self { kind, client, key, ca, lifetime: SignedDuration::from_hours(48) })
     }
 
-    /// Issues what is asked for and not there yet. What does not exist asks for nothing.
-    pub async fn tend(&self) -> anyhow::Result<()> {
-        if let Some((name, names)) = self.asked().await? {
+    /// Issues the requested certificate, if there is none yet, and fills caBundle.
+    pub async fn reconcile(&self) -> anyhow::Result<()> {
+        if let Some((name, names)) = self.requested().await? {
             if self.secrets().get_opt(&name).await?.is_none() {
                 self.issue(&name, names).await?;
             }
-            self.fill().await?;
+            self.fill_ca_bundle().await?;
         }
         Ok(())
     }
 
-    /// Renews the authority as cert-manager does when told to keep the key, issues a leaf by it, and changes caBundle first:
-    /// the order in which replicas are behind. Gives the expiry of the new leaf.
+    /// Renews the CA with the same key, changes caBundle, then issues a serving certificate and returns its expiry. In this
+    /// order replicas serve the old certificate under the new caBundle for a while.
     pub async fn renew(&mut self) -> anyhow::Result<Timestamp> {
-        self.leaf += SignedDuration::from_hours(24);
-        self.authority = authority(&self.key)?;
-        let (name, names) = self.asked().await?.context("nothing asks for a certificate")?;
-        self.fill().await?;
+        self.lifetime += SignedDuration::from_hours(24);
+        self.ca = issue_ca(&self.key)?;
+        let (name, names) = self.requested().await?.context("no certificate is requested")?;
+        self.fill_ca_bundle().await?;
         self.issue(&name, names).await
     }
 
-    /// The authority as PEM.
+    /// The CA bundle as PEM.
     pub fn bundle(&self) -> &str {
-        &self.authority.certificate
+        &self.ca.certificate
     }
 
-    /// The Secret that is asked for, and the names that its certificate is to be for.
-    async fn asked(&self) -> anyhow::Result<Option<(String, Vec<String>)>> {
-        match self.way {
-            Way::CertManager => Ok(certificate(&self.client, INJECTOR, INJECTOR).await?),
-            Way::OpenShift => {
+    /// The name of the requested Secret and the DNS names of its certificate.
+    async fn requested(&self) -> anyhow::Result<Option<(String, Vec<String>)>> {
+        match self.kind {
+            IssuerKind::CertManager => Ok(certificate(&self.client, INJECTOR, INJECTOR).await?),
+            IssuerKind::OpenShift => {
                 let services: Api<Service> = Api::namespaced(self.client.clone(), INJECTOR);
                 let Some(service) = services.get_opt(INJECTOR).await? else { return Ok(None) };
                 let name = service.annotations().get(SERVING_SECRET).cloned();
@@ -103,10 +100,10 @@ impl Issuer {
 
     async fn issue(&self, name: &str, names: Vec<String>) -> anyhow::Result<Timestamp> {
         let now = Timestamp::now();
-        let validity = Validity { not_before: now, not_after: now + self.leaf };
-        let pair = issue::serving(&self.authority, &names, validity)?;
+        let validity = Validity { not_before: now, not_after: now + self.lifetime };
+        let pair = issue::serving(&self.ca, &names, validity)?;
         let mut data = json!({ "tls.crt": pair.certificate, "tls.key": pair.key.expose() });
-        if self.way == Way::CertManager {
+        if self.kind == IssuerKind::CertManager {
             data["ca.crt"] = json!(self.bundle());
         } else {
             let published = json!({
@@ -124,18 +121,20 @@ impl Issuer {
         Ok(CertInfo::from_pem(&pair.certificate)?.not_after)
     }
 
-    /// Fills caBundle where an annotation asks for it, resolved as the issuer resolves it.
-    async fn fill(&self) -> anyhow::Result<()> {
+    /// Fills caBundle if an annotation requests it.
+    async fn fill_ca_bundle(&self) -> anyhow::Result<()> {
         let registrations: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
         let Some(found) = registrations.get_opt(INJECTOR).await? else { return Ok(()) };
-        let asks = match self.way {
-            Way::CertManager => {
+        let requested = match self.kind {
+            IssuerKind::CertManager => {
                 match found.annotations().get(INJECT_FROM).and_then(|it| it.split_once('/')) {
                     Some((namespace, name)) => certificate(&self.client, namespace, name).await?.is_some(),
                     None => false,
                 }
             }
-            Way::OpenShift => found.annotations().get(INJECT_BUNDLE).is_some_and(|asks| asks == "true"),
+            IssuerKind::OpenShift => {
+                found.annotations().get(INJECT_BUNDLE).is_some_and(|value| value == "true")
+            }
         };
         let bundle = ByteString(self.bundle().as_bytes().to_vec());
         let operations: Vec<Value> = found
@@ -143,7 +142,7 @@ impl Issuer {
             .iter()
             .flatten()
             .enumerate()
-            .filter(|(_, webhook)| asks && webhook.client_config.ca_bundle.as_ref() != Some(&bundle))
+            .filter(|(_, webhook)| requested && webhook.client_config.ca_bundle.as_ref() != Some(&bundle))
             .map(|(at, _)| json!({ "op": "add", "path": format!("/webhooks/{at}/clientConfig/caBundle"), "value": bundle }))
             .collect();
         if !operations.is_empty() {
@@ -163,7 +162,7 @@ fn apply() -> PatchParams {
     PatchParams::apply(MANAGER).force()
 }
 
-/// The Secret and the names of this Certificate, whose issuer must be there as well.
+/// The Secret and the DNS names of a Certificate, if its Issuer exists.
 async fn certificate(
     client: &Client,
     namespace: &str,
@@ -186,8 +185,8 @@ async fn certificate(
     Ok(issuer.map(|_| (text(&spec["secretName"]), names)))
 }
 
-/// A certificate of the authority that has this key, valid from now on.
-fn authority(key: &KeyPair) -> anyhow::Result<Pair> {
+/// Issues a CA certificate for this key, valid from now on.
+fn issue_ca(key: &KeyPair) -> anyhow::Result<Pair> {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "workflow-injector-ca");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -1,6 +1,6 @@
-//! As `issuers_on_node`, without a node: an API server and the controllers that delete, of the test's own. The kubelet is played,
-//! too: it writes what the issuer's Secret holds into the directory that a replica in this process serves from, as the kubelet
-//! swaps a mounted Secret.
+//! As `issuers_on_node`, without a node: on an API server of the process with Kubernetes' controllers for deletion. A fake
+//! kubelet writes the issuer's Secret into the directory that a replica in this process serves from, as a mounted Secret
+//! is swapped.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -16,14 +16,14 @@ use serde_json::{Value, json};
 use workflow_contract::names::INJECTOR;
 use workflow_injector::replica;
 use workflow_tests::manifests::Kubectl;
-use workflow_tests::wait::PATIENCE;
+use workflow_tests::wait::TIMEOUT;
 use workflow_tests::{api_server, controllers};
 
 use crate::installation::Installation;
-use crate::issuer::{Issuer, Way};
-use crate::steps::{LOOK, Place, nothing};
+use crate::issuer::{FakeIssuer, IssuerKind};
+use crate::steps::{POLL, Target, nothing};
 
-/// Shows the Secret that our Deployment mounts in this directory, as the kubelet does: all files at once, by one link.
+/// Writes the Secret that our Deployment mounts to this directory, as the kubelet does: all files at once, by one link.
 async fn mount(client: &Client, directory: &Path) -> anyhow::Result<()> {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), INJECTOR);
     let deployment: Value = serde_json::to_value(deployments.get(INJECTOR).await?)?;
@@ -45,7 +45,7 @@ async fn mount(client: &Client, directory: &Path) -> anyhow::Result<()> {
     before.map_or(Ok(()), |before| Ok(fs::remove_dir_all(directory.join(before))?))
 }
 
-/// Plays the Deployment's controller, whose replicas are always as they should be.
+/// Reports both replicas of the Deployment as updated and available.
 async fn roll_out(client: &Client) -> anyhow::Result<()> {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), INJECTOR);
     let Some(found) = deployments.get_opt(INJECTOR).await? else { return Ok(()) };
@@ -57,12 +57,12 @@ async fn roll_out(client: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn story(way: Way) -> anyhow::Result<()> {
+async fn install_rotate_and_uninstall(kind: IssuerKind) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let mut issuer = None;
-    let installation = Installation::by(way.overlay(), async |client| {
-        let new = Issuer::new(way, client.clone())?;
-        new.tend().await?;
+    let installation = Installation::from_overlay(kind.overlay(), async |client| {
+        let new = FakeIssuer::new(kind, client.clone())?;
+        new.reconcile().await?;
         mount(&client, directory.path()).await?;
         issuer = Some(new);
         Ok(replica::Issuer::Other(directory.path().to_owned()))
@@ -71,61 +71,61 @@ async fn story(way: Way) -> anyhow::Result<()> {
     let mut issuer = issuer.context("an issuer was made")?;
     let client = installation.client.clone();
     let kubeconfig = api_server::server()?.admin_kubeconfig_file()?;
-    let place =
-        Place { client: client.clone(), kubectl: Kubectl::with(&kubeconfig), kubeconfig: Some(kubeconfig) };
+    let target =
+        Target { client: client.clone(), kubectl: Kubectl::with(&kubeconfig), kubeconfig: Some(kubeconfig) };
 
     let image = format!("{INJECTOR}:0.1.0");
     let environment = [
-        ("OVERLAY", way.overlay()),
+        ("OVERLAY", kind.overlay()),
         ("WITH", "monitoring freeze-running"),
         ("WORKFLOW_INJECTOR_IMAGE", image.as_str()),
         ("INIT_FETCHER_IMAGE", "init-fetcher:0.1.0"),
     ];
     let meanwhile = async || {
         roll_out(&client).await?;
-        issuer.tend().await
+        issuer.reconcile().await
     };
-    place.script("install", &environment, meanwhile).await?;
-    place.is_installed_by(&issuer).await?;
+    target.script("install", &environment, meanwhile).await?;
+    target.expect_installed_with(&issuer).await?;
 
-    // First caBundle, then the Secret, then, later, what is mounted: each call is answered by us all along.
+    // First caBundle, then the Secret, then, later, the mounted files: each call is answered meanwhile.
     let not_after = issuer.renew().await?;
-    place.answered_by_us().await.context("while the leaf of before is served")?;
+    target.expect_denial().await.context("while the old serving certificate is served")?;
     mount(&client, directory.path()).await?;
-    let limit = Instant::now() + PATIENCE;
+    let limit = Instant::now() + TIMEOUT;
     while installation.served().map(|facts| facts.not_after) != Some(not_after) {
-        place.answered_by_us().await?;
+        target.expect_denial().await?;
         ensure!(Instant::now() < limit, "the renewed certificate is not served");
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL).await;
     }
-    place.answered_by_us().await?;
-    place.has_what_was_renewed_by(&issuer).await?;
+    target.expect_denial().await?;
+    target.expect_bundle_of(&issuer).await?;
 
-    place.script("install", &environment, async || roll_out(&client).await).await?;
-    place.has_what_was_renewed_by(&issuer).await?;
+    target.script("install", &environment, async || roll_out(&client).await).await?;
+    target.expect_bundle_of(&issuer).await?;
     installation.end_replica();
-    place.script("uninstall", &environment[..1], nothing).await?;
-    assert_eq!(place.leftovers()?, Vec::<String>::new());
+    target.script("uninstall", &environment[..1], nothing).await?;
+    assert_eq!(target.leftovers()?, Vec::<String>::new());
     Ok(())
 }
 
-/// Serves the CRDs that the issuers and Prometheus' operator would bring, and starts the controllers.
+/// Creates the CRDs of the issuers and of Prometheus' operator, and starts the controllers.
 async fn prepare() -> anyhow::Result<()> {
     let (cluster, _turn) = api_server::exclusive().await?;
     let kubeconfig = api_server::server()?.admin_kubeconfig_file()?;
-    let place = Place { client: cluster.client, kubectl: Kubectl::with(&kubeconfig), kubeconfig: None };
-    place.stand_ins().await?;
+    let target = Target { client: cluster.client, kubectl: Kubectl::with(&kubeconfig), kubeconfig: None };
+    target.create_crds().await?;
     controllers::start()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn installs_rotates_and_goes_with_cert_manager_played() -> anyhow::Result<()> {
+async fn installs_rotates_and_uninstalls_with_cert_manager() -> anyhow::Result<()> {
     prepare().await?;
-    story(Way::CertManager).await
+    install_rotate_and_uninstall(IssuerKind::CertManager).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn installs_rotates_and_goes_with_service_ca_played() -> anyhow::Result<()> {
+async fn installs_rotates_and_uninstalls_with_service_ca() -> anyhow::Result<()> {
     prepare().await?;
-    story(Way::OpenShift).await
+    install_rotate_and_uninstall(IssuerKind::OpenShift).await
 }

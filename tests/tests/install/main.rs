@@ -1,4 +1,4 @@
-//! What is installed, how it is checked, operated and removed. All but `issuers_on_node` run on an API server of their own.
+//! Installation, checks, operation and removal. All modules but `issuers_on_node` run on an API server of the process.
 
 mod alerts;
 mod check;

@@ -1,6 +1,6 @@
-//! What is installed: valid to a real API server, with no more rights than said, and safe by what it registers.
+//! The manifests are valid to an API server, grant only the listed rights, and register for session pods only.
 //!
-//! What each directory renders to is left in `target/manifests/`.
+//! Leaves each rendered directory in `target/manifests/`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,20 +9,20 @@ use std::path::Path;
 use serde_json::{Value, json};
 use workflow_contract::names::{INJECTOR, TLS_SECRET};
 use workflow_tests::api_server;
-use workflow_tests::manifests::{Kubectl, STAND_INS, directories, objects, of_kind, render};
+use workflow_tests::manifests::{Kubectl, TEST_CRDS, directories, objects, of_kind, render};
 
-/// The ways to install; each is an overlay.
-const WAYS: [&str; 3] = ["overlays/self-managed", "overlays/cert-manager", "overlays/openshift"];
-/// The registration in each of these ways.
+/// The overlays that install the injector.
+const INSTALLS: [&str; 3] = ["overlays/self-managed", "overlays/cert-manager", "overlays/openshift"];
+/// The registration of each.
 const REGISTRATIONS: [&str; 3] =
     ["registration", "overlays/cert-manager/registration", "overlays/openshift/registration"];
 
-/// A kubectl for the process's API server, on which the stand-in CRDs are served and our namespace and PriorityClass
-/// exist: what depends on these can't be tried without.
+/// A kubectl for the process's API server, with the test CRDs and our namespace and PriorityClass, which a dry run of
+/// the other objects needs.
 fn kubectl() -> anyhow::Result<Kubectl> {
     let kubeconfig = api_server::server()?.admin_kubeconfig_file()?;
     let kubectl = Kubectl::with(&kubeconfig);
-    for crds in STAND_INS {
+    for crds in TEST_CRDS {
         kubectl.run(&["apply", "--server-side", "-f", "-"], Some(crds))?;
     }
     kubectl.run(&["wait", "--for=condition=Established", "--timeout=120s", "crd", "--all"], None)?;
@@ -36,14 +36,14 @@ fn kubectl() -> anyhow::Result<Kubectl> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_directory_is_valid_to_the_api_server() -> anyhow::Result<()> {
+async fn the_api_server_accepts_every_directory() -> anyhow::Result<()> {
     let (_cluster, _turn) = api_server::exclusive().await?;
     let kubectl = kubectl()?;
     let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/manifests");
     fs::create_dir_all(&out)?;
     let directories = directories()?;
     for wanted in
-        WAYS.iter().chain(&REGISTRATIONS).chain(&["overlays/monitoring", "components/freeze-running"])
+        INSTALLS.iter().chain(&REGISTRATIONS).chain(&["overlays/monitoring", "components/freeze-running"])
     {
         assert!(
             directories.iter().any(|directory| directory == wanted),
@@ -60,10 +60,10 @@ async fn every_directory_is_valid_to_the_api_server() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn own_pods_pass_pod_security_restricted_in_each_way() -> anyhow::Result<()> {
+async fn own_pods_pass_pod_security_restricted_in_each_overlay() -> anyhow::Result<()> {
     let (_cluster, _turn) = api_server::exclusive().await?;
     let kubectl = kubectl()?;
-    for way in WAYS {
+    for way in INSTALLS {
         let objects = objects(way)?;
         let namespace = of_kind(&objects, "Namespace")[0];
         assert_eq!(
@@ -78,15 +78,15 @@ async fn own_pods_pass_pod_security_restricted_in_each_way() -> anyhow::Result<(
         let admitted: Value = serde_json::from_str(&kubectl.run(&create, Some(&pod.to_string()))?)?;
         assert_eq!(admitted["spec"]["priorityClassName"], INJECTOR, "{way}");
 
-        // The namespace is what judges: it lets nothing more pass.
+        // The namespace enforces it: anything more is denied.
         pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = json!(true);
-        let refused = kubectl.run(&create, Some(&pod.to_string())).unwrap_err().to_string();
-        assert!(refused.contains("violates PodSecurity"), "{refused}");
+        let denial = kubectl.run(&create, Some(&pod.to_string())).unwrap_err().to_string();
+        assert!(denial.contains("violates PodSecurity"), "{denial}");
     }
     Ok(())
 }
 
-/// What a role of this way grants, one line for each pair of verb and resource, with the names that it is limited to.
+/// The rights that the overlay's roles grant: verb and resource, with the names that they are limited to.
 fn rights(way: &str) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
     let list = |value: &Value| -> Vec<String> {
         value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
@@ -109,7 +109,7 @@ fn rights(way: &str) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
 }
 
 #[test]
-fn rights_are_few_and_named() -> anyhow::Result<()> {
+fn roles_grant_the_listed_rights_only() -> anyhow::Result<()> {
     let everywhere = [
         "get agenticsessions",
         "list agenticsessions",
@@ -131,7 +131,7 @@ fn rights_are_few_and_named() -> anyhow::Result<()> {
         "get namespaces",
     ];
     let secrets = ["get secrets", "list secrets", "watch secrets", "update secrets"];
-    for way in WAYS {
+    for way in INSTALLS {
         let self_managed = way == "overlays/self-managed";
         let mut expected = BTreeMap::new();
         expected.extend(everywhere.map(|right| (right.to_owned(), Vec::new())));
@@ -146,7 +146,7 @@ fn rights_are_few_and_named() -> anyhow::Result<()> {
 }
 
 #[test]
-fn only_creations_of_session_pods_outside_of_system_namespaces_are_registered() -> anyhow::Result<()> {
+fn registers_for_creations_of_session_pods_outside_of_system_namespaces_only() -> anyhow::Result<()> {
     let plain = objects("registration")?[0]["webhooks"].clone();
     for way in REGISTRATIONS {
         let objects = objects(way)?;
@@ -175,8 +175,8 @@ fn only_creations_of_session_pods_outside_of_system_namespaces_are_registered() 
 }
 
 #[test]
-fn another_issuers_pair_is_mounted_and_served_and_self_managed_mounts_none() -> anyhow::Result<()> {
-    for way in WAYS {
+fn mounts_and_serves_the_certificate_of_another_issuer() -> anyhow::Result<()> {
+    for way in INSTALLS {
         let objects = objects(way)?;
         let pod = &of_kind(&objects, "Deployment")[0]["spec"]["template"]["spec"];
         let container = &pod["containers"][0];
@@ -190,7 +190,7 @@ fn another_issuers_pair_is_mounted_and_served_and_self_managed_mounts_none() -> 
                 mounts.iter().find(|mount| mount["name"] == "tls").map(|mount| &mount["mountPath"]);
             let directory = directory.and_then(|path| path.as_str()).unwrap_or_default();
             assert_eq!(container["args"], json!(["serve", format!("--tls-dir={directory}")]), "{way}");
-            // Not optional: a replica without a pair is not started.
+            // Not optional: a replica without a certificate is not started.
             let secret = json!({ "name": "tls", "secret": { "secretName": "workflow-injector-serving" } });
             assert!(volumes.contains(&&secret), "{way}: {volumes:?}");
         }

@@ -1,5 +1,5 @@
-//! Every command of `docs/operate.md` is run by a test: here, on an API server of the test's own, or where the table
-//! below says. A command that is new there fails this test until it has a row.
+//! Runs the commands of `docs/operate.md` on an API server of the process, or names the test that runs them: a new command
+//! fails this test until it has a row in the table below.
 
 use std::path::Path;
 use std::process::Command;
@@ -17,21 +17,21 @@ use workflow_tests::controllers;
 use workflow_tests::manual_operator::ManualOperator;
 use workflow_tests::namespace::TestNamespace;
 use workflow_tests::session::SessionBuilder;
-use workflow_tests::wait::{self, PATIENCE};
+use workflow_tests::wait::{self, TIMEOUT};
 
 use crate::installation::{CHECKOUT, Installation, admin_kubeconfig};
 
 const GUIDE: &str = include_str!("../../../docs/operate.md");
 
-/// Who runs a command.
+/// The test of a command.
 #[derive(Clone, Copy)]
 enum Run {
-    /// The tests of this file, with names of their own for those in capitals.
+    /// In this file, with other values for the words in capitals.
     Here,
-    /// Another file, which contains this.
-    By(&'static str, &'static str),
-    /// Nobody, for this reason.
-    Nobody(&'static str),
+    /// In this file, which contains this text.
+    In(&'static str, &'static str),
+    /// None, for this reason.
+    Untested(&'static str),
 }
 
 const CONDITION: &str =
@@ -51,71 +51,68 @@ const COMMANDS: &[(&str, Run)] = &[
     (SECRET, Run::Here),
     (CONDITION, Run::Here),
     (DESCRIBE, Run::Here),
-    ("kubectl drain", Run::By("tests/tests/availability/disruptions.rs", "eviction_loses_no_request")),
+    ("kubectl drain", Run::In("tests/tests/availability/disruptions.rs", "eviction_loses_no_request")),
     (
         "kubectl -n workflow-injector create secret generic workflow-injector-client-ca --from-file=ca.crt",
-        Run::Nobody("client_ca.rs of the family `admission` passes --client-ca to the program itself"),
+        Run::Untested("client_ca.rs of the family `admission` passes --client-ca to the program itself"),
     ),
     (
         "kubectl -n workflow-injector patch deployment workflow-injector --type=json --patch-file=client-ca.json",
-        Run::Nobody("the API server of the node has no client certificate; see the command before"),
+        Run::Untested("the API server of the node has no client certificate; see the command before"),
     ),
-    ("make build", Run::By("tests/cluster/images", "\"$cluster_src/programs\"")),
-    ("make install CLUSTER=current", Run::By("Makefile", "e2e: images install")),
+    ("make build", Run::In("tests/cluster/images", "\"$cluster_src/programs\"")),
+    ("make install CLUSTER=current", Run::In("Makefile", "e2e: images install")),
     (
         "make images CLUSTER=current IMAGE_REGISTRY=registry.example.com/team",
-        Run::Nobody("there is no registry; without one, `make e2e` runs it"),
+        Run::Untested("there is no registry; without one, `make e2e` runs it"),
     ),
     (
         "make images install CLUSTER=current IMAGE_REGISTRY=registry.example.com/team",
-        Run::Nobody(
+        Run::Untested(
             "there is no registry; tests/tests/availability/upgrade.rs does the same on a node without one",
         ),
     ),
     (
         "kubectl -n workflow-injector rollout undo deployment/workflow-injector",
-        Run::By(
+        Run::In(
             "tests/tests/availability/upgrade.rs",
             r#""rollout", "undo", "deployment/workflow-injector""#,
         ),
     ),
     (
         "make install CLUSTER=current OVERLAY=cert-manager",
-        Run::By("tests/tests/install/issuers_on_node.rs", r#"[("OVERLAY", way.overlay()),"#),
+        Run::In("tests/tests/install/issuers_on_node.rs", r#"[("OVERLAY", kind.overlay()),"#),
     ),
     (
         "make uninstall CLUSTER=current OVERLAY=cert-manager",
-        Run::By(
+        Run::In(
             "tests/tests/install/issuers_on_node.rs",
             r#"script("uninstall", &environment[..1], nothing)"#,
         ),
     ),
     (
         "kubectl apply -k manifests/overlays/monitoring",
-        Run::By("tests/tests/install/issuers_on_node.rs", r#"("WITH", "monitoring freeze-running")"#),
+        Run::In("tests/tests/install/issuers_on_node.rs", r#"("WITH", "monitoring freeze-running")"#),
     ),
     (
         "kubectl apply -k manifests/components/freeze-running",
-        Run::By("tests/tests/install/issuers_on_node.rs", r#"("WITH", "monitoring freeze-running")"#),
+        Run::In("tests/tests/install/issuers_on_node.rs", r#"("WITH", "monitoring freeze-running")"#),
     ),
     (
         "kubectl delete -k manifests/components/freeze-running",
-        Run::By(
+        Run::In(
             "manifests/uninstall",
             "kubectl delete --ignore-not-found -k manifests/components/freeze-running",
         ),
     ),
-    (
-        "kubectl -n workflow-injector describe pods",
-        Run::Nobody("it shows, and nothing is promised of its words"),
-    ),
+    ("kubectl -n workflow-injector describe pods", Run::Untested("its output is kubectl's")),
     (
         "kubectl annotate agenticsession NAME ambient-code.io/force-execute-prompt=true",
-        Run::By("tests/tests/status/fake_operator.rs", r#"Annotate(FORCE_PROMPT, "true")"#),
+        Run::In("tests/tests/status/fake_operator.rs", r#"Annotate(FORCE_PROMPT, "true")"#),
     ),
     (
         "kubectl logs NAME-runner -c init-workflow",
-        Run::By("tests/tests/delivery/source.rs", r#""logs", "s-runner", "-c", INIT_CONTAINER"#),
+        Run::In("tests/tests/delivery/source.rs", r#""logs", "s-runner", "-c", INIT_CONTAINER"#),
     ),
 ];
 
@@ -137,7 +134,7 @@ fn commands(guide: &str) -> Vec<String> {
     found
 }
 
-/// Runs a command as an admin would type it, in `directory`, and gives what it prints.
+/// Runs a command of an admin in `directory` and returns its output.
 fn shell(command: &str, directory: &Path) -> anyhow::Result<String> {
     let kubeconfig = admin_kubeconfig()?;
     let path = std::env::var("PATH").unwrap_or_default();
@@ -154,18 +151,18 @@ fn shell(command: &str, directory: &Path) -> anyhow::Result<String> {
 }
 
 #[test]
-fn every_command_of_the_guide_is_run_or_it_is_said_why_not() {
+fn every_command_of_the_guide_has_a_test_or_a_reason() {
     let found = commands(GUIDE);
     for command in &found {
         let row = COMMANDS.iter().find(|(known, _)| known == command);
         let (_, run) = row.unwrap_or_else(|| panic!("`{command}` is run by no test"));
         match run {
             Run::Here => {}
-            Run::By(file, words) => {
+            Run::In(file, snippet) => {
                 let text = std::fs::read_to_string(Path::new(CHECKOUT).join(file)).unwrap();
-                assert!(text.contains(words), "{file} does not run `{command}`");
+                assert!(text.contains(snippet), "{file} does not run `{command}`");
             }
-            Run::Nobody(why) => assert!(!why.is_empty()),
+            Run::Untested(reason) => assert!(!reason.is_empty()),
         }
     }
     for (command, _) in COMMANDS {
@@ -174,25 +171,25 @@ fn every_command_of_the_guide_is_run_or_it_is_said_why_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_commands_about_the_installation_do_what_the_guide_says() -> anyhow::Result<()> {
-    let mut installation = Installation::sound().await?;
+async fn runs_the_commands_about_the_installation() -> anyhow::Result<()> {
+    let mut installation = Installation::healthy().await?;
     controllers::start()?;
     let checkout = Path::new(CHECKOUT);
-    let said = shell(CHECK, checkout)?;
-    assert!(said.lines().count() > 5 && said.lines().all(|line| line.starts_with("ok ")), "{said}");
+    let output = shell(CHECK, checkout)?;
+    assert!(output.lines().count() > 5 && output.lines().all(|line| line.starts_with("ok ")), "{output}");
 
-    let said = shell(UNINSTALL, checkout)?;
-    assert!(said.contains("uninstall: done"), "{said}");
+    let output = shell(UNINSTALL, checkout)?;
+    assert!(output.contains("uninstall: done"), "{output}");
     installation.end_replica();
-    let said = shell(&format!("{CHECK} || true"), checkout)?;
-    assert!(said.contains("FAILED  registration  there is none"), "{said}");
+    let output = shell(&format!("{CHECK} || true"), checkout)?;
+    assert!(output.contains("FAILED  registration  there is none"), "{output}");
     drop(installation);
-    Installation::sound().await.map(drop)
+    Installation::healthy().await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_commands_about_sessions_do_what_the_guide_says() -> anyhow::Result<()> {
-    let installation = Installation::sound().await?;
+async fn runs_the_commands_about_sessions() -> anyhow::Result<()> {
+    let installation = Installation::healthy().await?;
     let namespace = TestNamespace::named(installation.cluster.clone(), "operate").await?;
     let manual = ManualOperator::new(namespace);
     let session = SessionBuilder::new("s").workflow("https://git.invalid/o/r.git", "main").build();
@@ -203,13 +200,13 @@ async fn the_commands_about_sessions_do_what_the_guide_says() -> anyhow::Result<
     };
     let condition = async {
         loop {
-            let said = shell(&in_namespace(CONDITION), directory.path())?;
-            if said.contains(r#""reason":"Fetching""#) {
+            let output = shell(&in_namespace(CONDITION), directory.path())?;
+            if output.contains(r#""reason":"Fetching""#) {
                 return anyhow::Ok(());
             }
         }
     };
-    tokio::time::timeout(PATIENCE, condition).await??;
+    tokio::time::timeout(TIMEOUT, condition).await??;
     assert!(shell(&in_namespace(DESCRIBE), directory.path())?.contains("init-workflow"));
 
     let server = SshServer::start(true)?;
@@ -230,10 +227,10 @@ async fn the_commands_about_sessions_do_what_the_guide_says() -> anyhow::Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_applied_where_what_others_bring_is_missing() -> anyhow::Result<()> {
+async fn install_changes_nothing_if_a_required_crd_is_missing() -> anyhow::Result<()> {
     let (cluster, _turn) = api_server::exclusive().await?;
     let kubeconfig = admin_kubeconfig()?;
-    // Other tests of this program bring them along.
+    // Other tests of this process create them.
     let crds: Api<CustomResourceDefinition> = Api::all(cluster.client.clone());
     for crd in crds.list(&ListParams::default()).await? {
         if ["cert-manager.io", "monitoring.coreos.com"].contains(&crd.spec.group.as_str()) {
@@ -249,7 +246,7 @@ async fn nothing_is_applied_where_what_others_bring_is_missing() -> anyhow::Resu
     wait::until_so("the groups of others are no longer served", are_gone).await?;
     let roles: Api<ClusterRole> = Api::all(cluster.client.clone());
     let before = roles.get_opt(INJECTOR).await?.map(|role| role.metadata.resource_version);
-    for (variable, value, says) in [
+    for (variable, value, expected) in [
         ("OVERLAY", "cert-manager", "does not serve cert-manager.io: install cert-manager first"),
         ("WITH", "freeze-running monitoring", "monitoring.coreos.com: install the Prometheus operator first"),
     ] {
@@ -261,8 +258,8 @@ async fn nothing_is_applied_where_what_others_bring_is_missing() -> anyhow::Resu
             .env("KUBECONFIG", kubeconfig.path())
             .env(variable, value)
             .output()?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(!output.status.success() && said.contains(says), "{variable}={value}: {said}");
+        let message = String::from_utf8_lossy(&output.stderr);
+        ensure!(!output.status.success() && message.contains(expected), "{variable}={value}: {message}");
     }
     assert_eq!(roles.get_opt(INJECTOR).await?.map(|role| role.metadata.resource_version), before);
     Ok(())

@@ -1,4 +1,4 @@
-//! The view of the registration that readiness depends on, also while the watch is broken.
+//! The view of the registration on which readiness depends, also while the watch is broken.
 
 use anyhow::Context;
 use k8s_openapi::ByteString;
@@ -10,7 +10,7 @@ use workflow_injector::registration::ca_bundle;
 use workflow_injector::registration::readiness::{EntryBundle, TrustView};
 use workflow_tests::api_server;
 use workflow_tests::faults::Faults;
-use workflow_tests::wait::PATIENCE;
+use workflow_tests::wait::TIMEOUT;
 
 const NAME: &str = "readiness-view";
 
@@ -21,7 +21,7 @@ async fn until_view_is(view: &mut watch::Receiver<TrustView>, bundle: Option<&st
         bundle: Some(bundle.to_owned()),
     };
     let wanted: TrustView = Some(bundle.map(entry).into_iter().collect());
-    let result = tokio::time::timeout(PATIENCE, view.wait_for(|view| *view == wanted)).await;
+    let result = tokio::time::timeout(TIMEOUT, view.wait_for(|view| *view == wanted)).await;
     result
         .with_context(|| format!("the view does not become {wanted:?}"))?
         .map(drop)
@@ -41,10 +41,10 @@ async fn a_change_while_the_watch_is_broken_is_observed() -> anyhow::Result<()> 
     let watching = tokio::spawn(watching);
     until_view_is(&mut view, None).await?;
 
-    let held = |bundle: &str| json!({"caBundle": ByteString(bundle.as_bytes().to_vec()), "url": "https://none.test/"});
+    let client_config = |bundle: &str| json!({"caBundle": ByteString(bundle.as_bytes().to_vec()), "url": "https://none.test/"});
     let registration = json!({"metadata": {"name": NAME}, "webhooks": [{
         "name": "w.readiness.test", "admissionReviewVersions": ["v1"], "sideEffects": "None",
-        "clientConfig": held(&ca()?), "rules": [],
+        "clientConfig": client_config(&ca()?), "rules": [],
     }]});
     let created =
         registrations.create(&PostParams::default(), &serde_json::from_value(registration)?).await?;
@@ -54,7 +54,8 @@ async fn a_change_while_the_watch_is_broken_is_observed() -> anyhow::Result<()> 
 
     faults.blind(true);
     let second = ca()?;
-    let change = json!([{"op": "replace", "path": "/webhooks/0/clientConfig", "value": held(&second)}]);
+    let change =
+        json!([{"op": "replace", "path": "/webhooks/0/clientConfig", "value": client_config(&second)}]);
     let change = Patch::Json::<()>(serde_json::from_value(change)?);
     registrations.patch(NAME, &PatchParams::default(), &change).await?;
     until_view_is(&mut view, Some(&second)).await?;

@@ -1,7 +1,7 @@
-//! The injector goes: by its own command, by `manifests/uninstall`, or with its namespace. Nothing is left, nothing is
-//! stuck, and sessions, also those in flight, go on as if it had never been.
+//! Removal of the injector: by `cleanup`, by `manifests/uninstall`, or with its namespace. No object is left or blocked by
+//! a finalizer, and sessions continue without it, also those in flight.
 //!
-//! On an API server of the test's own with Kubernetes' controllers for deletion; the kubelet is played.
+//! On an API server of the process with Kubernetes' controllers for deletion, and a fake kubelet.
 
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
@@ -17,13 +17,13 @@ use workflow_tests::kubelet::NO_SCHEDULER;
 use workflow_tests::namespace::TestNamespace;
 use workflow_tests::operator::{FakeOperator, Mode, Settings};
 use workflow_tests::session::{self, Phase, SessionBuilder, SessionView};
-use workflow_tests::wait::{PATIENCE, until, until_exists};
+use workflow_tests::wait::{TIMEOUT, until, until_exists};
 
 use crate::installation::{Installation, run};
 
 const URL: &str = "https://git.invalid/o/r.git";
 
-/// A namespace with an operator whose pods a test runs by hand.
+/// A namespace with an operator, whose pods have no kubelet.
 struct Sessions {
     namespace: TestNamespace,
     _operator: FakeOperator,
@@ -42,19 +42,19 @@ impl Sessions {
         session::api(self.namespace.cluster.client.clone(), &self.namespace.name)
     }
 
-    /// Creates a session, waits for its pod and gives the names of its init containers.
+    /// Creates a session, waits for its pod and returns the names of its init containers.
     async fn create(&self, name: &str) -> anyhow::Result<Vec<String>> {
         let session = SessionBuilder::new(name).workflow(URL, "main").build();
         self.api().create(&PostParams::default(), &session).await?;
         let creating = |session: &session::Session| session.phase() == Some(Phase::Creating);
-        until_exists(&self.api(), name, "phase Creating", PATIENCE, creating).await?;
+        until_exists(&self.api(), name, "phase Creating", TIMEOUT, creating).await?;
         let pod = self.namespace.api::<Pod>().get(&runner_pod(name)).await?;
         assert_eq!(pod.metadata.finalizers, None);
         let containers = pod.spec.and_then(|spec| spec.init_containers).unwrap_or_default();
         Ok(containers.into_iter().map(|container| container.name).collect())
     }
 
-    /// Plays a kubelet that has the workflow delivered and starts the runner, and waits until the session runs.
+    /// Writes the status of a pod with a delivered workflow and a started runner; waits until the session runs.
     async fn run(&self, name: &str) -> anyhow::Result<()> {
         let done =
             |name: &str| container(name, &json!({"terminated": {"exitCode": 0, "reason": "Completed"}}));
@@ -66,16 +66,16 @@ impl Sessions {
         let pods = self.namespace.api::<Pod>();
         pods.patch_status(&runner_pod(name), &PatchParams::default(), &Patch::Merge(status)).await?;
         let running = |session: &session::Session| session.phase() == Some(Phase::Running);
-        until_exists(&self.api(), name, "phase Running", PATIENCE, running).await.map(drop)
+        until_exists(&self.api(), name, "phase Running", TIMEOUT, running).await.map(drop)
     }
 
-    /// Deletes a session's pod and waits until it is gone.
-    async fn pod_goes(&self, name: &str) -> anyhow::Result<()> {
+    /// Deletes a session's pod and waits for its deletion.
+    async fn delete_pod(&self, name: &str) -> anyhow::Result<()> {
         let pods = self.namespace.api::<Pod>();
         let uid = pods.get(&runner_pod(name)).await?.metadata.uid;
         pods.delete(&runner_pod(name), &DeleteParams::default().grace_period(0)).await?;
-        let gone = |pod: Option<&Pod>| pod.is_none_or(|pod| pod.metadata.uid != uid);
-        until(&pods, &runner_pod(name), "the pod to go", PATIENCE, gone).await.map(drop)
+        let deleted = |pod: Option<&Pod>| pod.is_none_or(|pod| pod.metadata.uid != uid);
+        until(&pods, &runner_pod(name), "deletion of the pod", TIMEOUT, deleted).await.map(drop)
     }
 }
 
@@ -85,7 +85,7 @@ fn container(name: &str, state: &Value) -> Value {
     })
 }
 
-/// What of the installation can be found by its label, by kind.
+/// Names of the installation's objects, found by label.
 fn leftovers() -> anyhow::Result<String> {
     const KINDS: &str = "namespaces,clusterroles,clusterrolebindings,mutatingwebhookconfigurations,\
                          validatingwebhookconfigurations,roles,rolebindings,deployments,services,configmaps,\
@@ -93,81 +93,79 @@ fn leftovers() -> anyhow::Result<String> {
     run("target/cluster/bin/kubectl", &["get", KINDS, "-A", "-o", "name", "-l", INJECTOR_SELECTOR])
 }
 
-/// Sessions in flight end well, sessions that come are the platform's own again.
-async fn sessions_go_on(sessions: &Sessions) -> anyhow::Result<()> {
+/// Runs the session in flight and a new one, which must have no init container of ours.
+async fn expect_sessions_continue(sessions: &Sessions) -> anyhow::Result<()> {
     sessions.run("in-flight").await?;
     let condition = sessions.api().get("in-flight").await?.workflow_reconciled();
     assert_eq!(
         condition.map(|condition| condition.reason).as_deref(),
         Some("Fetching"),
-        "the last that was written stays"
+        "the last condition stays"
     );
-    sessions.pod_goes("in-flight").await?;
-    assert_eq!(sessions.create("after").await?, [HYDRATE_CONTAINER], "nobody is asked any more");
+    sessions.delete_pod("in-flight").await?;
+    assert_eq!(sessions.create("after").await?, [HYDRATE_CONTAINER], "the webhook is still called");
     sessions.run("after").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deleting_the_namespace_removes_the_registration_and_refuses_nobody_afterwards() -> anyhow::Result<()>
-{
-    let mut installation = Installation::sound().await?;
+async fn deleting_the_namespace_removes_the_registration_and_denies_no_pod() -> anyhow::Result<()> {
+    let mut installation = Installation::healthy().await?;
     controllers::start()?;
     let sessions = Sessions::begin(&installation, "namespace-goes").await?;
     assert_eq!(sessions.create("in-flight").await?, [HYDRATE_CONTAINER, INIT_CONTAINER]);
-    fetching(&sessions).await?;
+    until_fetching(&sessions).await?;
 
     let namespaces: Api<Namespace> = Api::all(installation.client.clone());
     let uid = namespaces.get(INJECTOR).await?.metadata.uid.unwrap_or_default();
     namespaces.delete(INJECTOR, &DeleteParams::default()).await?;
     installation.end_replica();
-    let gone = await_condition(namespaces, INJECTOR, conditions::is_deleted(&uid));
-    tokio::time::timeout(PATIENCE, gone).await??;
+    let deleted = await_condition(namespaces, INJECTOR, conditions::is_deleted(&uid));
+    tokio::time::timeout(TIMEOUT, deleted).await??;
     until_unregistered(&installation.client).await?;
-    sessions_go_on(&sessions).await?;
+    expect_sessions_continue(&sessions).await?;
 
     drop(installation);
-    Installation::sound().await.map(drop)
+    Installation::healthy().await.map(drop)
 }
 
-/// Waits until the session in flight says so.
-async fn fetching(sessions: &Sessions) -> anyhow::Result<()> {
-    let says = |session: &session::Session| {
+/// Waits until the session in flight has the reason `Fetching`.
+async fn until_fetching(sessions: &Sessions) -> anyhow::Result<()> {
+    let fetching = |session: &session::Session| {
         session.workflow_reconciled().is_some_and(|condition| condition.reason == "Fetching")
     };
-    until_exists(&sessions.api(), "in-flight", "Fetching", PATIENCE, says).await.map(drop)
+    until_exists(&sessions.api(), "in-flight", "Fetching", TIMEOUT, fetching).await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn uninstalling_with_a_session_in_flight_leaves_nothing_behind_and_nothing_stuck() -> anyhow::Result<()>
-{
-    let mut installation = Installation::sound().await?;
+async fn uninstalling_with_a_session_in_flight_leaves_no_object() -> anyhow::Result<()> {
+    let mut installation = Installation::healthy().await?;
     controllers::start()?;
     let sessions = Sessions::begin(&installation, "uninstall").await?;
     assert_eq!(sessions.create("in-flight").await?, [HYDRATE_CONTAINER, INIT_CONTAINER]);
-    fetching(&sessions).await?;
+    until_fetching(&sessions).await?;
 
-    assert!(leftovers()?.contains("mutatingwebhookconfiguration"), "what is installed is found");
-    let said = run("manifests/uninstall", &[])?;
+    assert!(leftovers()?.contains("mutatingwebhookconfiguration"), "the installation is found");
+    let output = run("manifests/uninstall", &[])?;
     installation.end_replica();
-    assert!(said.contains("uninstall: done"), "{said}");
+    assert!(output.contains("uninstall: done"), "{output}");
     assert_eq!(leftovers()?, "");
-    sessions_go_on(&sessions).await?;
+    expect_sessions_continue(&sessions).await?;
 
-    // A second time there is nothing to remove, and nothing to complain about.
+    // Without an installation it succeeds, too.
     assert!(run("manifests/uninstall", &[])?.contains("uninstall: done"));
     drop(installation);
-    Installation::sound().await.map(drop)
+    Installation::healthy().await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cleanup_removes_what_was_made_at_run_time_and_the_rest_can_be_deleted() -> anyhow::Result<()> {
-    let mut installation = Installation::sound().await?;
+async fn cleanup_removes_objects_created_at_run_time() -> anyhow::Result<()> {
+    let mut installation = Installation::healthy().await?;
     controllers::start()?;
     let sessions = Sessions::begin(&installation, "cleanup").await?;
     assert_eq!(sessions.create("in-flight").await?, [HYDRATE_CONTAINER, INIT_CONTAINER]);
-    fetching(&sessions).await?;
+    until_fetching(&sessions).await?;
 
-    // It waits for the pods of the replicas, which here nobody else ends.
+    // It waits for the replicas' pods, which no kubelet ends.
     let pods = installation.api::<Pod>();
     let (client, mut out) = (installation.client.clone(), Vec::new());
     let ended = async {
@@ -181,14 +179,14 @@ async fn cleanup_removes_what_was_made_at_run_time_and_the_rest_can_be_deleted()
     let (cleaned, ended) = tokio::join!(cleanup::run(client.clone(), &mut out), ended);
     cleaned?;
     ended?;
-    let said = String::from_utf8(out)?;
-    let first = said.lines().next().unwrap_or_default();
+    let output = String::from_utf8(out)?;
+    let first = output.lines().next().unwrap_or_default();
     assert_eq!(first, "removed  MutatingWebhookConfiguration workflow-injector");
     for line in ["removed  Secret workflow-injector-tls", "removed  Lease workflow-injector"] {
-        assert!(said.lines().any(|said| said == line), "{said}");
+        assert!(output.lines().any(|printed| printed == line), "{output}");
     }
     assert_eq!(leftovers()?.lines().filter(|line| line.contains("webhookconfiguration")).count(), 0);
-    sessions_go_on(&sessions).await?;
+    expect_sessions_continue(&sessions).await?;
 
     run("manifests/uninstall", &[])?;
     assert_eq!(leftovers()?, "");

@@ -1,6 +1,5 @@
-//! The injector's own rights on an API server of the test's own: in each way to certificates a whole replica, with the
-//! rights that its overlay gives, does all that it has to; nothing is refused to it, and no right is there that it does
-//! not use.
+//! RBAC of each overlay: a replica with the rights of its overlay does all of its work without a forbidden request, and
+//! uses every right.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -26,13 +25,12 @@ use workflow_tests::manifests::{Kubectl, objects};
 use workflow_tests::manual_operator::{self, ManualOperator};
 use workflow_tests::namespace::TestNamespace;
 use workflow_tests::session::{SessionBuilder, SessionView};
-use workflow_tests::wait::{PATIENCE, until_exists, until_so};
+use workflow_tests::wait::{TIMEOUT, until_exists, until_so};
 
-/// What is asked for only when something is not as it should be: a pod that no watch has shown, a registration whose watch
-/// is broken.
-const IN_TROUBLE: [&str; 2] = ["get mutatingwebhookconfigurations", "get pods"];
+/// Rights that are used only while a watch is behind or broken.
+const FALLBACKS: [&str; 2] = ["get mutatingwebhookconfigurations", "get pods"];
 
-/// As short as a rotation can be, for a renewal to be seen.
+/// The shortest lifetimes of a rotation, so that the test includes a renewal.
 const LIFETIMES: Lifetimes = Lifetimes {
     ca: SignedDuration::from_secs(20),
     serving: SignedDuration::from_secs(4),
@@ -45,7 +43,7 @@ struct Requests {
     forbidden: BTreeSet<String>,
 }
 
-/// Those from this place in the audit log on.
+/// Reads the requests of the audit log from this offset on.
 fn requests(log: &Path, from: u64) -> anyhow::Result<Requests> {
     let mut file = fs::File::open(log)?;
     file.seek(SeekFrom::Start(from))?;
@@ -65,7 +63,7 @@ fn requests(log: &Path, from: u64) -> anyhow::Result<Requests> {
     Ok(Requests { made, forbidden })
 }
 
-/// Gives the injector's account the rights of this overlay and no others, and tells them, as `VERB RESOURCE`.
+/// Grants the injector's account the rights of this overlay and no others; returns them as `VERB RESOURCE`.
 fn grant(kubectl: &Kubectl, way: &str) -> anyhow::Result<BTreeSet<String>> {
     kubectl
         .run(&["-n", INJECTOR, "delete", "role,rolebinding,lease", "--all", "--ignore-not-found"], None)?;
@@ -86,19 +84,19 @@ fn grant(kubectl: &Kubectl, way: &str) -> anyhow::Result<BTreeSet<String>> {
     Ok(granted)
 }
 
-/// A directory with a pair, as another issuer keeps it.
+/// A directory with a serving certificate and key, as mounted from another issuer's Secret.
 fn directory() -> anyhow::Result<tempfile::TempDir> {
     let now = Timestamp::now();
     let validity = Validity { not_before: now, not_after: now + SignedDuration::from_hours(1) };
-    let authority = issue::ca(validity)?;
-    let pair = issue::serving(&authority, &["localhost".to_owned()], validity)?;
+    let ca = issue::ca(validity)?;
+    let pair = issue::serving(&ca, &["localhost".to_owned()], validity)?;
     let directory = tempfile::tempdir()?;
     fs::write(directory.path().join("tls.crt"), pair.certificate)?;
     fs::write(directory.path().join("tls.key"), pair.key.expose())?;
     Ok(directory)
 }
 
-/// Has a replica do each thing that it does while it leads.
+/// Runs a leading replica until it has done each kind of its work.
 async fn work(
     server: &ApiServer,
     manual: &ManualOperator,
@@ -113,7 +111,7 @@ async fn work(
     let (phase, phases) = watch::channel(Phase::Serving);
     let mut replica =
         Replica::start(&client, &Clock::default(), &identity, issuer, Arc::new(Metrics::default()), phases)?;
-    tokio::time::timeout(PATIENCE, replica.leading.wait_for(|leads| *leads)).await??;
+    tokio::time::timeout(TIMEOUT, replica.leading.wait_for(|leads| *leads)).await??;
 
     manual
         .begin(SessionBuilder::new(session).workflow("https://git.invalid/o/r.git", "main").build())
@@ -125,7 +123,7 @@ async fn work(
             session.workflow_reconciled().is_some_and(|condition| condition.reason == reason)
         }
     };
-    until_exists(&manual.sessions(), session, "its outcome", PATIENCE, holds("RefNotFound")).await?;
+    until_exists(&manual.sessions(), session, "its outcome", TIMEOUT, holds("RefNotFound")).await?;
 
     let registrations: Api<MutatingWebhookConfiguration> = Api::all(manual.cluster().client.clone());
     until_so("the registration to be owned", || async {
@@ -146,7 +144,7 @@ async fn work(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_way_has_the_rights_that_a_replica_uses_and_no_others() -> anyhow::Result<()> {
+async fn each_overlay_grants_the_rights_that_a_replica_uses_and_no_others() -> anyhow::Result<()> {
     let (cluster, _turn) = api_server::exclusive().await?;
     let server = api_server::server()?;
     let kubectl = Kubectl::with(&server.admin_kubeconfig_file()?);
@@ -167,7 +165,7 @@ async fn each_way_has_the_rights_that_a_replica_uses_and_no_others() -> anyhow::
         let log = server.audit_log();
         until_so("each right to be used", || async {
             let made = requests(&log, before)?.made;
-            let unused = granted.difference(&made).filter(|right| !IN_TROUBLE.contains(&right.as_str()));
+            let unused = granted.difference(&made).filter(|right| !FALLBACKS.contains(&right.as_str()));
             let unused: Vec<_> = unused.collect();
             ensure!(unused.is_empty(), "{way}: granted and never used: {unused:?}");
             Ok(true)

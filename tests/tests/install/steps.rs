@@ -1,4 +1,4 @@
-//! What the tests of other issuers do on a node and without one: the scripts of `manifests/`, and what is looked at.
+//! Steps of the tests of other issuers, with and without a node: scripts of `manifests/` and assertions about the result.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,15 +14,15 @@ use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, ResourceExt};
 use serde_json::json;
 use workflow_contract::names::{DENIAL_PREFIX, INJECTOR, TLS_SECRET};
-use workflow_tests::manifests::{Kubectl, STAND_INS};
+use workflow_tests::manifests::{Kubectl, TEST_CRDS};
 
-use crate::issuer::{Issuer, MANAGER};
+use crate::issuer::{FakeIssuer, MANAGER};
 
-/// Time between two looks.
-pub const LOOK: Duration = Duration::from_millis(200);
-/// Marks CRDs that tests made.
-const STAND_IN: &str = "workflow-tests/stand-in";
-/// Names of the objects of our manifests, and of those that the injector makes.
+/// Polling interval.
+pub const POLL: Duration = Duration::from_millis(200);
+/// The annotation of CRDs that tests created.
+const TEST_CRD: &str = "workflow-tests/test-crd";
+/// Names of the objects of our manifests, and of those that the injector creates.
 const OURS: [&str; 7] = [
     INJECTOR,
     TLS_SECRET,
@@ -33,16 +33,16 @@ const OURS: [&str; 7] = [
     "workflow-injector-serving",
 ];
 
-/// Where things are installed.
-pub struct Place {
+/// The cluster that is installed to.
+pub struct Target {
     pub client: Client,
     pub kubectl: Kubectl,
-    /// Of the scripts; `None`: the environment's own.
+    /// For the scripts; `None`: the environment's own.
     pub kubeconfig: Option<PathBuf>,
 }
 
-impl Place {
-    /// Runs a script of `manifests/` and waits for its end beside `meanwhile`, which is called again and again.
+impl Target {
+    /// Runs a script of `manifests/` to its end, calling `meanwhile` at each interval.
     pub async fn script(
         &self,
         name: &str,
@@ -59,21 +59,21 @@ impl Place {
         let output = loop {
             tokio::select! {
                 output = &mut ended => break output??,
-                () = tokio::time::sleep(LOOK) => meanwhile().await?,
+                () = tokio::time::sleep(POLL) => meanwhile().await?,
             }
         };
-        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        ensure!(output.status.success(), "manifests/{name} with {environment:?} failed:\n{said}");
+        let output_text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        ensure!(output.status.success(), "manifests/{name} with {environment:?} failed:\n{output_text}");
         Ok(())
     }
 
-    /// Returns the name of a CRD of the issuers or of Prometheus' operator that the cluster's owner has installed.
-    pub async fn foreign_crd(&self) -> anyhow::Result<Option<String>> {
+    /// Returns the name of a CRD of the issuers or of Prometheus' operator that no test has created.
+    pub async fn existing_crd(&self) -> anyhow::Result<Option<String>> {
         let crds: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        for text in STAND_INS {
+        for text in TEST_CRDS {
             for crd in serde_saphyr::from_multiple::<CustomResourceDefinition>(text)? {
                 let found = crds.get_opt(&crd.name_any()).await?;
-                if found.is_some_and(|found| !found.annotations().contains_key(STAND_IN)) {
+                if found.is_some_and(|found| !found.annotations().contains_key(TEST_CRD)) {
                     return Ok(Some(crd.name_any()));
                 }
             }
@@ -81,15 +81,15 @@ impl Place {
         Ok(None)
     }
 
-    /// Serves the CRDs of the issuers and of Prometheus' operator, where they are not served.
-    pub async fn stand_ins(&self) -> anyhow::Result<()> {
+    /// Creates the CRDs of the issuers and of Prometheus' operator, unless they exist.
+    pub async fn create_crds(&self) -> anyhow::Result<()> {
         let crds: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        for text in STAND_INS {
+        for text in TEST_CRDS {
             for crd in serde_saphyr::from_multiple::<CustomResourceDefinition>(text)? {
                 let name = crd.name_any();
                 match crds.get_opt(&name).await? {
-                    Some(theirs) if !theirs.annotations().contains_key(STAND_IN) => {
-                        bail!("this cluster has a {name} of its own: this test would get into its way")
+                    Some(theirs) if !theirs.annotations().contains_key(TEST_CRD) => {
+                        bail!("this cluster has a {name} of its own, which this test must not change")
                     }
                     Some(_) => (),
                     None => drop(crds.create(&PostParams::default(), &crd).await?),
@@ -100,18 +100,18 @@ impl Place {
         Ok(())
     }
 
-    /// Takes them away again.
-    pub async fn remove_stand_ins(&self) -> anyhow::Result<()> {
+    /// Deletes the CRDs that tests created.
+    pub async fn delete_crds(&self) -> anyhow::Result<()> {
         let crds: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        let ours = |crd: &CustomResourceDefinition| crd.annotations().contains_key(STAND_IN);
+        let ours = |crd: &CustomResourceDefinition| crd.annotations().contains_key(TEST_CRD);
         for crd in crds.list(&ListParams::default()).await?.into_iter().filter(ours) {
             crds.delete(&crd.name_any(), &DeleteParams::default()).await?;
         }
         Ok(())
     }
 
-    /// A pod as the operator makes it for a session that does not exist: we refuse it, if we are asked and trusted.
-    pub async fn answered_by_us(&self) -> anyhow::Result<()> {
+    /// Fails unless the injector denies a pod of a session that does not exist, so is called and trusted.
+    pub async fn expect_denial(&self) -> anyhow::Result<()> {
         let owner = json!({
             "apiVersion": "vteam.ambient-code/v1alpha1", "kind": "AgenticSession", "name": "none",
             "uid": "00000000-0000-0000-0000-000000000000", "controller": true,
@@ -129,11 +129,11 @@ impl Place {
         let params = PostParams { dry_run: true, ..PostParams::default() };
         match Api::<Pod>::namespaced(self.client.clone(), "default").create(&params, &pod).await {
             Err(kube::Error::Api(status)) if status.message.contains(DENIAL_PREFIX) => Ok(()),
-            other => bail!("not our answer: {other:?}"),
+            other => bail!("not denied by the injector: {other:?}"),
         }
     }
 
-    /// Who wrote a caBundle of the registration, and what each entry holds.
+    /// The field managers of caBundle, and the bundle of each entry of the registration.
     pub async fn bundles(&self) -> anyhow::Result<(Vec<String>, Vec<String>)> {
         let found = Api::<MutatingWebhookConfiguration>::all(self.client.clone()).get(INJECTOR).await?;
         let mut writers = Vec::new();
@@ -142,48 +142,49 @@ impl Place {
                 writers.extend(entry.manager.clone());
             }
         }
-        let held = found.webhooks.into_iter().flatten().filter_map(|webhook| webhook.client_config.ca_bundle);
-        Ok((writers, held.map(|bundle| String::from_utf8_lossy(&bundle.0).into_owned()).collect()))
+        let bundles =
+            found.webhooks.into_iter().flatten().filter_map(|webhook| webhook.client_config.ca_bundle);
+        Ok((writers, bundles.map(|bundle| String::from_utf8_lossy(&bundle.0).into_owned()).collect()))
     }
 
-    /// Whether the injector's account may.
-    pub async fn may(&self, verb: &str, resource: &str, name: &str) -> anyhow::Result<bool> {
-        let asked: SubjectAccessReview = serde_json::from_value(json!({ "metadata": {}, "spec": {
+    /// Reports whether RBAC allows a request of the injector's account.
+    pub async fn allows(&self, verb: &str, resource: &str, name: &str) -> anyhow::Result<bool> {
+        let review: SubjectAccessReview = serde_json::from_value(json!({ "metadata": {}, "spec": {
             "user": format!("system:serviceaccount:{INJECTOR}:{INJECTOR}"),
             "resourceAttributes": { "namespace": INJECTOR, "verb": verb, "resource": resource, "name": name },
         } }))?;
-        let answer = Api::all(self.client.clone()).create(&PostParams::default(), &asked).await?;
-        Ok(answer.status.is_some_and(|status| status.allowed))
+        let review = Api::all(self.client.clone()).create(&PostParams::default(), &review).await?;
+        Ok(review.status.is_some_and(|status| status.allowed))
     }
 
-    /// Fails unless the installation is whole, and as little as can be, with the certificates of this issuer.
-    pub async fn is_installed_by(&self, issuer: &Issuer) -> anyhow::Result<()> {
-        self.answered_by_us().await?;
-        issuer.tend().await?;
-        let (writers, held) = self.bundles().await?;
+    /// Fails unless the installation works with the certificates of this issuer and has no right to change them.
+    pub async fn expect_installed_with(&self, issuer: &FakeIssuer) -> anyhow::Result<()> {
+        self.expect_denial().await?;
+        issuer.reconcile().await?;
+        let (writers, bundles) = self.bundles().await?;
         ensure!(
-            !held.is_empty() && held.iter().all(|bundle| bundle == issuer.bundle()),
-            "caBundle is {held:?}"
+            !bundles.is_empty() && bundles.iter().all(|bundle| bundle == issuer.bundle()),
+            "caBundle is {bundles:?}"
         );
         // The first one is written by `install`.
         let by_us = |writer: &String| writer != MANAGER && !writer.starts_with("kubectl");
         ensure!(!writers.iter().any(by_us), "caBundle was written by {writers:?}");
         for verb in ["get", "list", "watch", "create", "update"] {
-            ensure!(!self.may(verb, "secrets", "workflow-injector-tls").await?, "may {verb} secrets");
+            ensure!(!self.allows(verb, "secrets", "workflow-injector-tls").await?, "allowed: {verb} secrets");
         }
-        ensure!(self.may("get", "namespaces", INJECTOR).await?, "may not even do what it has to");
+        ensure!(self.allows("get", "namespaces", INJECTOR).await?, "not allowed: get namespaces");
         self.kubectl.run(&["-n", INJECTOR, "get", "servicemonitor,prometheusrule", INJECTOR], None).map(drop)
     }
 
-    /// Fails unless caBundle is what the issuer wrote last.
-    pub async fn has_what_was_renewed_by(&self, issuer: &Issuer) -> anyhow::Result<()> {
-        let (writers, held) = self.bundles().await?;
-        ensure!(held.iter().all(|bundle| bundle == issuer.bundle()), "a renewed authority was taken back");
+    /// Fails unless caBundle is the issuer's last one.
+    pub async fn expect_bundle_of(&self, issuer: &FakeIssuer) -> anyhow::Result<()> {
+        let (writers, bundles) = self.bundles().await?;
+        ensure!(bundles.iter().all(|bundle| bundle == issuer.bundle()), "the renewed CA bundle was replaced");
         ensure!(writers.iter().any(|writer| writer == MANAGER), "caBundle was written by {writers:?}");
         Ok(())
     }
 
-    /// Objects of any kind that have the injector's name; other people's objects may have similar names.
+    /// Names of all remaining objects of the installation, of any kind.
     pub fn leftovers(&self) -> anyhow::Result<Vec<String>> {
         let kinds = self.kubectl.run(&["api-resources", "--verbs=list", "-o", "name"], None)?;
         let kinds: Vec<_> = kinds.lines().filter(|kind| !kind.starts_with("events")).collect();
@@ -200,7 +201,7 @@ impl Place {
     }
 }
 
-/// Does nothing meanwhile.
+/// For scripts during which nothing else has to happen.
 pub async fn nothing() -> anyhow::Result<()> {
     Ok(())
 }

@@ -12,7 +12,7 @@ use workflow_tests::kubelet::{self, NO_SCHEDULER};
 use workflow_tests::manual_operator;
 use workflow_tests::operator::{FakeOperator, Mode, Settings};
 use workflow_tests::session::{Phase, Session, SessionView};
-use workflow_tests::wait::{self, PATIENCE};
+use workflow_tests::wait::{self, TIMEOUT};
 
 /// Sessions of one test; the last is written to 20 times a second all its life.
 const SESSIONS: usize = 12;
@@ -52,7 +52,7 @@ fn beat(session: &mut Session, beat: u64) {
 async fn in_phase(env: &StatusEnv, name: &str, phase: Phase) -> anyhow::Result<Session> {
     let what = format!("{name} in phase {phase:?}");
     let holds = |session: &Session| session.phase() == Some(phase);
-    wait::until_exists(&env.manual.sessions(), name, &what, PATIENCE, holds).await
+    wait::until_exists(&env.manual.sessions(), name, &what, TIMEOUT, holds).await
 }
 
 async fn writes_beside_the_operator(mode: Mode, namespace: &str) -> anyhow::Result<()> {

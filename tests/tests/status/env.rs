@@ -24,7 +24,7 @@ use workflow_tests::faults::Faults;
 use workflow_tests::manual_operator::{self, ManualOperator};
 use workflow_tests::namespace::TestNamespace;
 use workflow_tests::session::{self, Condition, Session, SessionBuilder, SessionView};
-use workflow_tests::wait::{self, PATIENCE};
+use workflow_tests::wait::{self, TIMEOUT};
 
 pub const URL: &str = "https://git.example/o/r.git";
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -129,14 +129,14 @@ impl StatusEnv {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, waited).await?
+        tokio::time::timeout(TIMEOUT, waited).await?
     }
 
     /// Waits until the session's condition has this reason.
     pub async fn reason(&self, session: &str, reason: &str) -> anyhow::Result<Condition> {
         let what = format!("{session} to be {reason}");
         let holds = |session: &Session| session.workflow_reconciled().is_some_and(|c| c.reason == reason);
-        let session = wait::until_exists(&self.manual.sessions(), session, &what, PATIENCE, holds).await?;
+        let session = wait::until_exists(&self.manual.sessions(), session, &what, TIMEOUT, holds).await?;
         Ok(session.workflow_reconciled().unwrap_or_default())
     }
 
@@ -158,7 +158,7 @@ impl StatusEnv {
                 }
             }
         };
-        if tokio::time::timeout(PATIENCE, wait).await.is_err() {
+        if tokio::time::timeout(TIMEOUT, wait).await.is_err() {
             let session = names.iter().next().cloned().unwrap_or_default();
             let last = self.manual.sessions().get(&session).await?;
             bail!("{} sessions are not as expected; one is {:?}", names.len(), last.data["status"]);
@@ -180,7 +180,7 @@ impl Replica {
         let observe: Arc<dyn Observe> = Arc::<Counted>::clone(&counted);
         let handle = status::spawn(client, leading, "test".to_owned(), observe);
         let mut synced = handle.synced.clone();
-        tokio::time::timeout(PATIENCE, synced.wait_for(|state| state.is_complete())).await??;
+        tokio::time::timeout(TIMEOUT, synced.wait_for(|state| state.is_complete())).await??;
         Ok(Self { handle, leader, counted })
     }
 
@@ -192,7 +192,7 @@ impl Replica {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        Ok(tokio::time::timeout(PATIENCE, seen).await?)
+        Ok(tokio::time::timeout(TIMEOUT, seen).await?)
     }
 
     pub fn lead(&self, leads: bool) {
@@ -211,7 +211,7 @@ impl Replica {
             }
         };
         // The caller compares the number.
-        let _ = tokio::time::timeout(PATIENCE, counted).await;
+        let _ = tokio::time::timeout(TIMEOUT, counted).await;
         self.written()
     }
 

@@ -5,7 +5,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{Api, DeleteParams};
 use kube::runtime::wait::{await_condition, conditions};
 use workflow_contract::names::{SESSION_GROUP, SESSION_PLURAL};
-use workflow_tests::wait::PATIENCE;
+use workflow_tests::wait::TIMEOUT;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn becomes_ready_without_the_crd_and_watches_once_it_is_created() -> anyhow::Result<()> {
@@ -14,7 +14,7 @@ async fn becomes_ready_without_the_crd_and_watches_once_it_is_created() -> anyho
     let name = format!("{SESSION_PLURAL}.{SESSION_GROUP}");
     let uid = crds.get(&name).await?.metadata.uid.unwrap_or_default();
     crds.delete(&name, &DeleteParams::default()).await?;
-    tokio::time::timeout(PATIENCE, await_condition(crds, &name, conditions::is_deleted(&uid))).await??;
+    tokio::time::timeout(TIMEOUT, await_condition(crds, &name, conditions::is_deleted(&uid))).await??;
 
     // Waits until it has seen all that exists, as readiness does.
     let replica = env.replica(true).await?;

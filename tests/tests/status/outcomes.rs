@@ -11,7 +11,7 @@ use serde_json::json;
 use workflow_contract::Exit;
 use workflow_tests::manual_operator;
 use workflow_tests::session::{Session, SessionBuilder, SessionView};
-use workflow_tests::wait::{self, PATIENCE};
+use workflow_tests::wait::{self, TIMEOUT};
 
 /// Exit codes that init-fetcher does not use, with the kubelet's reason and the condition's.
 const OTHERS: [(i32, &str, &str); 5] = [
@@ -200,7 +200,7 @@ async fn keeps_restart_required_after_the_change_is_reverted() -> anyhow::Result
             let recorded = session.reconciled_workflow().is_some_and(|recorded| recorded.path == path);
             recorded && session.workflow_reconciled().is_some_and(|c| c.reason == "RestartRequired")
         };
-        let session = wait::until_exists(&env.manual.sessions(), "s", &what, PATIENCE, holds).await?;
+        let session = wait::until_exists(&env.manual.sessions(), "s", &what, TIMEOUT, holds).await?;
         assert_eq!(session.workflow_reconciled().unwrap_or_default().observed_generation, Some(1));
     }
     // A replica that has just started has no memory of it, and corrects whoever claims the contrary.

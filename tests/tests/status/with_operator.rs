@@ -21,7 +21,7 @@ use workflow_tests::manual_operator::{self, ManualOperator};
 use workflow_tests::namespace::TestNamespace;
 use workflow_tests::operator::{FakeOperator, Mode, Post, PostHandler, Settings, TOKEN_HEADER};
 use workflow_tests::session::{Condition, DESIRED_PHASE, Phase, Session, SessionBuilder, SessionView};
-use workflow_tests::wait::{self, PATIENCE};
+use workflow_tests::wait::{self, TIMEOUT};
 
 use crate::env::{COMMIT, Replica, StatusEnv};
 
@@ -73,7 +73,7 @@ impl Platform {
     }
 
     async fn until(&self, what: &str, holds: impl FnMut(&Session) -> bool) -> anyhow::Result<Session> {
-        wait::until_exists(&self.env.manual.sessions(), "s", what, PATIENCE, holds).await
+        wait::until_exists(&self.env.manual.sessions(), "s", what, TIMEOUT, holds).await
     }
 
     async fn phase(&self, phase: Phase) -> anyhow::Result<Session> {
@@ -150,7 +150,7 @@ impl Platform {
     async fn sync(&self) -> anyhow::Result<()> {
         self.other.begin(crate::env::session("marker")).await?;
         let holds = |session: &Session| session.workflow_reconciled().is_some();
-        wait::until_exists(&self.other.sessions(), "marker", "the marker", PATIENCE, holds).await.map(drop)
+        wait::until_exists(&self.other.sessions(), "marker", "the marker", TIMEOUT, holds).await.map(drop)
     }
 
     /// Deletes pod and session, and creates the session again while its pod, on a node, does not end.
@@ -284,7 +284,7 @@ async fn workflow_selected_while_running_requires_a_restart_and_ends_running_pos
 async fn write_after_a_spec_change_follows_the_operators_and_names_its_update() -> anyhow::Result<()> {
     // After a conflict the operator's condition would not be written within the test.
     let (runner, _) = answering();
-    let platform = Platform::new("no-conflict", Mode::PostRunning, runner, 4 * PATIENCE).await?;
+    let platform = Platform::new("no-conflict", Mode::PostRunning, runner, 4 * TIMEOUT).await?;
     platform.create(SessionBuilder::new("s").workflow(URL, "main")).await?;
     platform.deliver(URL, "main").await?;
     // Both writers would otherwise write at the same time here, too.

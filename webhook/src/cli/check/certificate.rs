@@ -84,8 +84,8 @@ impl Issuer {
             secret.ok_or_else(|| format!("the Secret {name} is missing; {}", self.remedy("creates")))?;
         let data = secret.data.clone().unwrap_or_default();
         if *self_managed {
-            let state = store::decode(&data).map_err(|error| match store::foreign(secret) {
-                Some(foreign) => foreign.to_string(),
+            let state = store::decode(&data).map_err(|error| match store::unmanaged(secret) {
+                Some(unmanaged) => unmanaged.to_string(),
                 None => {
                     format!("the Secret {name} is damaged: {error}; delete it, the leader creates a new one")
                 }
@@ -184,7 +184,7 @@ mod tests {
         let damaged: Secret =
             serde_json::from_value(json!({"metadata": {"labels": {"app.kubernetes.io/name": INJECTOR}}}))
                 .unwrap();
-        let foreign: Secret =
+        let unmanaged: Secret =
             serde_json::from_value(json!({"metadata": {}, "type": "kubernetes.io/tls"})).unwrap();
         assert_eq!(problem(Some(&secret), &bundle, Report::default(), now()), "");
         let late = Report { expires: Some(now()), ..Report::default() };
@@ -194,7 +194,7 @@ mod tests {
         for (secret, bundle, report, now, words) in [
             (None, &bundle, Report::default(), now(), "is missing"),
             (Some(&damaged), &bundle, Report::default(), now(), "`rotation.json` is missing; delete it"),
-            (Some(&foreign), &bundle, Report::default(), now(), "its type is kubernetes.io/tls"),
+            (Some(&unmanaged), &bundle, Report::default(), now(), "its type is kubernetes.io/tls"),
             (Some(&secret), &other.bundle(), Report::default(), now(), "does not trust it"),
             (Some(&secret), &bundle, Report::default(), end, "expired at"),
             (Some(&secret), &bundle, Report::default(), earlier, "is not valid before"),
