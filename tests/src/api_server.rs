@@ -1,8 +1,8 @@
-//! An API server of a test's own: etcd and kube-apiserver on loopback, and nothing else. No node, no controllers: what
-//! happens to an object is what the test does to it.
+//! An API server of the test process: etcd and kube-apiserver on loopback, without nodes and controllers, so that only
+//! tests change objects.
 //!
-//! It is started once for each test process, takes about two seconds, and ends with the process, however that ends.
-//! Tests that look at all of it (a controller watches all namespaces) take it for themselves with [`exclusive`].
+//! It is started once for each test process, takes about two seconds, and ends with the process, also when that is killed.
+//! Tests that use all of it (a controller watches all namespaces) lock it with [`exclusive`].
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -21,44 +21,44 @@ use workflow_contract::names::INJECTOR;
 
 use crate::cluster::{Cluster, checkout};
 
-/// How long it may take until it is ready, on a machine with other work to do.
+/// Timeout until it is ready, on a busy machine.
 const TIMEOUT: Duration = Duration::from_mins(2);
 /// The administrator's token; the server listens on loopback only.
 const ADMIN: &str = "admin";
-/// The token of the injector's own account, which has the rights that are given to that account.
+/// The token of the injector's service account.
 const INJECTOR_TOKEN: &str = "injector";
 
 /// File with the CA of the client certificate for webhooks.
 const WEBHOOK_CLIENT_CA: &str = "webhook-client-ca.crt";
 
 static SERVER: OnceLock<Result<ApiServer, String>> = OnceLock::new();
-static TURN: Mutex<()> = Mutex::const_new(());
+static LOCK: Mutex<()> = Mutex::const_new(());
 
 /// The process's API server.
 pub struct ApiServer {
     secure: u16,
     state: PathBuf,
-    /// Answered when the server was ended and another started in its place.
+    /// Requests to restart the server, each with a channel for the result.
     restarts: std::sync::Mutex<Sender<Sender<anyhow::Result<()>>>>,
 }
 
-/// The process's API server, for one test at a time: as long as the guard lives.
+/// Locks the process's API server until the guard is dropped.
 pub async fn exclusive() -> anyhow::Result<(Cluster, MutexGuard<'static, ()>)> {
-    let turn = TURN.lock().await;
+    let guard = LOCK.lock().await;
     let server = server()?;
     let config = server.config().await?;
     ready(Client::try_from(config.clone())?).await?;
-    Ok((Cluster::at(config, true).await?, turn))
+    Ok((Cluster::at(config, true).await?, guard))
 }
 
-/// The process's API server, which is started with the first call.
+/// Returns the process's API server; the first call starts it.
 pub fn server() -> anyhow::Result<&'static ApiServer> {
     let server = tokio::task::block_in_place(|| SERVER.get_or_init(|| start().map_err(|e| format!("{e:#}"))));
     server.as_ref().map_err(|error| anyhow::anyhow!("no API server: {error}"))
 }
 
 impl ApiServer {
-    /// Leads there as administrator.
+    /// The administrator's configuration.
     pub async fn config(&self) -> anyhow::Result<Config> {
         let kubeconfig = Kubeconfig::from_yaml(&self.kubeconfig(ADMIN))?;
         Ok(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
@@ -69,37 +69,37 @@ impl ApiServer {
         self.kubeconfig(ADMIN)
     }
 
-    /// Writes the administrator's kubeconfig and gives its path.
+    /// Writes the administrator's kubeconfig and returns its path.
     pub fn admin_kubeconfig_file(&self) -> anyhow::Result<PathBuf> {
         let path = self.state.join("admin.kubeconfig");
         fs::write(&path, self.kubeconfig(ADMIN))?;
         Ok(path)
     }
 
-    /// Writes the kubeconfig of the injector's own account and gives its path.
+    /// Writes the kubeconfig of the injector's service account and returns its path.
     pub fn injectors_kubeconfig(&self) -> anyhow::Result<PathBuf> {
         let path = self.state.join("injector.kubeconfig");
         fs::write(&path, self.kubeconfig(INJECTOR_TOKEN))?;
         Ok(path)
     }
 
-    /// Leads there as the injector's own account, with the rights that are given to that account.
+    /// The configuration of the injector's service account.
     pub async fn injectors_config(&self) -> anyhow::Result<Config> {
         let kubeconfig = Kubeconfig::from_yaml(&self.kubeconfig(INJECTOR_TOKEN))?;
         Ok(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
     }
 
-    /// Every request of the injector's own account, one JSON object a line.
+    /// The file with the requests of the injector's service account, one JSON object a line.
     pub fn audit_log(&self) -> PathBuf {
         self.state.join("audit.log")
     }
 
-    /// CA of the client certificate that the server shows to webhooks.
+    /// The file with the CA of the client certificate that the server presents to webhooks.
     pub fn webhook_client_ca(&self) -> PathBuf {
         self.state.join(WEBHOOK_CLIENT_CA)
     }
 
-    /// The directory with what belongs to it.
+    /// The directory of the server's files.
     pub(crate) fn state(&self) -> &Path {
         &self.state
     }
@@ -124,20 +124,19 @@ impl ApiServer {
     }
 }
 
-/// Starts the server.
 fn start() -> anyhow::Result<ApiServer> {
     let (started, outcome) = mpsc::channel();
-    let (restarts, orders) = mpsc::channel();
-    // The programs are ended when this thread ends, so it lasts as long as the process.
-    thread::Builder::new().name("api-server".to_owned()).spawn(move || run(&started, &orders))?;
+    let (restarts, requests) = mpsc::channel();
+    // The kernel ends the programs together with this thread, so it lasts as long as the process.
+    thread::Builder::new().name("api-server".to_owned()).spawn(move || run(&started, &requests))?;
     let (secure, state) = outcome.recv().context("the API server's thread ended")??;
     Ok(ApiServer { secure, state, restarts: std::sync::Mutex::new(restarts) })
 }
 
-/// What [`ApiServer`] is told of a server that was started: its port and its directory.
+/// The port and the directory of a started server.
 type Started = (u16, PathBuf);
 
-fn run(started: &Sender<anyhow::Result<Started>>, orders: &Receiver<Sender<anyhow::Result<()>>>) {
+fn run(started: &Sender<anyhow::Result<Started>>, requests: &Receiver<Sender<anyhow::Result<()>>>) {
     let (mut server, flags, state) = match launch() {
         Ok((server, flags, secure, state)) => {
             // A receiver that is gone belongs to a process that ends.
@@ -146,7 +145,7 @@ fn run(started: &Sender<anyhow::Result<Started>>, orders: &Receiver<Sender<anyho
         }
         Err(error) => return drop(started.send(Err(error))),
     };
-    for done in orders {
+    for done in requests {
         let ended = server.kill().and_then(|()| server.wait());
         let again = ended.map_err(anyhow::Error::from).and_then(|_| spawn("kube-apiserver", &flags, &state));
         let _ = done.send(again.map(|next| server = next));
@@ -215,8 +214,8 @@ fn launch() -> anyhow::Result<(Child, Flags, u16, PathBuf)> {
     Ok((child, server, secure, state))
 }
 
-/// Writes the client certificate that the server shows to webhooks, and the configuration that names it, as
-/// docs/operate.md describes.
+/// Writes the client certificate that the server presents to webhooks, and the configuration for it, as in
+/// docs/operate.md.
 fn write_webhook_credentials(state: &Path) -> anyhow::Result<()> {
     let mut ca = rcgen::CertificateParams::new(Vec::new())?;
     ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -269,7 +268,7 @@ pub(crate) fn spawn(program: &str, flags: &[(&str, String)], state: &Path) -> an
         .with_context(|| format!("{program} could not be started"))
 }
 
-/// A directory for this process's server; those of processes that are gone are removed.
+/// Creates a directory for this process's server and removes those of processes that have ended.
 fn state() -> anyhow::Result<PathBuf> {
     let all = checkout().join("target/api-servers");
     fs::create_dir_all(&all)?;
@@ -284,18 +283,18 @@ fn state() -> anyhow::Result<PathBuf> {
     Ok(own)
 }
 
-/// Ports that are free at present.
+/// Returns unused ports.
 fn ports() -> anyhow::Result<[u16; 3]> {
     let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let held = [listen()?, listen()?, listen()?];
+    let listeners = [listen()?, listen()?, listen()?];
     let mut ports = [0; 3];
-    for (port, listener) in ports.iter_mut().zip(&held) {
+    for (port, listener) in ports.iter_mut().zip(&listeners) {
         *port = listener.local_addr()?.port();
     }
     Ok(ports)
 }
 
-/// Waits until the server takes all requests.
+/// Waits until the server is ready.
 async fn ready(client: Client) -> anyhow::Result<()> {
     let limit = Instant::now() + TIMEOUT;
     loop {
@@ -303,7 +302,7 @@ async fn ready(client: Client) -> anyhow::Result<()> {
         match client.request_text(request).await {
             Ok(_) => return Ok(()),
             Err(error) if Instant::now() > limit => {
-                return Err(error).context("the API server does not get ready");
+                return Err(error).context("the API server does not become ready");
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }

@@ -118,7 +118,7 @@ impl TestEnv {
             Err(kube::Error::Api(status)) if status.is_not_found() => {}
             deleted => drop(deleted.context("delete the session's pod")?),
         }
-        wait::until(&self.pods(), &pod, "the pod to go", TIMEOUT, |pod| pod.is_none()).await.map(drop)
+        wait::until(&self.pods(), &pod, "deletion of the pod", TIMEOUT, |pod| pod.is_none()).await.map(drop)
     }
 
     /// The runner of a session.

@@ -30,7 +30,7 @@ pub struct Build {
 }
 
 impl Build {
-    /// What `file`, below the checkout, says.
+    /// Reads `file` of the checkout.
     pub fn of(file: &str) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(checkout().join(file)).with_context(|| format!("read {file}"))?;
         let image = |name: &str| {

@@ -20,8 +20,8 @@ pub const OWNED: &str = "workflow-tests/owned";
 const MACHINE: &str = "workflow-tests/machine";
 /// Label that names the process in which a test runs.
 const PROCESS: &str = "workflow-tests/process";
-/// Requests of the session pods' containers. The platform's LimitRange sets 250m and 256Mi; these leave room for other
-/// people's pods on a small node.
+/// Requests of the session pods' containers. The platform's LimitRange sets 250m and 256Mi; these leave capacity for
+/// other people's pods on a small node.
 const CPU_REQUEST: &str = "10m";
 const MEMORY_REQUEST: &str = "16Mi";
 

@@ -5,8 +5,8 @@
 //!  benchmark ──pod status──> API server ──watch──> workflow-injector serve ──PUT──> API server ──watch──> condition watch
 //! ```
 //!
-//! All of it shares one machine, so what is measured includes the API server, etcd, benchmark and watcher at work. The API
-//! server's audit log counts the calls. It asserts nothing by itself: the table says which limit holds.
+//! All of it shares one machine, so measurements include the work of API server, etcd, benchmark and watch. Calls are
+//! counted in the API server's audit log. Nothing is asserted here: the table shows whether the limits hold.
 
 mod calls;
 mod table;

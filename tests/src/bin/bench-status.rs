@@ -1,4 +1,4 @@
-//! `make bench-status`: what the status controller costs, and how fast it is, with many sessions.
+//! `make bench-status`: cost and speed of the status controller with many sessions.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  load ──────── 50/s pods that are never scheduled: created, checked, deleted
-//!  sessions ──── one for 25 of these, by the fake operator; their pods are held, and two at a time really run
+//!  sessions ──── one for 25 of these, by the fake operator; their pods are gated, and two at a time run
 //!  disruptions ─ from the seed, one after another; a rotation of the CA runs beside the others
 //! ```
 //!

@@ -1,9 +1,8 @@
-//! What the demo prints: headings, and lines with the time since an act began.
+//! Output of the demo: headings, and lines with the time since an act began.
 
 use std::io::{self, Write};
 use std::time::Duration;
 
-/// The output.
 pub(super) struct Screen<'a> {
     out: &'a mut (dyn Write + Send),
 }

@@ -129,7 +129,7 @@ impl Pods {
         match tokio::time::timeout(TIMEOUT, self.client.request(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(kube::Error::Api(status))) => Err(Response::Rejected(status.message)),
-            // The root cause ("connection refused") says more than the outer error ("client error").
+            // The root cause ("connection refused") is more specific than the outer error ("client error").
             Ok(Err(error)) => Err(Response::NoResponse(anyhow::Error::from(error).root_cause().to_string())),
             Err(_) => Err(Response::NoResponse(format!("no response within {} s", TIMEOUT.as_secs()))),
         }

@@ -15,7 +15,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// Whether it overlaps one of these.
+    /// Reports whether it overlaps one of these.
     pub fn overlaps(&self, spans: &[Self]) -> bool {
         spans.iter().any(|span| self.from <= span.to && self.to >= span.from)
     }
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_denials_from_rejections_by_the_webhooks_name() {
+    fn distinguishes_denials_from_rejections_by_the_webhooks_name() {
         let mut tally = Tally::default();
         tally.count("a", span(0, 1), Response::Injected);
         tally.count("b", span(0, 1), Response::NotInjected);

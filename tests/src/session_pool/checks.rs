@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_a_rejected_pod_from_a_failed_container() {
+    fn distinguishes_a_rejected_pod_from_a_failed_container() {
         let session = |message: &str| {
             let mut session = SessionBuilder::new("s").build();
             session.data["status"]["conditions"] =

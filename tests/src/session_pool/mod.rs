@@ -2,7 +2,7 @@
 //! until a test runs them, so that many are created and few use the node; the scheduler then places them, with regard to
 //! other people's pods.
 //!
-//! Requests are retried while the API server is unavailable: tests assert on what the sessions end in.
+//! Requests are retried while the API server is unavailable: tests assert on the ends of the sessions.
 
 mod checks;
 
@@ -38,7 +38,7 @@ const FLOW: &str = "flow";
 /// Time that a pod may wait for a node with enough capacity.
 const SCHEDULING_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a session is expected to end in.
+/// The expected end of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExpectedOutcome {
     /// Its workflow is delivered.
@@ -47,7 +47,7 @@ pub enum ExpectedOutcome {
     RefNotFound,
 }
 
-/// What came of running a session's pod.
+/// The result of running a session's pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunOutcome {
     /// The session reached its end, with these deviations from the expected outcome.
@@ -96,7 +96,7 @@ impl SessionPool {
         .await
     }
 
-    /// Waits until the session's pod exists and the session's condition is Fetching. Returns what is wrong with the pod.
+    /// Waits until the session's pod exists and the session's condition is Fetching. Returns the defects of the pod.
     pub async fn wait_until_held(&self, name: &str) -> anyhow::Result<Vec<String>> {
         self.env
             .session_until(name, "a pod that is held", |session| {
@@ -157,12 +157,12 @@ impl SessionPool {
             }
         })
         .await?;
-        until(&self.env.pods(), &runner_pod(name), "the pod to go", TIMEOUT, |pod| pod.is_none())
+        until(&self.env.pods(), &runner_pod(name), "deletion of the pod", TIMEOUT, |pod| pod.is_none())
             .await
             .map(drop)
     }
 
-    /// Sessions whose pod was denied by our webhook, with the time at which that was first seen.
+    /// Sessions whose pod was denied by our webhook, with the time of the first denial.
     pub fn denied(&self) -> BTreeMap<String, Timestamp> {
         self.denied.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,5 +1,5 @@
-//! What the API server itself makes of patched pods: its validation, defaults, quotas and Pod Security, with another
-//! injector before or after ours.
+//! The API server accepts patched pods: validation, defaults, quotas and Pod Security, and another injector before or
+//! after ours.
 
 #![allow(clippy::expect_used, reason = "a fixture that fails is a test that fails")]
 
@@ -17,11 +17,11 @@ use workflow_tests::api_server;
 use workflow_tests::session::SessionBuilder;
 use workflow_tests::wait::until_so;
 
-use crate::common::{Injector, Stage, init_containers, operator_pod, refusal, serve};
+use crate::common::{AdmissionEnv, Injector, denial, init_containers, operator_pod, serve};
 
 const URL: &str = "https://git.invalid/o/r.git";
 
-fn asking(name: &str) -> SessionBuilder {
+fn with_workflow(name: &str) -> SessionBuilder {
     SessionBuilder::new(name).workflow_path(URL, "main", "flows/$(BOT_TOKEN)")
 }
 
@@ -37,9 +37,9 @@ fn push(list: &mut Value, item: Value) {
 
 type Change = fn(&mut Value);
 
-/// Pods that platforms and other injectors make of a session pod.
+/// Shapes of session pods, by the platform or other injectors.
 const SHAPES: [(&str, Change); 12] = [
-    ("as the operator makes it", |_| ()),
+    ("as the operator creates it", |_| ()),
     ("a native sidecar", |pod| {
         let sidecar = json!({ "name": "mesh", "image": "local.test/none:1", "restartPolicy": "Always" });
         push(&mut pod["spec"]["initContainers"], sidecar);
@@ -69,20 +69,20 @@ const SHAPES: [(&str, Change); 12] = [
         push(&mut pod["spec"]["volumes"], json!({ "name": "all", "projected": { "sources": sources } }));
         container(pod, RUNNER_CONTAINER)["envFrom"] = json!([{ "configMapRef": { "name": "c" } }]);
     }),
-    ("a uid that was assigned, with its group", |pod| {
+    ("an assigned uid with its group", |pod| {
         pod["spec"]["securityContext"] =
             json!({ "runAsUser": 1_000_650_000, "runAsGroup": 0, "fsGroup": 1_000_650_000 });
     }),
-    ("a runner that is root", |pod| {
+    ("a runner as root", |pod| {
         container(pod, RUNNER_CONTAINER)["securityContext"] = json!({ "runAsUser": 0 });
     }),
     ("a container of our name", |pod| {
-        let brought = json!({
+        let existing = json!({
             "name": INIT_CONTAINER, "image": "local.test/none:1", "command": ["sh"],
             "securityContext": { "privileged": true },
             "volumeMounts": [{ "name": "workspace", "mountPath": "/elsewhere" }],
         });
-        pod["spec"]["initContainers"].as_array_mut().expect("a list").insert(0, brought);
+        pod["spec"]["initContainers"].as_array_mut().expect("a list").insert(0, existing);
     }),
     ("almost 3 MB", |pod| {
         for at in 0..280 {
@@ -94,13 +94,13 @@ const SHAPES: [(&str, Change); 12] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn accepts_patched_pods_of_every_shape() -> anyhow::Result<()> {
-    let stage = Stage::set("shapes").await?;
-    let _injector = stage.injector().await?;
-    let session = stage.session(asking("s")).await?;
+    let env = AdmissionEnv::new("shapes").await?;
+    let _injector = env.injector().await?;
+    let session = env.session(with_workflow("s")).await?;
     for (shape, change) in SHAPES {
         let mut pod = operator_pod(&session);
         change(&mut pod);
-        let stored = stage.dry_run(&pod).await;
+        let stored = env.dry_run(&pod).await;
         let stored = stored.map_err(|error| anyhow::anyhow!("{shape}: {error}"))?;
         assert_eq!(init_containers(&stored).last().map(String::as_str), Some(INIT_CONTAINER), "{shape}");
         let ours = init_containers(&stored).into_iter().filter(|name| name == INIT_CONTAINER).count();
@@ -110,52 +110,52 @@ async fn accepts_patched_pods_of_every_shape() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_quota_on_all_resources_is_satisfied_beside_a_limit_range() -> anyhow::Result<()> {
-    let stage = Stage::set("quota").await?;
-    let _injector = stage.injector().await?;
+async fn satisfies_a_quota_on_all_resources_beside_a_limit_range() -> anyhow::Result<()> {
+    let env = AdmissionEnv::new("quota").await?;
+    let _injector = env.injector().await?;
     let hard = json!({ "requests.cpu": "4", "requests.memory": "8Gi", "limits.cpu": "8", "limits.memory": "16Gi", "pods": "1" });
     let quota: ResourceQuota =
         serde_json::from_value(json!({ "metadata": { "name": "q" }, "spec": { "hard": hard } }))?;
-    let quotas: Api<ResourceQuota> = stage.namespace.api();
+    let quotas: Api<ResourceQuota> = env.namespace.api();
     quotas.create(&PostParams::default(), &quota).await?;
-    // As the controller that is not there does.
+    // In place of the quota controller.
     let used = json!({ "requests.cpu": "0", "requests.memory": "0", "limits.cpu": "0", "limits.memory": "0", "pods": "0" });
     let status = Patch::Merge(json!({ "status": { "hard": hard, "used": used } }));
     quotas.patch_status("q", &PatchParams::default(), &status).await?;
 
-    let session = stage.session(asking("s")).await?;
-    let mut stored = stage.create(&operator_pod(&session), "").await?;
+    let session = env.session(with_workflow("s")).await?;
+    let mut stored = env.create(&operator_pod(&session), "").await?;
     let wanted = json!({ "requests": { "cpu": "50m", "memory": "64Mi" }, "limits": { "cpu": "1", "memory": "512Mi" } });
     assert_eq!(container(&mut stored, INIT_CONTAINER)["resources"], wanted);
 
-    let second = stage.session(asking("t")).await?;
-    let message = refusal(stage.create(&operator_pod(&second), "").await)?;
+    let second = env.session(with_workflow("t")).await?;
+    let message = denial(env.create(&operator_pod(&second), "").await)?;
     assert!(message.contains("exceeded quota"), "{message}");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pod_security_restricted_takes_what_is_injected() -> anyhow::Result<()> {
-    let stage = Stage::set("restricted").await?;
-    let _injector = stage.injector().await?;
+async fn pod_security_restricted_admits_the_init_container() -> anyhow::Result<()> {
+    let env = AdmissionEnv::new("restricted").await?;
+    let _injector = env.injector().await?;
     let enforced =
         json!({ "metadata": { "labels": { "pod-security.kubernetes.io/enforce": "restricted" } } });
-    let namespaces: Api<Namespace> = Api::all(stage.client());
-    namespaces.patch(&stage.namespace.name, &PatchParams::default(), &Patch::Merge(enforced)).await?;
+    let namespaces: Api<Namespace> = Api::all(env.client());
+    namespaces.patch(&env.namespace.name, &PatchParams::default(), &Patch::Merge(enforced)).await?;
 
-    let session = stage.session(asking("s")).await?;
-    // The platform's own containers do not say enough to be restricted.
-    let message = refusal(stage.dry_run(&operator_pod(&session)).await)?;
+    let session = env.session(with_workflow("s")).await?;
+    // The platform's own containers are not restricted.
+    let message = denial(env.dry_run(&operator_pod(&session)).await)?;
     assert!(message.contains("restricted") && !message.contains(INIT_CONTAINER), "{message}");
 
     let mut pod = operator_pod(&session);
     pod["spec"]["securityContext"] =
         json!({ "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } });
-    assert!(init_containers(&stage.dry_run(&pod).await?).contains(&INIT_CONTAINER.to_owned()));
+    assert!(init_containers(&env.dry_run(&pod).await?).contains(&INIT_CONTAINER.to_owned()));
     Ok(())
 }
 
-/// Another injector: a sidecar, and an init container behind all others, unless they are there.
+/// Another injector: adds a sidecar, and an init container after all others, unless they exist.
 async fn mesh(body: Bytes) -> impl IntoResponse {
     let review: Value = serde_json::from_slice(&body).unwrap_or_default();
     let request = &review["request"];
@@ -175,20 +175,20 @@ async fn mesh(body: Bytes) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], review.to_string())
 }
 
-async fn beside_another_injector(name: &str) -> anyhow::Result<()> {
-    let stage = Stage::set(&format!("beside-{name}")).await?;
+async fn expect_last_beside(name: &str) -> anyhow::Result<()> {
+    let env = AdmissionEnv::new(&format!("beside-{name}")).await?;
     let injector = Injector::start(api_server::server()?.config().await?).await?;
     let mesh = serve(Router::new().route("/mutate", post(mesh))).await?;
-    stage.register(INJECTOR, injector.served.client_config()?).await?;
-    stage.register(name, mesh.client_config()?).await?;
-    let session = stage.session(asking("s")).await?;
+    env.register(INJECTOR, injector.server.client_config()?).await?;
+    env.register(name, mesh.client_config()?).await?;
+    let session = env.session(with_workflow("s")).await?;
     let pod = operator_pod(&session);
     let expected = [HYDRATE_CONTAINER, "mesh-init", INIT_CONTAINER];
-    until_so("both to be asked, and ours to be last", || async {
-        Ok(init_containers(&stage.dry_run(&pod).await?) == expected)
+    until_so("calls of both, and ours to be last", || async {
+        Ok(init_containers(&env.dry_run(&pod).await?) == expected)
     })
     .await?;
-    let mut stored = stage.create(&pod, "").await?;
+    let mut stored = env.create(&pod, "").await?;
     assert_eq!(init_containers(&stored), expected);
     let runner = container(&mut stored, RUNNER_CONTAINER);
     assert!(
@@ -202,11 +202,11 @@ async fn beside_another_injector(name: &str) -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ours_is_last_where_another_injector_is_asked_before_us() -> anyhow::Result<()> {
-    beside_another_injector("a-mesh").await
+async fn is_last_if_another_injector_is_called_first() -> anyhow::Result<()> {
+    expect_last_beside("a-mesh").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ours_is_last_where_another_injector_is_asked_after_us() -> anyhow::Result<()> {
-    beside_another_injector("z-mesh").await
+async fn is_last_if_another_injector_is_called_later() -> anyhow::Result<()> {
+    expect_last_beside("z-mesh").await
 }

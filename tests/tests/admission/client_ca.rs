@@ -11,13 +11,13 @@ use workflow_contract::names::INIT_CONTAINER;
 use workflow_tests::api_server;
 use workflow_tests::session::SessionBuilder;
 
-use crate::common::{Served, Stage, init_containers, operator_pod};
+use crate::common::{AdmissionEnv, WebhookServer, init_containers, operator_pod};
 
 /// Sends a request without a client certificate.
-fn post_without_certificate(served: &Served) -> anyhow::Result<String> {
-    let address = served.address()?;
+fn post_without_certificate(server: &WebhookServer) -> anyhow::Result<String> {
+    let address = server.address()?;
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(served.ca.as_bytes())?)?;
+    roots.add(CertificateDer::from_pem_slice(server.ca.as_bytes())?)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -34,14 +34,14 @@ fn post_without_certificate(served: &Served) -> anyhow::Result<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_clients_with_the_api_servers_certificate_are_admitted() -> anyhow::Result<()> {
-    let stage = Stage::set("client-ca").await?;
-    let injector = stage.injector_for(Some(&api_server::server()?.webhook_client_ca())).await?;
+async fn serves_only_clients_with_the_api_servers_certificate() -> anyhow::Result<()> {
+    let env = AdmissionEnv::new("client-ca").await?;
+    let injector = env.injector_for(Some(&api_server::server()?.webhook_client_ca())).await?;
     let session = SessionBuilder::new("s").workflow("https://git.invalid/o/r.git", "main");
-    let pod = operator_pod(&stage.session(session).await?);
-    assert!(init_containers(&stage.create(&pod, "").await?).contains(&INIT_CONTAINER.to_owned()));
+    let pod = operator_pod(&env.session(session).await?);
+    assert!(init_containers(&env.create(&pod, "").await?).contains(&INIT_CONTAINER.to_owned()));
 
-    let rejected = tokio::task::block_in_place(|| post_without_certificate(&injector.served));
+    let rejected = tokio::task::block_in_place(|| post_without_certificate(&injector.server));
     let Err(error) = rejected else { anyhow::bail!("a client without a certificate was served") };
     assert!(format!("{error:#}").contains("CertificateRequired"), "{error:#}");
     Ok(())

@@ -1,5 +1,5 @@
-//! When the API server asks us, but does not answer us: what is known is injected, what is not known is refused with a
-//! message, and nobody else notices.
+//! While the injector can't reach the API server: pods of cached sessions are injected, pods of other sessions are denied
+//! with a message, and other pods are admitted.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use workflow_tests::api_server;
 use workflow_tests::session::{Session, SessionBuilder};
 use workflow_tests::wait::{TIMEOUT, until_so};
 
-use crate::common::{Injector, Stage, init_containers, operator_pod, refusal};
-use crate::proxy::{Proxy, Way};
+use crate::common::{AdmissionEnv, Injector, denial, init_containers, operator_pod};
+use crate::proxy::{FaultProxy, Link};
 
 const URL: &str = "https://git.invalid/o/r.git";
 
-/// The cluster, the way to which leads through the proxy.
-async fn through(proxy: &Proxy) -> anyhow::Result<Config> {
+/// The configuration of a client that connects through the proxy.
+async fn through(proxy: &FaultProxy) -> anyhow::Result<Config> {
     let mut config = Config::from_custom_kubeconfig(
         Kubeconfig::from_yaml(&api_server::server()?.admin_kubeconfig())?,
         &KubeConfigOptions::default(),
@@ -28,54 +28,55 @@ async fn through(proxy: &Proxy) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// Waits until the injector's copies hold the session.
-async fn copied(injector: &Injector, session: &Session) -> anyhow::Result<()> {
+/// Waits until the session is in the injector's cache.
+async fn until_cached(injector: &Injector, session: &Session) -> anyhow::Result<()> {
     let key = ObjectRef::new(&session.name_any()).within(&session.namespace().unwrap_or_default());
-    let seen = async {
+    let cached = async {
         while injector.caches.sessions.get(&key).is_none() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(TIMEOUT, seen).await.context("the session is not copied")
+    tokio::time::timeout(TIMEOUT, cached).await.context("the session is not cached")
 }
 
-async fn known_sessions_are_injected_and_others_refused(name: &str, way: Way) -> anyhow::Result<()> {
-    let stage = Stage::set(name).await?;
-    let url: http::Uri = stage.namespace.cluster.url().parse()?;
-    let proxy = Proxy::start(url.authority().context("the API server has an address")?.to_string()).await?;
+async fn expect_injection_from_cache(name: &str, link: Link) -> anyhow::Result<()> {
+    let env = AdmissionEnv::new(name).await?;
+    let url: http::Uri = env.namespace.cluster.url().parse()?;
+    let proxy =
+        FaultProxy::start(url.authority().context("the API server has an address")?.to_string()).await?;
     let injector = Injector::start(through(&proxy).await?).await?;
-    stage.register(INJECTOR, injector.served.client_config()?).await?;
-    let asking = |name: &str| SessionBuilder::new(name).workflow(URL, "main");
-    let known = stage.session(asking("known")).await?;
-    copied(&injector, &known).await?;
-    let pod = operator_pod(&known);
-    until_so("the injector to be asked", || async {
-        Ok(init_containers(&stage.dry_run(&pod).await?).contains(&INIT_CONTAINER.to_owned()))
+    env.register(INJECTOR, injector.server.client_config()?).await?;
+    let with_workflow = |name: &str| SessionBuilder::new(name).workflow(URL, "main");
+    let cached = env.session(with_workflow("cached")).await?;
+    until_cached(&injector, &cached).await?;
+    let pod = operator_pod(&cached);
+    until_so("the injector to be called", || async {
+        Ok(init_containers(&env.dry_run(&pod).await?).contains(&INIT_CONTAINER.to_owned()))
     })
     .await?;
 
-    proxy.set(way);
-    let unknown = stage.session(asking("unknown")).await?;
-    let stored = stage.create(&pod, "").await?;
+    proxy.set(link);
+    let not_cached = env.session(with_workflow("not-cached")).await?;
+    let stored = env.create(&pod, "").await?;
     assert!(init_containers(&stored).contains(&INIT_CONTAINER.to_owned()));
-    let message = refusal(stage.create(&operator_pod(&unknown), "").await)?;
+    let message = denial(env.create(&operator_pod(&not_cached), "").await)?;
     assert!(message.contains("cannot be read now"), "{message}");
-    let without = stage.session(SessionBuilder::new("without")).await?;
-    stage.create(&operator_pod(&without), "").await?;
+    let without = env.session(SessionBuilder::new("without")).await?;
+    env.create(&operator_pod(&without), "").await?;
 
-    proxy.set(Way::Open);
-    until_so("the refused pod to be created", || async {
-        Ok(stage.dry_run(&operator_pod(&unknown)).await.is_ok())
+    proxy.set(Link::Up);
+    until_so("the denied pod to be admitted", || async {
+        Ok(env.dry_run(&operator_pod(&not_cached)).await.is_ok())
     })
     .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_connections_break_known_sessions_are_injected_and_others_refused() -> anyhow::Result<()> {
-    known_sessions_are_injected_and_others_refused("broken", Way::Broken).await
+async fn injects_only_cached_sessions_while_connections_break() -> anyhow::Result<()> {
+    expect_injection_from_cache("broken", Link::Broken).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_nothing_is_answered_known_sessions_are_injected_and_others_refused() -> anyhow::Result<()> {
-    known_sessions_are_injected_and_others_refused("silent", Way::Silent).await
+async fn injects_only_cached_sessions_while_packets_are_lost() -> anyhow::Result<()> {
+    expect_injection_from_cache("silent", Link::Silent).await
 }

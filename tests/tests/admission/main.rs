@@ -1,5 +1,5 @@
-//! Admission by a real API server. All but `untouched` run on an API server of their own, with the injector's admission in
-//! this process; `untouched` uses the cluster and the installed injector.
+//! Admission by a real API server. All modules but `untouched` run on an API server of the process, with the injector's
+//! admission in this process; `untouched` uses the cluster and the installed injector.
 
 mod api_server;
 mod blast_radius;

@@ -1,4 +1,4 @@
-//! A way to the API server that can be cut.
+//! A TCP proxy to the API server that can be cut.
 
 use std::sync::Arc;
 
@@ -7,64 +7,62 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// What becomes of what is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// It arrives.
-    Open,
-    /// Connections break.
+pub enum Link {
+    Up,
+    /// Connections are closed.
     Broken,
-    /// Nothing arrives, and nobody is told.
+    /// Connections stay open, and nothing is forwarded.
     Silent,
 }
 
-/// A TCP proxy on loopback; it ends when this is dropped.
-pub struct Proxy {
+/// Listens on loopback; ends when it is dropped.
+pub struct FaultProxy {
     pub port: u16,
-    way: watch::Sender<Way>,
+    link: watch::Sender<Link>,
     task: JoinHandle<()>,
 }
 
-impl Drop for Proxy {
+impl Drop for FaultProxy {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Proxy {
-    /// Leads to this address.
+impl FaultProxy {
+    /// Forwards to this address.
     pub async fn start(target: String) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
-        let (way, seen) = watch::channel(Way::Open);
+        let (link, changes) = watch::channel(Link::Up);
         let target: Arc<str> = target.into();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(relay(stream, Arc::clone(&target), seen.clone()));
+                tokio::spawn(relay(stream, Arc::clone(&target), changes.clone()));
             }
         });
-        Ok(Self { port, way, task })
+        Ok(Self { port, link, task })
     }
 
-    /// Changes the way, for open connections too.
-    pub fn set(&self, way: Way) {
-        self.way.send_replace(way);
+    /// Changes the state of new and open connections.
+    pub fn set(&self, link: Link) {
+        self.link.send_replace(link);
     }
 }
 
-async fn relay(mut stream: TcpStream, target: Arc<str>, mut way: watch::Receiver<Way>) {
+async fn relay(mut stream: TcpStream, target: Arc<str>, mut link: watch::Receiver<Link>) {
     let open = async {
-        if *way.clone().borrow() == Way::Open
-            && let Ok(mut there) = TcpStream::connect(&*target).await
+        if *link.clone().borrow() == Link::Up
+            && let Ok(mut server) = TcpStream::connect(&*target).await
         {
-            let mut changes = way.clone();
+            let mut changes = link.clone();
             tokio::select! {
-                _ = copy_bidirectional(&mut stream, &mut there) => (),
-                _ = changes.wait_for(|way| *way != Way::Open) => (),
+                _ = copy_bidirectional(&mut stream, &mut server) => (),
+                _ = changes.wait_for(|link| *link != Link::Up) => (),
             }
         }
     };
     open.await;
-    // Held for as long as it is to be silent; then, as when the proxy ends, it is closed.
-    let _ = way.wait_for(|way| *way != Way::Silent).await;
+    // Closed when it is not silent any more, or when the proxy ends.
+    let _ = link.wait_for(|link| *link != Link::Silent).await;
 }

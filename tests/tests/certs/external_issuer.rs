@@ -25,7 +25,7 @@ struct Registration {
 }
 
 impl Registration {
-    /// Creates the registration of a manifests directory under a name of its own; it matches nothing.
+    /// Creates the registration of a manifests directory under another name, for no object.
     async fn create(api: Api<MutatingWebhookConfiguration>, directory: &str) -> anyhow::Result<Self> {
         let mut registration: Value = objects(directory)?.remove(0);
         registration["metadata"]["name"] = json!(NAME);
@@ -82,21 +82,21 @@ async fn reconciled(directory: &str) -> anyhow::Result<[Vec<ByteString>; 2]> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_bundle_of_cert_manager_is_left_alone() -> anyhow::Result<()> {
+async fn does_not_change_the_bundle_of_cert_manager() -> anyhow::Result<()> {
     let bundles = reconciled("overlays/cert-manager/registration").await?;
     assert_eq!(bundles, [vec![bytes("theirs")], vec![bytes("theirs")]]);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_bundle_of_openshift_is_left_alone() -> anyhow::Result<()> {
+async fn does_not_change_the_bundle_of_openshift() -> anyhow::Result<()> {
     let bundles = reconciled("overlays/openshift/registration").await?;
     assert_eq!(bundles, [vec![bytes("theirs")], vec![bytes("theirs")]]);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_leader_fills_a_bundle_that_no_controller_fills() -> anyhow::Result<()> {
+async fn fills_a_bundle_that_no_other_controller_fills() -> anyhow::Result<()> {
     let bundles = reconciled("registration").await?;
     assert_eq!(bundles, [vec![bytes("ours")], vec![bytes("ours")]]);
     Ok(())

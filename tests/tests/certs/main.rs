@@ -1,4 +1,4 @@
-//! Certificates, election and CA bundle on an API server of the test's own.
+//! Certificates, election and CA bundle on an API server of the process.
 
 mod external_issuer;
 mod replica;
@@ -37,7 +37,7 @@ async fn the_leader_restores_a_lost_or_damaged_secret_and_bundle() -> anyhow::Re
     let first = Replica::start(&namespace, "first", Lifetimes::default()).await?;
     let second = Replica::start(&namespace, "second", Lifetimes::default()).await?;
     register(&namespace, &[&first, &second]).await?;
-    until_so("the first call to go through", || async { Ok(call(&namespace).await.is_ok()) }).await?;
+    until_so("the first call to succeed", || async { Ok(call(&namespace).await.is_ok()) }).await?;
     let secrets = namespace.api::<Secret>();
     let good = secrets.get(TLS_SECRET).await?.data;
     let registered = bundles(&namespace).await?;
@@ -46,14 +46,14 @@ async fn the_leader_restores_a_lost_or_damaged_secret_and_bundle() -> anyhow::Re
     anyhow::ensure!(served.is_some() && served == serial(&second), "both serve one certificate");
 
     secrets.delete(TLS_SECRET, &DeleteParams::default()).await?;
-    until_so("a deleted Secret to come back", || async {
+    until_so("a deleted Secret to be created again", || async {
         Ok(stored(&namespace).await?.is_some_and(|secret| secret.data == good))
     })
     .await?;
 
     let damage = json!({"stringData": {store::KEY: "no key"}});
     secrets.patch(TLS_SECRET, &PatchParams::default(), &Patch::Merge(damage)).await?;
-    until_so("a damaged Secret to be mended", || async {
+    until_so("a damaged Secret to be repaired", || async {
         Ok(stored(&namespace).await?.is_some_and(|secret| secret.data == good))
     })
     .await?;

@@ -1,5 +1,5 @@
-//! A replica's certificates, election and registration, with a webhook that allows everything, in the
-//! test's own process. Each call is a connection of its own, so that each call judges the certificate.
+//! A replica's certificates, election and registration in this process, with a webhook that admits everything. Each call
+//! opens a connection, so that each call verifies the certificate.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -22,11 +22,8 @@ use workflow_tests::namespace::TestNamespace;
 
 /// One replica; its tasks end when it is dropped, as if it were killed.
 pub struct Replica {
-    /// What it serves.
     pub resolver: Arc<Resolver>,
-    /// Whether it leads.
     pub leading: watch::Receiver<bool>,
-    /// Where the API server reaches it.
     pub address: SocketAddr,
     stop: oneshot::Sender<()>,
     election: JoinHandle<()>,
@@ -35,13 +32,13 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Starts a replica for the registration that is called like the namespace.
+    /// Starts a replica for the registration of the namespace's name.
     pub async fn start(namespace: &TestNamespace, name: &str, lifetimes: Lifetimes) -> anyhow::Result<Self> {
-        Self::start_by(namespace.cluster.client.clone(), namespace, name, lifetimes).await
+        Self::start_with(namespace.cluster.client.clone(), namespace, name, lifetimes).await
     }
 
-    /// As [`start`](Self::start), with a client of its own.
-    pub async fn start_by(
+    /// As [`start`](Self::start), with this client.
+    pub async fn start_with(
         client: Client,
         namespace: &TestNamespace,
         name: &str,
@@ -55,7 +52,7 @@ impl Replica {
         let (leading, election) = leader::spawn(client.clone(), &namespace.name, name, async {
             let _ = stopped.await;
         });
-        let (in_place, held) = watch::channel(None);
+        let (in_place, in_place_changes) = watch::channel(None);
         let certificates = self_managed(
             client.clone(),
             Clock::default(),
@@ -63,7 +60,7 @@ impl Replica {
             vec![address.to_string()],
             lifetimes,
             leading.clone(),
-            held,
+            in_place_changes,
         );
         let mut tasks = JoinSet::new();
         let (registration, owner) = (namespace.name.clone(), namespace.name.clone());
@@ -91,7 +88,7 @@ impl Replica {
         })
     }
 
-    /// Ends it the way SIGTERM does: the Lease is given back.
+    /// Ends it as SIGTERM does, which releases the Lease.
     pub async fn stop(self) -> anyhow::Result<()> {
         let _ = self.stop.send(());
         Ok(self.election.await?)
@@ -110,8 +107,8 @@ fn allow() -> Router {
     )
 }
 
-/// Registers these replicas, each as an entry of its own, for ConfigMaps of the namespace: every
-/// create calls all of them. The name is the namespace's.
+/// Registers each replica as an entry for ConfigMaps of the namespace, so that a creation calls all of them. The
+/// registration has the namespace's name.
 pub async fn register(namespace: &TestNamespace, replicas: &[&Replica]) -> anyhow::Result<()> {
     let webhooks: Vec<Value> = replicas.iter().enumerate().map(|(index, replica)| json!({
         "name": format!("replica-{index}.certs.test"),
@@ -129,13 +126,12 @@ pub async fn register(namespace: &TestNamespace, replicas: &[&Replica]) -> anyho
     Ok(())
 }
 
-/// Removes the registration, which would outlive a namespace that nobody owns it by.
+/// Deletes the registration, which the namespace may not own.
 pub async fn unregister(namespace: &TestNamespace) -> anyhow::Result<()> {
     registrations(namespace).delete(&namespace.name, &DeleteParams::default()).await?;
     Ok(())
 }
 
-/// The registrations of the cluster.
 pub fn registrations(namespace: &TestNamespace) -> Api<MutatingWebhookConfiguration> {
     Api::all(namespace.cluster.client.clone())
 }
@@ -143,7 +139,7 @@ pub fn registrations(namespace: &TestNamespace) -> Api<MutatingWebhookConfigurat
 /// The caBundle of each entry.
 pub async fn bundles(namespace: &TestNamespace) -> anyhow::Result<Vec<String>> {
     let found = registrations(namespace).get(&namespace.name).await?;
-    let bundle = |held: Option<ByteString>| String::from_utf8(held.unwrap_or_default().0);
+    let bundle = |bytes: Option<ByteString>| String::from_utf8(bytes.unwrap_or_default().0);
     let entries = found.webhooks.into_iter().flatten();
     Ok(entries.map(|entry| bundle(entry.client_config.ca_bundle)).collect::<Result<_, _>>()?)
 }

@@ -34,7 +34,7 @@ struct FailedCall {
 
 /// The certificates served and trusted over time, to explain a failed call.
 #[derive(Default)]
-struct Hihistory {
+struct CertificateHistory {
     serving: BTreeSet<String>,
     cas: BTreeSet<String>,
     lines: Vec<String>,
@@ -43,14 +43,14 @@ struct Hihistory {
     stalls: Vec<(Timestamp, Timestamp)>,
 }
 
-impl Hihistory {
+impl CertificateHistory {
     async fn record(&mut self, namespace: &TestNamespace, replicas: &[&Replica]) -> anyhow::Result<()> {
         let (began, mut now) = (Timestamp::now(), String::new());
         for (index, replica) in replicas.iter().enumerate() {
             let Some(info) = replica.resolver.info() else { continue };
             let leads = if *replica.leading.borrow() { " leads and" } else { "" };
             let (serial, ca) = (short(&info.serial), short(&info.issuer_key_id));
-            write!(now, " replica {index}{leads} serves {serial} of {ca} until {};", info.not_after)?;
+            write!(now, " replica {index}{leads} serves {serial} by {ca} until {};", info.not_after)?;
             self.serving.insert(info.serial);
             self.cas.insert(info.issuer_key_id);
         }
@@ -82,7 +82,7 @@ fn short(id: &str) -> &str {
     id.get(..8).unwrap_or(id)
 }
 
-/// Calls until `end`; returns the number of calls and the failed ones.
+/// Calls the webhooks until `end`; returns the number of calls and the failed ones.
 async fn load(namespace: TestNamespace, end: Instant) -> (u32, Vec<FailedCall>) {
     let (mut calls, mut failed) = (0, Vec::new());
     while Instant::now() < end {
@@ -108,7 +108,7 @@ async fn rotation_under_constant_load_fails_no_call() -> anyhow::Result<()> {
 
     let end = Instant::now() + Duration::from_secs(seconds);
     let loads: Vec<_> = (0..4).map(|_| tokio::spawn(load(namespace.clone(), end))).collect();
-    let mut history = Hihistory::default();
+    let mut history = CertificateHistory::default();
     while Instant::now() < end {
         history.record(&namespace, &[&first, &second]).await?;
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -119,7 +119,7 @@ async fn rotation_under_constant_load_fails_no_call() -> anyhow::Result<()> {
         calls += more;
         failed.extend(failures);
     }
-    let held = bundles(&namespace).await?;
+    let bundles = bundles(&namespace).await?;
     unregister(&namespace).await?;
     let (serving, cas) = (history.serving.len(), history.cas.len());
     let (excused, failed): (Vec<_>, Vec<_>) =
@@ -142,6 +142,6 @@ async fn rotation_under_constant_load_fails_no_call() -> anyhow::Result<()> {
     }
     anyhow::ensure!(u64::try_from(cas)? >= seconds / 20, "too few CAs: {cas}");
     anyhow::ensure!(u64::try_from(serving)? >= seconds / 5, "too few serving certificates: {serving}");
-    anyhow::ensure!(held.len() == 2 && held[0] == held[1], "all entries hold the same bundle");
+    anyhow::ensure!(bundles.len() == 2 && bundles[0] == bundles[1], "all entries have the same bundle");
     Ok(())
 }

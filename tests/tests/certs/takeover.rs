@@ -11,7 +11,7 @@ use workflow_tests::wait::TIMEOUT;
 
 use super::replica::{Replica, bundles, register, unregister};
 
-/// As short as a rotation can be.
+/// The shortest lifetimes of a rotation.
 const LIFETIMES: Lifetimes = Lifetimes {
     ca: jiff::SignedDuration::from_secs(20),
     serving: jiff::SignedDuration::from_secs(4),
@@ -23,7 +23,7 @@ async fn stored(secrets: &Api<Secret>) -> anyhow::Result<State> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_with_a_late_watch_takes_no_ca_out_of_use() -> anyhow::Result<()> {
+async fn a_leader_with_a_late_watch_removes_no_ca_in_use() -> anyhow::Result<()> {
     let (cluster, _turn) = api_server::exclusive().await?;
     let namespace = TestNamespace::named(cluster, "takeover").await?;
     let secrets = namespace.api::<Secret>();

@@ -1,5 +1,5 @@
-//! A failure ends the session with a reason and a message that says what to do, and the runner never runs. One failure of
-//! each stage is tested here: source, policy, server, reference; init-fetcher's own tests cover every exit code.
+//! A failure ends the session with a reason and a message with the remedy, and the runner never runs. One failure of each
+//! kind is tested here: source, policy, server, reference; init-fetcher's own tests cover every exit code.
 
 use workflow_contract::Exit;
 use workflow_git_server::Settings;
@@ -43,7 +43,7 @@ async fn failure(env: &TestEnv, session: SessionBuilder, exit: Exit) -> anyhow::
         format!("Init container init-workflow failed (exit {}): {}", exit.code(), condition.message);
     assert!(ready.starts_with(&platforms_message), "{ready}\nshould start with\n{platforms_message}");
     // The operator deletes the pod; the outcome is not lost with it.
-    until(&env.pods(), "s-runner", "the pod to go", TIMEOUT, |pod| pod.is_none()).await?;
+    until(&env.pods(), "s-runner", "deletion of the pod", TIMEOUT, |pod| pod.is_none()).await?;
     Ok(condition)
 }
 

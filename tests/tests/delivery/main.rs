@@ -1,5 +1,5 @@
-//! Sessions on a real node, with the installed injector: what the runner finds at its first instruction, and what the
-//! session's condition says.
+//! Sessions on a real node with the installed injector: the runner's files at its first instruction, and the session's
+//! condition.
 
 mod deleted_pod;
 mod failures;

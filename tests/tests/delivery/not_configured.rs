@@ -15,7 +15,7 @@ async fn writes_nothing_without_a_workflow() {
         env.create(SessionBuilder::new("without")).await?;
         env.session_until("without", "phase Running", |session| session.phase() == Some(Phase::Running))
             .await?;
-        // By the time that a later session has had its whole course, this one would have been written to.
+        // Once a later session is reconciled, this one would have been written, too.
         env.create(SessionBuilder::new("with").workflow(repository.url(), "main")).await?;
         env.until_reason("with", "Reconciled").await?;
 

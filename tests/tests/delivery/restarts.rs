@@ -1,4 +1,4 @@
-//! A new pod is a new delivery, whatever an earlier pod was given.
+//! Each pod is a new delivery.
 
 use kube::api::DeleteParams;
 use workflow_tests::delivered::{expected, found};

@@ -1,4 +1,4 @@
-//! The workflow is on disk before the runner's first instruction, and the session says so.
+//! The workflow is on disk before the runner's first instruction, and the session's condition reports it.
 
 use std::process::Command;
 
@@ -85,7 +85,7 @@ async fn delivers_a_directory_without_git() {
         let record = env.runner("s").record().await?;
         assert_eq!(found(&record, "flows"), Some(expected(&repository, "dev:triage")?));
         assert!(!has_git_directory(&record, "flows"));
-        // Byte for byte what the spec says, so that the platform sees no drift.
+        // Byte for byte as in the spec, so that the platform detects no drift.
         let reconciled = session.reconciled_workflow().unwrap();
         assert_eq!([reconciled.branch.as_str(), &reconciled.path], ["dev", "/triage/"]);
         Ok(())

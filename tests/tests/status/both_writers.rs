@@ -14,7 +14,7 @@ use workflow_tests::operator::{FakeOperator, Mode, Settings};
 use workflow_tests::session::{Phase, Session, SessionView};
 use workflow_tests::wait::{self, TIMEOUT};
 
-/// Sessions of one test; the last is written to 20 times a second all its life.
+/// Sessions of one test; the last is written 20 times a second throughout.
 const SESSIONS: usize = 12;
 /// Conditions that the operator writes after creating a pod; a conflict at that moment would lose them all.
 const ON_CREATION: [&str; 4] = ["SecretsReady", "S3Available", "ReposReconciled", "PodCreated"];

@@ -90,7 +90,7 @@ impl StatusEnv {
         Replica::start(self.client.clone(), leads).await
     }
 
-    /// As [`replica`](Self::replica), with faults between it and the API server, all of them off.
+    /// As [`replica`](Self::replica), with inactive faults on its connection to the API server.
     pub async fn replica_with_faults(&self, leads: bool) -> anyhow::Result<(Replica, Faults)> {
         let mut config = api_server::server()?.config().await?;
         config.default_retry = false;
@@ -184,15 +184,15 @@ impl Replica {
         Ok(Self { handle, leader, counted })
     }
 
-    /// Waits until it has seen all earlier changes of pods; no init container may be running.
+    /// Waits until it has received all earlier changes of pods; no init container may be running.
     pub async fn until_synced(&self, env: &StatusEnv) -> anyhow::Result<()> {
         env.manual.begin(session("marker")).await?;
-        let seen = async {
+        let received = async {
             while self.handle.fetching() == 0 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        Ok(tokio::time::timeout(TIMEOUT, seen).await?)
+        Ok(tokio::time::timeout(TIMEOUT, received).await?)
     }
 
     pub fn lead(&self, leads: bool) {

@@ -61,12 +61,12 @@ async fn does_not_write_sessions_older_than_the_registration() -> anyhow::Result
     // At once, so that the last of them are as old as the registration is to the second.
     manual_operator::register(env.client.clone()).await?;
     env.sync_marker("marker").await?;
-    // A replica that comes later sees the same.
+    // The same for a replica that starts later.
     let second = env.replica(true).await?;
     env.sync_marker("second-marker").await?;
     assert_eq!(versions(&env).await?, before);
 
-    // What happens to them later is history, too.
+    // Later changes of these sessions are not written either.
     env.manual.delete_pod("old-running-0").await?;
     let change = Patch::Merge(json!({"spec": {"activeWorkflow": {"branch": "dev"}}}));
     env.manual.sessions().patch("old-running-5", &PatchParams::default(), &change).await?;

@@ -16,7 +16,7 @@ async fn becomes_ready_without_the_crd_and_watches_once_it_is_created() -> anyho
     crds.delete(&name, &DeleteParams::default()).await?;
     tokio::time::timeout(TIMEOUT, await_condition(crds, &name, conditions::is_deleted(&uid))).await??;
 
-    // Waits until it has seen all that exists, as readiness does.
+    // Waits until its caches are synced, as readiness does.
     let replica = env.replica(true).await?;
 
     env.install_crd().await?;

@@ -203,7 +203,7 @@ async fn keeps_restart_required_after_the_change_is_reverted() -> anyhow::Result
         let session = wait::until_exists(&env.manual.sessions(), "s", &what, TIMEOUT, holds).await?;
         assert_eq!(session.workflow_reconciled().unwrap_or_default().observed_generation, Some(1));
     }
-    // A replica that has just started has no memory of it, and corrects whoever claims the contrary.
+    // A replica that has just started corrects another writer, too.
     replica.kill().await;
     let theirs =
         json!({"conditions": [{"type": "WorkflowReconciled", "status": "True", "reason": "Reconciled"}]});
@@ -228,7 +228,7 @@ async fn reports_outcomes_after_the_registration_was_recreated() -> anyhow::Resu
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     manual_operator::register(env.client.clone()).await?;
-    // This one has seen nothing but the new registration.
+    // This one has received only the new registration.
     let _second = env.replica(true).await?;
     env.manual.end("s", 22, "Error", &message(Exit::RefNotFound, "no such branch")).await?;
     env.reason("s", "RefNotFound").await?;

@@ -81,7 +81,7 @@ async fn reports_pods_deleted_while_fetching_as_interrupted() -> anyhow::Result<
 async fn reports_pods_that_bypassed_admission_without_a_record() -> anyhow::Result<()> {
     let env = StatusEnv::new("past").await?;
     let _replica = env.replica(true).await?;
-    // A registration of this very second does not tell which of the two came first.
+    // Creation times are whole seconds: a registration in the same second is not older.
     env.until_younger_than_registration().await?;
     let made = env.manual.create(session("s")).await?;
     env.manual.create_bare_pod(&made).await?;

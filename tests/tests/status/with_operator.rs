@@ -30,7 +30,7 @@ const URL: &str = "https://git.invalid/acme/flow.git";
 /// Note in the condition on the platform's own update.
 const UPDATED: &str = "the platform has updated the running session itself";
 
-/// Whether pods are denied. One test runs at a time.
+/// Denies pods if set. One test runs at a time.
 static DENY: AtomicBool = AtomicBool::new(false);
 
 fn admit(session: &Session, pod: &mut Value) -> anyhow::Result<()> {
@@ -179,7 +179,7 @@ fn answering() -> (PostHandler, Arc<AtomicUsize>) {
     (handler, posts)
 }
 
-fn refusing() -> PostHandler {
+fn refusing_connections() -> PostHandler {
     Arc::new(|_| Box::pin(async { Err("connect: connection refused".to_owned()) }))
 }
 
@@ -304,7 +304,8 @@ async fn write_after_a_spec_change_follows_the_operators_and_names_its_update() 
 #[tokio::test(flavor = "multi_thread")]
 async fn prompt_that_the_next_start_skips_is_reported() -> anyhow::Result<()> {
     let platform =
-        Platform::new("lost-prompt", Mode::PostRunning, refusing(), Duration::from_millis(50)).await?;
+        Platform::new("lost-prompt", Mode::PostRunning, refusing_connections(), Duration::from_millis(50))
+            .await?;
     platform.create(SessionBuilder::new("s").workflow(URL, "mian")).await?;
     let message = crate::env::message(Exit::RefNotFound, "no such branch");
     let failed = init_failed("init-workflow", 22, &message);
@@ -328,7 +329,8 @@ async fn prompt_that_the_next_start_skips_is_reported() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn session_recreated_while_fetching_is_interrupted_with_one_write() -> anyhow::Result<()> {
     let platform =
-        Platform::new("recreated", Mode::PostRunning, refusing(), Duration::from_millis(50)).await?;
+        Platform::new("recreated", Mode::PostRunning, refusing_connections(), Duration::from_millis(50))
+            .await?;
     let session = || SessionBuilder::new("s").workflow(URL, "main");
     platform.create(session()).await?;
     platform.env.reason("s", "Fetching").await?;
@@ -349,7 +351,9 @@ async fn session_recreated_while_fetching_is_interrupted_with_one_write() -> any
 
 #[tokio::test(flavor = "multi_thread")]
 async fn recreated_session_is_not_written_while_the_old_pod_runs() -> anyhow::Result<()> {
-    let platform = Platform::new("old-pod", Mode::PostRunning, refusing(), Duration::from_millis(50)).await?;
+    let platform =
+        Platform::new("old-pod", Mode::PostRunning, refusing_connections(), Duration::from_millis(50))
+            .await?;
     let session = || SessionBuilder::new("s").workflow(URL, "main");
     platform.create(session()).await?;
     platform.env.reason("s", "Fetching").await?;

@@ -51,7 +51,7 @@ async fn keeps_every_write_of_a_busy_operator() -> anyhow::Result<()> {
     let begun = env.manual.begin(session("s")).await?;
     let (end, ended) = watch::channel(false);
     let busy_operator = tokio::spawn(operator(env.manual.sessions(), ended));
-    // Through the whole lives of pods, one after the other, until the busy_operator was one.
+    // Whole runs of pods, one after the other, until the operator has written often enough.
     let mut pods = 0;
     loop {
         pods += 1;
@@ -74,7 +74,7 @@ async fn keeps_every_write_of_a_busy_operator() -> anyhow::Result<()> {
     let kinds: Vec<_> = session.conditions().into_iter().filter(|c| c.r#type.starts_with("Kind")).collect();
     assert_eq!(kinds.len(), 7);
     assert_eq!(session.start_time(), begun.start_time());
-    // Each change of the operator's may be put right once, on top of the writes that the pods themselves ask for.
+    // Each change of the operator's may be corrected once, in addition to the writes for the pods.
     let limit = usize::try_from(taken / 3)? + 2 * pods;
     assert!(replica.written() <= limit, "{} writes, {limit} allowed", replica.written());
     Ok(())
