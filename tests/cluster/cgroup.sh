@@ -28,7 +28,7 @@ cgroup_pids() {
   find "${dirs[@]}" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -un
 }
 
-# v1: below the caller's own cgroup, so that limits put on the caller hold for the node.
+# v1: below the caller's own cgroup, so that the caller's limits apply to the node.
 # v2: at the top, since a cgroup with processes of its own can't delegate controllers.
 cgroup_create() {
   local controllers own parent
@@ -45,7 +45,7 @@ cgroup_create() {
     mkdir -p "$parent/$cgroup_name"
     case ,$controllers, in
       *,cpuset,*)
-        # A cpuset starts without processors, and takes no process until it has some.
+        # A new cpuset has no processors, and accepts no process until it has some.
         cat "$parent/cpuset.cpus" >"$parent/$cgroup_name/cpuset.cpus"
         cat "$parent/cpuset.mems" >"$parent/$cgroup_name/cpuset.mems"
         ;;

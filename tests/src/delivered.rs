@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use anyhow::Context;
-use session_runner::{Entry, Kind, Record};
+use session_runner::{FileEntry, FileKind, Record};
 use workflow_git_server::Repository;
 
 use crate::runner::Runner;
@@ -26,7 +26,7 @@ pub fn found(record: &Record, directory: &str) -> Option<Tree> {
     let files = entries.into_iter().filter(|(path, _)| *path != ".git" && !path.starts_with(".git/"));
     Some(
         files
-            .filter(|(_, entry)| entry.kind != Kind::Directory)
+            .filter(|(_, entry)| entry.kind != FileKind::Directory)
             .map(|(path, entry)| (path.to_owned(), (git_mode(entry), entry.blob.clone().unwrap_or_default())))
             .collect(),
     )
@@ -42,13 +42,13 @@ pub async fn copy(runner: &Runner, record: &Record, directory: &str, into: &Path
     for (path, entry) in below(record, directory).context("the runner found no such directory")? {
         let target = into.join(path);
         match entry.kind {
-            Kind::Directory => fs::create_dir_all(&target)?,
-            Kind::Symlink => symlink(entry.text.as_deref().unwrap_or_default(), &target)?,
-            Kind::File => {
+            FileKind::Directory => fs::create_dir_all(&target)?,
+            FileKind::Symlink => symlink(entry.text.as_deref().unwrap_or_default(), &target)?,
+            FileKind::File => {
                 fs::write(&target, runner.file(&entry_path(directory, path)).await?)?;
                 fs::set_permissions(&target, fs::Permissions::from_mode(entry.mode))?;
             }
-            Kind::Other => anyhow::bail!("{path} is neither file, directory nor symlink"),
+            FileKind::Other => anyhow::bail!("{path} is neither file, directory nor symlink"),
         }
     }
     Ok(())
@@ -58,19 +58,19 @@ fn entry_path(directory: &str, path: &str) -> String {
     format!("{directory}/{path}")
 }
 
-fn below<'a>(record: &'a Record, directory: &str) -> Option<Vec<(&'a str, &'a Entry)>> {
+fn below<'a>(record: &'a Record, directory: &str) -> Option<Vec<(&'a str, &'a FileEntry)>> {
     let files = record.files.as_ref()?;
-    files.iter().find(|entry| entry.path == directory && entry.kind == Kind::Directory)?;
+    files.iter().find(|entry| entry.path == directory && entry.kind == FileKind::Directory)?;
     let prefix = format!("{directory}/");
     Some(files.iter().filter_map(|entry| Some((entry.path.strip_prefix(&prefix)?, entry))).collect())
 }
 
 /// git's mode of an entry whose group has the user's permissions; otherwise the entry's own mode in octal.
-fn git_mode(entry: &Entry) -> String {
+fn git_mode(entry: &FileEntry) -> String {
     match (entry.kind, entry.mode) {
-        (Kind::File, 0o664) => "100644".to_owned(),
-        (Kind::File, 0o775) => "100755".to_owned(),
-        (Kind::Symlink, _) => "120000".to_owned(),
+        (FileKind::File, 0o664) => "100644".to_owned(),
+        (FileKind::File, 0o775) => "100755".to_owned(),
+        (FileKind::Symlink, _) => "120000".to_owned(),
         (kind, mode) => format!("{kind:?} {mode:o}"),
     }
 }

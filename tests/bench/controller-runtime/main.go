@@ -1,5 +1,5 @@
 // What most people would write: a mutating webhook on controller-runtime. It decodes the pod into Kubernetes' own type,
-// adds a container and answers with the library's patch, a diff of the two. With --look-up it reads the pod's session
+// adds a container and answers with the library's patch, a diff of the two. With --lookup it reads the pod's session
 // from the API server of KUBECONFIG first, as the injector does.
 package main
 
@@ -95,7 +95,7 @@ func container(workflow map[string]string) corev1.Container {
 func run() error {
 	port := flag.Int("port", 0, "port on loopback")
 	certificates := flag.String("tls-dir", "", "directory with tls.crt and tls.key")
-	lookUp := flag.Bool("look-up", false, "read the session of each pod from the API server of KUBECONFIG")
+	lookUp := flag.Bool("lookup", false, "read the session of each pod from the API server of KUBECONFIG")
 	flag.Parse()
 	log.SetLogger(zap.New())
 

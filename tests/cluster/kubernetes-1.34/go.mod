@@ -2,7 +2,7 @@ module cluster
 
 go 1.26.0
 
-// As in Kubernetes' own: what the runtime does by default.
+// As in Kubernetes' own go.mod: the runtime's defaults.
 godebug default=go1.24
 
 tool (

@@ -1,4 +1,4 @@
-// Pause holds a pod's namespaces: it does nothing until it is told to end, and reaps what is orphaned.
+// Pause keeps a pod's namespaces open: it waits for a signal to end, and reaps orphaned processes.
 package main
 
 import (

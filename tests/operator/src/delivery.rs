@@ -1,4 +1,4 @@
-//! The platform's own delivery of a workflow: one POST to the runner, whose answer says nothing about files.
+//! The platform's own delivery of a workflow: one POST to the runner, whose response does not depend on the files.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub struct Post {
     pub body: String,
 }
 
-/// Answers a [`Post`]; the error says why there was no connection.
+/// Handles a [`Post`]; the error is the reason why the connection failed.
 pub type PostHandler = Arc<dyn Fn(Post) -> BoxFuture<'static, Result<StatusCode, String>> + Send + Sync>;
 
 impl Reconciler {

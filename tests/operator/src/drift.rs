@@ -4,7 +4,7 @@ use crate::Mode;
 use crate::delivery::UPDATE_FAILED;
 use crate::session::SessionView;
 
-/// Whether the operator in this mode would POST now.
+/// Reports whether the operator in this mode would POST now.
 ///
 /// `generation` is the session's `metadata.generation`; `running` is false before the pod is created.
 pub(crate) fn would_post(mode: Mode, running: bool, generation: i64, session: &impl SessionView) -> bool {
@@ -17,7 +17,7 @@ pub(crate) fn would_post(mode: Mode, running: bool, generation: i64, session: &i
     let condition = session.workflow_reconciled();
     match mode {
         Mode::Plain => false,
-        // In Pending each generation gets one attempt, unless the condition says that it is delivered. In Running only
+        // In Pending each generation gets one attempt, unless the condition is True. In Running only
         // `reconciledWorkflow` counts: the generation of a failed POST is not recorded as observed.
         Mode::PostEarly => {
             let reconciled = condition.is_some_and(|condition| condition.status == "True");

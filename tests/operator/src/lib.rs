@@ -1,6 +1,5 @@
-//! A fake of the platform's operator: does to AgenticSessions what the real one was observed to do, as far as it
-//! touches the injector. It exists because the platform cannot run in the tests; it must not be kinder to the injector
-//! than the platform is.
+//! A fake of the platform's operator: implements its observed behaviour, as far as it affects the injector. It exists
+//! because the platform can't run in the tests; it must not be easier on the injector than the platform.
 //!
 //! ```text
 //!  session --decide (pure)--> step --reconcile (API calls)--> Secret, pod (pure), Service
@@ -53,7 +52,7 @@ pub enum Mode {
     Plain,
 }
 
-/// Shape of the pods, timing, and replacements for what a test has no node for.
+/// Shape of the pods, timing, and replacements where a test has no node.
 #[derive(Clone)]
 pub struct Settings {
     /// Image of all three containers.
@@ -66,7 +65,7 @@ pub struct Settings {
     pub conflict_retry: Duration,
     /// `BACKEND_API_URL` of the runner and of init-hydrate.
     pub backend_api_url: String,
-    /// Whether there are init-hydrate and the workspace volume: some runner kinds have neither.
+    /// Adds init-hydrate and the workspace volume, which some kinds of runners lack.
     pub workspace: bool,
     /// The pod's `schedulerName`, if not the cluster's default. With one that does not exist the pod stays unscheduled,
     /// and a test can write the pod's status itself.
@@ -78,7 +77,7 @@ pub struct Settings {
     pub admission: Option<fn(&Session, &mut Value) -> anyhow::Result<()>>,
     /// Replaces the API server's proxy to the runner where no node runs it.
     pub runner: Option<PostHandler>,
-    /// Whether the pod's security context is `{fsGroup: 0, ...}` instead of `{}`: the platform has both.
+    /// Sets the pod's security context to `{fsGroup: 0, ...}` instead of `{}`: the platform has both.
     pub fs_group: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The fake operator as a program, for sessions made by hand.
+//! The fake operator as a program, for manually created sessions.
 
 use clap::Parser;
 use fake_operator::{FakeOperator, Mode, Settings};

@@ -16,7 +16,7 @@ use crate::{Settings, environment};
 pub const TRUSTED_CA: &str = "trusted-ca-bundle";
 /// Key of the bundle in [`TRUSTED_CA`].
 pub const TRUSTED_CA_KEY: &str = "ca-bundle.crt";
-/// Where runners expect the bundle.
+/// Mount path of the bundle in runners.
 const TRUSTED_CA_FILE: &str = "/etc/pki/tls/certs/ca-bundle.crt";
 
 /// Name of the volume that the containers share.

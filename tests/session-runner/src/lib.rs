@@ -14,7 +14,7 @@ mod record;
 mod serve;
 mod workflow;
 
-pub use listing::{Entry, Kind, list};
+pub use listing::{FileEntry, FileKind, list};
 pub use record::{Post, Record, VALUES, WORKFLOWS, take};
 pub use serve::{PORT, Settings, router, serve, until_stopped};
 pub use workflow::Source;

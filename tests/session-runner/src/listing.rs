@@ -1,4 +1,4 @@
-//! Lists a directory the way git would: path, kind, mode and blob id, so that a listing compares with `git ls-tree -r`.
+//! Lists a directory as git does: path, kind, mode and blob id, so that a listing compares with `git ls-tree -r`.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -11,10 +11,10 @@ use sha1::{Digest, Sha1};
 /// Files up to this many bytes are recorded with their text.
 const TEXT_MAX: u64 = 4096;
 
-/// What an [`Entry`] is.
+/// Type of a [`FileEntry`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Kind {
+pub enum FileKind {
     /// A regular file.
     File,
     /// A directory.
@@ -28,11 +28,11 @@ pub enum Kind {
 /// One file, directory or symlink below the directory that was listed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Entry {
+pub struct FileEntry {
     /// Relative to the directory that was listed, with `/`.
     pub path: String,
-    /// What it is.
-    pub kind: Kind,
+    /// Its type.
+    pub kind: FileKind,
     /// Permission bits, such as 0o644.
     pub mode: u32,
     /// Owner.
@@ -47,7 +47,7 @@ pub struct Entry {
     /// The content of files of up to 4 KiB that are UTF-8, and the target of symlinks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// Why the entry could not be read, if so.
+    /// The error if it could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -55,7 +55,7 @@ pub struct Entry {
 /// Everything below `root`, sorted by path. Symlinks are not followed; what can't be read is recorded as that.
 ///
 /// A `root` that does not exist is an error of kind [`io::ErrorKind::NotFound`].
-pub fn list(root: &Path) -> io::Result<Vec<Entry>> {
+pub fn list(root: &Path) -> io::Result<Vec<FileEntry>> {
     let mut entries = Vec::new();
     let mut directories = vec![String::new()];
     while let Some(directory) = directories.pop() {
@@ -72,7 +72,7 @@ pub fn list(root: &Path) -> io::Result<Vec<Entry>> {
             let name = child.file_name().to_string_lossy().into_owned();
             let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
             let entry = entry(path, &child.path(), &child.metadata()?);
-            if entry.kind == Kind::Directory {
+            if entry.kind == FileKind::Directory {
                 directories.push(entry.path.clone());
             }
             entries.push(entry);
@@ -82,31 +82,31 @@ pub fn list(root: &Path) -> io::Result<Vec<Entry>> {
     Ok(entries)
 }
 
-fn mark_unreadable(entries: &mut [Entry], directory: &str, error: &io::Error) {
+fn mark_unreadable(entries: &mut [FileEntry], directory: &str, error: &io::Error) {
     if let Some(entry) = entries.iter_mut().find(|entry| entry.path == directory) {
         entry.error = Some(error.to_string());
     }
 }
 
-fn entry(path: String, file: &Path, metadata: &Metadata) -> Entry {
+fn entry(path: String, file: &Path, metadata: &Metadata) -> FileEntry {
     let kind = match metadata.file_type() {
-        kind if kind.is_file() => Kind::File,
-        kind if kind.is_dir() => Kind::Directory,
-        kind if kind.is_symlink() => Kind::Symlink,
-        _ => Kind::Other,
+        kind if kind.is_file() => FileKind::File,
+        kind if kind.is_dir() => FileKind::Directory,
+        kind if kind.is_symlink() => FileKind::Symlink,
+        _ => FileKind::Other,
     };
     let content = match kind {
-        Kind::File => fs::read(file).map(Some),
-        Kind::Symlink => {
+        FileKind::File => fs::read(file).map(Some),
+        FileKind::Symlink => {
             fs::read_link(file).map(|target| Some(target.to_string_lossy().into_owned().into_bytes()))
         }
-        Kind::Directory | Kind::Other => Ok(None),
+        FileKind::Directory | FileKind::Other => Ok(None),
     };
     let (content, error) = match content {
         Ok(content) => (content, None),
         Err(error) => (None, Some(error.to_string())),
     };
-    Entry {
+    FileEntry {
         path,
         kind,
         mode: metadata.permissions().mode() & 0o7777,
@@ -145,7 +145,10 @@ mod tests {
         let entries = list(root.path()).unwrap();
 
         let seen: Vec<_> = entries.iter().map(|entry| (entry.path.as_str(), entry.kind)).collect();
-        assert_eq!(seen, [("a", Kind::Symlink), ("b", Kind::Directory), ("b/run.sh", Kind::File)]);
+        assert_eq!(
+            seen,
+            [("a", FileKind::Symlink), ("b", FileKind::Directory), ("b/run.sh", FileKind::File)]
+        );
         assert_eq!(entries[0].text.as_deref(), Some("b/run.sh"));
         assert_eq!((entries[2].mode, entries[2].size), (0o775, 10));
     }

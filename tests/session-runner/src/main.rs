@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use session_runner::{Entry, Kind, Settings, WORKFLOWS, list, router, serve, take, until_stopped};
+use session_runner::{FileEntry, FileKind, Settings, WORKFLOWS, list, router, serve, take, until_stopped};
 
 /// The platform's CA bundle, mounted where the namespace has one.
 const CA_BUNDLE: &str = "/etc/pki/tls/certs/ca-bundle.crt";
@@ -59,13 +59,13 @@ fn run(work: impl Future<Output = io::Result<()>>) -> io::Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
-fn print(files: &[Entry]) -> io::Result<()> {
+fn print(files: &[FileEntry]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for file in files {
         let sign = match file.kind {
-            Kind::Directory => "/".to_owned(),
-            Kind::Symlink => format!(" -> {}", file.text.as_deref().unwrap_or_default()),
-            Kind::File | Kind::Other => String::new(),
+            FileKind::Directory => "/".to_owned(),
+            FileKind::Symlink => format!(" -> {}", file.text.as_deref().unwrap_or_default()),
+            FileKind::File | FileKind::Other => String::new(),
         };
         writeln!(out, "{:04o} {:>8} {}{sign}", file.mode, file.size, file.path)?;
     }

@@ -1,4 +1,4 @@
-//! What a runner found at its first instruction.
+//! The record of a runner: its files and variables at its first instruction.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,12 +7,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::listing::{Entry, list};
+use crate::listing::{FileEntry, list};
 
 /// The directory that a runner reads workflows from.
 pub const WORKFLOWS: &str = "/workspace/workflows";
 
-/// The variables whose values are recorded; of all others, which may be secrets, only the name is.
+/// The variables whose values are recorded; of all others, which may be secrets, only the name.
 pub const VALUES: [&str; 5] = [
     "ACTIVE_WORKFLOW_GIT_URL",
     "ACTIVE_WORKFLOW_BRANCH",
@@ -21,15 +21,15 @@ pub const VALUES: [&str; 5] = [
     "INITIAL_PROMPT",
 ];
 
-/// What was there when the runner started.
+/// Files and variables at the start of the runner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
-    /// When it was taken, in milliseconds of Unix time.
+    /// Time of the record, in milliseconds of Unix time.
     pub started_at_ms: u64,
     /// Everything below [`WORKFLOWS`]; `None` if there is no such directory.
-    pub files: Option<Vec<Entry>>,
-    /// Why the directory could not be listed, if so.
+    pub files: Option<Vec<FileEntry>>,
+    /// The error if the directory could not be listed.
     pub error: Option<String>,
     /// The names of all environment variables, sorted.
     pub variables: Vec<String>,
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_a_missing_directory_from_an_empty_one() {
+    fn distinguishes_a_missing_directory_from_an_empty_one() {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(take(directory.path(), environment()).files, Some(Vec::new()));
         assert_eq!(take(&directory.path().join("none"), environment()).files, None);

@@ -122,7 +122,7 @@ async fn workflow(
     let updating =
         tokio::task::spawn_blocking(move || update(&settings.directory, settings.ca.as_deref(), &wanted));
     updating.await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
-    // Whether or not the clone succeeded.
+    // Also if the clone failed.
     state(&runner).active = source;
     Ok("Workflow updated")
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use anyhow::bail;
-use session_runner::{Entry, Kind, Record};
+use session_runner::{FileEntry, FileKind, Record};
 use tokio::time::Instant;
 use workflow_contract::RepoUrl;
 use workflow_contract::reference;
@@ -167,8 +167,8 @@ fn print_listing(record: &Record, workflow: &Workflow, screen: &mut Screen<'_>) 
     Ok(())
 }
 
-fn line(path: &str, entry: &Entry) -> String {
-    let sign = if entry.kind == Kind::Directory { "/" } else { "" };
+fn line(path: &str, entry: &FileEntry) -> String {
+    let sign = if entry.kind == FileKind::Directory { "/" } else { "" };
     format!("{:04o} {:>8} {path}{sign}", entry.mode, entry.size)
 }
 

@@ -30,7 +30,7 @@ async fn a_leader_with_a_late_watch_removes_no_ca_in_use() -> anyhow::Result<()>
     let mut first = Replica::start(&namespace, "first", LIFETIMES).await?;
     tokio::time::timeout(TIMEOUT, first.leading.wait_for(|leads| *leads)).await??;
     let (client, faults) = Faults::client(api_server::server()?.config().await?)?;
-    let mut second = Replica::start_by(client, &namespace, "second", LIFETIMES).await?;
+    let mut second = Replica::start_with(client, &namespace, "second", LIFETIMES).await?;
     register(&namespace, &[&first, &second]).await?;
 
     let takeover = async {

@@ -1,4 +1,4 @@
-//! Writes sessions the way a user would.
+//! Builds sessions as users create them.
 
 use serde_json::{Map, Value, json};
 use workflow_contract::names::{INJECT_ANNOTATION, OPT_OUT};
@@ -14,25 +14,25 @@ pub struct SessionBuilder {
 }
 
 impl SessionBuilder {
-    /// A session with a prompt and no workflow.
+    /// Describes a session with a prompt and no workflow.
     pub fn new(name: &str) -> Self {
         let spec = Map::from_iter([("initialPrompt".to_owned(), json!("Say hello"))]);
         Self { name: name.to_owned(), spec, annotations: Vec::new() }
     }
 
-    /// Asks for the whole repository at `branch`.
+    /// Selects the whole repository at `branch`.
     #[must_use]
     pub fn workflow(self, git_url: &str, branch: &str) -> Self {
         self.active_workflow(json!({ "gitUrl": git_url, "branch": branch }))
     }
 
-    /// Asks for the directory `path` of the repository at `branch`.
+    /// Selects the directory `path` of the repository at `branch`.
     #[must_use]
     pub fn workflow_path(self, git_url: &str, branch: &str, path: &str) -> Self {
         self.active_workflow(json!({ "gitUrl": git_url, "branch": branch, "path": path }))
     }
 
-    /// A variable of the user's own, for the runner and for init-hydrate.
+    /// Adds a variable of the user's, for the runner and init-hydrate.
     #[must_use]
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         let variables = self.spec.entry("environmentVariables").or_insert_with(|| json!({}));
@@ -47,7 +47,7 @@ impl SessionBuilder {
         self
     }
 
-    /// Leaves the session to the platform's own delivery: the injector neither touches its pod nor writes its status.
+    /// Leaves the session to the platform's own delivery: the injector neither changes its pod nor writes its status.
     #[must_use]
     pub fn without_injection(self) -> Self {
         self.annotation(INJECT_ANNOTATION, OPT_OUT)
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn writes_what_was_asked_for_and_nothing_else() {
+    fn builds_only_the_requested_fields() {
         let session = SessionBuilder::new("s")
             .workflow_path("https://h/r.git", "dev", "a/b")
             .variable("A", "1")

@@ -1,7 +1,7 @@
 //! AgenticSessions: how tests write them, and how they are read.
 //!
-//! They are handled as raw JSON below a typed `metadata`, never as a typed struct: the operator must carry every field
-//! and condition that it does not know through its read-change-PUT.
+//! They are raw JSON below a typed `metadata`, never a typed struct: the operator's read, change and PUT must keep unknown
+//! fields and conditions.
 
 mod builder;
 mod view;

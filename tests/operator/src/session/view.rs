@@ -1,4 +1,4 @@
-//! Reads the fields of a session that the operator and the tests care about. Absent and malformed read the same.
+//! Reads the fields of a session that the operator and the tests use. Malformed fields are read as absent.
 
 use std::fmt;
 
@@ -33,7 +33,7 @@ pub enum Phase {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Condition {
-    /// What it is about.
+    /// Its type.
     pub r#type: String,
     /// `True`, `False` or `Unknown`.
     pub status: String,
@@ -43,7 +43,7 @@ pub struct Condition {
     pub message: String,
     /// When `status` last changed, RFC 3339.
     pub last_transition_time: String,
-    /// The session's generation that it speaks of.
+    /// The generation of the session that it is about.
     pub observed_generation: Option<i64>,
 }
 

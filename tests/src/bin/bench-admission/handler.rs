@@ -132,7 +132,7 @@ impl Handlers {
             }
             Kind::ControllerRuntime => ("controller-runtime", controller_runtime.into()),
             Kind::ControllerRuntimeLive => {
-                ("controller-runtime", [&controller_runtime[..], &["--look-up".to_owned()]].concat())
+                ("controller-runtime", [&controller_runtime[..], &["--lookup".to_owned()]].concat())
             }
         };
         // Each writes its usual logs, to /dev/null.
