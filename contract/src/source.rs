@@ -32,6 +32,17 @@ impl Source {
             path: RepoPath::parse(path).map_or_else(|_| path.to_owned(), |path| path.as_str().to_owned()),
         }
     }
+
+    /// Returns the settings that request this source, such as `URL https://h/r, branch main, path wf`, fit for a message.
+    #[must_use]
+    pub fn settings(&self) -> String {
+        let (url, branch) = (crate::text::sanitize(&self.git_url), crate::text::sanitize(&self.branch));
+        let path = match self.path.as_str() {
+            "" => String::new(),
+            path => format!(", path {}", crate::text::sanitize(path)),
+        };
+        format!("URL {url}, branch {branch}{path}")
+    }
 }
 
 impl std::fmt::Display for Source {

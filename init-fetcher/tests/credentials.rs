@@ -446,3 +446,27 @@ fn a_redirect_elsewhere_is_followed_without_credentials() {
     fetch.run().expect(Exit::Reconciled);
     assert_eq!(of_disk(&fetch.root().join("flow")), of_git(&target, "main", ""));
 }
+
+#[test]
+fn credential_is_not_spent_on_a_host_that_a_redirect_leads_to() {
+    let err = "ERR anonymous downloads are limited\n";
+    let headers = vec![("Content-Type", "application/x-git-upload-pack-advertisement".to_owned())];
+    let limited = Fault::Answer(200, headers, format!("{:04x}{err}", err.len() + 4));
+    let (server, repository) = behind_fronts();
+    let elsewhere =
+        Front::start(&server, Certificate::Good, vec![(Phase::Listing, When::Always, limited)]).unwrap();
+    let location = format!("{}/info/refs?service=git-upload-pack", elsewhere.url(repository.url()));
+    let redirect = vec![(Phase::Listing, When::Always, Fault::redirect(&location))];
+    let front = Front::start(&server, Certificate::Good, redirect).unwrap();
+    let fetch = with_token(&front.url(repository.url()), &front);
+    let bundle = fetch.dir.path().join("bundle");
+    let ca = |front: &Front| fs::read_to_string(front.ca_file()).unwrap();
+    fs::write(&bundle, format!("{}{}", ca(&front), ca(&elsewhere))).unwrap();
+    // One attempt only: the second one does not fit into the time limit.
+    let fetch = fetch.var("SSL_CERT_FILE", &bundle.to_string_lossy()).var("WORKFLOW_TIMEOUT", "800ms");
+    let ended = fetch.run();
+    assert_hidden(&ended);
+    assert!(ended.message.contains("anonymous downloads are limited"), "{}", ended.message);
+    assert!(!ended.stderr.contains("trying a credential"), "{}", ended.stderr);
+    assert_eq!((front.requests().len(), elsewhere.requests().len()), (1, 1));
+}

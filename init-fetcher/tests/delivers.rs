@@ -320,7 +320,7 @@ fn the_address_of_a_page_names_what_to_use_instead() {
     ] {
         let ended = Fetch::new(&server, &format!("{url}/{page}")).run();
         let message = ended.expect(Exit::RepositoryNotFound);
-        let said = format!("the URL is the address of a page: use the URL {url}, branch dev{path}");
+        let said = format!("that is the address of a page; use URL {url}, branch dev{path}");
         assert!(message.contains(&said), "{message}");
     }
 }

@@ -166,3 +166,24 @@ fn each_write_that_fails_ends_in_its_code_and_leaves_what_stood_there() {
         assert!(refused.contains(&call), "no {call} was refused, only {refused:?}");
     }
 }
+
+#[test]
+fn read_only_delivery_is_replaced() {
+    let (_server, repository) = behind_fronts();
+    let fetch = plain(&repository);
+    fetch.run_without_privileges().expect(Exit::Reconciled);
+    let place = fetch.root().join("flow");
+    for directory in ["flows/review", "flows", ".git/objects", ".git", ""] {
+        chmod(&place.join(directory), 0o555);
+    }
+    let leftover = fetch.root().join(".init-workflow-0/tree");
+    fs::create_dir_all(leftover.join("deep/er")).unwrap();
+    for directory in ["deep/er", "deep", "", ".."] {
+        chmod(&leftover.join(directory), 0o500);
+    }
+    chmod(&leftover.join("deep"), 0);
+    fetch.run_without_privileges().expect(Exit::Reconciled);
+    assert_eq!(of_disk(&place), of_git(&repository, "main", ""));
+    assert_eq!(fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o775);
+    assert_eq!(fetch.residue(&["flow"]), Vec::<String>::new());
+}

@@ -16,6 +16,7 @@ pub use scheme::Scheme;
 
 use crate::names::STAGING_PREFIX;
 use crate::secret::Secret;
+use crate::source::Source;
 
 /// Longest URL, in bytes: it must fit into the termination message.
 pub const MAX_URL: usize = 1024;
@@ -38,6 +39,14 @@ pub enum UrlError {
         /// The text, redacted.
         url: String,
         why: &'static str,
+    },
+    /// The address of a web page, recognizable by its query or fragment.
+    #[error("`{url}` is not the URL of a git repository: that is the address of a page; use {}", page.settings())]
+    Page {
+        /// The text, redacted.
+        url: String,
+        /// The source that the page shows.
+        page: Source,
     },
 }
 
@@ -101,6 +110,11 @@ impl RepoUrl {
             Some(at) => rest.split_at(at),
             None => (rest, ""),
         };
+        if raw_path.contains(['?', '#'])
+            && let Some(page) = repository_of_page(text)
+        {
+            return Err(UrlError::Page { url: redacted(text), page });
+        }
         if raw_path.contains(['?', '#', '\\']) {
             return Err(malformed("it must not contain a query, a fragment or a backslash"));
         }

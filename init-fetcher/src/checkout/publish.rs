@@ -10,6 +10,7 @@
 use std::fs;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags};
@@ -38,11 +39,21 @@ pub fn prepare(root: &Path) -> Result<(), VolumeError> {
     Ok(())
 }
 
-/// Removes whatever is there; nothing there is fine.
+/// Removes a file or a directory with its contents, also a read-only one. No such path is no error.
 ///
 /// # Errors
-/// What the system says.
+/// The error of the file system.
 pub fn remove(path: &Path) -> io::Result<()> {
+    match remove_once(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            make_writable(path);
+            remove_once(path)
+        }
+        other => other,
+    }
+}
+
+fn remove_once(path: &Path) -> io::Result<()> {
     let removed = match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),
@@ -52,6 +63,26 @@ pub fn remove(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
+}
+
+/// Gives the owner all access to a directory and those below it. Errors show when the directory is used.
+fn make_writable(directory: &Path) {
+    let mut directories = vec![directory.to_owned()];
+    while let Some(directory) = directories.pop() {
+        let is_directory = |path: &Path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+        if !is_directory(&directory) || set_mode(&directory, |mode| mode | 0o700).is_err() {
+            continue;
+        }
+        if let Ok(entries) = fs::read_dir(&directory) {
+            directories.extend(entries.flatten().map(|entry| entry.path()).filter(|path| is_directory(path)));
+        }
+    }
+}
+
+fn set_mode(directory: &Path, change: impl FnOnce(u32) -> u32) -> io::Result<u32> {
+    let old = fs::symlink_metadata(directory)?.permissions().mode();
+    fs::set_permissions(directory, fs::Permissions::from_mode(change(old)))?;
+    Ok(old)
 }
 
 /// A directory to build in; it is removed with all that is in it when this is dropped.
@@ -116,9 +147,24 @@ impl Drop for Staging {
     }
 }
 
-/// Moves `new` to `place`, whatever stands there; that is then at `new`, or at `aside` where the file
-/// system can't exchange.
+/// Moves `new` to `place`. An old entry there is then at `new`, or at `aside` if the file system has no exchange.
 fn put(new: &Path, place: &Path, aside: &Path) -> Result<(), Errno> {
+    match put_once(new, place, aside) {
+        // A directory that gets another parent must be writable itself.
+        Err(Errno::ACCESS) if fs::symlink_metadata(place).is_ok_and(|old| old.is_dir()) => {
+            let Ok(mode) = set_mode(place, |mode| mode | 0o700) else { return Err(Errno::ACCESS) };
+            let moved = put_once(new, place, aside);
+            if moved.is_err() {
+                // The old entry stays, as it was; a failure of this is not the error to report.
+                let _ = set_mode(place, |_| mode);
+            }
+            moved
+        }
+        other => other,
+    }
+}
+
+fn put_once(new: &Path, place: &Path, aside: &Path) -> Result<(), Errno> {
     let rename = |flags| rustix::fs::renameat_with(CWD, new, CWD, place, flags);
     match rename(RenameFlags::NOREPLACE) {
         Err(Errno::EXIST) => {}

@@ -114,7 +114,7 @@ fn utf8(lookup: Lookup) -> Result<(), ConfigError> {
 fn of_url(error: UrlError) -> ConfigError {
     match error {
         UrlError::Scheme { .. } => ConfigError::UnsupportedScheme(error.to_string()),
-        UrlError::Malformed { .. } => ConfigError::Url(error),
+        UrlError::Malformed { .. } | UrlError::Page { .. } => ConfigError::Url(error),
     }
 }
 

@@ -19,8 +19,7 @@ use crate::transport::TransportError;
 use crate::transport::http::client::Client;
 pub use credential::Credential;
 use endpoint::NoToken;
-pub use secret::ClientCertificate;
-use secret::MountedSecret;
+pub use secret::{ClientCertificate, MountedSecret};
 
 /// A step of authentication.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,13 +29,6 @@ enum Candidate {
     Endpoint(&'static str),
     /// No credential, after one was denied.
     Anonymous,
-}
-
-/// Returns the Secret's client certificate with the hosts that it is for, if it has one for this URL.
-pub fn client_certificate(settings: &CredentialSettings, url: &RepoUrl) -> Option<ClientCertificate> {
-    let secret = settings.dir.as_deref().map(MountedSecret::read)?;
-    let applies = url.scheme() == Scheme::Https && secret.is_for(url.host()) == Ok(true);
-    secret.client.filter(|_| applies)
 }
 
 /// Supplies one credential after the other for one repository.
@@ -54,9 +46,13 @@ pub struct Authenticator<'a> {
 }
 
 impl<'a> Authenticator<'a> {
-    pub fn new(client: &'a Client, settings: &'a CredentialSettings, url: &RepoUrl) -> Self {
-        let secret = settings.dir.as_deref().map(MountedSecret::read).unwrap_or_default();
-        let (queue, note) = candidates(settings, &secret, url);
+    pub fn new(
+        client: &'a Client,
+        settings: &'a CredentialSettings,
+        secret: &MountedSecret,
+        url: &RepoUrl,
+    ) -> Self {
+        let (queue, note) = candidates(settings, secret, url);
         let mut authenticator = Self {
             client,
             endpoint: settings.endpoint.as_ref(),

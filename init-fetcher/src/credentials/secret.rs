@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use workflow_contract::policy::parse_exact_hosts;
-use workflow_contract::{RepoUrl, Secret};
+use workflow_contract::{RepoUrl, Scheme, Secret};
 
 use super::credential::Credential;
 
@@ -40,8 +40,9 @@ pub struct MountedSecret {
 }
 
 impl MountedSecret {
-    /// Reads the keys that exist.
-    pub fn read(dir: &Path) -> Self {
+    /// Reads the keys that exist; without a directory there are none.
+    pub fn read(dir: Option<&Path>) -> Self {
+        let Some(dir) = dir else { return Self::default() };
         let key = |name| key(dir, name).filter(|value| !value.trim().is_empty());
         let secret = |name| key(name).map(|value| Secret::trimmed(&value));
         let client = |certificate| Some(ClientCertificate { certificate, key: secret("tls.key")? });
@@ -69,6 +70,12 @@ impl MountedSecret {
             "the credentials of the Secret are not used: its key `hosts` is not a comma-separated list of exact hosts"
         })?;
         Ok(hosts.iter().any(|named| named == host))
+    }
+
+    /// Returns the client certificate if it is for this URL.
+    pub fn client_certificate(&self, url: &RepoUrl) -> Option<&ClientCertificate> {
+        let applies = url.scheme() == Scheme::Https && self.is_for(url.host()) == Ok(true);
+        self.client.as_ref().filter(|_| applies)
     }
 
     /// Returns the credentials of the Secret in the order in which they are tried. A user name in the URL takes

@@ -14,7 +14,7 @@ use crate::checkout::publish::{self, Staging};
 use crate::checkout::write::{self, Written};
 use crate::config::{Config, ConfigError, TrustSettings};
 use crate::credentials::ssh::SshKey;
-use crate::credentials::{self, Authenticator};
+use crate::credentials::{Authenticator, MountedSecret};
 use crate::pack::PackError;
 use crate::pack::store::{Commit, CommitError, SpoolBlobs, Store};
 use crate::protocol::{Listing, ProtocolError, Received, Want};
@@ -22,7 +22,8 @@ use crate::report::{self, Delivered};
 use crate::retry;
 use crate::run::Run;
 use crate::transport::http::SmartHttp;
-use crate::transport::http::client::{Client, Identity};
+use crate::transport::http::client::Client;
+use crate::transport::http::identity::Identity;
 use crate::transport::ssh::Ssh;
 use crate::transport::{Remote, TransportError};
 use crate::tree::plan::{self, Plan};
@@ -34,17 +35,18 @@ use crate::tree::subdir;
 /// The [`Failure`] of the last attempt.
 pub fn deliver(config: &Config, run: &Run) -> Result<Delivered, Failure> {
     publish::prepare(&config.root)?;
-    let identity = credentials::client_certificate(&config.credentials, &config.url).map(|pem| {
-        Identity::parse(config.url.host(), &pem).ok_or_else(|| ConfigError::Value {
+    let secret = MountedSecret::read(config.credentials.dir.as_deref());
+    let identity = secret.client_certificate(&config.url).map(|pem| {
+        Identity::parse(config.url.host(), pem).map_err(|why| ConfigError::Value {
             name: "tls.crt and tls.key of the Secret",
-            why: "they are not a PEM certificate and its unencrypted private key".to_owned(),
+            why: why.to_owned(),
         })
     });
     // ssh uses no CA certificates, so its runs ignore them.
     let is_ssh = config.url.scheme() == Scheme::Ssh;
     let trust = if is_ssh { &TrustSettings::default() } else { &config.trust };
     let client = Client::new(trust, config.proxies.clone(), identity.transpose()?)?;
-    let mut authenticator = Authenticator::new(&client, &config.credentials, &config.url);
+    let mut authenticator = Authenticator::new(&client, &config.credentials, &secret, &config.url);
     let source = Source::new(&config.url.to_string(), config.reference.as_str(), config.path.as_str());
     let mut waited = Duration::ZERO;
     for attempt in 1.. {
@@ -57,7 +59,9 @@ pub fn deliver(config: &Config, run: &Run) -> Result<Delivered, Failure> {
         let random = unit(publish::random());
         let left = config.limits.timeout.saturating_sub(run.elapsed());
         let wait = failure.retryable().and_then(|how| retry::next_wait(how, attempt, waited, left, random));
-        let Some(wait) = wait else { return Err(failure.of_page(repository_of_page(&config.url))) };
+        let Some(wait) = wait else {
+            return Err(failure.of_page(repository_of_page(&config.url.without_userinfo())));
+        };
         tracing::warn!(attempt, wait_ms = wait.as_millis(), error = %failure, "attempt failed, trying again");
         run.attempt_failed(failure.exit(), report::failure(&failure, Some(&source), attempt));
         thread::sleep(wait);

@@ -44,10 +44,7 @@ pub enum Failure {
     #[error(transparent)]
     Volume(#[from] VolumeError),
     /// A URL that no repository has, and that looks like the address of a web page.
-    #[error(
-        "{failure}; the URL is the address of a page: use the URL {}, branch {}{}",
-        page.git_url, page.branch, path_of(page)
-    )]
+    #[error("{failure}; that is the address of a page; use {}", page.settings())]
     Page {
         failure: Box<Failure>,
         /// What the page shows.
@@ -82,6 +79,7 @@ impl Failure {
             Self::Config(ConfigError::NotAllowed(_) | ConfigError::UnsupportedScheme(_)) => {
                 Exit::HostNotAllowed
             }
+            Self::Trust(TrustError::Library(_) | TrustError::Roots(_)) => Exit::InternalError,
             Self::Config(_) | Self::Trust(_) => Exit::InvalidSource,
             Self::Transport(error) => of_transport(error),
             Self::Pack(error) => of_pack(error),
@@ -124,10 +122,6 @@ impl Failure {
             _ => None,
         }
     }
-}
-
-fn path_of(page: &Source) -> String {
-    if page.path.is_empty() { String::new() } else { format!(", path {}", page.path) }
 }
 
 fn of_transport(error: &TransportError) -> Exit {

@@ -12,12 +12,12 @@ pub enum Capabilities {
 }
 
 impl Capabilities {
-    /// Whether filters are supported. In v2 this is a feature of the command `fetch`.
+    /// Whether a fetch without blobs, and then one of a tree by its id, is supported. In v2 filters are a feature of the
+    /// command `fetch`; v0 servers advertise in addition whether they send objects that no ref names.
     pub fn filter(&self) -> bool {
         match self {
             Self::V2(lines) => feature(lines, "fetch", "filter"),
-            // Filters over v0 are rare and save little, because all refs are listed anyway.
-            Self::V0(_) => false,
+            Self::V0(_) => self.has("filter") && self.has("allow-any-sha1-in-want"),
         }
     }
 
@@ -84,7 +84,9 @@ mod tests {
         assert!(!v2(&["fetch=shallow filterx"]).filter());
         assert!(v2(&["fetch=shallow filterx"]).shallow());
         assert!(!v2(&["fetch", "filter"]).filter());
-        assert!(!Capabilities::V0(vec!["filter".into()]).filter());
+        let v0 = |words: &str| Capabilities::V0(words.split(' ').map(str::to_owned).collect()).filter();
+        assert!(v0("filter allow-any-sha1-in-want"));
+        assert!(!v0("filter") && !v0("filter allow-reachable-sha1-in-want"));
     }
 
     #[test]

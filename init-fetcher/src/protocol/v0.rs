@@ -75,7 +75,7 @@ fn framing(capabilities: &Capabilities) -> Framing {
 
 /// The capabilities to request: of what is advertised, all that git requests. Some servers reject requests
 /// without `multi_ack` or `thin-pack` although nothing depends on them in a request without `have` lines.
-fn requested(capabilities: &Capabilities) -> Vec<String> {
+fn requested(want: Want, capabilities: &Capabilities) -> Vec<String> {
     let first_of =
         |names: &[&str]| names.iter().find(|name| capabilities.has(name)).map(|name| (*name).to_owned());
     let mut all = Vec::new();
@@ -87,6 +87,9 @@ fn requested(capabilities: &Capabilities) -> Vec<String> {
     if let (true, Ok(format)) = (capabilities.has("object-format"), capabilities.object_format()) {
         all.push(format!("object-format={}", format.str()));
     }
+    if want.without_blobs {
+        all.extend(first_of(&["filter"]));
+    }
     if capabilities.has("agent") {
         all.push(format!("agent={AGENT}"));
     }
@@ -96,10 +99,13 @@ fn requested(capabilities: &Capabilities) -> Vec<String> {
 /// Builds the request for a pack.
 pub fn fetch(want: Want, capabilities: &Capabilities) -> Vec<u8> {
     let mut request = Vec::new();
-    let words: String = requested(capabilities).iter().flat_map(|word| [" ", word.as_str()]).collect();
+    let words: String = requested(want, capabilities).iter().flat_map(|word| [" ", word.as_str()]).collect();
     put(&mut request, &format!("want {}{words}\n", want.oid));
     if want.shallow {
         put(&mut request, "deepen 1\n");
+    }
+    if want.without_blobs {
+        put(&mut request, "filter blob:none\n");
     }
     request.extend(FLUSH);
     put(&mut request, "done\n");
@@ -194,9 +200,19 @@ mod tests {
             let oid = oid::parse(OID.as_bytes()).unwrap();
             let want = Want { oid, shallow: false, without_blobs: false };
             let request = String::from_utf8(fetch(want, &v0(advertised))).unwrap();
+            assert!(!request.contains("filter"), "{request}");
             let line = request[4..].lines().next().unwrap().replace(AGENT, "AGENT");
             assert_eq!(line, format!("want {OID}{requested}"), "{advertised}");
         }
+    }
+
+    #[test]
+    fn requests_a_filter_for_a_fetch_without_blobs() {
+        let oid = oid::parse(OID.as_bytes()).unwrap();
+        let want = Want { oid, shallow: true, without_blobs: true };
+        let request = String::from_utf8(fetch(want, &v0("filter ofs-delta"))).unwrap();
+        assert!(request.contains(&format!("want {OID} ofs-delta filter\n")), "{request}");
+        assert!(request.ends_with("000ddeepen 1\n0015filter blob:none\n00000009done\n"), "{request}");
     }
 
     struct Sink(Vec<u8>);

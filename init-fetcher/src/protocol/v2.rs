@@ -125,7 +125,8 @@ fn read_ref(line: &[u8]) -> Result<Option<Ref>, ProtocolError> {
 pub fn fetch(want: Want, capabilities: &Capabilities) -> Vec<u8> {
     let mut request = command("fetch", capabilities);
     request.extend(DELIMITER);
-    // No `thin-pack`: packs must be complete.
+    // As git does. Without `have` lines no pack is thin.
+    put(&mut request, "thin-pack\n");
     put(&mut request, "no-progress\n");
     put(&mut request, "ofs-delta\n");
     if want.without_blobs {

@@ -1,23 +1,23 @@
-//! The first answer of a server, and what an error in it says about the repository.
+//! The first answer of a server, and the meaning of an error line in it.
 
 use std::io::Read;
 
 use workflow_contract::text;
 
 use super::TransportError;
+use super::words::{self, Meaning};
 use crate::protocol::capabilities::Capabilities;
 use crate::protocol::pktline::Lines;
 use crate::protocol::{ProtocolError, Ref, advertisement};
 
-/// Reads the advertisement and rejects repositories with an unsupported hash; `host` is for messages, `explain` is
-/// the transport's own view of errors of reading.
+/// Reads the advertisement and rejects repositories with an unsupported hash; `host` is for messages, `explain` converts
+/// errors of reading as the transport does.
 pub fn read<R: Read>(
     lines: Lines<R>,
     host: &str,
     explain: fn(ProtocolError) -> TransportError,
 ) -> Result<(Capabilities, Vec<Ref>), TransportError> {
-    let (capabilities, listed) =
-        advertisement::read(lines).map_err(|error| not_there(host.to_owned(), explain(error)))?;
+    let (capabilities, listed) = advertisement::read(lines).map_err(explain)?;
     let not_git = |why| Err(TransportError::NotGit { host: host.to_owned(), why });
     match capabilities.object_format() {
         Err(other) => {
@@ -30,25 +30,16 @@ pub fn read<R: Read>(
     }
 }
 
-/// What servers say, in lower case, where others answer 404.
-pub const NO_SUCH: [&str; 6] = [
-    "cannot find repository",
-    "not found",
-    "does not exist",
-    "not exported",
-    "could not be found",
-    "not appear to be a git repository",
-];
-
-/// A refusal before anything was asked for in particular is about the repository: some servers say in
-/// words what others say by 404. Whatever else they say stays as it is.
-pub fn not_there(host: String, error: TransportError) -> TransportError {
-    match error {
-        TransportError::Protocol(ProtocolError::Refused(words))
-            if NO_SUCH.iter().any(|w| words.to_lowercase().contains(w)) =>
-        {
-            TransportError::NotFound { host, words: format!(": {words}") }
+/// Converts an error line that came before anything in particular was requested, so that it is about the repository: some
+/// servers say in words what others say by 404 or 403. `tried` describes the credentials that were sent.
+pub fn classify(host: &str, error: TransportError, tried: &dyn Fn() -> String) -> TransportError {
+    let TransportError::Protocol(ProtocolError::Refused(words)) = &error else { return error };
+    let host = host.to_owned();
+    match words::meaning(words) {
+        Some(Meaning::Missing) => TransportError::NotFound { host, words: format!(": {words}") },
+        Some(Meaning::Denied) => {
+            TransportError::Unauthorized { host, tried: format!("it says: {words}{}", tried()) }
         }
-        other => other,
+        None => error,
     }
 }

@@ -14,6 +14,7 @@ pub mod http;
 mod listing;
 pub mod ssh;
 pub mod tunnel;
+mod words;
 
 use crate::pack::PackSink;
 use crate::protocol::capabilities::Capabilities;

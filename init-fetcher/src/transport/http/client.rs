@@ -1,28 +1,32 @@
-//! The one HTTP client: TLS, proxies, names, time-outs. It knows nothing of git.
+//! The one HTTP client: TLS, proxies, names, timeouts. Nothing of git.
 //!
-//! It follows no redirect, retries nothing and sends no credential of its own: those are decisions, and
-//! they are taken above.
+//! It follows no redirect, retries nothing and adds no credential to a request: its callers decide that.
 
 use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConfig;
+use rustls::client::WantsClientCert;
 use ureq::config::Config;
 use ureq::http::{Response, Uri};
-use ureq::tls::{ClientCert, PrivateKey, TlsConfig};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::unversioned::transport::{
+    ConnectProxyConnector, Connector as _, NextTimeout, SocksConnector, TcpConnector,
+};
 use ureq::{Agent, Body, Error};
 use url::Url;
 use workflow_contract::Scheme;
 
+use super::connector::TlsConnector;
 use super::error::failed;
+use super::identity::Identity;
 use super::proxy;
 use super::trust::{self, TrustError};
+use super::verifier::Verifier;
 use crate::config::TrustSettings;
 use crate::config::proxy::{Proxies, ProxyUrl};
-use crate::credentials::ClientCertificate;
 use crate::transport::TransportError;
 use crate::transport::dns::{self, ResolveError};
 
@@ -36,36 +40,21 @@ const USER_AGENT: &str = concat!("git/2.0 (workflow-init-fetcher ", env!("CARGO_
 /// Addresses of a name that are tried; the library holds no more.
 const MAX_ADDRESSES: usize = 16;
 
+type Builder = rustls::ConfigBuilder<ClientConfig, WantsClientCert>;
+
 /// An answer, its body unread.
 pub type Answer = Response<Body>;
 
-/// A client certificate for one host.
-#[derive(Debug)]
-pub struct Identity {
-    host: String,
-    certificate: ClientCert,
-}
-
-impl Identity {
-    /// Parses PEM; `None` without a certificate or an unencrypted key.
-    pub fn parse(host: &str, pem: &ClientCertificate) -> Option<Self> {
-        let chain = trust::parse(pem.certificate.as_bytes());
-        let key = PrivateKey::from_pem(pem.key.expose().as_bytes()).ok().filter(|_| !chain.is_empty())?;
-        Some(Self { host: host.to_owned(), certificate: ClientCert::new_with_certs(&chain, key) })
-    }
-}
-
-/// The client. Connections are kept for the next request to the same place.
+/// The client. Connections are kept for the next request to the same origin.
 pub struct Client {
-    tls: TlsConfig,
-    identity: Option<Identity>,
+    tls: TlsConnector,
     proxies: Proxies,
-    /// By proxy, and whether the identity is used.
-    agents: RefCell<Vec<(Option<ProxyUrl>, bool, Agent)>>,
+    /// An agent for each proxy.
+    agents: RefCell<Vec<(Option<ProxyUrl>, Agent)>>,
 }
 
 impl Client {
-    /// Trusts the built-in roots and those of `trust`.
+    /// Trusts the built-in roots and the certificates of `trust`.
     ///
     /// # Errors
     /// [`TrustError`] for files of CA certificates that cannot be used.
@@ -74,17 +63,28 @@ impl Client {
         proxies: Proxies,
         identity: Option<Identity>,
     ) -> Result<Self, TrustError> {
-        let tls = TlsConfig::builder()
-            .root_certs(trust::roots(trust)?)
-            .unversioned_rustls_crypto_provider(provider())
-            .build();
-        Ok(Self { tls, identity, proxies, agents: RefCell::default() })
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = Arc::new(Verifier::new(trust::certificates(trust)?, &provider)?);
+        let config = |with: &dyn Fn(Builder) -> ClientConfig| {
+            let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+                .with_safe_default_protocol_versions()?
+                .dangerous()
+                .with_custom_certificate_verifier(verifier.clone());
+            Ok::<_, TrustError>(Arc::new(with(builder)))
+        };
+        let identity = identity.map(|identity| {
+            let resolver = identity.resolver();
+            let config = config(&|builder| builder.with_client_cert_resolver(Arc::clone(&resolver)))?;
+            Ok::<_, TrustError>((identity.host, config))
+        });
+        let tls = TlsConnector::new(config(&Builder::with_no_client_auth)?, identity.transpose()?);
+        Ok(Self { tls, proxies, agents: RefCell::default() })
     }
 
     /// `GET`.
     ///
     /// # Errors
-    /// [`TransportError`] where no answer came; every status is an answer.
+    /// [`TransportError`] if no answer arrived; every status is an answer.
     pub fn get(&self, url: &Url, headers: &[(&str, &str)]) -> Result<Answer, TransportError> {
         self.get_through(self.proxy(url)?.as_ref(), url, headers)
     }
@@ -111,7 +111,7 @@ impl Client {
     /// `POST`.
     ///
     /// # Errors
-    /// [`TransportError`] where no answer came; every status is an answer.
+    /// [`TransportError`] if no answer arrived; every status is an answer.
     pub fn post(&self, url: &Url, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, TransportError> {
         let proxy = self.proxy(url)?;
         let agent = self.agent(url, proxy.as_ref())?;
@@ -132,24 +132,12 @@ impl Client {
     /// Returns the agent for this proxy.
     fn agent(&self, url: &Url, proxy: Option<&ProxyUrl>) -> Result<Agent, TransportError> {
         let mut agents = self.agents.borrow_mut();
-        let host = url.host_str().unwrap_or_default();
-        let identity = self.identity.as_ref().filter(|own| url.scheme() == "https" && own.host == host);
-        let is_for = |of: &Option<ProxyUrl>, with: bool| of.as_ref() == proxy && with == identity.is_some();
-        if let Some((.., agent)) = agents.iter().find(|(of, with, _)| is_for(of, *with)) {
+        if let Some((_, agent)) = agents.iter().find(|(of, _)| of.as_ref() == proxy) {
             return Ok(agent.clone());
-        }
-        let mut tls = self.tls.clone();
-        if let Some(identity) = identity {
-            tls = TlsConfig::builder()
-                .root_certs(tls.root_certs().clone())
-                .unversioned_rustls_crypto_provider(provider())
-                .client_cert(Some(identity.certificate.clone()))
-                .build();
         }
         let of_library =
             proxy.map(proxy::of_library).transpose().map_err(|error| failed(url, proxy, &error))?;
         let config = Config::builder()
-            .tls_config(tls)
             .proxy(of_library)
             .http_status_as_error(false)
             .max_redirects(0)
@@ -161,14 +149,15 @@ impl Client {
             .timeout_per_read(Some(IDLE_TIMEOUT))
             .timeout_per_write(Some(IDLE_TIMEOUT))
             .build();
-        let agent = Agent::with_parts(config, DefaultConnector::default(), Names);
-        agents.push((proxy.cloned(), identity.is_some(), agent.clone()));
+        let connector =
+            ().chain(SocksConnector::default())
+                .chain(ConnectProxyConnector::default())
+                .chain(TcpConnector::default())
+                .chain(self.tls.clone());
+        let agent = Agent::with_parts(config, connector, Names);
+        agents.push((proxy.cloned(), agent.clone()));
         Ok(agent)
     }
-}
-
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
 }
 
 /// Resolves names so that a name that does not exist is separated from failures that may pass.

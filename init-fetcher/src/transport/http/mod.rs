@@ -1,16 +1,20 @@
-//! One repository over smart HTTP: who is asked, with which credential, and what a status means.
+//! One repository over smart HTTP: URLs after redirects, credentials of requests, the meaning of statuses.
 
 pub mod answer;
 pub mod client;
+mod connector;
 pub mod error;
+pub mod identity;
 mod proxy;
 pub mod redirect;
 mod tls;
 pub mod trust;
+mod verifier;
 
 use url::Url;
 use workflow_contract::{Policy, RepoUrl, text};
 
+use super::words::{self, Meaning};
 use super::{Remote, TransportError, listing};
 use crate::credentials::{Authenticator, Credential};
 use crate::pack::PackSink;
@@ -49,20 +53,28 @@ impl<'a, 'c> SmartHttp<'a, 'c> {
         authenticator: &'a mut Authenticator<'c>,
         url: &RepoUrl,
     ) -> Result<Self, TransportError> {
+        let text = url.without_userinfo();
+        let origin = Url::parse(text.trim_end_matches('/')).map_err(|_| unusable_url())?;
         loop {
-            let (origin, base, advertised) = match discover(client, policy, authenticator, url) {
-                Err(error) if asks_to_authenticate(&error) && authenticator.advance_from_anonymous()? => {
-                    continue;
+            let (at, answer) = discover(client, policy, authenticator, &origin)?;
+            match advertised(answer, &at, &origin) {
+                Err(error)
+                    if asks_to_authenticate(&error)
+                        && may_authenticate(&origin, &at)
+                        && authenticator.advance_from_anonymous()? => {}
+                Err(error) => {
+                    let tried = || format!("; {}", authenticator.tried(at.scheme()));
+                    return Err(listing::classify(&host_of(&at), error, &tried));
                 }
-                found => found?,
-            };
-            let (capabilities, listed) = advertised;
-            return Ok(Self { client, authenticator, origin, base, capabilities, listed });
+                Ok((base, capabilities, listed)) => {
+                    return Ok(Self { client, authenticator, origin, base, capabilities, listed });
+                }
+            }
         }
     }
 
-    /// Sends a request until its answer no longer asks to authenticate, or no credential is left.
-    fn ask<T>(
+    /// Sends a request, and again with a credential if the answer asks to authenticate.
+    fn request<T>(
         &mut self,
         request: &[u8],
         mut read: impl FnMut(Lines<Body>) -> Result<T, ProtocolError>,
@@ -107,8 +119,10 @@ impl Remote for SmartHttp<'_, '_> {
                     clippy::redundant_closure,
                     reason = "the function is not general enough over lifetimes"
                 )]
-                self.ask(&request, |lines| v2::read_refs(lines))
-                    .map_err(|error| listing::not_there(host_of(&self.base), error))
+                self.request(&request, |lines| v2::read_refs(lines)).map_err(|error| {
+                    let tried = || format!("; {}", self.authenticator.tried(self.base.scheme()));
+                    listing::classify(&host_of(&self.base), error, &tried)
+                })
             }
         }
     }
@@ -120,52 +134,66 @@ impl Remote for SmartHttp<'_, '_> {
     fn fetch(&mut self, want: Want, sink: &mut dyn PackSink) -> Result<Received, TransportError> {
         let want = want.as_far_as(&self.capabilities);
         if matches!(self.capabilities, Capabilities::V2(_)) {
-            self.ask(&v2::fetch(want, &self.capabilities), |lines| v2::read_pack(lines, sink))
+            self.request(&v2::fetch(want, &self.capabilities), |lines| v2::read_pack(lines, sink))
         } else {
             let capabilities = self.capabilities.clone();
-            self.ask(&v0::fetch(want, &capabilities), |lines| v0::read_pack(want, &capabilities, lines, sink))
+            self.request(&v0::fetch(want, &capabilities), |lines| {
+                v0::read_pack(want, &capabilities, lines, sink)
+            })
         }
     }
 }
 
-type Discovered = (Url, Url, (Capabilities, Vec<Ref>));
-
-/// Requests the advertisement, following redirects. Returns the URL as given, the URL after redirects, and what the
-/// server advertises.
+/// Requests the advertisement, following redirects. Returns the answer and the URL that it is from.
 fn discover(
     client: &Client,
     policy: &Policy,
     authenticator: &mut Authenticator,
-    url: &RepoUrl,
-) -> Result<Discovered, TransportError> {
-    let text = url.without_userinfo();
-    let origin = Url::parse(text.trim_end_matches('/')).map_err(|_| unusable_url())?;
-    let mut at = with_suffix(&origin, INFO_REFS)?;
-    let mut redirects = 0;
-    let answer = loop {
-        let answer = send(authenticator, &origin, &at, |headers| {
+    origin: &Url,
+) -> Result<(Url, Answer), TransportError> {
+    let mut at = with_suffix(origin, INFO_REFS)?;
+    for _ in 0..=MAX_REDIRECTS {
+        let answer = send(authenticator, origin, &at, |headers| {
             client.get(&at, &[headers, &[("Git-Protocol", "version=2"), ("Accept", "*/*")]].concat())
         })?;
         if !answer.status().is_redirection() {
-            break answer;
-        }
-        redirects += 1;
-        if redirects > MAX_REDIRECTS {
-            let why = format!("more than {MAX_REDIRECTS} times");
-            return Err(TransportError::BadRedirect { host: host_of(&at), why });
+            return Ok((at, answer));
         }
         let location = answer.headers().get("location").and_then(|value| value.to_str().ok());
         at = redirect::target(&at, location, policy)?;
         tracing::info!(to = %host_of(&at), "following a redirect");
-    };
-    let body = answer::open(answer, &at)?;
-    let base = base_of(&at).ok_or_else(|| TransportError::BadRedirect {
-        host: host_of(&origin),
+    }
+    Err(TransportError::BadRedirect { host: host_of(&at), why: format!("more than {MAX_REDIRECTS} times") })
+}
+
+/// Reads the advertisement. Returns the repository's URL after redirects and what the server advertises.
+fn advertised(
+    answer: Answer,
+    at: &Url,
+    origin: &Url,
+) -> Result<(Url, Capabilities, Vec<Ref>), TransportError> {
+    let body = answer::open(answer, at).map_err(about_repository)?;
+    let base = base_of(at).ok_or_else(|| TransportError::BadRedirect {
+        host: host_of(origin),
         why: "to something that is no git repository; it may ask for signing in".into(),
     })?;
-    let lines = Lines::new(body);
-    let advertised = listing::read(lines, &host_of(&base), received)?;
-    Ok((origin, base, advertised))
+    let (capabilities, listed) = listing::read(Lines::new(body), &host_of(&base), received)?;
+    Ok((base, capabilities, listed))
+}
+
+/// Converts a status that came before anything in particular was requested, so that its words are about the repository.
+fn about_repository(error: TransportError) -> TransportError {
+    match error {
+        TransportError::Status { host, words, .. } if words::meaning(&words) == Some(Meaning::Missing) => {
+            TransportError::NotFound { host, words }
+        }
+        // go-git v6 answers so, without a word about the reason.
+        TransportError::Status { host, status: 500, words, after } => {
+            let words = format!("{words}; some servers answer so if the repository does not exist");
+            TransportError::Status { host, status: 500, words, after }
+        }
+        other => other,
+    }
 }
 
 /// Words of error lines by which servers limit anonymous requests.

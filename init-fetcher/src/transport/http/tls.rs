@@ -6,6 +6,7 @@ use rustls::CertificateError;
 use ureq::Error;
 use workflow_contract::text;
 
+use super::verifier::Untrusted;
 use crate::protocol::ProtocolError;
 use crate::transport::TransportError;
 
@@ -85,16 +86,22 @@ fn certificate(error: &CertificateError, host: &str) -> String {
             format!("its certificate is not for {host}; check the URL")
         }
         CertificateError::UnknownIssuer => {
-            "its certificate is signed by an authority that is not trusted here; add the authority as ca.crt \
-             to the Secret workflow-credentials, or to the file that SSL_CERT_FILE names"
+            "its certificate is signed by a CA that is not trusted here; add the CA certificate as ca.crt to the Secret \
+             workflow-credentials, or to the file that SSL_CERT_FILE names (if that CA is trusted already, the server \
+             must send its intermediate certificates)"
                 .into()
         }
-        // Errors that only webpki knows; it displays them by their names.
-        CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
-            "its certificate is self-signed (a CA certificate used as the server's own); the server needs one \
-             that a CA has signed"
-                .into()
-        }
+        CertificateError::Other(other) if other.0.is::<Untrusted>() => match other.0.downcast_ref() {
+            Some(Untrusted::CaCertificate) => {
+                "its certificate is that of a CA; the server needs one of its own, or add this one as ca.crt to the \
+                 Secret workflow-credentials"
+                    .into()
+            }
+            _ => "its certificate is self-signed and not trusted here; add it as ca.crt to the Secret \
+                  workflow-credentials, or to the file that SSL_CERT_FILE names"
+                .into(),
+        },
+        // webpki's own error, which it displays by its name.
         CertificateError::Other(other) if other.to_string() == "UnsupportedCertVersion" => {
             "its certificate is of X.509 version 1; the server needs one of version 3".into()
         }
@@ -120,7 +127,6 @@ mod tests {
             CertificateError::Other(OtherError(Arc::new(io::Error::other(name.to_owned())))).into()
         };
         for (error, said) in [
-            (other("CaUsedAsEndEntity"), "is self-signed"),
             (other("UnsupportedCertVersion"), "X.509 version 1"),
             (rustls::Error::AlertReceived(Alert::HandshakeFailure), "none of the cipher suites"),
             (rustls::Error::AlertReceived(Alert::ProtocolVersion), "neither TLS 1.2 nor TLS 1.3"),

@@ -1,12 +1,12 @@
-//! Trusted CA certificates: the built-in roots, and those that the installation adds.
+//! Trusted certificates that the installation adds to the built-in roots.
 
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use rustls::client::VerifierBuilderError;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use ureq::tls::{Certificate, RootCerts};
 use workflow_contract::text;
 
 use crate::config::TrustSettings;
@@ -19,26 +19,27 @@ pub enum TrustError {
     NoCertificate(PathBuf),
     #[error("{}: it cannot be read: {source}", shown(.file))]
     Unreadable { file: PathBuf, source: std::io::Error },
+    #[error("TLS cannot be set up: {0}")]
+    Library(#[from] rustls::Error),
+    #[error("TLS cannot be set up: {0}")]
+    Roots(#[from] VerifierBuilderError),
 }
 
 fn shown(file: &Path) -> String {
     text::sanitize(&file.to_string_lossy())
 }
 
-/// Reads all roots. Files that do not exist are skipped; so are files of a directory that contain no certificate.
+/// Reads all certificates. Files that do not exist are skipped; so are files of a directory that contain no certificate.
 ///
 /// # Errors
 /// [`TrustError`] for a file that exists and cannot be used.
-pub fn roots(settings: &TrustSettings) -> Result<RootCerts, TrustError> {
-    let mut roots: Vec<Certificate<'static>> = webpki_root_certs::TLS_SERVER_ROOT_CERTS
-        .iter()
-        .map(|der| Certificate::from_der(der.as_ref()))
-        .collect();
+pub fn certificates(settings: &TrustSettings) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+    let mut all = Vec::new();
     for file in &settings.files {
         match fs::read(file) {
             Ok(bytes) => match parse(&bytes) {
                 found if found.is_empty() => return Err(TrustError::NoCertificate(file.clone())),
-                found => roots.extend(found),
+                found => all.extend(found),
             },
             // Most of the files are optional.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
@@ -55,28 +56,25 @@ pub fn roots(settings: &TrustSettings) -> Result<RootCerts, TrustError> {
         };
         for file in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()) {
             match fs::read(&file) {
-                Ok(bytes) => roots.extend(parse(&bytes)),
+                Ok(bytes) => all.extend(parse(&bytes)),
                 Err(error) => {
                     tracing::warn!(file = %file.display(), %error, "failed to read CA certificates");
                 }
             }
         }
     }
-    Ok(RootCerts::from(roots))
+    Ok(all)
 }
 
 /// Parses all certificates of a PEM text, with or without a byte order mark, or one DER certificate.
-pub fn parse(bytes: &[u8]) -> Vec<Certificate<'static>> {
+pub fn parse(bytes: &[u8]) -> Vec<CertificateDer<'static>> {
     /// The tag of a DER sequence, and its length in the two bytes after this one.
     const DER: [u8; 2] = [0x30, 0x82];
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if bytes.starts_with(&DER) {
-        return vec![Certificate::from_der(bytes).to_owned()];
+        return vec![CertificateDer::from(bytes.to_vec())];
     }
-    CertificateDer::pem_slice_iter(bytes)
-        .flatten()
-        .map(|der| Certificate::from_der(&der).to_owned())
-        .collect()
+    CertificateDer::pem_slice_iter(bytes).flatten().collect()
 }
 
 #[cfg(test)]
@@ -85,13 +83,8 @@ mod tests {
 
     const CA: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
 
-    fn count(roots: &RootCerts) -> usize {
-        let RootCerts::Specific(roots) = roots else { panic!("not a list of roots") };
-        roots.len()
-    }
-
     #[test]
-    fn adds_files_and_directories_to_the_built_in_roots() {
+    fn reads_files_and_directories() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("two.pem");
         fs::write(&file, format!("# a comment\n{CA}{CA}")).unwrap();
@@ -103,9 +96,7 @@ mod tests {
             files: vec![file, dir.path().join("absent")],
             dirs: vec![directory, dir.path().join("absent")],
         };
-        let built_in = count(&roots(&TrustSettings::default()).unwrap());
-        assert!(built_in > 50);
-        assert_eq!(count(&roots(&settings).unwrap()), built_in + 3);
+        assert_eq!(certificates(&settings).unwrap().len(), 3);
     }
 
     #[test]
@@ -127,7 +118,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("ca.crt");
         fs::write(&file, "nothing").unwrap();
-        let error = roots(&TrustSettings { files: vec![file.clone()], dirs: Vec::new() }).unwrap_err();
+        let error = certificates(&TrustSettings { files: vec![file.clone()], dirs: Vec::new() }).unwrap_err();
         assert!(error.to_string().starts_with(&file.display().to_string()), "{error}");
     }
 }

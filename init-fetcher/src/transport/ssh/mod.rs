@@ -52,9 +52,9 @@ impl<'a> Ssh<'a> {
         Ok(Self { url, key, proxies, capabilities, listed, running: Some(running) })
     }
 
-    /// Sends a request and reads the answer. A command that a refusal or a broken answer has ended is
-    /// started anew for the next request.
-    fn ask<T>(
+    /// Sends a request and reads the answer. A command that an error line or a broken answer has ended is started anew for
+    /// the next request.
+    fn request<T>(
         &mut self,
         request: &[u8],
         read: impl FnOnce(Lines<&mut BufReader<ssh2::Channel>>) -> Result<T, ProtocolError>,
@@ -78,8 +78,8 @@ impl Remote for Ssh<'_> {
             Capabilities::V0(_) => Ok(self.listed.clone()),
             Capabilities::V2(_) => {
                 let (refs, running) = self
-                    .ask(&v2::ls_refs(listing, &self.capabilities), |lines| v2::read_refs(lines))
-                    .map_err(|error| listing::not_there(error::host_of(self.url), error))?;
+                    .request(&v2::ls_refs(listing, &self.capabilities), |lines| v2::read_refs(lines))
+                    .map_err(|error| listing::classify(&error::host_of(self.url), error, &String::new))?;
                 self.running = Some(running);
                 Ok(refs)
             }
@@ -96,7 +96,7 @@ impl Remote for Ssh<'_> {
         match capabilities {
             Capabilities::V2(_) => {
                 let request = v2::fetch(want, &capabilities);
-                let (received, running) = self.ask(&request, |lines| v2::read_pack(lines, sink))?;
+                let (received, running) = self.request(&request, |lines| v2::read_pack(lines, sink))?;
                 // JGit keeps the depth and the wants of a fetch for the next one on the same connection.
                 if capabilities.agent().is_some_and(|agent| agent.starts_with("git/")) {
                     self.running = Some(running);
@@ -105,7 +105,7 @@ impl Remote for Ssh<'_> {
             }
             Capabilities::V0(_) => {
                 let request = v0::fetch(want, &capabilities);
-                self.ask(&request, |lines| v0::read_pack(want, &capabilities, lines, sink))
+                self.request(&request, |lines| v0::read_pack(want, &capabilities, lines, sink))
                     .map(|(received, _)| received)
             }
         }
@@ -124,10 +124,10 @@ fn start(url: &RepoUrl, key: &SshKey, proxies: &Proxies) -> Result<Started, Tran
     let host = error::host_of(url);
     match listing::read(Lines::conversation(&mut running), &host, TransportError::from) {
         Ok((capabilities, listed)) => Ok((running, capabilities, listed)),
-        // The command ended without a word for us: what it told a person says why.
+        // The command ended without protocol: its stderr says why.
         Err(TransportError::Protocol(ProtocolError::Truncated(_)) | TransportError::Broken { .. }) => {
             Err(command::ended(running.into_inner(), host))
         }
-        Err(error) => Err(error),
+        Err(error) => Err(listing::classify(&host, error, &String::new)),
     }
 }
