@@ -13,7 +13,7 @@ use kube::{Api, Client};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::plan::{Lookup, Owner};
-use crate::session::{AgenticSession, TrimmedSession, is_object_name};
+use crate::session::{AgenticSession, is_object_name};
 
 /// Timeout of one attempt.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -51,8 +51,8 @@ impl SessionReader for Client {
         name: &'a str,
     ) -> BoxFuture<'a, Result<Option<Arc<AgenticSession>>, LookupError>> {
         Box::pin(async move {
-            let found = Api::<TrimmedSession>::namespaced(self.clone(), namespace).get(name).await;
-            found.map(|TrimmedSession(session)| Some(Arc::new(session))).or_else(|error| classify(&error))
+            let found = Api::<AgenticSession>::namespaced(self.clone(), namespace).get(name).await;
+            found.map(|session| Some(Arc::new(session))).or_else(|error| classify(&error))
         })
     }
 }
@@ -294,7 +294,7 @@ mod tests {
             assert!(!text.contains("in words"), "{text}");
         }
         let broken =
-            serde_json::from_str::<TrimmedSession>(r#"{"spec":{"activeWorkflow":"https://u:s3cret@h/r"}}"#);
+            serde_json::from_str::<AgenticSession>(r#"{"spec":{"activeWorkflow":"https://u:s3cret@h/r"}}"#);
         let error = kube::Error::SerdeError(broken.unwrap_err());
         let Err(LookupError::Permanent(text)) = classify(&error) else { unreachable!("not decodable") };
         assert!(!text.contains("s3cret"), "{text}");

@@ -2,3 +2,4 @@
 
 pub mod client;
 pub mod leader;
+pub mod metadata;

@@ -1,45 +1,59 @@
-//! AgenticSession as far as it is read here. The CRD is the platform's.
+//! AgenticSession, trimmed to the fields that are read here. The CRD is the platform's.
 //!
-//! Reading is lenient (every field may be absent), because one session that can't be decoded would
-//! fail a whole list. Nothing is ever written through these types: a status is written as the JSON
-//! that was read, so that fields unknown here survive.
+//! Admission reads a session for each pod, and the status controller keeps thousands; other fields are dropped while
+//! they are decoded. Decoding is lenient (every field may be absent), because one session that can't be decoded would
+//! fail a whole list. Nothing is written through these types: a status is written as the JSON that was read, so that
+//! unknown fields survive.
 
 mod names;
 mod prompt;
-mod trimmed;
 
 use jiff::Timestamp;
-use kube::CustomResource;
+use kube::core::ObjectMeta;
+use kube::{CustomResource, Resource};
 use serde::{Deserialize, Deserializer, Serialize};
 use workflow_contract::Source;
+use workflow_contract::condition::WORKFLOW_RECONCILED;
 use workflow_contract::names::{INJECT_ANNOTATION, OPT_OUT};
+
+use prompt::POD_SCHEDULED;
+
+use crate::kube::metadata;
 
 pub use names::Names;
 pub use prompt::{FORCE_PROMPT_ANNOTATION, RUNNER_STARTED, never_ran, prompt_will_be_skipped};
-pub use trimmed::TrimmedSession;
+
+/// Conditions that are read.
+const CONDITIONS: [&str; 5] = [WORKFLOW_RECONCILED, "Ready", "PodCreated", RUNNER_STARTED, POD_SCHEDULED];
+
+#[derive(Debug, Clone, Default, Deserialize, Resource)]
+#[resource(inherit = SessionResource)]
+#[serde(default)]
+pub struct AgenticSession {
+    #[serde(deserialize_with = "metadata::trimmed")]
+    pub metadata: ObjectMeta,
+    #[serde(deserialize_with = "or_default")]
+    pub spec: AgenticSessionSpec,
+    pub status: Option<SessionStatus>,
+}
+
+/// Names the resource; its objects are read as [`AgenticSession`].
+#[derive(CustomResource, Debug, Clone, Serialize, Deserialize)]
+#[kube(group = "vteam.ambient-code", version = "v1alpha1", kind = "AgenticSession", root = "SessionResource")]
+#[kube(plural = "agenticsessions", namespaced, schema = "disabled")]
+pub struct Untyped {}
 
 /// `spec` of an AgenticSession.
-#[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[kube(
-    group = "vteam.ambient-code",
-    version = "v1alpha1",
-    kind = "AgenticSession",
-    plural = "agenticsessions",
-    shortname = "as",
-    namespaced,
-    status = "SessionStatus",
-    schema = "disabled"
-)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AgenticSessionSpec {
-    /// The workflow that the session asks for.
     pub active_workflow: Option<ActiveWorkflow>,
     /// The author's own variables; only their names matter here.
     pub environment_variables: Option<Names>,
 }
 
 /// `spec.activeWorkflow`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ActiveWorkflow {
     /// URL of the repository.
@@ -52,18 +66,18 @@ pub struct ActiveWorkflow {
 }
 
 /// `status` of an AgenticSession.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SessionStatus {
     /// Pending, Creating, Running, Stopping, Stopped, Completed or Failed.
     pub phase: Option<String>,
     /// Start of the current run; rewritten at each one.
-    #[serde(deserialize_with = "lenient_time", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "lenient_time")]
     pub start_time: Option<Timestamp>,
-    /// What the operator's drift check compares with the spec.
+    /// Compared with the spec by the operator's drift check.
     pub reconciled_workflow: Option<ReconciledWorkflow>,
-    /// A plain list, atomic for the API server; order and unknown entries belong to the operator.
-    #[serde(deserialize_with = "or_default")]
+    /// Those of [`CONDITIONS`].
+    #[serde(deserialize_with = "known_conditions")]
     pub conditions: Vec<Condition>,
 }
 
@@ -115,7 +129,7 @@ impl AgenticSession {
         self.spec.active_workflow.as_ref().filter(|workflow| !workflow.git_url.is_empty())
     }
 
-    /// Whether the session is left to the platform's own delivery.
+    /// Reports whether the session is left to the platform's own delivery.
     #[must_use]
     pub fn opted_out(&self) -> bool {
         let annotations = self.metadata.annotations.as_ref();
@@ -146,9 +160,10 @@ impl ActiveWorkflow {
     }
 }
 
-/// Whether a text can be the name of an object such as a session or a Secret (a DNS subdomain). What
-/// cannot is never looked up: API servers do not check an ownerReference's name, and with a `/` in it a
-/// request would have another path.
+/// Reports whether a text can be the name of an object such as a session or a Secret (a DNS subdomain).
+///
+/// Other names are never looked up: API servers do not check the name of an ownerReference, and a `/` in it would change
+/// the path of a request.
 #[must_use]
 pub fn is_object_name(name: &str) -> bool {
     let part = |part: &str| {
@@ -167,7 +182,14 @@ fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// A text that is no time counts as absent: the CRD need not say that these are times.
+fn known_conditions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Condition>, D::Error> {
+    let mut conditions: Vec<Condition> = or_default(deserializer)?;
+    conditions.retain(|condition| CONDITIONS.contains(&condition.type_.as_str()));
+    conditions.shrink_to_fit();
+    Ok(conditions)
+}
+
+/// A text that is no time counts as absent: the platform's CRD may not require times here.
 fn lenient_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     Ok(text.and_then(|text| text.parse().ok()))
@@ -178,10 +200,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_a_session_with_nothing_in_it_with_nulls_and_with_odd_times() {
-        let bare: AgenticSession =
-            serde_json::from_value(serde_json::json!({"metadata": {}, "spec": {}})).unwrap();
-        assert_eq!((bare.workflow(), &bare.status), (None, &None));
+    fn reads_absent_fields_nulls_and_invalid_times() {
+        for bare in [serde_json::json!({}), serde_json::json!({"metadata": {}, "spec": null, "status": null})]
+        {
+            let bare: AgenticSession = serde_json::from_value(bare).unwrap();
+            assert_eq!((bare.workflow(), &bare.status), (None, &None));
+        }
         let nulls = serde_json::json!({
             "metadata": {},
             "spec": {"activeWorkflow": {"gitUrl": null}, "environmentVariables": null},
@@ -198,5 +222,20 @@ mod tests {
         assert_eq!(status.start_time, "2026-01-02T03:04:05Z".parse().ok());
         assert_eq!(status.conditions[0].last_transition_time, None);
         assert_eq!(status.reconciled_workflow.unwrap().applied_at, None);
+    }
+
+    #[test]
+    fn keeps_only_the_conditions_that_are_read_and_no_value_of_a_variable() {
+        let session: AgenticSession = serde_json::from_value(serde_json::json!({
+            "spec": {
+                "activeWorkflow": {"gitUrl": "g", "branch": "b", "path": "p", "future": 1},
+                "environmentVariables": {"TOKEN": "hunter2", "OTHER": {"of": "any kind"}},
+            },
+            "status": {"conditions": [{"type": "Ready", "status": "True"}, {"type": "Other"}, {"type": "RunnerStarted"}]},
+        }))
+        .unwrap();
+        assert_eq!(session.status.as_ref().unwrap().conditions.len(), 2);
+        assert!(session.spec.environment_variables.as_ref().unwrap().contains("OTHER"));
+        assert!(!format!("{session:?}").contains("hunter2"));
     }
 }

@@ -1,7 +1,7 @@
 //! The names in a map whose values are discarded.
 
 use serde::de::{IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer};
 
 /// Names of the author's own variables. The values may be secrets and are never kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,12 +35,5 @@ impl<'de> Visitor<'de> for Keys {
             names.push(name);
         }
         Ok(Names(names.into()))
-    }
-}
-
-/// An object with nothing but names.
-impl Serialize for Names {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|name| (name, ())))
     }
 }

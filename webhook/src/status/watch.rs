@@ -20,7 +20,6 @@ use super::outcome::{self, PodFacts};
 use super::pod::SessionPod;
 use super::pods::Pods;
 use crate::session::AgenticSession;
-use crate::session::TrimmedSession;
 
 /// Objects in one page of a list. A page is decoded as a whole, which bounds memory.
 const PAGE: u32 = 100;
@@ -56,8 +55,7 @@ pub async fn pods(client: Client, cache: Arc<ClusterCache>) {
 /// Watches sessions and updates the store that `writer` belongs to.
 pub async fn sessions(client: Client, mut writer: Writer<AgenticSession>, cache: Arc<ClusterCache>) {
     let config = watcher::Config::default().page_size(PAGE);
-    let events =
-        watcher(Api::<TrimmedSession>::all(client), config).map(|event| event.map(whole)).default_backoff();
+    let events = watcher(Api::<AgenticSession>::all(client), config).default_backoff();
     follow("agenticsessions", &cache, events, |event| {
         if let Event::Apply(session) = &event {
             cache.note_spec_change(session, Instant::now());
@@ -130,14 +128,4 @@ async fn follow<K: Resource + Send>(
 
 fn is_unknown_kind(error: &watcher::Error) -> bool {
     matches!(error, watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404)
-}
-
-fn whole(event: Event<TrimmedSession>) -> Event<AgenticSession> {
-    match event {
-        Event::Init => Event::Init,
-        Event::InitApply(TrimmedSession(session)) => Event::InitApply(session),
-        Event::InitDone => Event::InitDone,
-        Event::Apply(TrimmedSession(session)) => Event::Apply(session),
-        Event::Delete(TrimmedSession(session)) => Event::Delete(session),
-    }
 }
