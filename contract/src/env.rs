@@ -18,6 +18,10 @@ pub const WORKFLOW_MAX_FILES: &str = "WORKFLOW_MAX_FILES";
 pub const WORKFLOW_ALLOWED_HOSTS: &str = "WORKFLOW_ALLOWED_HOSTS";
 /// Allowed schemes, comma-separated.
 pub const WORKFLOW_ALLOWED_SCHEMES: &str = "WORKFLOW_ALLOWED_SCHEMES";
+/// `none` or `recursive`: whether submodules are fetched.
+pub const WORKFLOW_SUBMODULES: &str = "WORKFLOW_SUBMODULES";
+/// `skip` or `refuse`: symlinks that are absolute or leave the repository.
+pub const WORKFLOW_UNSAFE_LINKS: &str = "WORKFLOW_UNSAFE_LINKS";
 /// Directory where a Secret with credentials is mounted.
 pub const WORKFLOW_CREDENTIALS_DIR: &str = "WORKFLOW_CREDENTIALS_DIR";
 /// Exact hosts that [`GITHUB_TOKEN`] is for.

@@ -10,6 +10,7 @@
 //! clock, no client, no process environment.
 
 pub mod condition;
+pub mod content;
 pub mod env;
 pub mod exit;
 pub mod limits;
@@ -24,6 +25,7 @@ pub mod termination;
 pub mod text;
 pub mod url;
 
+pub use content::{Submodules, UnsafeLinks};
 pub use exit::Exit;
 pub use path::RepoPath;
 pub use policy::Policy;

@@ -22,12 +22,49 @@ pub struct Delivered {
     pub files: u64,
     /// Bytes in them.
     pub bytes: u64,
+    pub links: Links,
     /// Submodules, whose directories are empty.
     pub submodules: u64,
     /// Files that are Git LFS pointers.
     pub lfs_pointers: u64,
     /// What else a person should know.
     pub note: Option<&'static str>,
+}
+
+/// Symlinks that were not delivered as they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Links {
+    /// Those that lead out of the delivered directory, replaced by copies.
+    pub replaced: u64,
+    /// Path of the first of them.
+    pub first_replaced: Option<String>,
+    /// Those that were left out.
+    pub skipped: u64,
+    /// Path of the first of them, and the reason.
+    pub first_skipped: Option<String>,
+}
+
+impl Links {
+    fn parts(&self) -> Vec<String> {
+        let part = |number, one, many, first: &Option<String>| {
+            let first = first.as_ref().filter(|_| number > 0)?;
+            let number_of = counted(number, one, many);
+            Some(if number == 1 {
+                format!("{number_of}: {first}")
+            } else {
+                format!("{number_of}, the first: {first}")
+            })
+        };
+        let replaced = part(
+            self.replaced,
+            "symlink out of the directory was replaced by a copy",
+            "symlinks out of the directory were replaced by copies",
+            &self.first_replaced,
+        );
+        let skipped =
+            part(self.skipped, "symlink was left out", "symlinks were left out", &self.first_skipped);
+        replaced.into_iter().chain(skipped).collect()
+    }
 }
 
 /// What the message says from the start: the source as it was asked for, even where it is not valid. A
@@ -57,6 +94,7 @@ pub fn success(delivered: &Delivered, seconds: f64) -> String {
         counted(delivered.files, "file", "files"),
         size(delivered.bytes),
     )];
+    parts.extend(delivered.links.parts());
     if delivered.submodules > 0 {
         let submodules = counted(delivered.submodules, "submodule is", "submodules are");
         parts.push(format!("{submodules} not fetched and stay empty"));
@@ -104,6 +142,7 @@ mod tests {
             place: PathBuf::from("/workspace/workflows/repo"),
             files: 12,
             bytes: 34_100,
+            links: Links::default(),
             submodules: 0,
             lfs_pointers: 0,
             note: None,
@@ -126,6 +165,20 @@ mod tests {
         assert!(message.contains("; 1 submodule is not fetched"), "{message}");
         assert!(message.contains("; 2 files are Git LFS pointers"), "{message}");
         assert!(message.ends_with("; a note"), "{message}");
+    }
+
+    #[test]
+    fn a_success_names_symlinks_that_are_not_delivered_as_they_are() {
+        let links = Links {
+            replaced: 2,
+            first_replaced: Some("`wf/a`".into()),
+            skipped: 1,
+            first_skipped: Some("`wf/b`, an absolute symlink".into()),
+        };
+        let message = success(&Delivered { links, ..delivered() }, 0.0);
+        let said = "; 2 symlinks out of the directory were replaced by copies, the first: `wf/a`; 1 symlink was left \
+                    out: `wf/b`, an absolute symlink";
+        assert!(message.ends_with(said), "{message}");
     }
 
     #[test]

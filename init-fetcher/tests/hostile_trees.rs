@@ -1,5 +1,5 @@
-//! Repositories that somebody made to do harm, from a real git server: what is not safe is 41, what is too
-//! much is 40, what only looks odd is delivered; within bounded memory, and nothing is written elsewhere.
+//! Repositories that somebody made to do harm, from a real git server: what is not safe is 41 or left
+//! out, what is too much is 40, what only looks odd is delivered; within bounded memory, and nothing is written elsewhere.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
@@ -149,37 +149,46 @@ fn what_is_beside_the_wanted_directory_is_none_of_its_business() {
 }
 
 #[test]
-fn links_that_leave_what_is_delivered_are_41() {
+fn hostile_links_are_never_written() {
     let server = server();
     for profile in [Profile::Filters, Profile::NoFilters] {
         let crafted = Crafted::new(&server, &format!("{profile:?}").to_lowercase(), profile);
         let dir = crafted.thing("100644", "file");
         let long = "x/".repeat(2100);
-        // Links by name and target, all in one directory beside the directory `d`.
-        let cases: [&[(&str, &str)]; 9] = [
-            &[("a", "/etc/passwd")],
-            &[("a", "..")],
-            &[("a", "d/../../x")],
-            &[("a", "../top/a")],
+        // Links by name and target, all in one directory beside the directory `d`; whether the first is left out.
+        let cases: [(&[(&str, &str)], bool); 9] = [
+            (&[("a", "/etc/passwd")], true),
+            (&[("a", "../..")], true),
+            (&[("a", "d/../../../x")], true),
+            (&[("a", "../../top/a")], true),
             // By way of others: `up` is harmless by itself, `d/../..` is not where `d` is a link.
-            &[("up", "d"), ("a", "up/../../x")],
-            &[("one", "two"), ("two", "three"), ("three", "/")],
-            &[("a", ".git/config")],
-            &[("a", "d/.GIT/../file")],
-            &[("a", &long)],
+            (&[("a", "up/../../../x"), ("up", "d")], true),
+            (&[("one", "two"), ("two", "three"), ("three", "/")], true),
+            (&[("a", ".git/config")], false),
+            (&[("a", "d/.GIT/../file")], false),
+            (&[("a", &long)], false),
         ];
-        for links in cases {
+        for (links, left_out) in cases {
             let blobs: Vec<_> = links.iter().map(|(name, to)| (*name, crafted.blob(to))).collect();
             let mut entries: Vec<_> =
                 blobs.iter().map(|(name, blob)| ("120000", blob.as_str(), *name)).collect();
             entries.push(("40000", &dir, "d"));
             let tree = crafted.tree(&entries);
-            crafted.publish("main", &tree);
-            let case = format!("{profile:?} {:?}", &links[0]);
-            refused(&crafted.fetch(&server, "main", ""), Exit::UnsafeContent, &case);
-            // What stays in the repository can still leave what is delivered of it.
             crafted.publish("main", &crafted.tree(&[("40000", &tree, "top")]));
-            refused(&crafted.fetch(&server, "main", "top"), Exit::UnsafeContent, &case);
+            let case = format!("{profile:?} {:?}", &links[0]);
+            for path in ["", "top"] {
+                let fetch = crafted.fetch(&server, "main", path);
+                if left_out {
+                    let ended = fetch.run_within(MEMORY);
+                    let name = format!("`top/{}`", links[0].0);
+                    assert!(ended.expect(Exit::Reconciled).contains(&name), "{case}: {}", ended.message);
+                    let place = fetch.root().join(format!("{profile:?}").to_lowercase());
+                    let place = if path.is_empty() { place.join("top") } else { place };
+                    assert!(fs::symlink_metadata(place.join(links[0].0)).is_err(), "{case}");
+                }
+                let fetch = crafted.fetch(&server, "main", path).var("WORKFLOW_UNSAFE_LINKS", "refuse");
+                refused(&fetch, Exit::UnsafeContent, &case);
+            }
         }
     }
 }

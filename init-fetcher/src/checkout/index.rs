@@ -14,6 +14,9 @@ use crate::tree::object::Kind;
 use crate::tree::plan::Item;
 use crate::volume::VolumeError;
 
+/// Flag of an entry that git takes for unchanged whether or not its file exists.
+const SKIP_WORKTREE: u16 = 1 << 14;
+
 /// git's index, filled while files are written.
 pub struct Recorder {
     index: Index,
@@ -51,15 +54,29 @@ impl Recorder {
         })
     }
 
+    /// Adds something that is not written, so that git does not miss it.
+    pub fn add_skipped(&mut self, item: &Item) -> Result<(), git2::Error> {
+        let Some(mode) = mode(item.kind) else { return Ok(()) };
+        let time = IndexTime::new(0, 0);
+        self.index.add(&IndexEntry {
+            ctime: time,
+            mtime: time,
+            dev: 0,
+            ino: 0,
+            mode,
+            uid: 0,
+            gid: 0,
+            file_size: 0,
+            id: item.oid,
+            flags: 0,
+            flags_extended: SKIP_WORKTREE,
+            path: item.path.clone(),
+        })
+    }
+
     /// Adds a file that was written; directories are not part of an index.
     pub fn add(&mut self, item: &Item, metadata: &fs::Metadata) -> Result<(), git2::Error> {
-        let mode = match item.kind {
-            Kind::File(true) => 0o100_755,
-            Kind::File(false) => 0o100_644,
-            Kind::Symlink => 0o120_000,
-            Kind::Submodule => 0o160_000,
-            Kind::Tree => return Ok(()),
-        };
+        let Some(mode) = mode(item.kind) else { return Ok(()) };
         // The index keeps the low 32 bits of all of these; git compares no more.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let entry = IndexEntry {
@@ -77,6 +94,17 @@ impl Recorder {
             path: item.path.clone(),
         };
         self.index.add(&entry)
+    }
+}
+
+/// The mode of an entry; `None` for a directory.
+fn mode(kind: Kind) -> Option<u32> {
+    match kind {
+        Kind::File(true) => Some(0o100_755),
+        Kind::File(false) => Some(0o100_644),
+        Kind::Symlink => Some(0o120_000),
+        Kind::Submodule => Some(0o160_000),
+        Kind::Tree => None,
     }
 }
 

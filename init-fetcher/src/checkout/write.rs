@@ -75,6 +75,11 @@ pub fn write(
             recorder.add(item, &metadata.map_err(failed("read the metadata of"))?)?;
         }
     }
+    if let Some(recorder) = recorder {
+        for item in &plan.skipped {
+            recorder.add_skipped(item)?;
+        }
+    }
     Ok(written)
 }
 

@@ -15,7 +15,7 @@ use workflow_contract::path::PathError;
 use workflow_contract::policy::{NotAllowed, PolicyError};
 use workflow_contract::reference::RefError;
 use workflow_contract::url::UrlError;
-use workflow_contract::{Policy, RefName, RepoPath, RepoUrl, Secret};
+use workflow_contract::{Policy, RefName, RepoPath, RepoUrl, Secret, UnsafeLinks};
 
 pub use read::{log_format, termination_log};
 
@@ -140,6 +140,7 @@ pub struct Config {
     pub limits: Limits,
     /// Where may be fetched from.
     pub policy: Policy,
+    pub unsafe_links: UnsafeLinks,
     /// Credentials.
     pub credentials: CredentialSettings,
     /// Certificate authorities.

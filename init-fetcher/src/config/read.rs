@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use workflow_contract::limits::{self, LimitError};
 use workflow_contract::policy::{self, PolicyError};
 use workflow_contract::url::UrlError;
-use workflow_contract::{Policy, RefName, RepoPath, RepoUrl, Secret, env, text};
+use workflow_contract::{Policy, RefName, RepoPath, RepoUrl, Secret, UnsafeLinks, env, text};
 
 use super::proxy::Proxies;
 use super::{
@@ -50,6 +50,7 @@ impl Config {
             root: absolute(env::WORKFLOW_ROOT, &or(env::WORKFLOW_ROOT, env::default::ROOT))?,
             limits: read_limits(&var)?,
             policy,
+            unsafe_links: word(&var, env::WORKFLOW_UNSAFE_LINKS, "skip or refuse", UnsafeLinks::from_name)?,
             trust: TrustSettings {
                 files: var(env::SSL_CERT_FILE)
                     .map(PathBuf::from)
@@ -126,6 +127,20 @@ fn list<T>(
     parse(value).map_err(|source| ConfigError::Policy { name, source })
 }
 
+/// Reads a variable with a fixed set of values, by default the type's.
+fn word<T: Default>(
+    var: &dyn Fn(&str) -> Option<String>,
+    name: &'static str,
+    values: &str,
+    parse: fn(&str) -> Option<T>,
+) -> Result<T, ConfigError> {
+    let Some(value) = var(name) else { return Ok(T::default()) };
+    parse(value.trim()).ok_or_else(|| ConfigError::Value {
+        name,
+        why: format!("`{}` is not a value of it; use {values}", text::sanitize(&value)),
+    })
+}
+
 fn absolute(name: &'static str, value: &str) -> Result<PathBuf, ConfigError> {
     let path = PathBuf::from(value);
     if path.is_absolute() {
@@ -197,6 +212,7 @@ mod tests {
         let limits = Limits { timeout: Duration::from_mins(2), bytes: 512 << 20, files: 100_000 };
         assert_eq!(config.limits, limits);
         assert_eq!(config.policy, Policy::default());
+        assert_eq!(config.unsafe_links, UnsafeLinks::Skip);
         assert_eq!(config.credentials.github_hosts, ["github.com"]);
         assert_eq!(config.credentials.gitlab_hosts, ["gitlab.com"]);
         assert!(config.credentials.endpoint.is_none());
@@ -212,6 +228,8 @@ mod tests {
             "WORKFLOW_TIMEOUT",
             "WORKFLOW_MAX_BYTES",
             "WORKFLOW_MAX_FILES",
+            "WORKFLOW_SUBMODULES",
+            "WORKFLOW_UNSAFE_LINKS",
             "WORKFLOW_ALLOWED_HOSTS",
             "WORKFLOW_ALLOWED_SCHEMES",
             "WORKFLOW_CREDENTIALS_DIR",
@@ -245,6 +263,7 @@ mod tests {
             ("WORKFLOW_ALLOWED_HOSTS", "https://h"),
             ("WORKFLOW_ALLOWED_SCHEMES", "ftp"),
             ("WORKFLOW_GITHUB_HOSTS", "*.github.com"),
+            ("WORKFLOW_UNSAFE_LINKS", "follow"),
             ("WORKFLOW_CREDENTIALS_DIR", "x"),
             ("HTTPS_PROXY", "ftp://p"),
         ] {

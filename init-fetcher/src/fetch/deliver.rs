@@ -1,5 +1,6 @@
 //! One run: attempts, each from listing to publishing, until one succeeds or there is no point in more.
 
+use std::collections::HashSet;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +19,7 @@ use crate::credentials::{Authenticator, MountedSecret};
 use crate::pack::PackError;
 use crate::pack::store::{Commit, CommitError, SpoolBlobs, Store};
 use crate::protocol::{Listing, ProtocolError, Received, Want};
-use crate::report::{self, Delivered};
+use crate::report::{self, Delivered, Links};
 use crate::retry;
 use crate::run::Run;
 use crate::transport::http::SmartHttp;
@@ -26,8 +27,11 @@ use crate::transport::http::client::Client;
 use crate::transport::http::identity::Identity;
 use crate::transport::ssh::Ssh;
 use crate::transport::{Remote, TransportError};
-use crate::tree::plan::{self, Plan};
-use crate::tree::subdir;
+use crate::tree::plan::{self, Plan, Planned, Selection};
+use crate::tree::{TreeError, subdir};
+
+/// Objects in one request.
+const MAX_WANTS: usize = 1000;
 
 /// Delivers, with as many attempts as make sense.
 ///
@@ -118,7 +122,13 @@ impl<'c> Attempt<'_, 'c> {
             place: config.root.join(config.url.name()),
             files: plan.files,
             bytes: plan.bytes,
-            submodules: plan.submodules,
+            links: Links {
+                replaced: plan.replaced,
+                first_replaced: plan.first_replaced,
+                skipped: plan.skipped.len() as u64,
+                first_skipped: plan.first_skipped,
+            },
+            submodules: plan.submodules.len() as u64,
             lfs_pointers: written.lfs_pointers,
             note,
         })
@@ -156,7 +166,7 @@ impl<'c> Attempt<'_, 'c> {
         let received = self.everything(remote, target, spool_blobs, &mut store)?;
         let commit = self.commit(&store, target)?;
         self.run.set_phase("checking what was received");
-        let plan = plan::plan(&store, commit.tree, self.config.limits)?;
+        let plan = self.plan(remote, target, &mut store, &Selection::whole(commit.tree))?;
         self.run.set_phase("writing files");
         let mut recorder =
             Recorder::new(&git_dir.join("index"), commit.id.object_format(), commit.time, SystemTime::now())?;
@@ -199,10 +209,45 @@ impl<'c> Attempt<'_, 'c> {
             (commit, subdir::find(&store, commit.tree, &self.config.path)?)
         };
         self.run.set_phase("checking what was received");
-        let plan = plan::plan(&store, tree, self.config.limits)?;
+        let path = self.config.path.as_str().as_bytes().to_vec();
+        let selection = Selection { root: commit.tree, path, tree };
+        let plan = self.plan(remote, target, &mut store, &selection)?;
         self.run.set_phase("writing files");
         let written = write::write(&plan, &store, &staging.tree(), None, &checkpoint)?;
         Ok((commit, plan, written))
+    }
+
+    /// Plans the delivery, and fetches what links lead to outside of it.
+    fn plan(
+        &self,
+        remote: &mut dyn Remote,
+        target: &Target,
+        store: &mut Store,
+        selection: &Selection,
+    ) -> Result<Plan, Failure> {
+        let mut requested = HashSet::new();
+        loop {
+            let needed = match plan::plan(store, selection, self.config.limits, self.config.unsafe_links)? {
+                Planned::Complete(plan) => return Ok(plan),
+                Planned::Incomplete(needed) => needed,
+            };
+            let oids: Vec<Oid> = needed
+                .iter()
+                .map(|one| one.oid)
+                .filter(|oid| requested.insert(*oid))
+                .take(MAX_WANTS)
+                .collect();
+            if oids.is_empty() {
+                let first = needed.into_iter().next().ok_or_else(|| Failure::Internal("no plan".into()))?;
+                return Err(TreeError::Missing { oid: first.oid, path: first.path }.into());
+            }
+            self.run.set_phase("receiving what symlinks lead to");
+            let want = Want { oids: &oids, shallow: false, without_blobs: false };
+            if refused(store.take(SpoolBlobs::All, |sink| remote.fetch(want, sink)))? {
+                self.everything(remote, target, SpoolBlobs::None, store)?;
+            }
+            self.run.set_phase("checking what was received");
+        }
     }
 
     /// Fetches the commit and its trees without the contents of files, finds the directory's tree, and
@@ -215,7 +260,7 @@ impl<'c> Attempt<'_, 'c> {
         store: &mut Store,
     ) -> Result<Option<(Commit, Oid)>, Failure> {
         self.run.set_phase("receiving the way to the directory");
-        let lean = Want { oid: target.want, shallow: true, without_blobs: true };
+        let lean = Want { oids: &[target.want], shallow: true, without_blobs: true };
         let answer = store.take(SpoolBlobs::None, |sink| remote.fetch(lean, sink));
         if refused(answer.map_err(|error| doubt_commit(error, target)))? {
             return Ok(None);
@@ -223,7 +268,7 @@ impl<'c> Attempt<'_, 'c> {
         let commit = self.commit(store, target)?;
         let tree = subdir::find(store, commit.tree, &self.config.path)?;
         self.run.set_phase("receiving the directory");
-        let content = Want { oid: tree, shallow: false, without_blobs: false };
+        let content = Want { oids: &[tree], shallow: false, without_blobs: false };
         if refused(store.take(SpoolBlobs::All, |sink| remote.fetch(content, sink)))? {
             return Ok(None);
         }
@@ -238,7 +283,7 @@ impl<'c> Attempt<'_, 'c> {
         store: &mut Store,
     ) -> Result<Received, Failure> {
         self.run.set_phase("receiving the pack");
-        let want = Want { oid: target.want, shallow: true, without_blobs: false };
+        let want = Want { oids: &[target.want], shallow: true, without_blobs: false };
         store.take(spool_blobs, |sink| remote.fetch(want, sink)).map_err(|error| match (error, target.kind) {
             // A commit that was asked for by its id was never listed: the server does not have it.
             (TransportError::Protocol(ProtocolError::Refused(words)), TargetKind::Commit) => {

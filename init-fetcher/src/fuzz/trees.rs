@@ -7,12 +7,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use git2::{Index, IndexEntry, IndexTime, Oid};
-use workflow_contract::RepoPath;
+use workflow_contract::{RepoPath, UnsafeLinks};
 
 use crate::config::Limits;
 use crate::pack::{Objects, PackError};
 use crate::tree::object::Kind;
-use crate::tree::plan::{self, Item, Plan};
+use crate::tree::plan::{self, Item, Plan, Planned, Selection};
 use crate::tree::subdir;
 
 const LIMITS: Limits = Limits { timeout: Duration::from_secs(1), bytes: 1 << 20, files: 50 };
@@ -57,13 +57,28 @@ impl Objects for Any<'_> {
 pub fn trees(bytes: &[u8], dir: &Path) {
     let objects = Any::read(bytes);
     let root = Oid::from_bytes(&[0; 20]).unwrap();
-    if let Err(error) = subdir::find(&objects, root, &RepoPath::parse("a/b").unwrap()) {
-        one_line(&error.to_string());
+    for path in ["", "a", "a/b"] {
+        match subdir::find(&objects, root, &RepoPath::parse(path).unwrap()) {
+            Ok(tree) => delivered(&objects, &Selection { root, path: path.into(), tree }, dir),
+            Err(error) => one_line(&error.to_string()),
+        }
     }
-    let plan = match plan::plan(&objects, root, LIMITS) {
-        Ok(plan) => plan,
+}
+
+fn delivered(objects: &Any, selection: &Selection, dir: &Path) {
+    let plan = match plan::plan(objects, selection, LIMITS, UnsafeLinks::Skip) {
+        Ok(Planned::Complete(plan)) => plan,
+        // Fetching it again would not help.
+        Ok(Planned::Incomplete(needed)) => return assert!(!needed.is_empty()),
         Err(error) => return one_line(&error.to_string()),
     };
+    if selection.path.is_empty() {
+        assert_eq!(plan.replaced, 0, "a whole repository is delivered as it is");
+    }
+    assert_eq!(plan.first_skipped.is_some(), !plan.skipped.is_empty());
+    for message in plan.first_skipped.iter().chain(&plan.first_replaced) {
+        one_line(message);
+    }
     assert!(plan.files <= LIMITS.files && plan.bytes <= LIMITS.bytes);
     let mut paths = HashSet::new();
     for item in &plan.items {

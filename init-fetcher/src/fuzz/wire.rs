@@ -29,7 +29,7 @@ const LIMITS: Limits = Limits { timeout: Duration::from_secs(1), bytes: 1 << 20,
 /// If a claim does not hold.
 pub fn wire(bytes: &[u8], dir: &Path) {
     let Some((kind, rest)) = bytes.split_first() else { return };
-    let want = Want { oid: Oid::from_bytes(&[7; 20]).unwrap(), shallow: true, without_blobs: false };
+    let want = Want { oids: &[Oid::from_bytes(&[7; 20]).unwrap()], shallow: true, without_blobs: false };
     match kind {
         b'a' => listed(advertisement::read(Lines::new(rest)).map(|(_, refs)| refs)),
         b'l' => listed(v2::read_refs(Lines::new(rest))),

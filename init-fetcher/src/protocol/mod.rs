@@ -47,16 +47,16 @@ pub enum Listing<'a> {
 
 /// A request for a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Want {
-    /// A commit, tag or tree.
-    pub oid: Oid,
+pub struct Want<'a> {
+    /// Commits, tags, trees or blobs; at least one.
+    pub oids: &'a [Oid],
     /// Without parent commits.
     pub shallow: bool,
     /// Without blobs.
     pub without_blobs: bool,
 }
 
-impl Want {
+impl Want<'_> {
     /// Drops `shallow` if the server does not support it; the limits then apply to the whole history.
     pub fn as_far_as(self, capabilities: &Capabilities) -> Self {
         Self { shallow: self.shallow && capabilities.shallow(), ..self }

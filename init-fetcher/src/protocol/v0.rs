@@ -100,7 +100,9 @@ fn requested(want: Want, capabilities: &Capabilities) -> Vec<String> {
 pub fn fetch(want: Want, capabilities: &Capabilities) -> Vec<u8> {
     let mut request = Vec::new();
     let words: String = requested(want, capabilities).iter().flat_map(|word| [" ", word.as_str()]).collect();
-    put(&mut request, &format!("want {}{words}\n", want.oid));
+    for (oid, words) in want.oids.iter().zip(std::iter::once(words.as_str()).chain(std::iter::repeat(""))) {
+        put(&mut request, &format!("want {oid}{words}\n"));
+    }
     if want.shallow {
         put(&mut request, "deepen 1\n");
     }
@@ -197,8 +199,8 @@ mod tests {
                 " multi_ack_detailed side-band-64k thin-pack no-progress ofs-delta agent=AGENT",
             ),
         ] {
-            let oid = oid::parse(OID.as_bytes()).unwrap();
-            let want = Want { oid, shallow: false, without_blobs: false };
+            let oids = &[oid::parse(OID.as_bytes()).unwrap()];
+            let want = Want { oids, shallow: false, without_blobs: false };
             let request = String::from_utf8(fetch(want, &v0(advertised))).unwrap();
             assert!(!request.contains("filter"), "{request}");
             let line = request[4..].lines().next().unwrap().replace(AGENT, "AGENT");
@@ -208,8 +210,8 @@ mod tests {
 
     #[test]
     fn requests_a_filter_for_a_fetch_without_blobs() {
-        let oid = oid::parse(OID.as_bytes()).unwrap();
-        let want = Want { oid, shallow: true, without_blobs: true };
+        let oids = &[oid::parse(OID.as_bytes()).unwrap()];
+        let want = Want { oids, shallow: true, without_blobs: true };
         let request = String::from_utf8(fetch(want, &v0("filter ofs-delta"))).unwrap();
         assert!(request.contains(&format!("want {OID} ofs-delta filter\n")), "{request}");
         assert!(request.ends_with("000ddeepen 1\n0015filter blob:none\n00000009done\n"), "{request}");
@@ -225,7 +227,8 @@ mod tests {
 
     #[test]
     fn reads_a_pack_with_and_without_side_band() {
-        let want = Want { oid: oid::parse(OID.as_bytes()).unwrap(), shallow: false, without_blobs: false };
+        let oids = &[oid::parse(OID.as_bytes()).unwrap()];
+        let want = Want { oids, shallow: false, without_blobs: false };
         for (words, answer) in
             [("ofs-delta", "0008NAK\nPACKxyz"), ("side-band", "0008NAK\n0009\u{1}PACK0008\u{1}xyz0000")]
         {

@@ -135,7 +135,9 @@ pub fn fetch(want: Want, capabilities: &Capabilities) -> Vec<u8> {
     if want.shallow {
         put(&mut request, "deepen 1\n");
     }
-    put(&mut request, &format!("want {}\n", want.oid));
+    for oid in want.oids {
+        put(&mut request, &format!("want {oid}\n"));
+    }
     put(&mut request, "done\n");
     request.extend(FLUSH);
     request
@@ -220,11 +222,11 @@ mod tests {
 
     #[test]
     fn asks_for_no_more_than_is_wanted() {
-        let oid = oid::parse(OID.as_bytes()).unwrap();
+        let oids = &[oid::parse(OID.as_bytes()).unwrap()];
         let text = |want| String::from_utf8(fetch(want, &none())).unwrap();
-        let lean = text(Want { oid, shallow: true, without_blobs: true });
+        let lean = text(Want { oids, shallow: true, without_blobs: true });
         assert!(lean.contains("filter blob:none\n") && lean.contains("deepen 1\n"), "{lean}");
-        let tree = text(Want { oid, shallow: false, without_blobs: false });
+        let tree = text(Want { oids, shallow: false, without_blobs: false });
         assert!(!tree.contains("filter") && !tree.contains("deepen"), "{tree}");
         assert!(tree.ends_with(&format!("0032want {OID}\n0009done\n0000")), "{tree}");
     }

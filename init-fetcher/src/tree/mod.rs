@@ -1,11 +1,12 @@
 //! Trees as they come from the network: read strictly, judged before anything is written.
 //!
-//! Nothing here does I/O. [`object`] reads one tree, [`name`] judges one name, [`plan`] walks all of
-//! them into the list of what will be written, [`symlink`] follows every link within that list.
+//! Nothing here does I/O. [`object`] reads one tree, [`name`] judges one name, [`plan`] walks all of them into the
+//! list of what will be written, [`symlink`] follows every link within that list, and [`resolve`] those that leave it.
 
 pub mod name;
 pub mod object;
 pub mod plan;
+pub mod resolve;
 pub mod subdir;
 pub mod symlink;
 

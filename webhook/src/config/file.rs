@@ -19,6 +19,7 @@ pub fn parse(yaml: &str) -> Result<Config, ConfigError> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use workflow_contract::UnsafeLinks;
 
     use super::*;
 
@@ -40,6 +41,7 @@ maxBytes: 1000000
 maxFiles: 5
 allowedHosts: [github.com, '*.corp']
 allowedSchemes: [https]
+unsafeLinks: refuse
 githubHosts: github.com,ghe.corp
 gitlabHosts: []
 credentialsSecret: git
@@ -52,6 +54,7 @@ logFormat: json
         assert_eq!(config.image_pull_policy.as_deref(), Some("Never"));
         assert_eq!((&*config.timeout, &*config.max_bytes, &*config.max_files), ("90s", "1000000", "5"));
         assert_eq!((&*config.allowed_hosts(), &*config.allowed_schemes()), ("github.com,*.corp", "https"));
+        assert_eq!(config.unsafe_links, UnsafeLinks::Refuse);
         assert_eq!((&*config.github_hosts, &*config.gitlab_hosts), ("github.com,ghe.corp", "none.invalid"));
         assert_eq!(config.credentials_secret.as_deref(), Some("git"));
         assert_eq!(config.proxy.https.as_deref(), Some("http://proxy:3128"));
@@ -136,6 +139,7 @@ logFormat: json
             "allowedHosts: ['https://github.com']",
             "allowedSchemes: [ftp]",
             "allowedSchemes: []",
+            "unsafeLinks: follow",
             "githubHosts: ['*.github.com']",
             "credentialsSecret: Not_A_Name",
             "proxy: {ftp: x}",

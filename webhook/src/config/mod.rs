@@ -9,10 +9,10 @@ mod watch;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use workflow_contract::Scheme;
 use workflow_contract::env::default;
 use workflow_contract::names::CREDENTIALS_SECRET;
 use workflow_contract::policy::{HostPattern, Policy};
+use workflow_contract::{Scheme, UnsafeLinks};
 
 pub use file::parse;
 pub use watch::{Watched, watch};
@@ -63,6 +63,9 @@ pub struct Config {
     /// `WORKFLOW_ALLOWED_SCHEMES`.
     #[serde(deserialize_with = "types::schemes")]
     pub allowed_schemes: Vec<Scheme>,
+    /// `WORKFLOW_UNSAFE_LINKS`.
+    #[serde(deserialize_with = "types::unsafe_links")]
+    pub unsafe_links: UnsafeLinks,
     /// `WORKFLOW_GITHUB_HOSTS`, comma-separated.
     #[serde(deserialize_with = "types::exact_hosts")]
     pub github_hosts: String,
@@ -110,6 +113,7 @@ impl Default for Config {
             max_files: default::MAX_FILES.to_string(),
             allowed_hosts: hosts,
             allowed_schemes: schemes,
+            unsafe_links: UnsafeLinks::default(),
             github_hosts: default::GITHUB_HOSTS.into(),
             gitlab_hosts: default::GITLAB_HOSTS.into(),
             credentials_secret: Some(CREDENTIALS_SECRET.into()),

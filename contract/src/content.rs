@@ -1,0 +1,67 @@
+//! Settings on the content of a delivery: submodules and unsafe symlinks.
+
+/// Whether submodules are fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Submodules {
+    /// Their directories stay empty.
+    #[default]
+    None,
+    /// They are fetched like the repository itself, as are their own submodules.
+    Recursive,
+}
+
+impl Submodules {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Recursive => "recursive",
+        }
+    }
+
+    /// Parses `none` or `recursive`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::None, Self::Recursive].into_iter().find(|value| value.as_str() == name)
+    }
+}
+
+/// The handling of symlinks whose target cannot be part of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UnsafeLinks {
+    /// They are left out, and the message names them.
+    #[default]
+    Skip,
+    /// The delivery fails.
+    Refuse,
+}
+
+impl UnsafeLinks {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Skip => "skip",
+            Self::Refuse => "refuse",
+        }
+    }
+
+    /// Parses `skip` or `refuse`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Skip, Self::Refuse].into_iter().find(|value| value.as_str() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_literal() {
+        assert_eq!(Submodules::from_name("recursive"), Some(Submodules::Recursive));
+        assert_eq!(UnsafeLinks::from_name("refuse"), Some(UnsafeLinks::Refuse));
+        for name in ["", "Recursive", "all", "yes"] {
+            assert_eq!((Submodules::from_name(name), UnsafeLinks::from_name(name)), (None, None), "{name}");
+        }
+    }
+}
