@@ -1,13 +1,13 @@
 //! The HTTP handler: decodes, calls the pure functions, and encodes.
 //!
-//! Pods that are not session pods are admitted before anything is waited for.
+//! Pods that are not session pods are admitted without a lookup.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -26,31 +26,35 @@ use crate::metrics::Metrics;
 /// Largest body in bytes. etcd stores objects up to 1.5 MiB by default, and a review contains little else.
 pub const MAX_BODY: usize = 8 << 20;
 
-/// Longest time that one review spends waiting: for its body, for permits, for the session. API servers give
-/// up after `timeoutSeconds`, 5 s, and a denial with a reason must arrive before.
+/// Longest time that one review waits for its body, permits and the session. API servers cancel the call after
+/// `timeoutSeconds`, 5 s, and a denial with a reason must arrive before.
 pub const REVIEW_TIMEOUT: Duration = Duration::from_millis(4300);
 
-/// Longest wait for permits.
+/// Longest wait for a permit.
 const PERMIT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Limit on concurrent reviews. A lookup takes one permit, a body one for each [`PERMIT_BYTES`], so that memory is
-/// bounded; smaller bodies take none, as connections are limited.
-const PERMITS: usize = 256;
-const PERMIT_BYTES: usize = 64 << 10;
+/// Limit on concurrent lookups.
+const LOOKUPS: usize = 256;
+
+/// Limit on concurrent reviews of large bodies, which bounds memory. For others the limit on connections suffices.
+const LARGE_BODIES: usize = 4;
+const LARGE_BODY: usize = 64 << 10;
 
 /// The state of the handler.
 pub struct Admission {
     sessions: SessionLookup,
     config: Arc<ArcSwap<Config>>,
     metrics: Arc<Metrics>,
-    permits: Semaphore,
+    lookups: Semaphore,
+    large_bodies: Semaphore,
 }
 
 impl Admission {
     /// `config` may be swapped at any time; each review uses one version of it.
     #[must_use]
     pub fn new(sessions: SessionLookup, config: Arc<ArcSwap<Config>>, metrics: Arc<Metrics>) -> Self {
-        Self { sessions, config, metrics, permits: Semaphore::new(PERMITS) }
+        let (lookups, large_bodies) = (Semaphore::new(LOOKUPS), Semaphore::new(LARGE_BODIES));
+        Self { sessions, config, metrics, lookups, large_bodies }
     }
 
     /// Routes: `POST /mutate`.
@@ -61,29 +65,19 @@ impl Admission {
             .with_state(Arc::new(self))
     }
 
-    async fn acquire(&self, permits: usize, deadline: Instant) -> Option<SemaphorePermit<'_>> {
-        let permits = u32::try_from(permits).ok()?;
-        let deadline = deadline.min(Instant::now() + PERMIT_TIMEOUT);
-        timeout_at(deadline, self.permits.acquire_many(permits)).await.ok()?.ok()
-    }
-
     async fn body(
         &self,
         request: Request,
         deadline: Instant,
     ) -> Result<(Bytes, Option<SemaphorePermit<'_>>), Rejection> {
-        let length = request.headers().get(header::CONTENT_LENGTH);
-        let length = length.and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(MAX_BODY);
-        if length > MAX_BODY {
-            return Err(too_large());
-        }
-        let permit = match length / PERMIT_BYTES {
-            0 => None,
-            permits => {
-                let busy =
-                    (StatusCode::SERVICE_UNAVAILABLE, "too many large bodies at once; try again".to_owned());
-                Some(self.acquire(permits, deadline).await.ok_or(busy)?)
-            }
+        let length = request.body().size_hint().exact();
+        let length = length.map_or(MAX_BODY, |length| usize::try_from(length).unwrap_or(usize::MAX));
+        let permit = match length {
+            ..LARGE_BODY => None,
+            LARGE_BODY..=MAX_BODY => Some(acquire(&self.large_bodies, deadline).await.ok_or_else(|| {
+                (StatusCode::SERVICE_UNAVAILABLE, "too many large bodies at once; try again".to_owned())
+            })?),
+            _ => return Err(too_large()),
         };
         match timeout_at(deadline, Bytes::from_request(request, &())).await {
             Err(_) => Err((StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".to_owned())),
@@ -93,42 +87,48 @@ impl Admission {
         }
     }
 
-    async fn decide(&self, request: &review::Request, deadline: Instant) -> Outcome {
+    async fn decide(&self, request: &review::Request, deadline: Instant) -> HandledReview {
         if !request.creates_pod() {
-            return Outcome::skipped(Skip::NotAPodCreation, "");
+            return HandledReview::skipped(Skip::NotAPodCreation, "");
         }
         let owner = match plan::owner(request.object()) {
             Ok(owner) => owner,
-            Err(skip) => return Outcome::skipped(skip, ""),
+            Err(skip) => return HandledReview::skipped(skip, ""),
         };
-        let Some(_permit) = self.acquire(1, deadline).await else {
-            return Outcome::denied(busy(), owner.name);
+        let Some(_permit) = acquire(&self.lookups, deadline).await else {
+            return HandledReview::denied(busy(), owner.name);
         };
         let lookup = self.sessions.find(request.namespace(), owner, deadline).await;
         match plan::decide(owner, request.namespace(), &lookup) {
-            Decision::Skip(skip) => Outcome::skipped(skip, owner.name),
-            Decision::Deny(denial) => Outcome::denied(denial, owner.name),
+            Decision::Skip(skip) => HandledReview::skipped(skip, owner.name),
+            Decision::Deny(denial) => HandledReview::denied(denial, owner.name),
             Decision::Inject(plan) => {
                 let config = self.config.load();
                 let patch = patch::patch(request.object(), &plan, &config);
                 let name = if patch.is_empty() { "unchanged" } else { "injected" };
                 let warnings = plan.source_error(&config.policy()).into_iter().collect();
                 let answer = Answer { patch, warnings, denial: None };
-                Outcome { name, reason: String::new(), session: owner.name.to_owned(), answer }
+                HandledReview { name, reason: String::new(), session: owner.name.to_owned(), answer }
             }
         }
     }
 }
 
-/// The outcome of a review, with what is logged about it.
-struct Outcome {
+/// Waits for a permit; `None` if there is none in time.
+async fn acquire(permits: &Semaphore, deadline: Instant) -> Option<SemaphorePermit<'_>> {
+    let deadline = deadline.min(Instant::now() + PERMIT_TIMEOUT);
+    timeout_at(deadline, permits.acquire()).await.ok()?.ok()
+}
+
+/// An answer, with the values of its metric and log message.
+struct HandledReview {
     name: &'static str,
     reason: String,
     session: String,
     answer: Answer,
 }
 
-impl Outcome {
+impl HandledReview {
     fn skipped(skip: Skip, session: &str) -> Self {
         Self {
             name: "skipped",
@@ -188,32 +188,28 @@ fn rejected(admission: &Admission, start: Instant, (status, message): Rejection)
     (status, message).into_response()
 }
 
-fn log(request: &review::Request, outcome: &Outcome, duration: Duration) {
+fn log(request: &review::Request, outcome: &HandledReview, duration: Duration) {
     let (uid, namespace, pod) = (request.uid(), request.namespace(), request.pod_name());
-    let Outcome { name, reason, session, answer } = outcome;
+    let HandledReview { name, reason, session, answer } = outcome;
     let (warning, duration_us) = (answer.warnings.first(), duration.as_micros());
+    macro_rules! event {
+        ($level:ident) => {
+            tracing::$level!(
+                uid,
+                namespace,
+                pod,
+                session,
+                outcome = name,
+                reason,
+                warning,
+                duration_us,
+                "admission review handled"
+            )
+        };
+    }
     if answer.denial.is_some() {
-        tracing::warn!(
-            uid,
-            namespace,
-            pod,
-            session,
-            outcome = name,
-            reason,
-            duration_us,
-            "admission review handled"
-        );
+        event!(warn);
     } else {
-        tracing::info!(
-            uid,
-            namespace,
-            pod,
-            session,
-            outcome = name,
-            reason,
-            warning,
-            duration_us,
-            "admission review handled"
-        );
+        event!(info);
     }
 }
