@@ -58,6 +58,16 @@ pub fn follow(directory: &Path, clock: Clock) -> Result<CertSource, FilesError> 
     Ok(CertSource { resolver, bundle, faults: vec![faults], tasks })
 }
 
+/// Calls `check` at once and at each interval, forever.
+pub async fn poll(interval: Duration, mut check: impl FnMut()) {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        check();
+    }
+}
+
 #[derive(Debug)]
 struct Directory {
     path: PathBuf,
@@ -70,12 +80,7 @@ struct Directory {
 
 impl Directory {
     async fn run(self) {
-        let mut ticks = tokio::time::interval(POLL);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            self.poll();
-        }
+        poll(POLL, || self.poll()).await;
     }
 
     /// Reads once; an error is logged when it is new, not at each read.

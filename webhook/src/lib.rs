@@ -15,6 +15,7 @@ pub mod config;
 pub mod kube;
 pub mod metrics;
 pub mod registration;
+pub mod reload;
 pub mod replica;
 pub mod server;
 pub mod session;

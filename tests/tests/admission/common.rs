@@ -74,7 +74,7 @@ pub async fn serve_clients(router: Router, client_ca: Option<&Path>) -> anyhow::
     let (phase, phases) = watch::channel(Phase::Serving);
     let tls = match client_ca {
         None => server::tls_config(resolver)?,
-        Some(path) => server::ClientCa::open(path, resolver)?.settings(),
+        Some(path) => server::open_client_ca(path, resolver)?.current(),
     };
     let task = tokio::spawn(server::serve(listener, Some(tls), router, phases));
     Ok(WebhookServer { url, ca, _phase: phase, task })

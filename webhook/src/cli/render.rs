@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::admission::patch::patch;
 use crate::admission::plan::{self, Decision, Lookup};
-use crate::config::{Config, Watched};
+use crate::config::{self, Config};
 use crate::session::AgenticSession;
 
 #[derive(Debug, Clone, clap::Args)]
@@ -78,7 +78,7 @@ fn inputs(args: &Args) -> anyhow::Result<(String, String, Config)> {
     let stdin = Path::new("-");
     ensure!(args.pod != stdin || args.session != stdin, "only one of --pod and --session can be stdin");
     let config = match &args.config {
-        Some(path) => Config::clone(&Watched::open(path)?.current().load()),
+        Some(path) => Config::clone(&config::open(path)?.current().load()),
         None => Config::default(),
     };
     Ok((read(&args.pod)?, read(&args.session)?, config))

@@ -19,11 +19,11 @@ use workflow_contract::names::CONFIG_FILE;
 
 use crate::admission::Admission;
 use crate::admission::lookup::SessionLookup;
-use crate::config::{self, Config, Watched};
+use crate::config::{self, Config};
 use crate::kube::client;
 use crate::metrics::Metrics;
 use crate::replica::{Identity, Issuer, Replica};
-use crate::server::{self, ClientCa, Ops, Phase, TlsSettings};
+use crate::server::{self, Ops, Phase, TlsSettings};
 use crate::telemetry::{self, LogFormat};
 
 #[derive(Debug, Clone, clap::Args)]
@@ -144,19 +144,20 @@ fn watch_config(
         tracing::warn!(path = CONFIG_FILE, "no config file, using defaults");
         return Ok(Arc::default());
     }
-    let watched =
-        Watched::open(path).with_context(|| format!("failed to use the config file `{}`", path.display()))?;
-    let (current, metrics) = (watched.current(), Arc::clone(metrics));
-    tasks.spawn(config::watch(watched, config::POLL, move |good| metrics.config_is_current(good)));
+    let file =
+        config::open(path).with_context(|| format!("failed to use the config file `{}`", path.display()))?;
+    let (current, metrics) = (file.current(), Arc::clone(metrics));
+    tasks.spawn(file.follow(move |valid| metrics.config_is_current(valid)));
     Ok(current)
 }
 
 /// Sets up TLS; with a client CA, clients must have a certificate of it.
 fn tls(client_ca: Option<&Path>, replica: &Replica, tasks: &mut JoinSet<()>) -> anyhow::Result<TlsSettings> {
     let Some(path) = client_ca else { return Ok(server::tls_config(replica.resolver.clone())?) };
-    let client_ca = ClientCa::open(path, replica.resolver.clone())?;
-    let settings = client_ca.settings();
-    tasks.spawn(client_ca.follow());
+    let file = server::open_client_ca(path, replica.resolver.clone())
+        .with_context(|| format!("failed to use the client CA file `{}`", path.display()))?;
+    let settings = file.current();
+    tasks.spawn(file.follow(|_| ()));
     Ok(settings)
 }
 

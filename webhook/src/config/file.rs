@@ -7,12 +7,12 @@ use super::{Config, ConfigError};
 /// Reads the text of a config file. An empty one results in the defaults.
 ///
 /// # Errors
-/// [`ConfigError::Invalid`] with line and column.
+/// [`ConfigError`] with line and column.
 pub fn parse(yaml: &str) -> Result<Config, ConfigError> {
     // No snippet: it would show neighbouring lines, and a proxy's URL may contain a password.
     let options = serde_saphyr::options! { with_snippet: false };
     let config: Option<Config> = serde_saphyr::from_str_with_options(yaml, options)
-        .map_err(|error| ConfigError::Invalid(text::one_line(&error.to_string())))?;
+        .map_err(|error| ConfigError(text::one_line(&error.to_string())))?;
     Ok(config.unwrap_or_default())
 }
 

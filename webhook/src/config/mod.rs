@@ -1,11 +1,12 @@
-//! The cluster admin's settings: `config.yaml`, its defaults, and reloading it on change.
+//! The cluster admin's settings: `config.yaml` and its defaults.
 //!
 //! A value that would make pods invalid is rejected, because the patch would then deny every session of
 //! the cluster. Command line flags are in `args`.
 
 mod file;
 mod types;
-mod watch;
+
+use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -14,22 +15,23 @@ use workflow_contract::names::CREDENTIALS_SECRET;
 use workflow_contract::policy::{HostPattern, Policy};
 use workflow_contract::{Scheme, UnsafeLinks};
 
+use crate::reload::{ReloadError, ReloadedFile};
+
 pub use file::parse;
-pub use watch::{Watched, watch};
 
-/// Interval between reads of the file. The kubelet takes up to a minute to project a ConfigMap's change,
-/// so seconds add little.
-pub const POLL: std::time::Duration = std::time::Duration::from_secs(5);
-
-/// Errors of reading a configuration.
+/// An invalid configuration; the text names line and column.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file can't be read.
-    #[error("failed to read `{path}`")]
-    Read { path: String, source: std::io::Error },
-    /// The file is not a valid configuration; the text names line and column.
-    #[error("it is not valid: {0}")]
-    Invalid(String),
+#[error("it is not valid: {0}")]
+pub struct ConfigError(String);
+
+/// The config file.
+pub type ConfigFile = ReloadedFile<Config, ConfigError>;
+
+/// Opens the config file.
+pub fn open(path: &Path) -> Result<ConfigFile, ReloadError<ConfigError>> {
+    ReloadedFile::open(path, |content| {
+        parse(str::from_utf8(content).map_err(|_| ConfigError("it is not UTF-8 text".to_owned()))?)
+    })
 }
 
 /// The configuration with every value checked and every default in place. Unknown keys are errors.

@@ -4,8 +4,8 @@
 //! Serving ──SIGTERM──> Draining (drain period) ──> Ending ──> every connection closed
 //! ```
 //!
-//! While draining, requests are still served, on new connections too, because API servers learn of the
-//! shutdown late. Each response says `Connection: close`, so that the next call goes to another replica. Idle
+//! While draining, requests are still served, on new connections too, because the endpoints of API servers are
+//! updated late. Each response has `Connection: close`, so that the next call goes to another replica. Idle
 //! connections are closed at the very end: a request that the API server is about to write would be lost,
 //! and it does not repeat POSTs.
 
@@ -35,7 +35,7 @@ use tower::ServiceExt;
 
 pub use lifecycle::{Phase, drained};
 pub use ops::Ops;
-pub use tls::{ClientCa, TlsError, TlsSettings, tls_config};
+pub use tls::{TlsError, TlsSettings, open_client_ca, tls_config};
 
 use connections::{Connection, Connections, Limits};
 

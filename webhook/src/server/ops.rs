@@ -1,4 +1,4 @@
-//! What the kubelet and Prometheus ask, over plain HTTP: `/healthz`, `/readyz`, `/metrics`.
+//! Probes and metrics over plain HTTP: `/healthz`, `/readyz`, `/metrics`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::metrics::{self, Metrics};
 /// Something that must hold for a replica to be ready: what is missing, while it is.
 type Condition = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
-/// Records what is looked up rather than counted.
+/// Updates gauges before metrics are encoded.
 type Record = Box<dyn Fn(&Metrics) + Send + Sync>;
 
 /// The answers.
@@ -45,7 +45,7 @@ impl Ops {
         self
     }
 
-    /// Called before metrics are read, for those that are looked up rather than counted.
+    /// Adds a function that updates gauges, called before metrics are encoded.
     #[must_use]
     pub fn before_metrics(mut self, record: impl Fn(&Metrics) + Send + Sync + 'static) -> Self {
         self.before_metrics.push(Box::new(record));

@@ -20,6 +20,7 @@ use workflow_certs::{Pair, Resolver};
 use workflow_contract::Secret;
 
 use super::*;
+use crate::reload::ReloadError;
 
 struct Server {
     address: SocketAddr,
@@ -27,11 +28,11 @@ struct Server {
     task: JoinHandle<()>,
     resolver: Arc<Resolver>,
     root: CertificateDer<'static>,
-    /// Tells that `/slow` is being answered, and lets it go on.
+    /// Notified when `/slow` is called, and to let it respond.
     slow: Arc<(Notify, Notify)>,
 }
 
-/// A pair for `localhost` that is its own authority.
+/// A self-signed pair for `localhost`.
 fn pair() -> (Pair, CertificateDer<'static>) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = Secret::new(&made.signing_key.serialize_pem());
@@ -47,12 +48,12 @@ async fn start_with(limits: Limits, client_ca: Option<&Path>) -> Server {
     let resolver = Arc::new(Resolver::default());
     resolver.swap(&pair, Timestamp::now()).unwrap();
     let slow = Arc::new((Notify::new(), Notify::new()));
-    let answering = Arc::clone(&slow);
+    let response_gate = Arc::clone(&slow);
     let router = Router::new().route("/", get(async || "fast")).route(
         "/slow",
         get(async move || {
-            answering.0.notify_one();
-            answering.1.notified().await;
+            response_gate.0.notify_one();
+            response_gate.1.notified().await;
             "slow"
         }),
     );
@@ -63,9 +64,9 @@ async fn start_with(limits: Limits, client_ca: Option<&Path>) -> Server {
     let tls = match client_ca {
         None => tls_config(certificates).unwrap(),
         Some(path) => {
-            let client_ca = ClientCa::open(path, certificates).unwrap();
-            let settings = client_ca.settings();
-            tokio::spawn(client_ca.follow());
+            let file = open_client_ca(path, certificates).unwrap();
+            let settings = file.current();
+            tokio::spawn(file.follow(|_| ()));
             settings
         }
     };
@@ -116,46 +117,46 @@ async fn connect_tcp(source: &str, address: SocketAddr) -> std::io::Result<TcpSt
     socket.connect(address).await
 }
 
-async fn ask(sender: &mut SendRequest<Body>, path: &str) -> hyper::Result<Response<Incoming>> {
+async fn send(sender: &mut SendRequest<Body>, path: &str) -> hyper::Result<Response<Incoming>> {
     sender.ready().await?;
     let request = Request::get(path).header(header::HOST, "localhost").body(Body::empty()).unwrap();
     sender.send_request(request).await
 }
 
-fn says_close(response: &Response<Incoming>) -> bool {
+fn closes_connection(response: &Response<Incoming>) -> bool {
     response.headers().get(header::CONNECTION).is_some_and(|value| value == "close")
 }
 
 #[tokio::test]
-async fn a_connection_serves_many_requests() {
+async fn serves_many_requests_on_one_connection() {
     let server = start().await;
     let (mut sender, _) = connect(server.address, &server.root).await.unwrap();
     for _ in 0..3 {
-        let response = ask(&mut sender, "/").await.unwrap();
+        let response = send(&mut sender, "/").await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
-        assert!(!says_close(&response));
+        assert!(!closes_connection(&response));
     }
 }
 
 #[tokio::test]
-async fn while_draining_every_answer_closes_its_connection_and_idle_ones_stay() {
+async fn draining_closes_connections_with_their_response_and_keeps_idle_ones() {
     let server = start().await;
     let (mut idle, _) = connect(server.address, &server.root).await.unwrap();
-    ask(&mut idle, "/").await.unwrap();
+    send(&mut idle, "/").await.unwrap();
     server.phase.send_replace(Phase::Draining);
     let (mut fresh, closed) = connect(server.address, &server.root).await.unwrap();
-    assert!(says_close(&ask(&mut fresh, "/").await.unwrap()));
+    assert!(closes_connection(&send(&mut fresh, "/").await.unwrap()));
     closed.await.unwrap();
-    assert!(says_close(&ask(&mut idle, "/").await.unwrap()));
+    assert!(closes_connection(&send(&mut idle, "/").await.unwrap()));
 }
 
 #[tokio::test]
-async fn at_the_end_requests_under_way_are_answered_and_idle_connections_closed() {
+async fn ending_answers_pending_requests_and_closes_idle_connections() {
     let server = start().await;
     let (mut idle, closed) = connect(server.address, &server.root).await.unwrap();
-    ask(&mut idle, "/").await.unwrap();
+    send(&mut idle, "/").await.unwrap();
     let (mut busy, _) = connect(server.address, &server.root).await.unwrap();
-    let answer = tokio::spawn(async move { ask(&mut busy, "/slow").await });
+    let answer = tokio::spawn(async move { send(&mut busy, "/slow").await });
     server.slow.0.notified().await;
     server.phase.send_replace(Phase::Ending);
     closed.await.unwrap();
@@ -167,24 +168,24 @@ async fn at_the_end_requests_under_way_are_answered_and_idle_connections_closed(
 }
 
 #[tokio::test]
-async fn a_new_certificate_is_served_while_old_connections_stay() {
+async fn serves_a_new_certificate_and_keeps_old_connections() {
     let server = start().await;
     let (mut old, _) = connect(server.address, &server.root).await.unwrap();
     let (pair, root) = pair();
     server.resolver.swap(&pair, Timestamp::now()).unwrap();
     assert!(connect(server.address, &server.root).await.is_err());
     connect(server.address, &root).await.unwrap();
-    assert_eq!(ask(&mut old, "/").await.unwrap().status(), StatusCode::OK);
+    assert_eq!(send(&mut old, "/").await.unwrap().status(), StatusCode::OK);
 }
 
 #[tokio::test]
-async fn a_failed_handshake_harms_nobody_else() {
+async fn a_failed_handshake_affects_no_other_connection() {
     let server = start().await;
-    let (_, stranger) = pair();
-    assert!(connect(server.address, &stranger).await.is_err());
+    let (_, other_root) = pair();
+    assert!(connect(server.address, &other_root).await.is_err());
     drop(TcpStream::connect(server.address).await.unwrap());
     let (mut sender, _) = connect(server.address, &server.root).await.unwrap();
-    assert_eq!(ask(&mut sender, "/").await.unwrap().status(), StatusCode::OK);
+    assert_eq!(send(&mut sender, "/").await.unwrap().status(), StatusCode::OK);
 }
 
 /// Opens many connections in every idle state: before and within the handshake, within a head, after a request.
@@ -203,7 +204,7 @@ async fn idle_connections(server: &Server, source: &str, number: usize) -> Vec<B
             _ => {
                 let connected = connect_from(source, server.address, &server.root, None).await;
                 let (mut sender, closed) = connected.unwrap();
-                ask(&mut sender, "/").await.unwrap();
+                send(&mut sender, "/").await.unwrap();
                 open.push(Box::new((sender, closed)));
             }
         }
@@ -212,31 +213,31 @@ async fn idle_connections(server: &Server, source: &str, number: usize) -> Vec<B
 }
 
 #[tokio::test]
-async fn idle_connections_of_one_address_keep_no_address_out() {
+async fn idle_connections_of_one_address_do_not_block_others() {
     let server = start_with(Limits { total: 12, per_address: 6 }, None).await;
     let _idle = idle_connections(&server, "127.0.0.1", 30).await;
     for source in ["127.0.0.2", "127.0.0.1"] {
         let (mut sender, _) = connect_from(source, server.address, &server.root, None).await.unwrap();
-        assert_eq!(ask(&mut sender, "/").await.unwrap().status(), StatusCode::OK, "{source}");
+        assert_eq!(send(&mut sender, "/").await.unwrap().status(), StatusCode::OK, "{source}");
     }
 }
 
 #[tokio::test]
-async fn idle_connections_of_many_addresses_keep_no_address_out() {
+async fn idle_connections_of_many_addresses_do_not_block_others() {
     let server = start_with(Limits { total: 6, per_address: 3 }, None).await;
     let mut idle = Vec::new();
     for source in ["127.0.0.1", "127.0.0.2", "127.0.0.3"] {
         idle.push(idle_connections(&server, source, 9).await);
     }
     let (mut sender, _) = connect_from("127.0.0.4", server.address, &server.root, None).await.unwrap();
-    assert_eq!(ask(&mut sender, "/").await.unwrap().status(), StatusCode::OK);
+    assert_eq!(send(&mut sender, "/").await.unwrap().status(), StatusCode::OK);
 }
 
 #[tokio::test]
-async fn connection_with_a_request_is_not_closed_at_the_limit() {
+async fn does_not_close_a_connection_with_a_request_at_the_limit() {
     let server = start_with(Limits { total: 2, per_address: 2 }, None).await;
     let (mut busy, _) = connect(server.address, &server.root).await.unwrap();
-    let response = tokio::spawn(async move { ask(&mut busy, "/slow").await });
+    let response = tokio::spawn(async move { send(&mut busy, "/slow").await });
     server.slow.0.notified().await;
     let _idle = idle_connections(&server, "127.0.0.1", 9).await;
     server.slow.1.notify_one();
@@ -244,7 +245,7 @@ async fn connection_with_a_request_is_not_closed_at_the_limit() {
 }
 
 #[tokio::test]
-async fn client_ca_demands_a_certificate_of_it() {
+async fn client_ca_requires_a_client_certificate() {
     let identity = |name: &str| rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
     let (api_server, other) = (identity("api-server"), identity("other"));
     let dir = tempfile::tempdir().unwrap();
@@ -253,9 +254,9 @@ async fn client_ca_demands_a_certificate_of_it() {
     let server = start_with(Limits::default(), Some(&path)).await;
     let works = async |identity| {
         let connected = connect_from("127.0.0.1", server.address, &server.root, identity).await;
-        // In TLS 1.3 a client learns with the first answer that it was rejected.
+        // In TLS 1.3 the rejection arrives with the first response.
         let Ok((mut sender, _)) = connected else { return false };
-        ask(&mut sender, "/").await.is_ok_and(|response| response.status() == StatusCode::OK)
+        send(&mut sender, "/").await.is_ok_and(|response| response.status() == StatusCode::OK)
     };
     assert!(works(Some(&api_server)).await);
     assert!(!works(Some(&other)).await);
@@ -263,24 +264,14 @@ async fn client_ca_demands_a_certificate_of_it() {
 }
 
 #[test]
-fn client_ca_that_becomes_unusable_is_rejected_once_and_the_current_one_kept() {
+fn rejects_a_file_without_a_usable_client_ca() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ca.crt");
-    let pem = || pair().0.certificate;
-    let resolver = || Arc::new(Resolver::default()) as Arc<dyn ResolvesServerCert>;
-    assert!(matches!(ClientCa::open(&path, resolver()), Err(TlsError::Read { .. })));
+    let open = || open_client_ca(&path, Arc::new(Resolver::default()));
     for unusable in ["", "no pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
         std::fs::write(&path, unusable).unwrap();
-        assert!(matches!(ClientCa::open(&path, resolver()), Err(TlsError::Unusable { .. })), "{unusable}");
+        assert!(matches!(open(), Err(ReloadError::Invalid(TlsError::ClientCa(_)))), "{unusable}");
     }
-    std::fs::write(&path, pem()).unwrap();
-    let mut client_ca = ClientCa::open(&path, resolver()).unwrap();
-    let (settings, first) = (client_ca.settings(), client_ca.settings().load_full());
-    assert!(!client_ca.reload().unwrap());
-    std::fs::write(&path, "no pem").unwrap();
-    assert!(client_ca.reload().is_err() && !client_ca.reload().unwrap());
-    assert!(Arc::ptr_eq(&settings.load_full(), &first));
-    std::fs::write(&path, pem()).unwrap();
-    assert!(client_ca.reload().unwrap());
-    assert!(!Arc::ptr_eq(&settings.load_full(), &first));
+    std::fs::write(&path, pair().0.certificate).unwrap();
+    assert!(open().is_ok());
 }

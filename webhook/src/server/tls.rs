@@ -1,8 +1,7 @@
 //! TLS settings of the HTTPS listener, with or without client certificates.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::pki_types::CertificateDer;
@@ -10,19 +9,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::server::{ResolvesServerCert, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 
-/// Interval between reads of the client CA file. The kubelet takes up to a minute to project a change.
-const POLL: Duration = Duration::from_secs(5);
+use crate::reload::{ReloadError, ReloadedFile};
 
 /// Errors of setting up TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The client CA file cannot be read.
-    #[error("failed to read the client CA file `{path}`")]
-    Read { path: String, source: std::io::Error },
-    /// The client CA file contains no usable CA certificate.
-    #[error("the client CA file `{path}` contains no usable CA certificate in PEM form: {reason}")]
-    Unusable { path: String, reason: String },
-    /// rustls rejects the settings.
+    #[error("the client CA file contains no usable CA certificate in PEM form: {0}")]
+    ClientCa(String),
     #[error("failed to set up TLS")]
     Rustls(#[from] rustls::Error),
 }
@@ -33,13 +26,13 @@ pub type TlsSettings = Arc<ArcSwap<ServerConfig>>;
 /// Returns settings that accept any client. HTTP/1.1 only: API servers use nothing else with webhooks behind a
 /// Service.
 pub fn tls_config(resolver: Arc<dyn ResolvesServerCert>) -> Result<TlsSettings, TlsError> {
-    Ok(Arc::new(ArcSwap::new(config(resolver, None)?)))
+    Ok(Arc::new(ArcSwap::from_pointee(config(resolver, None)?)))
 }
 
 fn config(
     resolver: Arc<dyn ResolvesServerCert>,
     client_ca: Option<RootCertStore>,
-) -> Result<Arc<ServerConfig>, TlsError> {
+) -> Result<ServerConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder =
         ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
@@ -54,67 +47,19 @@ fn config(
     };
     let mut config = builder.with_cert_resolver(resolver);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(config)
 }
 
-/// Settings that demand a client certificate of a CA in a file, which is read again when it changes.
-pub struct ClientCa {
-    path: PathBuf,
-    content: Vec<u8>,
+/// Opens a file of CA certificates; the settings require a client certificate of one of them.
+pub fn open_client_ca(
+    path: &Path,
     resolver: Arc<dyn ResolvesServerCert>,
-    settings: TlsSettings,
+) -> Result<ReloadedFile<ServerConfig, TlsError>, ReloadError<TlsError>> {
+    ReloadedFile::open(path, move |content| config(Arc::clone(&resolver), Some(roots(content)?)))
 }
 
-impl ClientCa {
-    pub fn open(path: &Path, resolver: Arc<dyn ResolvesServerCert>) -> Result<Self, TlsError> {
-        let content = read(path)?;
-        let current = config(Arc::clone(&resolver), Some(roots(path, &content)?))?;
-        Ok(Self { path: path.to_owned(), content, resolver, settings: Arc::new(ArcSwap::new(current)) })
-    }
-
-    /// Returns the settings; [`ClientCa::follow`] replaces them in place.
-    #[must_use]
-    pub fn settings(&self) -> TlsSettings {
-        Arc::clone(&self.settings)
-    }
-
-    /// Reads the file again, and returns whether it has changed. An unusable file is an error once, and does
-    /// not replace the settings.
-    pub(super) fn reload(&mut self) -> Result<bool, TlsError> {
-        let content = read(&self.path)?;
-        if content == self.content {
-            return Ok(false);
-        }
-        self.content = content;
-        let roots = roots(&self.path, &self.content)?;
-        self.settings.store(config(Arc::clone(&self.resolver), Some(roots))?);
-        Ok(true)
-    }
-
-    /// Reloads the file for ever.
-    pub async fn follow(mut self) {
-        let mut ticks = tokio::time::interval(POLL);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            match self.reload() {
-                Ok(false) => {}
-                Ok(true) => tracing::info!(path = %self.path.display(), "client CA reloaded"),
-                Err(error) => tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "rejected new client CA, keeping the current one"
-                ),
-            }
-        }
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|source| TlsError::Read { path: path.display().to_string(), source })
-}
-
-fn roots(path: &Path, pem: &[u8]) -> Result<RootCertStore, TlsError> {
-    let unusable = |reason: String| TlsError::Unusable { path: path.display().to_string(), reason };
+fn roots(pem: &[u8]) -> Result<RootCertStore, TlsError> {
+    let unusable = |reason: String| TlsError::ClientCa(reason);
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
