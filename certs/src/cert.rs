@@ -124,17 +124,17 @@ pub fn parse_bundle(pem: &str) -> Result<Vec<CertificateDer<'static>>, CertError
 
 /// A pair that can be served.
 #[derive(Debug, Clone)]
-pub struct Loaded {
+pub struct LoadedPair {
     pub key: Arc<CertifiedKey>,
     pub info: CertInfo,
 }
 
 /// Loads a pair for serving at `now`.
-pub fn load(pair: &Pair, now: Timestamp) -> Result<Loaded, CertError> {
+pub fn load(pair: &Pair, now: Timestamp) -> Result<LoadedPair, CertError> {
     let key = certified_key(pair)?;
     let info = CertInfo::from_der(key.end_entity_cert().map_err(|_| CertError::Missing)?)?;
     info.check_time(now)?;
-    Ok(Loaded { key: Arc::new(key), info })
+    Ok(LoadedPair { key: Arc::new(key), info })
 }
 
 /// Parses a pair and checks that certificate and key belong together, regardless of time.

@@ -85,7 +85,7 @@ impl CertController {
     async fn reconcile(&mut self) -> Result<Duration, ControllerError> {
         let remembered = self.stored.borrow_and_update().clone();
         let in_place = self.in_place.borrow_and_update().clone();
-        let Loaded { state, over, lost } = self.load(remembered).await?;
+        let CurrentState { state, over, lost } = self.load(remembered).await?;
         // After the read, whose response carries the API server's time.
         let now = self.clock.now();
         let (state, actions) =
@@ -100,15 +100,17 @@ impl CertController {
         Ok(until.unwrap_or(LONGEST_PAUSE).clamp(SHORTEST_PAUSE, LONGEST_PAUSE))
     }
 
-    async fn load(&self, remembered: Option<Arc<State>>) -> Result<Loaded, ControllerError> {
+    async fn load(&self, remembered: Option<Arc<State>>) -> Result<CurrentState, ControllerError> {
         let remembered = remembered.map(|state| State::clone(&state));
         Ok(match self.store.read().await? {
-            Stored::Valid(state, version) => Loaded { state: Some(*state), over: Some(version), lost: false },
-            Stored::Absent => Loaded { lost: remembered.is_some(), state: remembered, over: None },
+            Stored::Valid(state, version) => {
+                CurrentState { state: Some(*state), over: Some(version), lost: false }
+            }
+            Stored::Absent => CurrentState { lost: remembered.is_some(), state: remembered, over: None },
             Stored::Damaged(error, version) => {
                 let error = &error as &dyn std::error::Error;
                 warn!(error, remembered = remembered.is_some(), "replacing damaged Secret");
-                Loaded { state: remembered, over: Some(version), lost: true }
+                CurrentState { state: remembered, over: Some(version), lost: true }
             }
             Stored::Unmanaged(unmanaged) => return Err(StoreError::Unmanaged(unmanaged).into()),
         })
@@ -144,7 +146,7 @@ fn describe(error: &dyn std::error::Error) -> String {
 }
 
 /// The state to advance from.
-struct Loaded {
+struct CurrentState {
     state: Option<State>,
     /// The Secret to replace; `None` if there is none.
     over: Option<Version>,

@@ -9,13 +9,13 @@ use jiff::Timestamp;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use crate::cert::{CertError, CertInfo, Loaded, Pair, load};
+use crate::cert::{CertError, CertInfo, LoadedPair, Pair, load};
 use crate::verify::{self, VerifyError};
 
 /// Returns the current certificate for each handshake.
 #[derive(Debug, Default)]
 pub struct Resolver {
-    current: ArcSwapOption<Loaded>,
+    current: ArcSwapOption<LoadedPair>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Resolver {
     /// Serves this pair from the next handshake on; on an error the current one stays.
     pub fn swap(&self, pair: &Pair, now: Timestamp) -> Result<Swap, CertError> {
         let loaded = load(pair, now)?;
-        let same = |current: &Arc<Loaded>| current.key.cert == loaded.key.cert;
+        let same = |current: &Arc<LoadedPair>| current.key.cert == loaded.key.cert;
         if self.current.load().as_ref().is_some_and(same) {
             return Ok(Swap::Unchanged);
         }

@@ -48,9 +48,9 @@ pub enum Put {
     /// Held before the API server receives it.
     HoldRequest,
     /// Processed by the API server, with the response held.
-    HoldAnswer,
+    HoldResponse,
     /// Processed by the API server, with the response lost.
-    LoseAnswer,
+    LoseResponse,
 }
 
 impl Faults {
@@ -139,7 +139,7 @@ impl<S> Layer<S> for Faults {
     }
 }
 
-type Answer = UnsyncBoxBody<Bytes, BoxError>;
+type ResponseBody = UnsyncBoxBody<Bytes, BoxError>;
 
 /// A client's connection, with faults.
 pub struct Faulty<S> {
@@ -152,7 +152,7 @@ where
     S: Service<Request<Body>, Response = Response<Box<DynBody>>, Error = BoxError>,
     S::Future: Send + 'static,
 {
-    type Response = Response<Answer>;
+    type Response = Response<ResponseBody>;
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
 
@@ -184,8 +184,8 @@ where
             }
             let answer = answer.await?;
             match put {
-                Some(Put::HoldAnswer) => shared.hold().await,
-                Some(Put::LoseAnswer) => return Err("the connection broke".into()),
+                Some(Put::HoldResponse) => shared.hold().await,
+                Some(Put::LoseResponse) => return Err("the connection broke".into()),
                 Some(Put::HoldRequest) | None => {}
             }
             Ok(answer
@@ -196,7 +196,7 @@ where
 }
 
 /// The body until the watch is closed.
-fn until_blind(body: Box<DynBody>, shared: &Shared, path: String) -> Answer {
+fn until_blind(body: Box<DynBody>, shared: &Shared, path: String) -> ResponseBody {
     let mut blind = shared.blind.subscribe();
     let cut = async move { drop(blind.wait_for(|blind| blind.hides(&path)).await) };
     StreamBody::new(BodyStream::new(body).take_until(Box::pin(cut))).boxed_unsync()
@@ -206,7 +206,7 @@ fn status(code: u16, reason: &str) -> serde_json::Value {
     json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": reason })
 }
 
-fn answer(code: StatusCode, body: &serde_json::Value) -> Result<Response<Answer>, BoxError> {
+fn answer(code: StatusCode, body: &serde_json::Value) -> Result<Response<ResponseBody>, BoxError> {
     let response = Response::builder().status(code).header(http::header::CONTENT_TYPE, "application/json");
     let body = Full::new(Bytes::from(format!("{body}\n"))).map_err(|never| match never {});
     Ok(response.body(body.boxed_unsync())?)

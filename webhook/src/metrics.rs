@@ -17,17 +17,17 @@ use workflow_contract::names::METRICS_PREFIX;
 const BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 2.5, 5.0];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Decision {
+struct OutcomeLabel {
     outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Outcome {
+struct ReasonLabel {
     reason: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Watched {
+struct ResourceLabel {
     resource: &'static str,
 }
 
@@ -39,12 +39,12 @@ const ALERTED: [&str; 2] = ["NotInjected", "ImagePullFailed"];
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    decisions: Family<Decision, Counter>,
+    decisions: Family<OutcomeLabel, Counter>,
     duration: Histogram,
-    outcomes: Family<Outcome, Counter>,
+    outcomes: Family<ReasonLabel, Counter>,
     conflicts: Counter,
     write_failures: Counter,
-    watch_failures: Family<Watched, Counter>,
+    watch_failures: Family<ResourceLabel, Counter>,
     fetching: Gauge,
     certificate_expiry: Gauge,
     certificate_current: Gauge,
@@ -57,9 +57,9 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix(METRICS_PREFIX);
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of this replica", version);
-        let decisions = Family::<Decision, Counter>::default();
+        let decisions = Family::<OutcomeLabel, Counter>::default();
         for outcome in DECISIONS {
-            drop(decisions.get_or_create(&Decision { outcome }));
+            drop(decisions.get_or_create(&OutcomeLabel { outcome }));
         }
         registry.register("admission_decisions", "Admission requests by outcome", decisions.clone());
         let duration = Histogram::new(BUCKETS);
@@ -69,9 +69,9 @@ impl Default for Metrics {
             Unit::Seconds,
             duration.clone(),
         );
-        let outcomes = Family::<Outcome, Counter>::default();
+        let outcomes = Family::<ReasonLabel, Counter>::default();
         for reason in ALERTED {
-            drop(outcomes.get_or_create(&Outcome { reason: reason.to_owned() }));
+            drop(outcomes.get_or_create(&ReasonLabel { reason: reason.to_owned() }));
         }
         registry.register("status_outcomes", "Conditions written, by reason", outcomes.clone());
         let conflicts = Counter::default();
@@ -136,13 +136,13 @@ impl Default for Metrics {
 impl Metrics {
     /// Counts an admission request by outcome.
     pub fn decided(&self, outcome: &'static str, took: Duration) {
-        self.decisions.get_or_create(&Decision { outcome }).inc();
+        self.decisions.get_or_create(&OutcomeLabel { outcome }).inc();
         self.duration.observe(took.as_secs_f64());
     }
 
     /// Counts a condition that was written with this reason.
     pub fn outcome(&self, reason: &str) {
-        self.outcomes.get_or_create(&Outcome { reason: reason.to_owned() }).inc();
+        self.outcomes.get_or_create(&ReasonLabel { reason: reason.to_owned() }).inc();
     }
 
     /// Counts a resourceVersion conflict of a status update.
@@ -157,7 +157,7 @@ impl Metrics {
 
     /// Counts a failed watch.
     pub fn watch_failed(&self, resource: &'static str) {
-        self.watch_failures.get_or_create(&Watched { resource }).inc();
+        self.watch_failures.get_or_create(&ResourceLabel { resource }).inc();
     }
 
     /// Records how many init containers are waiting or running.

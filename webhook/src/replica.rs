@@ -16,7 +16,7 @@ use crate::kube::leader;
 use crate::metrics::Metrics;
 use crate::registration::ca_bundle;
 use crate::registration::readiness::{CaBundleOwner, TrustCheck};
-use crate::server::Phase;
+use crate::server::ServerPhase;
 use crate::status::{self, Observe};
 
 #[derive(Debug, Clone)]
@@ -81,11 +81,11 @@ impl Replica {
         identity: &Identity,
         issuer: Issuer,
         metrics: Arc<Metrics>,
-        mut phases: watch::Receiver<Phase>,
+        mut phases: watch::Receiver<ServerPhase>,
     ) -> anyhow::Result<Self> {
         let draining = async move {
             // An error means that the process ends.
-            let _ = phases.wait_for(|phase| *phase != Phase::Serving).await;
+            let _ = phases.wait_for(|phase| *phase != ServerPhase::Serving).await;
         };
         let (leading, election) =
             leader::spawn(client.clone(), &identity.namespace, &identity.name, draining);

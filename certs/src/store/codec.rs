@@ -91,7 +91,7 @@ pub fn encode(state: &State) -> Result<Data, serde_json::Error> {
 pub fn decode(data: &Data) -> Result<State, DecodeError> {
     let roles: Roles = serde_json::from_str(text(data, ROTATION)?)
         .map_err(|error| DecodeError::Rotation(error.to_string()))?;
-    let bundle = Bundle::parse(text(data, CA_BUNDLE)?)?;
+    let bundle = CaCertificates::parse(text(data, CA_BUNDLE)?)?;
     let next = match roles.next {
         None => None,
         Some(NextRole { id, published }) => {
@@ -122,9 +122,9 @@ fn pair(name: &'static str, certificate: &str, key: &str) -> Result<Issued, Deco
 }
 
 /// The CA certificates of `ca.crt` with their key identifiers, each in PEM.
-struct Bundle(Vec<(String, String)>);
+struct CaCertificates(Vec<(String, String)>);
 
-impl Bundle {
+impl CaCertificates {
     fn parse(pem: &str) -> Result<Self, CertError> {
         const END: &str = "-----END CERTIFICATE-----";
         let blocks = pem.split_inclusive(END).filter(|block| block.contains(END));

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::session::{FORCE_PROMPT, Phase, Session, SessionView, Workflow};
 
 use crate::error::{OperatorError, failed_to, is_conflict, typed};
-use crate::pod::PodFacts;
+use crate::pod::PodInputs;
 use crate::reconcile::{Next, Reconciler};
 use crate::{Mode, delivery, drift, objects, pod};
 
@@ -36,7 +36,7 @@ impl Reconciler {
         };
         self.ensure_secret(&current).await?;
         let early = self.post_early(&current).await;
-        let facts = PodFacts { settings: &self.settings, resume, trusted_ca: self.has_trusted_ca().await? };
+        let facts = PodInputs { settings: &self.settings, resume, trusted_ca: self.has_trusted_ca().await? };
         let pod = match self.create_pod(&current, pod::pod(&current, &facts)).await {
             Ok(pod) => pod,
             Err(OperatorError::Api { source: kube::Error::Api(status), .. })

@@ -12,7 +12,7 @@ use crate::Mode;
 use crate::objects::{service_name, token_secret};
 use crate::reconcile::Reconciler;
 use crate::session::Workflow;
-use crate::status::StatusWriter;
+use crate::status::StatusEditor;
 use workflow_contract::condition::WORKFLOW_RECONCILED;
 
 /// Reason of the condition after a failed POST.
@@ -88,7 +88,7 @@ impl Reconciler {
 }
 
 /// Writes the outcome of a POST to the status.
-pub(crate) fn record(status: &mut StatusWriter<'_>, workflow: &Workflow, outcome: &Result<(), String>) {
+pub(crate) fn record(status: &mut StatusEditor<'_>, workflow: &Workflow, outcome: &Result<(), String>) {
     match outcome {
         Ok(()) => {
             status.reconciled_workflow(workflow);

@@ -102,7 +102,7 @@ impl Settings {
 
 /// The pod of a session's first run, for tests of admission alone. The session must have its uid and namespace.
 pub fn session_pod(session: &Session, settings: &Settings) -> Value {
-    pod::pod(session, &pod::PodFacts { settings, resume: false, trusted_ca: false })
+    pod::pod(session, &pod::PodInputs { settings, resume: false, trusted_ca: false })
 }
 
 /// An operator for the sessions of one namespace. It stops when it is dropped; the objects that it made stay.

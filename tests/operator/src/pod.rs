@@ -23,7 +23,7 @@ const TRUSTED_CA_FILE: &str = "/etc/pki/tls/certs/ca-bundle.crt";
 const WORKSPACE: &str = "workspace";
 
 /// Inputs of a pod besides its session.
-pub(crate) struct PodFacts<'a> {
+pub(crate) struct PodInputs<'a> {
     pub(crate) settings: &'a Settings,
     /// The session has run before: its runner will skip the prompt.
     pub(crate) resume: bool,
@@ -32,7 +32,7 @@ pub(crate) struct PodFacts<'a> {
 }
 
 /// The session's pod, as it is sent to the API server.
-pub(crate) fn pod(session: &Session, facts: &PodFacts<'_>) -> Value {
+pub(crate) fn pod(session: &Session, facts: &PodInputs<'_>) -> Value {
     let name = session.name_any();
     let uid = session.uid().unwrap_or_default();
     let settings = facts.settings;
@@ -71,7 +71,7 @@ pub(crate) fn pod(session: &Session, facts: &PodFacts<'_>) -> Value {
     })
 }
 
-fn volumes(session: &str, facts: &PodFacts<'_>) -> Vec<Value> {
+fn volumes(session: &str, facts: &PodInputs<'_>) -> Vec<Value> {
     let mut volumes =
         vec![json!({ "name": "runner-token", "secret": { "secretName": token_secret(session) } })];
     if facts.settings.workspace {
@@ -114,7 +114,7 @@ fn hydrate(session: &Session, settings: &Settings) -> Value {
     })
 }
 
-fn runner(session: &Session, facts: &PodFacts<'_>) -> Value {
+fn runner(session: &Session, facts: &PodInputs<'_>) -> Value {
     let mut mounts = workspace_mounts(facts.settings);
     mounts.push(json!({ "name": "runner-token", "mountPath": "/var/run/secrets/ambient", "readOnly": true }));
     if facts.trusted_ca {

@@ -14,7 +14,7 @@ use crate::session::{self, DESIRED_PHASE, FORCE_PROMPT, Phase, Session, SessionV
 
 use crate::decide::{Desired, Step, decide};
 use crate::error::{OperatorError, failed_to};
-use crate::status::StatusWriter;
+use crate::status::StatusEditor;
 use crate::{Mode, Settings, delivery, drift, objects, outcome};
 
 /// When to reconcile a session again.
@@ -173,11 +173,11 @@ impl Reconciler {
     pub(crate) async fn write(
         &self,
         session: &Session,
-        change: impl FnOnce(&mut StatusWriter<'_>),
+        change: impl FnOnce(&mut StatusEditor<'_>),
     ) -> Result<Session, OperatorError> {
         let mut session = session.clone();
         let generation = session.metadata.generation.unwrap_or_default();
-        change(&mut StatusWriter::new(&mut session.data, generation, Timestamp::now()));
+        change(&mut StatusEditor::new(&mut session.data, generation, Timestamp::now()));
         self.sessions
             .replace_status(&session.name_any(), &PostParams::default(), &session)
             .await

@@ -6,13 +6,13 @@ use serde_json::{Map, Value, json};
 use crate::session::{Phase, SessionView, Workflow};
 
 /// A status being changed, at one moment and for one generation of the session.
-pub(crate) struct StatusWriter<'a> {
+pub(crate) struct StatusEditor<'a> {
     body: &'a mut Value,
     generation: i64,
     now: Timestamp,
 }
 
-impl<'a> StatusWriter<'a> {
+impl<'a> StatusEditor<'a> {
     /// Changes the status inside `body`, a session's `spec` and `status`.
     pub(crate) fn new(body: &'a mut Value, generation: i64, now: Timestamp) -> Self {
         Self { body, generation, now }

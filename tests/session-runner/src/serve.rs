@@ -36,11 +36,11 @@ type Shared = extract::State<Arc<Runner>>;
 struct Runner {
     record: Record,
     settings: Settings,
-    state: Mutex<State>,
+    state: Mutex<RunnerState>,
 }
 
 #[derive(Default)]
-struct State {
+struct RunnerState {
     posts: Vec<Post>,
     active: Source,
 }
@@ -54,7 +54,7 @@ pub fn router(record: Record, settings: Settings) -> Router {
         branch: value("ACTIVE_WORKFLOW_BRANCH"),
         path: value("ACTIVE_WORKFLOW_PATH"),
     };
-    let runner = Runner { record, settings, state: Mutex::new(State { posts: Vec::new(), active }) };
+    let runner = Runner { record, settings, state: Mutex::new(RunnerState { posts: Vec::new(), active }) };
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/record", get(|extract::State(runner): Shared| async move { Json(runner.record.clone()) }))
@@ -100,7 +100,7 @@ fn stopped() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-fn state(runner: &Runner) -> MutexGuard<'_, State> {
+fn state(runner: &Runner) -> MutexGuard<'_, RunnerState> {
     runner.state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -43,7 +43,7 @@ const LATENCY: Duration = Duration::from_millis(100);
 const CATCH_UP: Duration = Duration::from_secs(10);
 const CALLS: usize = 3;
 
-pub struct Plan {
+pub struct BenchPlan {
     /// The released program `workflow-injector`.
     pub injector: PathBuf,
     /// Sessions, each with a pod.
@@ -55,7 +55,7 @@ pub struct Plan {
 }
 
 /// Measures and returns the table. Fails only if nothing could be measured.
-pub async fn run(plan: &Plan) -> anyhow::Result<Table> {
+pub async fn run(plan: &BenchPlan) -> anyhow::Result<Table> {
     let (cluster, _turn) = api_server::exclusive().await?;
     let server = api_server::server()?;
     let client = cluster.client.clone();
@@ -110,7 +110,7 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Table> {
 
 /// Outcomes at the plan's rate, and how long each took to reach its session.
 async fn outcomes(
-    plan: &Plan,
+    plan: &BenchPlan,
     manual: &ManualOperator,
     watch: &ConditionWatch,
     names: &[String],

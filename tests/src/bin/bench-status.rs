@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use workflow_tests::bench_status::{self, Plan};
+use workflow_tests::bench_status::{self, BenchPlan};
 
 /// Measures the status controller on an API server of its own, without nodes.
 #[derive(Parser)]
@@ -26,7 +26,7 @@ struct Args {
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     let Args { injector, sessions, rate, outcomes } = Args::parse();
-    let table = bench_status::run(&Plan { injector, sessions, rate, outcomes }).await?;
+    let table = bench_status::run(&BenchPlan { injector, sessions, rate, outcomes }).await?;
     #[expect(clippy::print_stdout, reason = "this is the result")]
     {
         println!("{table}");

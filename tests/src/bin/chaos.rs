@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Parser;
-use workflow_tests::chaos::{Plan, run};
+use workflow_tests::chaos::{ChaosPlan, run};
 use workflow_tests::cluster::Cluster;
 use workflow_tests::namespace::TestNamespace;
 
@@ -26,7 +26,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let seed = seed.map_or_else(|| anyhow::Ok(UNIX_EPOCH.elapsed()?.as_secs()), Ok)?;
     println!("chaos: {seconds} s, --seed {seed}");
     let namespace = TestNamespace::temporary(Cluster::connect().await?, "chaos").await?;
-    let plan = Plan { seed, length: Duration::from_secs(seconds) };
+    let plan = ChaosPlan { seed, length: Duration::from_secs(seconds) };
     let outcome = Box::pin(run(namespace.clone(), plan)).await;
     namespace.remove().await?;
     let report = outcome?;

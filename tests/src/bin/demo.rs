@@ -4,13 +4,13 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use workflow_tests::demo::{Source, run};
+use workflow_tests::demo::{DemoArgs, run};
 
 /// Shows what workflow-injector does, on the cluster of `make cluster-up` or, with CLUSTER=current, on your own.
 #[derive(Parser)]
 struct Args {
     #[command(flatten)]
-    source: Source,
+    source: DemoArgs,
 }
 
 #[tokio::main]

@@ -27,7 +27,7 @@ use crate::namespace::TestNamespace;
 use crate::session_pool::{ExpectedOutcome, RunOutcome, SessionPool};
 use crate::wait::TIMEOUT;
 
-pub use report::{ChaosReport, Memory, SessionResult};
+pub use report::{ChaosReport, ReplicaMemory, SessionResult};
 use schedule::{DisruptionSchedule, possible};
 
 /// Pods of the load for each session of the operator.
@@ -41,7 +41,7 @@ const QUIET: Duration = Duration::from_secs(5);
 
 /// Parameters of a run.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
+pub struct ChaosPlan {
     /// Determines the schedule of disruptions.
     pub seed: u64,
     /// Duration of the load.
@@ -49,7 +49,7 @@ pub struct Plan {
 }
 
 /// Runs the plan in this namespace. Fails only if there is nothing to evaluate.
-pub async fn run(namespace: TestNamespace, plan: Plan) -> anyhow::Result<ChaosReport> {
+pub async fn run(namespace: TestNamespace, plan: ChaosPlan) -> anyhow::Result<ChaosReport> {
     let disruptor = Arc::new(Disruptor::new(&namespace.cluster));
     disruptor.wait_until_healthy().await?;
     let pool = Arc::new(SessionPool::new(namespace.clone()).await?);
@@ -70,7 +70,7 @@ pub async fn run(namespace: TestNamespace, plan: Plan) -> anyhow::Result<ChaosRe
 
 async fn disrupt(
     disruptor: Arc<Disruptor>,
-    plan: Plan,
+    plan: ChaosPlan,
     end: Instant,
     local: bool,
 ) -> anyhow::Result<Vec<(Disruption, Span)>> {
@@ -159,7 +159,7 @@ async fn run_session(
 }
 
 /// Measures at the beginning, in the middle, and just before the end.
-async fn measure_memory(disruptor: Arc<Disruptor>, length: Duration, end: Instant) -> Vec<Memory> {
+async fn measure_memory(disruptor: Arc<Disruptor>, length: Duration, end: Instant) -> Vec<ReplicaMemory> {
     let mut all = Vec::new();
     for at in [end - length + QUIET, end - length / 2, end - QUIET / 2] {
         sleep_until(at).await;

@@ -24,13 +24,13 @@ pub(super) const MISSPELT: &str = "misspelt";
 const SHOWN: usize = 12;
 
 /// The workflow of all three sessions.
-pub(super) struct Workflow {
+pub(super) struct DemoWorkflow {
     pub(super) url: String,
     pub(super) branch: String,
     pub(super) path: String,
 }
 
-impl Workflow {
+impl DemoWorkflow {
     fn session(&self, name: &str, branch: &str) -> SessionBuilder {
         let session = SessionBuilder::new(name);
         if self.path.is_empty() {
@@ -45,14 +45,14 @@ impl Workflow {
     }
 }
 
-impl fmt::Display for Workflow {
+impl fmt::Display for DemoWorkflow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         workflow_contract::Source::new(&self.url, &self.branch, &self.path).fmt(f)
     }
 }
 
 /// A small workflow on the demo's own git server.
-pub(super) fn own_workflow(git: &GitServer) -> anyhow::Result<Workflow> {
+pub(super) fn own_workflow(git: &GitServer) -> anyhow::Result<DemoWorkflow> {
     let repository = git
         .repository("acme/support-triage")
         .file("README.md", "# Support triage\n\nSorts what comes in.\n")
@@ -60,13 +60,13 @@ pub(super) fn own_workflow(git: &GitServer) -> anyhow::Result<Workflow> {
         .file(".ambient/ambient.json", "{ \"name\": \"Support triage\" }\n")
         .executable("scripts/summary.sh", "#!/bin/sh\nls prompts\n")
         .create()?;
-    Ok(Workflow { url: repository.url().to_owned(), branch: "main".to_owned(), path: String::new() })
+    Ok(DemoWorkflow { url: repository.url().to_owned(), branch: "main".to_owned(), path: String::new() })
 }
 
 /// (a) The platform POSTs the workflow to a runner that does not exist yet.
 pub(super) async fn without_the_injector(
     env: &TestEnv,
-    workflow: &Workflow,
+    workflow: &DemoWorkflow,
     screen: &mut Screen<'_>,
 ) -> anyhow::Result<()> {
     screen.heading("(a) Without the injector: the platform POSTs the workflow before there is a runner")?;
@@ -90,7 +90,7 @@ pub(super) async fn without_the_injector(
 /// (b) The same session, whose pod fetches the workflow.
 pub(super) async fn with_the_injector(
     env: &TestEnv,
-    workflow: &Workflow,
+    workflow: &DemoWorkflow,
     screen: &mut Screen<'_>,
 ) -> anyhow::Result<()> {
     screen.heading("(b) The same session with the injector")?;
@@ -119,7 +119,7 @@ pub(super) async fn with_the_injector(
 /// (c) A mistake of the user, reported on the session.
 pub(super) async fn a_misspelt_branch(
     env: &TestEnv,
-    workflow: &Workflow,
+    workflow: &DemoWorkflow,
     screen: &mut Screen<'_>,
 ) -> anyhow::Result<()> {
     let branch = misspell(workflow.branch());
@@ -143,7 +143,7 @@ pub(super) async fn a_misspelt_branch(
 }
 
 /// Prints the workflow's directory as the runner found it at its first instruction.
-fn print_listing(record: &Record, workflow: &Workflow, screen: &mut Screen<'_>) -> anyhow::Result<()> {
+fn print_listing(record: &Record, workflow: &DemoWorkflow, screen: &mut Screen<'_>) -> anyhow::Result<()> {
     let directory = RepoUrl::parse(&workflow.url).map(|url| url.name().to_owned()).unwrap_or_default();
     let prefix = format!("{directory}/");
     let lines: Vec<String> = record

@@ -22,7 +22,7 @@ use crate::env::TestEnv;
 use crate::namespace::{OWNED, TestNamespace};
 use crate::operator::Mode;
 
-use acts::Workflow;
+use acts::DemoWorkflow;
 use screen::Screen;
 
 /// The demo's namespace; a later run replaces an earlier one's.
@@ -30,7 +30,7 @@ const NAMESPACE: &str = "workflow-demo";
 
 /// The workflow; without a URL the demo creates a repository of its own.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Source {
+pub struct DemoArgs {
     /// Repository to deliver instead of the demo's own.
     #[arg(long, env = "WORKFLOW_URL", default_value = "")]
     pub url: String,
@@ -43,7 +43,7 @@ pub struct Source {
 }
 
 /// Runs the demo. Fails if a session does not end as it should.
-pub async fn run(source: Source, out: &mut (impl Write + Send)) -> anyhow::Result<()> {
+pub async fn run(source: DemoArgs, out: &mut (impl Write + Send)) -> anyhow::Result<()> {
     let mut screen = Screen::new(out);
     let cluster = Cluster::connect().await?;
     cluster.require_injector().await?;
@@ -55,7 +55,7 @@ pub async fn run(source: Source, out: &mut (impl Write + Send)) -> anyhow::Resul
     let workflow = if source.url.is_empty() {
         acts::own_workflow(&env.git)?
     } else {
-        Workflow { url: source.url, branch: source.branch, path: source.path }
+        DemoWorkflow { url: source.url, branch: source.branch, path: source.path }
     };
     screen.line(&format!("workflow: {workflow}"))?;
     acts::without_the_injector(&env, &workflow, &mut screen).await?;

@@ -27,7 +27,7 @@ use crate::namespace::TestNamespace;
 use crate::session::{self, Session, SessionBuilder};
 use crate::wait::TIMEOUT;
 
-use pods::Pods;
+use pods::LoadPods;
 pub use report::{FailedRequest, LoadReport, Response, Span, Tally, names_our_webhook};
 
 /// Session pods a second.
@@ -63,7 +63,7 @@ pub struct Load {
 }
 
 struct Shared {
-    pods: Pods,
+    pods: LoadPods,
     sessions: Vec<Session>,
     report: Mutex<LoadReport>,
     answered: watch::Sender<usize>,
@@ -113,7 +113,7 @@ impl Load {
         }
         let (sender, answered) = watch::channel(0);
         let shared = Arc::new(Shared {
-            pods: Pods { client, namespace: namespace.name.clone() },
+            pods: LoadPods { client, namespace: namespace.name.clone() },
             sessions,
             report: Mutex::default(),
             answered: sender,
@@ -187,7 +187,7 @@ impl Shared {
         (Span { from, to: Timestamp::now() }, response)
     }
 
-    /// Deletes a batch, or all remaining pods, also when the API server is unavailable for a while. Pods that were stored
+    /// Deletes a batch, or all remaining pods, also when the API server is unavailable for a while. LoadPods that were stored
     /// without the init container are counted, too: the response to their creation may have been lost.
     async fn remove(&self, batch: Option<u64>) -> anyhow::Result<()> {
         let mut limit = Instant::now() + TIMEOUT;

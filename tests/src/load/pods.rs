@@ -24,18 +24,18 @@ const BATCH: &str = "workflow-tests/batch";
 const IMAGE: &str = "local.test/none:1";
 /// Longer than any timeout of the API server.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Pods that are deleted by one request.
+/// LoadPods that are deleted by one request.
 const BATCH_LIMIT: usize = 200;
 
 /// The fields of a pod that are evaluated.
 #[derive(Deserialize)]
-pub(super) struct Stored {
-    metadata: Metadata,
-    spec: Spec,
+pub(super) struct LoadPod {
+    metadata: LoadPodMetadata,
+    spec: LoadPodSpec,
 }
 
 #[derive(Deserialize)]
-struct Metadata {
+struct LoadPodMetadata {
     name: String,
     #[serde(default)]
     labels: std::collections::BTreeMap<String, String>,
@@ -43,22 +43,22 @@ struct Metadata {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Spec {
+struct LoadPodSpec {
     #[serde(default)]
-    init_containers: Vec<Container>,
+    init_containers: Vec<LoadPodContainer>,
 }
 
 #[derive(Deserialize)]
-struct Container {
+struct LoadPodContainer {
     name: String,
 }
 
 #[derive(Deserialize)]
 struct List {
-    items: Vec<Stored>,
+    items: Vec<LoadPod>,
 }
 
-impl Stored {
+impl LoadPod {
     fn is_injected(&self) -> bool {
         self.spec.init_containers.iter().any(|container| container.name == INIT_CONTAINER)
     }
@@ -89,17 +89,17 @@ pub(super) fn other(name: &str, batch: u64) -> Value {
 
 /// The pods of one namespace.
 #[derive(Clone)]
-pub(super) struct Pods {
+pub(super) struct LoadPods {
     pub client: Client,
     pub namespace: String,
 }
 
-impl Pods {
+impl LoadPods {
     pub async fn create(&self, pod: &Value) -> Response {
         let request = Request::post(format!("/api/v1/namespaces/{}/pods", self.namespace))
             .header("Content-Type", "application/json")
             .body(pod.to_string().into_bytes());
-        match self.send::<Stored>(request).await {
+        match self.send::<LoadPod>(request).await {
             Ok(stored) if stored.is_injected() => Response::Injected,
             Ok(_) => Response::NotInjected,
             Err(response) => response,
@@ -116,7 +116,7 @@ impl Pods {
         ))
         .body(Vec::new());
         let deleted: List = self.send(request).await?;
-        let not_injected = |pod: &Stored| pod.is_session_pod() && !pod.is_injected();
+        let not_injected = |pod: &LoadPod| pod.is_session_pod() && !pod.is_injected();
         let more = deleted.items.len() >= BATCH_LIMIT;
         Ok((deleted.items.into_iter().filter(not_injected).map(|pod| pod.metadata.name).collect(), more))
     }
@@ -146,11 +146,11 @@ mod tests {
         let mut session = SessionBuilder::new("s").workflow("https://h/r.git", "main").build();
         session.metadata.uid = Some("u".to_owned());
         let mut pod = of_session(&session, "s-1", 7);
-        let stored: Stored = serde_json::from_value(pod.clone()).unwrap();
+        let stored: LoadPod = serde_json::from_value(pod.clone()).unwrap();
         assert!(stored.is_session_pod() && !stored.is_injected());
         pod["spec"]["initContainers"].as_array_mut().unwrap().push(json!({ "name": "init-workflow" }));
-        assert!(serde_json::from_value::<Stored>(pod).unwrap().is_injected());
-        let plain: Stored = serde_json::from_value(other("plain", 7)).unwrap();
+        assert!(serde_json::from_value::<LoadPod>(pod).unwrap().is_injected());
+        let plain: LoadPod = serde_json::from_value(other("plain", 7)).unwrap();
         assert!(!plain.is_session_pod() && !plain.is_injected());
     }
 }

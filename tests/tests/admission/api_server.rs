@@ -17,7 +17,7 @@ use workflow_tests::api_server;
 use workflow_tests::session::SessionBuilder;
 use workflow_tests::wait::until_so;
 
-use crate::common::{AdmissionEnv, Injector, denial, init_containers, operator_pod, serve};
+use crate::common::{AdmissionEnv, AdmissionServer, denial, init_containers, operator_pod, serve};
 
 const URL: &str = "https://git.invalid/o/r.git";
 
@@ -35,10 +35,10 @@ fn push(list: &mut Value, item: Value) {
     list.as_array_mut().expect("a list").push(item);
 }
 
-type Change = fn(&mut Value);
+type Edit = fn(&mut Value);
 
 /// Shapes of session pods, by the platform or other injectors.
-const SHAPES: [(&str, Change); 12] = [
+const SHAPES: [(&str, Edit); 12] = [
     ("as the operator creates it", |_| ()),
     ("a native sidecar", |pod| {
         let sidecar = json!({ "name": "mesh", "image": "local.test/none:1", "restartPolicy": "Always" });
@@ -177,7 +177,7 @@ async fn mesh(body: Bytes) -> impl IntoResponse {
 
 async fn expect_last_beside(name: &str) -> anyhow::Result<()> {
     let env = AdmissionEnv::new(&format!("beside-{name}")).await?;
-    let injector = Injector::start(api_server::server()?.config().await?).await?;
+    let injector = AdmissionServer::start(api_server::server()?.config().await?).await?;
     let mesh = serve(Router::new().route("/mutate", post(mesh))).await?;
     env.register(INJECTOR, injector.server.client_config()?).await?;
     env.register(name, mesh.client_config()?).await?;

@@ -20,7 +20,7 @@ use workflow_contract::Secret;
 use workflow_contract::names::{INIT_CONTAINER, INJECTOR};
 use workflow_injector::admission::Admission;
 use workflow_injector::admission::lookup::SessionLookup;
-use workflow_injector::server::{self, Phase};
+use workflow_injector::server::{self, ServerPhase};
 use workflow_injector::status::{self, Handle};
 use workflow_tests::api_server;
 use workflow_tests::namespace::TestNamespace;
@@ -40,7 +40,7 @@ pub struct AdmissionEnv {
 pub struct WebhookServer {
     url: String,
     pub ca: String,
-    _phase: watch::Sender<Phase>,
+    _phase: watch::Sender<ServerPhase>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -51,7 +51,7 @@ impl Drop for WebhookServer {
 }
 
 /// The injector's admission and its caches.
-pub struct Injector {
+pub struct AdmissionServer {
     pub server: WebhookServer,
     pub caches: Handle,
     _leader: watch::Sender<bool>,
@@ -71,7 +71,7 @@ pub async fn serve_clients(router: Router, client_ca: Option<&Path>) -> anyhow::
     resolver.swap(&pair, Timestamp::now())?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("https://{}/mutate", listener.local_addr()?);
-    let (phase, phases) = watch::channel(Phase::Serving);
+    let (phase, phases) = watch::channel(ServerPhase::Serving);
     let tls = match client_ca {
         None => server::tls_config(resolver)?,
         Some(path) => server::open_client_ca(path, resolver)?.current(),
@@ -98,7 +98,7 @@ pub fn client_config(url: &str, ca: &str) -> anyhow::Result<Value> {
     Ok(json!({ "url": url, "caBundle": serde_json::to_value(bundle)? }))
 }
 
-impl Injector {
+impl AdmissionServer {
     /// Starts it as the command `serve` does, and waits until its caches are synced.
     pub async fn start(cluster: Config) -> anyhow::Result<Self> {
         Self::start_for(cluster, None).await
@@ -145,13 +145,13 @@ impl AdmissionEnv {
     }
 
     /// Starts an injector and waits until the API server calls it.
-    pub async fn injector(&self) -> anyhow::Result<Injector> {
+    pub async fn injector(&self) -> anyhow::Result<AdmissionServer> {
         self.injector_for(None).await
     }
 
     /// As above; a client CA restricts it to clients with a certificate.
-    pub async fn injector_for(&self, client_ca: Option<&Path>) -> anyhow::Result<Injector> {
-        let injector = Injector::start_for(api_server::server()?.config().await?, client_ca).await?;
+    pub async fn injector_for(&self, client_ca: Option<&Path>) -> anyhow::Result<AdmissionServer> {
+        let injector = AdmissionServer::start_for(api_server::server()?.config().await?, client_ca).await?;
         self.register(INJECTOR, injector.server.client_config()?).await?;
         let session =
             self.session(SessionBuilder::new("probe").workflow("https://git.invalid/o/r.git", "main"));

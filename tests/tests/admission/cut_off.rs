@@ -12,7 +12,7 @@ use workflow_tests::api_server;
 use workflow_tests::session::{Session, SessionBuilder};
 use workflow_tests::wait::{TIMEOUT, until_so};
 
-use crate::common::{AdmissionEnv, Injector, denial, init_containers, operator_pod};
+use crate::common::{AdmissionEnv, AdmissionServer, denial, init_containers, operator_pod};
 use crate::proxy::{FaultProxy, Link};
 
 const URL: &str = "https://git.invalid/o/r.git";
@@ -29,7 +29,7 @@ async fn through(proxy: &FaultProxy) -> anyhow::Result<Config> {
 }
 
 /// Waits until the session is in the injector's cache.
-async fn until_cached(injector: &Injector, session: &Session) -> anyhow::Result<()> {
+async fn until_cached(injector: &AdmissionServer, session: &Session) -> anyhow::Result<()> {
     let key = ObjectRef::new(&session.name_any()).within(&session.namespace().unwrap_or_default());
     let cached = async {
         while injector.caches.sessions.get(&key).is_none() {
@@ -44,7 +44,7 @@ async fn expect_injection_from_cache(name: &str, link: Link) -> anyhow::Result<(
     let url: http::Uri = env.namespace.cluster.url().parse()?;
     let proxy =
         FaultProxy::start(url.authority().context("the API server has an address")?.to_string()).await?;
-    let injector = Injector::start(through(&proxy).await?).await?;
+    let injector = AdmissionServer::start(through(&proxy).await?).await?;
     env.register(INJECTOR, injector.server.client_config()?).await?;
     let with_workflow = |name: &str| SessionBuilder::new(name).workflow(URL, "main");
     let cached = env.session(with_workflow("cached")).await?;

@@ -17,7 +17,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use workflow_certs::{Clock, Lifetimes, Resolver, self_managed};
 use workflow_injector::kube::leader;
 use workflow_injector::registration::ca_bundle;
-use workflow_injector::server::{self, Phase};
+use workflow_injector::server::{self, ServerPhase};
 use workflow_tests::namespace::TestNamespace;
 
 /// One replica; its tasks end when it is dropped, as if it were killed.
@@ -27,7 +27,7 @@ pub struct Replica {
     pub address: SocketAddr,
     stop: oneshot::Sender<()>,
     election: JoinHandle<()>,
-    _phase: watch::Sender<Phase>,
+    _phase: watch::Sender<ServerPhase>,
     _tasks: [JoinSet<()>; 2],
 }
 
@@ -73,7 +73,7 @@ impl Replica {
             in_place,
             watch::Sender::default(),
         ));
-        let (phase, phases) = watch::channel(Phase::Serving);
+        let (phase, phases) = watch::channel(ServerPhase::Serving);
         let tls = server::tls_config(certificates.resolver.clone())?;
         let address = listener.local_addr()?;
         tasks.spawn(server::serve(listener, Some(tls), allow(), phases));

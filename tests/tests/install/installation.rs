@@ -27,7 +27,7 @@ use workflow_injector::admission::lookup::SessionLookup;
 use workflow_injector::cli::check::{self, Options, Scope};
 use workflow_injector::cli::serve::ops;
 use workflow_injector::replica::{Identity, Issuer, Replica};
-use workflow_injector::server::{self, Phase};
+use workflow_injector::server::{self, ServerPhase};
 use workflow_tests::api_server;
 use workflow_tests::cluster::Cluster;
 use workflow_tests::endpoints;
@@ -41,13 +41,13 @@ pub struct Installation {
     pub cluster: Cluster,
     pub client: Client,
     ops: u16,
-    running: Option<Running>,
+    running: Option<RunningReplica>,
     _turn: MutexGuard<'static, ()>,
 }
 
 /// The replica; all of it ends when this is dropped.
-struct Running {
-    _phase: watch::Sender<Phase>,
+struct RunningReplica {
+    _phase: watch::Sender<ServerPhase>,
     replica: Replica,
     _servers: JoinSet<()>,
 }
@@ -86,7 +86,7 @@ impl Installation {
         let (https, http) = (TcpListener::bind((address, 0)).await?, TcpListener::bind((address, 0)).await?);
         let (port, ops_port) = (https.local_addr()?.port(), http.local_addr()?.port());
         let config = api_server::server()?.injectors_config().await?;
-        let (phase, phases) = watch::channel(Phase::Serving);
+        let (phase, phases) = watch::channel(ServerPhase::Serving);
         let identity = Identity { namespace: INJECTOR.to_owned(), name: "replica".to_owned() };
         let (metrics, clock) = (Arc::default(), Clock::default());
         let injector = workflow_injector::kube::client::with(config, &clock)?;
@@ -100,7 +100,7 @@ impl Installation {
         servers.spawn(server::serve(http, None, ops(&metrics, &replica, &phases).router(), phases));
 
         write_pods_and_endpoints(&client, address, port, ops_port).await?;
-        let running = Some(Running { _phase: phase, replica, _servers: servers });
+        let running = Some(RunningReplica { _phase: phase, replica, _servers: servers });
         Ok(Self { cluster, client, ops: ops_port, running, _turn: turn })
     }
 
@@ -269,7 +269,7 @@ async fn write_pods_and_endpoints(
         let labels = &template["metadata"]["labels"];
         create::<Pod>(client, json!({"metadata": {"name": name, "labels": labels}, "spec": spec})).await?;
         let status = json!({"status": {
-            "phase": "Running", "podIP": address, "podIPs": [{"ip": address}],
+            "phase": "RunningReplica", "podIP": address, "podIPs": [{"ip": address}],
             "containerStatuses": [container(true, &json!({"running": {}}))],
         }});
         pods.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await?;

@@ -19,7 +19,7 @@ use workflow_certs::{CertInfo, Clock, Lifetimes};
 use workflow_contract::names::INJECTOR;
 use workflow_injector::metrics::Metrics;
 use workflow_injector::replica::{Identity, Issuer, Replica};
-use workflow_injector::server::Phase;
+use workflow_injector::server::ServerPhase;
 use workflow_tests::api_server::{self, ApiServer};
 use workflow_tests::manifests::{Kubectl, objects};
 use workflow_tests::manual_operator::{self, ManualOperator};
@@ -108,7 +108,7 @@ async fn work(
     let client = Client::try_from(config)?;
     let identity = Identity { namespace: INJECTOR.to_owned(), name: session.to_owned() };
     let renews = matches!(issuer, Issuer::SelfManaged(_));
-    let (phase, phases) = watch::channel(Phase::Serving);
+    let (phase, phases) = watch::channel(ServerPhase::Serving);
     let mut replica =
         Replica::start(&client, &Clock::default(), &identity, issuer, Arc::new(Metrics::default()), phases)?;
     tokio::time::timeout(TIMEOUT, replica.leading.wait_for(|leads| *leads)).await??;
@@ -138,7 +138,7 @@ async fn work(
         })
         .await?;
     }
-    phase.send_replace(Phase::Ending);
+    phase.send_replace(ServerPhase::Ending);
     replica.shutdown().await;
     Ok(())
 }

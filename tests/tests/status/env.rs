@@ -40,17 +40,17 @@ pub struct StatusEnv {
 pub struct Replica {
     handle: Handle,
     leader: watch::Sender<bool>,
-    counted: Arc<Counted>,
+    counted: Arc<WriteCounters>,
 }
 
 #[derive(Default)]
-struct Counted {
+struct WriteCounters {
     written: AtomicUsize,
     conflicts: AtomicUsize,
     failures: AtomicUsize,
 }
 
-impl Observe for Counted {
+impl Observe for WriteCounters {
     fn wrote(&self, _: &str) {
         self.written.fetch_add(1, Ordering::SeqCst);
     }
@@ -175,9 +175,9 @@ impl StatusEnv {
 
 impl Replica {
     async fn start(client: Client, leads: bool) -> anyhow::Result<Self> {
-        let counted = Arc::new(Counted::default());
+        let counted = Arc::new(WriteCounters::default());
         let (leader, leading) = watch::channel(leads);
-        let observe: Arc<dyn Observe> = Arc::<Counted>::clone(&counted);
+        let observe: Arc<dyn Observe> = Arc::<WriteCounters>::clone(&counted);
         let handle = status::spawn(client, leading, "test".to_owned(), observe);
         let mut synced = handle.synced.clone();
         tokio::time::timeout(TIMEOUT, synced.wait_for(|state| state.is_complete())).await??;

@@ -36,13 +36,13 @@ enum Do {
 }
 use Do::{Admit, Annotate, Create, CreateWithStatus, DeletePod, Deny, Recreate, Report, SwitchTo};
 
-struct Table {
+struct TestPlatform {
     client: kube::Client,
     sessions: Api<Session>,
     pods: Api<Pod>,
 }
 
-impl Table {
+impl TestPlatform {
     async fn act(&self, action: &Do) -> anyhow::Result<()> {
         let session = SessionBuilder::new("s").workflow("https://git.invalid/acme/flow.git", "main").build();
         let merge = PatchParams::default();
@@ -224,7 +224,7 @@ async fn takes_sessions_through_the_observed_states() -> anyhow::Result<()> {
         let (cluster, _turn) = api_server::exclusive().await?;
         let namespace = TestNamespace::named(cluster, &format!("fake-operator-{at}")).await?;
         let client = namespace.cluster.client.clone();
-        let table = Table {
+        let table = TestPlatform {
             sessions: session::api(client.clone(), &namespace.name),
             pods: namespace.api(),
             client: client.clone(),

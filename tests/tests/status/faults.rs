@@ -84,7 +84,7 @@ async fn next_leader_publishes_the_event_of_a_killed_leader_once() -> anyhow::Re
     let second = env.replica(false).await?;
     env.manual.begin(session("s")).await?;
     env.reason("s", "Fetching").await?;
-    faults.next_put(Put::HoldAnswer);
+    faults.next_put(Put::HoldResponse);
     env.manual.end("s", 22, "Error", &no_branch()).await?;
     env.manual.delete_pod("s").await?;
     faults.held().await;
@@ -108,7 +108,7 @@ async fn publishes_the_event_of_a_write_without_a_response() -> anyhow::Result<(
     let (replica, faults) = env.replica_with_faults(true).await?;
     env.manual.begin(session("s")).await?;
     env.reason("s", "Fetching").await?;
-    faults.next_put(Put::LoseAnswer);
+    faults.next_put(Put::LoseResponse);
     env.manual.end("s", 22, "Error", &no_branch()).await?;
     env.reason("s", "RefNotFound").await?;
     assert_eq!(env.until_event("s", "WorkflowFailed").await?, ["WorkflowFailed"]);

@@ -177,9 +177,9 @@ mod tests {
 
     /// Returns the given results in order, then hangs.
     #[derive(Default)]
-    struct Script(Mutex<Vec<Result<Option<Arc<AgenticSession>>, LookupError>>>);
+    struct ScriptedReader(Mutex<Vec<Result<Option<Arc<AgenticSession>>, LookupError>>>);
 
-    impl SessionReader for Script {
+    impl SessionReader for ScriptedReader {
         fn read<'a>(
             &'a self,
             _namespace: &'a str,
@@ -209,7 +209,7 @@ mod tests {
         if let Some(uid) = copy {
             writer.apply_watcher_event(&Event::Apply(session(uid)));
         }
-        SessionLookup::new(Arc::new(Script(Mutex::new(script))), Some(store))
+        SessionLookup::new(Arc::new(ScriptedReader(Mutex::new(script))), Some(store))
             .find("n", owner, Instant::now() + Duration::from_secs(5))
             .await
     }

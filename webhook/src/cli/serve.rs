@@ -23,7 +23,7 @@ use crate::config::{self, Config};
 use crate::kube::client;
 use crate::metrics::Metrics;
 use crate::replica::{Identity, Issuer, Replica};
-use crate::server::{self, Ops, Phase, TlsSettings};
+use crate::server::{self, Ops, ServerPhase, TlsSettings};
 use crate::telemetry::{self, LogFormat};
 
 #[derive(Debug, Clone, clap::Args)]
@@ -103,7 +103,7 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
     let clock = Clock::default();
     let client = client::with(client::config().await?, &clock)?;
 
-    let (phase, phases) = watch::channel(Phase::Serving);
+    let (phase, phases) = watch::channel(ServerPhase::Serving);
     let identity = Identity::from_environment();
     let replica = Replica::start(&client, &clock, &identity, issuer, Arc::clone(&metrics), phases.clone())?;
     let sessions = SessionLookup::new(Arc::new(client.clone()), Some(replica.status.sessions.clone()));
@@ -163,14 +163,14 @@ fn tls(client_ca: Option<&Path>, replica: &Replica, tasks: &mut JoinSet<()>) -> 
 
 /// Returns the probes and metrics of a replica.
 #[must_use]
-pub fn ops(metrics: &Arc<Metrics>, replica: &Replica, phases: &watch::Receiver<Phase>) -> Ops {
+pub fn ops(metrics: &Arc<Metrics>, replica: &Replica, phases: &watch::Receiver<ServerPhase>) -> Ops {
     let (ready, current, expiry) =
         (replica.certificates.clone(), replica.certificates.clone(), Arc::clone(&replica.resolver));
     let (phases, synced) = (phases.clone(), replica.status.synced.clone());
     let (fetching, leading) = (replica.status.fetching_gauge(), replica.leading.clone());
     let trust = replica.trust.clone();
     Ops::new(Arc::clone(metrics))
-        .ready_when(move || (*phases.borrow() != Phase::Serving).then(|| "draining".to_owned()))
+        .ready_when(move || (*phases.borrow() != ServerPhase::Serving).then(|| "draining".to_owned()))
         .ready_when(move || ready.error())
         .ready_when(move || trust.error())
         .ready_when(move || {

@@ -300,7 +300,7 @@ mod tests {
         serde_json::from_value(entries).unwrap()
     }
 
-    type Change = fn(&mut Value);
+    type Edit = fn(&mut Value);
 
     fn changed(change: impl FnOnce(&mut Value)) -> Differences {
         let mut live = shipped();
@@ -346,7 +346,7 @@ mod tests {
                 "{found:?}"
             );
         }
-        let table: [(Change, &str); 4] = [
+        let table: [(Edit, &str); 4] = [
             (|entry| entry["timeoutSeconds"] = json!(30), "timeoutSeconds is 30"),
             (
                 |entry| {
@@ -431,7 +431,7 @@ mod tests {
 
     #[test]
     fn a_change_that_widens_weakens_or_breaks_is_named() {
-        let table: [(Change, &str); 25] = [
+        let table: [(Edit, &str); 25] = [
             (
                 |entry| entry["objectSelector"] = json!({}),
                 "objectSelector lacks app In [ambient-code-runner]",

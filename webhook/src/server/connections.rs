@@ -15,14 +15,14 @@ use tokio::sync::Notify;
 
 /// Largest numbers of open connections.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct ConnectionLimits {
     /// Of all clients.
     pub(super) total: usize,
     /// Of one address.
     pub(super) per_address: usize,
 }
 
-impl Default for Limits {
+impl Default for ConnectionLimits {
     /// An API server keeps at most 25 idle connections per webhook (client-go), and opens more only for
     /// requests that run at the same time.
     fn default() -> Self {
@@ -30,9 +30,9 @@ impl Default for Limits {
     }
 }
 
-/// Decision about a new connection.
+/// AcceptDecision about a new connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Decision {
+enum AcceptDecision {
     Accept,
     /// Accept it and close another one.
     Replace(u64),
@@ -48,13 +48,13 @@ struct Open {
 }
 
 #[derive(Debug, Default)]
-struct Table {
+struct ConnectionTable {
     next_id: u64,
     open: BTreeMap<u64, Open>,
 }
 
-impl Table {
-    fn decide(&self, limits: Limits, address: IpAddr) -> Decision {
+impl ConnectionTable {
+    fn decide(&self, limits: ConnectionLimits, address: IpAddr) -> AcceptDecision {
         let mut counts: HashMap<IpAddr, usize> = HashMap::new();
         for open in self.open.values() {
             *counts.entry(open.address).or_default() += 1;
@@ -62,14 +62,14 @@ impl Table {
         let victim = if counts.get(&address).is_some_and(|count| *count >= limits.per_address) {
             self.longest_idle(|open| open.address == address)
         } else if self.open.len() < limits.total {
-            return Decision::Accept;
+            return AcceptDecision::Accept;
         } else {
             // Addresses with an idle connection; the one with the most connections gives one up.
             let idle = self.open.values().filter(|open| open.idle_since.is_some());
             let largest = idle.map(|open| open.address).max_by_key(|address| (counts[address], *address));
             largest.and_then(|largest| self.longest_idle(|open| open.address == largest))
         };
-        victim.map_or(Decision::Refuse, Decision::Replace)
+        victim.map_or(AcceptDecision::Refuse, AcceptDecision::Replace)
     }
 
     fn longest_idle(&self, of: impl Fn(&Open) -> bool) -> Option<u64> {
@@ -82,12 +82,12 @@ impl Table {
 /// The open connections of one listener.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Connections {
-    limits: Limits,
-    table: Arc<Mutex<Table>>,
+    limits: ConnectionLimits,
+    table: Arc<Mutex<ConnectionTable>>,
 }
 
 impl Connections {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: ConnectionLimits) -> Self {
         Self { limits, table: Arc::default() }
     }
 
@@ -97,9 +97,9 @@ impl Connections {
         let address = address.to_canonical();
         let mut table = self.table();
         match table.decide(self.limits, address) {
-            Decision::Refuse => return None,
-            Decision::Accept => {}
-            Decision::Replace(id) => {
+            AcceptDecision::Refuse => return None,
+            AcceptDecision::Accept => {}
+            AcceptDecision::Replace(id) => {
                 if let Some(closed) = table.open.remove(&id) {
                     tracing::debug!(address = %closed.address, "idle connection closed at the limit");
                     closed.close.notify_one();
@@ -113,12 +113,12 @@ impl Connections {
         Some(Connection { id, close, busy: AtomicBool::new(false), table: Arc::clone(&self.table) })
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, ConnectionTable> {
         lock(&self.table)
     }
 }
 
-fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
+fn lock(table: &Mutex<ConnectionTable>) -> MutexGuard<'_, ConnectionTable> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -128,7 +128,7 @@ pub(super) struct Connection {
     id: u64,
     close: Arc<Notify>,
     busy: AtomicBool,
-    table: Arc<Mutex<Table>>,
+    table: Arc<Mutex<ConnectionTable>>,
 }
 
 impl Connection {
@@ -163,16 +163,16 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { total: 4, per_address: 3 };
+    const LIMITS: ConnectionLimits = ConnectionLimits { total: 4, per_address: 3 };
 
     /// Connections as (address, seconds of idleness); none is busy. The id is the position.
-    fn table(open: &[(u8, Option<u64>)]) -> Table {
+    fn table(open: &[(u8, Option<u64>)]) -> ConnectionTable {
         let now = Instant::now() + Duration::from_secs(1000);
         let open = open.iter().zip(0..).map(|((address, idle), id)| {
             let idle_since = idle.and_then(|seconds| now.checked_sub(Duration::from_secs(seconds)));
             (id, Open { address: ip(*address), idle_since, close: Arc::default() })
         });
-        Table { next_id: 100, open: open.collect() }
+        ConnectionTable { next_id: 100, open: open.collect() }
     }
 
     fn ip(last: u8) -> IpAddr {
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn longest_idle_connection_makes_room() {
-        use Decision::{Accept, Refuse, Replace};
+        use AcceptDecision::{Accept, Refuse, Replace};
         for (open, address, decision) in [
             (&[][..], 1, Accept),
             (&[(1, Some(9)), (1, Some(8))], 1, Accept),
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn mapped_ipv4_address_counts_as_the_address() {
-        let connections = Connections::new(Limits { total: 9, per_address: 1 });
+        let connections = Connections::new(ConnectionLimits { total: 9, per_address: 1 });
         let now = Instant::now();
         let first = connections.open(ip(1), now).unwrap();
         first.set_idle(None);

@@ -33,11 +33,11 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
-pub use lifecycle::{Phase, drained};
+pub use lifecycle::{ServerPhase, drained};
 pub use ops::Ops;
 pub use tls::{TlsError, TlsSettings, open_client_ca, tls_config};
 
-use connections::{Connection, Connections, Limits};
+use connections::{Connection, ConnectionLimits, Connections};
 
 /// Longest time for one request; the API server's own timeout is 5 s.
 pub const REQUEST: Duration = Duration::from_secs(6);
@@ -52,22 +52,22 @@ const IDLE: Duration = Duration::from_mins(2);
 /// Pause after a failed accept, as when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until [`Phase::Ending`], then closes what is open. Returns once all connections are gone.
+/// Serves until [`ServerPhase::Ending`], then closes what is open. Returns once all connections are gone.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<TlsSettings>,
     router: Router,
-    phase: watch::Receiver<Phase>,
+    phase: watch::Receiver<ServerPhase>,
 ) {
-    serve_limited(listener, tls, router, Limits::default(), phase).await;
+    serve_limited(listener, tls, router, ConnectionLimits::default(), phase).await;
 }
 
 async fn serve_limited(
     listener: TcpListener,
     tls: Option<TlsSettings>,
     router: Router,
-    limits: Limits,
-    mut phase: watch::Receiver<Phase>,
+    limits: ConnectionLimits,
+    mut phase: watch::Receiver<ServerPhase>,
 ) {
     let table = Connections::new(limits);
     let mut connections = JoinSet::new();
@@ -105,7 +105,7 @@ async fn handle(
     acceptor: Option<TlsAcceptor>,
     router: Router,
     connection: Arc<Connection>,
-    phase: watch::Receiver<Phase>,
+    phase: watch::Receiver<ServerPhase>,
 ) {
     // Otherwise a response of two segments waits for the client's delayed acknowledgement: 40 ms.
     if let Err(error) = stream.set_nodelay(true) {
@@ -128,7 +128,7 @@ async fn http<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     router: Router,
     connection: Arc<Connection>,
-    mut phase: watch::Receiver<Phase>,
+    mut phase: watch::Receiver<ServerPhase>,
 ) {
     let (requests, current) = (Arc::clone(&connection), phase.clone());
     let service = service_fn(move |request| {
@@ -168,14 +168,14 @@ async fn http<S: AsyncRead + AsyncWrite + Unpin>(
 async fn respond(
     router: Router,
     request: Request<Incoming>,
-    phase: watch::Receiver<Phase>,
+    phase: watch::Receiver<ServerPhase>,
 ) -> Result<Response<Body>, Infallible> {
     let response = router.oneshot(request.map(Body::new));
     let mut response = match tokio::time::timeout(REQUEST, response).await {
         Ok(Ok(response)) => response,
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the request timed out").into_response(),
     };
-    if *phase.borrow() != Phase::Serving {
+    if *phase.borrow() != ServerPhase::Serving {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)

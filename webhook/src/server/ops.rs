@@ -12,17 +12,17 @@ use axum::routing::get;
 use crate::metrics::{self, Metrics};
 
 /// Something that must hold for a replica to be ready: what is missing, while it is.
-type Condition = Box<dyn Fn() -> Option<String> + Send + Sync>;
+type ReadinessCheck = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// Updates gauges before metrics are encoded.
-type Record = Box<dyn Fn(&Metrics) + Send + Sync>;
+type GaugeUpdate = Box<dyn Fn(&Metrics) + Send + Sync>;
 
 /// The answers.
 #[derive(Default)]
 pub struct Ops {
     metrics: Arc<Metrics>,
-    conditions: Vec<Condition>,
-    before_metrics: Vec<Record>,
+    conditions: Vec<ReadinessCheck>,
+    before_metrics: Vec<GaugeUpdate>,
 }
 
 impl fmt::Debug for Ops {

@@ -24,7 +24,7 @@ use crate::reload::ReloadError;
 
 struct Server {
     address: SocketAddr,
-    phase: watch::Sender<Phase>,
+    phase: watch::Sender<ServerPhase>,
     task: JoinHandle<()>,
     resolver: Arc<Resolver>,
     root: CertificateDer<'static>,
@@ -40,10 +40,10 @@ fn pair() -> (Pair, CertificateDer<'static>) {
 }
 
 async fn start() -> Server {
-    start_with(Limits::default(), None).await
+    start_with(ConnectionLimits::default(), None).await
 }
 
-async fn start_with(limits: Limits, client_ca: Option<&Path>) -> Server {
+async fn start_with(limits: ConnectionLimits, client_ca: Option<&Path>) -> Server {
     let (pair, root) = pair();
     let resolver = Arc::new(Resolver::default());
     resolver.swap(&pair, Timestamp::now()).unwrap();
@@ -59,7 +59,7 @@ async fn start_with(limits: Limits, client_ca: Option<&Path>) -> Server {
     );
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (phase, phases) = watch::channel(Phase::Serving);
+    let (phase, phases) = watch::channel(ServerPhase::Serving);
     let certificates = Arc::clone(&resolver) as Arc<dyn ResolvesServerCert>;
     let tls = match client_ca {
         None => tls_config(certificates).unwrap(),
@@ -143,7 +143,7 @@ async fn draining_closes_connections_with_their_response_and_keeps_idle_ones() {
     let server = start().await;
     let (mut idle, _) = connect(server.address, &server.root).await.unwrap();
     send(&mut idle, "/").await.unwrap();
-    server.phase.send_replace(Phase::Draining);
+    server.phase.send_replace(ServerPhase::Draining);
     let (mut fresh, closed) = connect(server.address, &server.root).await.unwrap();
     assert!(closes_connection(&send(&mut fresh, "/").await.unwrap()));
     closed.await.unwrap();
@@ -158,7 +158,7 @@ async fn ending_answers_pending_requests_and_closes_idle_connections() {
     let (mut busy, _) = connect(server.address, &server.root).await.unwrap();
     let answer = tokio::spawn(async move { send(&mut busy, "/slow").await });
     server.slow.0.notified().await;
-    server.phase.send_replace(Phase::Ending);
+    server.phase.send_replace(ServerPhase::Ending);
     closed.await.unwrap();
     assert!(!server.task.is_finished());
     server.slow.1.notify_one();
@@ -214,7 +214,7 @@ async fn idle_connections(server: &Server, source: &str, number: usize) -> Vec<B
 
 #[tokio::test]
 async fn idle_connections_of_one_address_do_not_block_others() {
-    let server = start_with(Limits { total: 12, per_address: 6 }, None).await;
+    let server = start_with(ConnectionLimits { total: 12, per_address: 6 }, None).await;
     let _idle = idle_connections(&server, "127.0.0.1", 30).await;
     for source in ["127.0.0.2", "127.0.0.1"] {
         let (mut sender, _) = connect_from(source, server.address, &server.root, None).await.unwrap();
@@ -224,7 +224,7 @@ async fn idle_connections_of_one_address_do_not_block_others() {
 
 #[tokio::test]
 async fn idle_connections_of_many_addresses_do_not_block_others() {
-    let server = start_with(Limits { total: 6, per_address: 3 }, None).await;
+    let server = start_with(ConnectionLimits { total: 6, per_address: 3 }, None).await;
     let mut idle = Vec::new();
     for source in ["127.0.0.1", "127.0.0.2", "127.0.0.3"] {
         idle.push(idle_connections(&server, source, 9).await);
@@ -235,7 +235,7 @@ async fn idle_connections_of_many_addresses_do_not_block_others() {
 
 #[tokio::test]
 async fn does_not_close_a_connection_with_a_request_at_the_limit() {
-    let server = start_with(Limits { total: 2, per_address: 2 }, None).await;
+    let server = start_with(ConnectionLimits { total: 2, per_address: 2 }, None).await;
     let (mut busy, _) = connect(server.address, &server.root).await.unwrap();
     let response = tokio::spawn(async move { send(&mut busy, "/slow").await });
     server.slow.0.notified().await;
@@ -251,7 +251,7 @@ async fn client_ca_requires_a_client_certificate() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ca.crt");
     std::fs::write(&path, api_server.cert.pem()).unwrap();
-    let server = start_with(Limits::default(), Some(&path)).await;
+    let server = start_with(ConnectionLimits::default(), Some(&path)).await;
     let works = async |identity| {
         let connected = connect_from("127.0.0.1", server.address, &server.root, identity).await;
         // In TLS 1.3 the rejection arrives with the first response.

@@ -20,7 +20,7 @@ const START_TIMEOUT: Duration = Duration::from_mins(1);
 const TICKS: u64 = 100;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum HandlerKind {
     /// axum and rustls; parses the review into a `Value` and returns a constant patch.
     Bare,
     /// The injector's admission with sessions from a file.
@@ -33,7 +33,7 @@ pub enum Kind {
     ControllerRuntimeLive,
 }
 
-impl Kind {
+impl HandlerKind {
     /// All, in the order of a round.
     pub const ALL: [Self; 5] =
         [Self::Bare, Self::Fixed, Self::Live, Self::ControllerRuntime, Self::ControllerRuntimeLive];
@@ -94,7 +94,7 @@ impl Handlers {
         let mut handlers =
             Self { programs: programs.to_owned(), state: state.to_owned(), sessions, review, patch_size: 0 };
         let port = free_port()?;
-        let fixed = handlers.spawn(Kind::Fixed, port)?;
+        let fixed = handlers.spawn(HandlerKind::Fixed, port)?;
         let patch = handlers.patch(&fixed).context("the injector's own patch")?;
         handlers.patch_size = patch.len() / 4 * 3;
         std::fs::write(state.join("patch"), patch)?;
@@ -102,7 +102,7 @@ impl Handlers {
     }
 
     /// Starts a handler and waits until it answers a review with a patch.
-    pub fn start(&self, kind: Kind) -> anyhow::Result<Handler> {
+    pub fn start(&self, kind: HandlerKind) -> anyhow::Result<Handler> {
         let handler = self.spawn(kind, free_port()?).with_context(|| format!("start {}", kind.name()))?;
         if let Some(ops) = handler.ops {
             ready(ops)?;
@@ -111,7 +111,7 @@ impl Handlers {
         Ok(handler)
     }
 
-    fn spawn(&self, kind: Kind, port: u16) -> anyhow::Result<Handler> {
+    fn spawn(&self, kind: HandlerKind, port: u16) -> anyhow::Result<Handler> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string();
         let file = |name: &str| self.state.join(name).display().to_string();
         let listen = |more: &[&str]| {
@@ -120,18 +120,20 @@ impl Handlers {
             common.into_iter().chain([self.state.display().to_string()]).chain(more).collect::<Vec<_>>()
         };
         let controller_runtime = ["--port", &port.to_string(), "--tls-dir", &file("")].map(str::to_owned);
-        let ops = (kind == Kind::Live).then(free_port).transpose()?;
+        let ops = (kind == HandlerKind::Live).then(free_port).transpose()?;
         let (program, arguments) = match kind {
-            Kind::Bare => ("bare-handler", listen(&["--patch", &file("patch")])),
-            Kind::Fixed => ("fixed-session", listen(&["--sessions", &self.sessions.display().to_string()])),
-            Kind::Live => {
+            HandlerKind::Bare => ("bare-handler", listen(&["--patch", &file("patch")])),
+            HandlerKind::Fixed => {
+                ("fixed-session", listen(&["--sessions", &self.sessions.display().to_string()]))
+            }
+            HandlerKind::Live => {
                 let ops = SocketAddr::from((Ipv4Addr::LOCALHOST, ops.unwrap_or_default())).to_string();
                 let mut arguments = listen(&["--listen-ops", &ops]);
                 arguments.insert(0, "serve".to_owned());
                 ("workflow-injector", arguments)
             }
-            Kind::ControllerRuntime => ("controller-runtime", controller_runtime.into()),
-            Kind::ControllerRuntimeLive => {
+            HandlerKind::ControllerRuntime => ("controller-runtime", controller_runtime.into()),
+            HandlerKind::ControllerRuntimeLive => {
                 ("controller-runtime", [&controller_runtime[..], &["--lookup".to_owned()]].concat())
             }
         };

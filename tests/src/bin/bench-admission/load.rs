@@ -10,7 +10,7 @@ use crate::handler::Handler;
 
 /// What wrk saw.
 #[derive(Debug, Deserialize)]
-pub struct Load {
+pub struct WrkResult {
     /// Requests that were answered.
     pub requests: u64,
     /// Length of the run.
@@ -30,7 +30,7 @@ pub fn run(
     reviews: &Path,
     connections: u32,
     seconds: u32,
-) -> anyhow::Result<Load> {
+) -> anyhow::Result<WrkResult> {
     let output = Command::new("wrk")
         .args(["--threads", "1", "--connections", &connections.to_string()])
         .args(["--duration", &format!("{seconds}s"), "--timeout", "10s", "--script"])
@@ -41,7 +41,7 @@ pub fn run(
         .context("wrk could not be started")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().last().unwrap_or_default();
-    let load: Load = serde_json::from_str(line)
+    let load: WrkResult = serde_json::from_str(line)
         .with_context(|| format!("wrk printed\n{text}{}", String::from_utf8_lossy(&output.stderr)))?;
     ensure!(load.failed == 0, "{} requests failed", load.failed);
     Ok(load)

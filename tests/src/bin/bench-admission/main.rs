@@ -20,9 +20,9 @@ use clap::Parser;
 use workflow_tests::api_server;
 use workflow_tests::namespace::TestNamespace;
 
-use handler::{Handler, Handlers, Kind};
-use load::Load;
-use report::{Measured, Report};
+use handler::{Handler, HandlerKind, Handlers};
+use load::WrkResult;
+use report::{BenchReport, Measured};
 
 /// Connections at once.
 const CONNECTIONS: [u32; 3] = [1, 8, 64];
@@ -59,9 +59,9 @@ async fn main() -> anyhow::Result<()> {
     let handlers =
         Handlers::prepare(&args.programs, &args.state, &reviews, &api_server::server()?.admin_kubeconfig())?;
 
-    let mut report = Report::new(reviews.sizes, handlers.patch_size);
+    let mut report = BenchReport::new(reviews.sizes, handlers.patch_size);
     for round in 1..=args.rounds {
-        for kind in Kind::ALL {
+        for kind in HandlerKind::ALL {
             let handler = handlers.start(kind)?;
             let idle = handler.resident()?;
             for connections in CONNECTIONS {
@@ -80,7 +80,7 @@ async fn main() -> anyhow::Result<()> {
 fn measure(
     handler: &Handler,
     idle: u64,
-    load: impl Fn() -> anyhow::Result<Load>,
+    load: impl Fn() -> anyhow::Result<WrkResult>,
 ) -> anyhow::Result<Measured> {
     for _ in 0..TRIES {
         let before = handler.cpu()?;

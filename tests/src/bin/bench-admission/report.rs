@@ -5,8 +5,8 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::handler::Kind;
-use crate::load::Load;
+use crate::handler::HandlerKind;
+use crate::load::WrkResult;
 
 /// Connections at which the limits apply.
 const LIMIT_CONNECTIONS: u32 = 8;
@@ -35,7 +35,7 @@ pub struct Measured {
 impl Measured {
     /// From what wrk saw, the CPU time that it took, and memory before, in KiB.
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    pub fn new(load: &Load, cpu: Duration, idle: u64) -> Self {
+    pub fn new(load: &WrkResult, cpu: Duration, idle: u64) -> Self {
         Self {
             cpu: cpu.as_secs_f64() * 1000.0 / load.requests as f64,
             rate: load.requests as f64 * 1e6 / load.duration_us as f64,
@@ -47,20 +47,20 @@ impl Measured {
 }
 
 /// All runs.
-pub struct Report {
+pub struct BenchReport {
     reviews: (usize, usize),
     patch: usize,
-    runs: BTreeMap<(Kind, u32), Vec<Measured>>,
+    runs: BTreeMap<(HandlerKind, u32), Vec<Measured>>,
 }
 
-impl Report {
+impl BenchReport {
     /// Of reviews of these sizes and answers with a patch of this one, in bytes.
     pub fn new(reviews: (usize, usize), patch: usize) -> Self {
         Self { reviews, patch, runs: BTreeMap::new() }
     }
 
     /// Adds a run.
-    pub fn add(&mut self, kind: Kind, connections: u32, measured: Measured) {
+    pub fn add(&mut self, kind: HandlerKind, connections: u32, measured: Measured) {
         self.runs.entry((kind, connections)).or_default().push(measured);
     }
 
@@ -73,7 +73,7 @@ impl Report {
         Ok(())
     }
 
-    fn median(&self, kind: Kind, connections: u32, of: impl Fn(&Measured) -> f64) -> f64 {
+    fn median(&self, kind: HandlerKind, connections: u32, of: impl Fn(&Measured) -> f64) -> f64 {
         let mut values: Vec<f64> =
             self.runs.get(&(kind, connections)).into_iter().flatten().map(of).collect();
         values.sort_by(f64::total_cmp);
@@ -96,7 +96,7 @@ impl Report {
                 text,
                 "| {} | {connections} | {cpu:.3} | {:.2} | {:.0} | {:.2} | {:.2} | {:.1} |",
                 kind.name(),
-                cpu / self.median(Kind::Bare, connections, |run| run.cpu),
+                cpu / self.median(HandlerKind::Bare, connections, |run| run.cpu),
                 of(|run| run.rate),
                 of(|run| run.p50),
                 of(|run| run.p99),
@@ -105,15 +105,15 @@ impl Report {
         }
         writeln!(text, "\nLimits, at {LIMIT_CONNECTIONS} connections:\n")?;
         let in_bare = |kind, of: fn(&Measured) -> f64| {
-            self.median(kind, LIMIT_CONNECTIONS, of) / self.median(Kind::Bare, LIMIT_CONNECTIONS, of)
+            self.median(kind, LIMIT_CONNECTIONS, of) / self.median(HandlerKind::Bare, LIMIT_CONNECTIONS, of)
         };
         for (what, found, limit, unit) in [
-            ("CPU without lookup", in_bare(Kind::Fixed, |run| run.cpu), CPU_FIXED, "x bare handler"),
-            ("CPU with live lookup", in_bare(Kind::Live, |run| run.cpu), CPU_LIVE, "x bare handler"),
-            ("p99 without lookup", in_bare(Kind::Fixed, |run| run.p99), P99, "x bare handler"),
+            ("CPU without lookup", in_bare(HandlerKind::Fixed, |run| run.cpu), CPU_FIXED, "x bare handler"),
+            ("CPU with live lookup", in_bare(HandlerKind::Live, |run| run.cpu), CPU_LIVE, "x bare handler"),
+            ("p99 without lookup", in_bare(HandlerKind::Fixed, |run| run.p99), P99, "x bare handler"),
             (
                 "idle RSS, 1,000 sessions",
-                self.median(Kind::Live, LIMIT_CONNECTIONS, |run| run.idle),
+                self.median(HandlerKind::Live, LIMIT_CONNECTIONS, |run| run.idle),
                 IDLE,
                 "MiB",
             ),
@@ -122,13 +122,13 @@ impl Report {
             writeln!(text, "- {what}: {found:.2} {unit}, at most {limit}: {verdict}")?;
         }
         let cpu = |kind| self.median(kind, LIMIT_CONNECTIONS, |run| run.cpu);
-        let factor = cpu(Kind::ControllerRuntime) / cpu(Kind::Fixed);
+        let factor = cpu(HandlerKind::ControllerRuntime) / cpu(HandlerKind::Fixed);
         let verdict = if factor >= CONTROLLER_RUNTIME { "holds" } else { "MISSED" };
         writeln!(
             text,
             "- CPU of controller-runtime: {factor:.2} x the injector's, at least {CONTROLLER_RUNTIME}: {verdict}"
         )?;
-        let live = cpu(Kind::ControllerRuntimeLive) / cpu(Kind::Live);
+        let live = cpu(HandlerKind::ControllerRuntimeLive) / cpu(HandlerKind::Live);
         writeln!(text, "- with live lookup: {live:.2} x the injector's")?;
         Ok(text)
     }

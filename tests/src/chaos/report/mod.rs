@@ -34,7 +34,7 @@ pub struct SessionResult {
 }
 
 /// Resident memory of each replica at one time, in bytes.
-pub type Memory = Vec<u64>;
+pub type ReplicaMemory = Vec<u64>;
 
 /// The results of a run.
 #[derive(Clone, Debug, Default)]
@@ -48,7 +48,7 @@ pub struct ChaosReport {
     /// Each with the time from its start until the injector was healthy again.
     pub disruptions: Vec<(Disruption, Span)>,
     /// At the beginning, in the middle and at the end.
-    pub memory: Vec<Memory>,
+    pub memory: Vec<ReplicaMemory>,
 }
 
 impl ChaosReport {
@@ -118,8 +118,8 @@ impl ChaosReport {
 }
 
 /// Messages about memory beyond the limits.
-fn growth(memory: &[Memory]) -> Vec<String> {
-    let largest = |memory: &Memory| memory.iter().copied().max().unwrap_or_default();
+fn growth(memory: &[ReplicaMemory]) -> Vec<String> {
+    let largest = |memory: &ReplicaMemory| memory.iter().copied().max().unwrap_or_default();
     let too_large = memory.iter().map(largest).filter(|bytes| *bytes > MAX_MEMORY);
     let mut violations: Vec<_> =
         too_large.map(|bytes| format!("a replica uses {}", megabytes(bytes))).collect();

@@ -14,7 +14,7 @@ fn denied(at: i64) -> (Span, Response) {
     (span(at, at), Response::Rejected(message.to_owned()))
 }
 
-type Change = fn(&mut ChaosReport);
+type Edit = fn(&mut ChaosReport);
 
 /// A run with a crash from 100 to 110.
 fn mk_report() -> ChaosReport {
@@ -42,7 +42,7 @@ fn accepts_failures_during_a_crash() {
 
 #[test]
 fn reports_each_violation_once() {
-    let cases: [(&str, Change); 8] = [
+    let cases: [(&str, Edit); 8] = [
         ("created without the init container", |report| {
             report.load.sessions.count("load-2", span(1, 1), Response::NotInjected);
         }),

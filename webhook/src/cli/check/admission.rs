@@ -11,7 +11,7 @@ use workflow_contract::names::{
     SESSION_VERSION, runner_pod,
 };
 
-use super::Verdict;
+use super::CheckResult;
 use crate::cli::untyped;
 
 /// The session that the dry-run pod claims; it must not exist.
@@ -36,7 +36,7 @@ pub async fn dry_run(client: &Client, namespace: &str) -> anyhow::Result<DryRun>
     }
 }
 
-pub fn judge(dry_run: &DryRun) -> Verdict {
+pub fn judge(dry_run: &DryRun) -> CheckResult {
     let DryRun::Denied { code, message } = dry_run else {
         return Err("a session-like pod was not shown to the webhook, its registration is missing or was \
              changed; see the line `registration`"

@@ -12,13 +12,13 @@ use serde_json::Value;
 use workflow_certs::{CertInfo, store, verify};
 use workflow_contract::names::{INJECTOR, TLS_SECRET};
 
-use super::replicas::{Report, containers};
-use super::{Verdict, list};
+use super::replicas::{ReplicaReport, containers};
+use super::{CheckResult, list};
 
 const TLS_DIR: &str = "--tls-dir";
 
 /// The issuer of the certificate, and the Secret that holds it.
-pub struct Issuer {
+pub struct CertificateSecret {
     secret: String,
     self_managed: bool,
 }
@@ -27,7 +27,7 @@ pub fn is_self_managed(deployment: Option<&DynamicObject>) -> bool {
     directory(deployment).is_none()
 }
 
-pub async fn secret(client: &Client, issuer: &Issuer) -> anyhow::Result<Option<Secret>> {
+pub async fn secret(client: &Client, issuer: &CertificateSecret) -> anyhow::Result<Option<Secret>> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), INJECTOR);
     secrets.get_opt(&issuer.secret).await.context("failed to read the Secret with the certificate")
 }
@@ -58,7 +58,7 @@ fn mounted_secret(deployment: Option<&DynamicObject>, directory: &str) -> Option
     volume["secret"]["secretName"].as_str().or(projected).map(str::to_owned)
 }
 
-impl Issuer {
+impl CertificateSecret {
     /// Returns `None` if the certificate is not in a Secret.
     pub fn of(deployment: Option<&DynamicObject>) -> Option<Self> {
         match directory(deployment) {
@@ -102,9 +102,9 @@ impl Issuer {
         &self,
         secret: Option<&Secret>,
         webhooks: &[MutatingWebhook],
-        reports: &BTreeMap<String, Report>,
+        reports: &BTreeMap<String, ReplicaReport>,
         now: Timestamp,
-    ) -> Verdict {
+    ) -> CheckResult {
         let chain = self.chain(secret)?;
         let info = CertInfo::from_pem(&chain).map_err(|error| {
             format!("the Secret {} can't be read: {error}; {}", self.secret, self.remedy("renews"))
@@ -171,9 +171,9 @@ mod tests {
         serde_json::from_value(json!({"metadata": {}, "spec": {"template": {"spec": spec}}})).unwrap()
     }
 
-    fn problem(secret: Option<&Secret>, bundle: &str, report: Report, now: Timestamp) -> String {
+    fn problem(secret: Option<&Secret>, bundle: &str, report: ReplicaReport, now: Timestamp) -> String {
         let reports = [("p".to_owned(), report)].into();
-        let issuer = Issuer::of(None).unwrap();
+        let issuer = CertificateSecret::of(None).unwrap();
         issuer.judge(secret, &webhooks(bundle), &reports, now).err().unwrap_or_default()
     }
 
@@ -186,18 +186,24 @@ mod tests {
                 .unwrap();
         let unmanaged: Secret =
             serde_json::from_value(json!({"metadata": {}, "type": "kubernetes.io/tls"})).unwrap();
-        assert_eq!(problem(Some(&secret), &bundle, Report::default(), now()), "");
-        let late = Report { expires: Some(now()), ..Report::default() };
-        let stuck = Report { certificate_current: Some(false), ..Report::default() };
+        assert_eq!(problem(Some(&secret), &bundle, ReplicaReport::default(), now()), "");
+        let late = ReplicaReport { expires: Some(now()), ..ReplicaReport::default() };
+        let stuck = ReplicaReport { certificate_current: Some(false), ..ReplicaReport::default() };
         let end = now() + Lifetimes::default().serving;
         let earlier = now() - jiff::SignedDuration::from_hours(25);
         for (secret, bundle, report, now, words) in [
-            (None, &bundle, Report::default(), now(), "is missing"),
-            (Some(&damaged), &bundle, Report::default(), now(), "`rotation.json` is missing; delete it"),
-            (Some(&unmanaged), &bundle, Report::default(), now(), "its type is kubernetes.io/tls"),
-            (Some(&secret), &other.bundle(), Report::default(), now(), "does not trust it"),
-            (Some(&secret), &bundle, Report::default(), end, "expired at"),
-            (Some(&secret), &bundle, Report::default(), earlier, "is not valid before"),
+            (None, &bundle, ReplicaReport::default(), now(), "is missing"),
+            (
+                Some(&damaged),
+                &bundle,
+                ReplicaReport::default(),
+                now(),
+                "`rotation.json` is missing; delete it",
+            ),
+            (Some(&unmanaged), &bundle, ReplicaReport::default(), now(), "its type is kubernetes.io/tls"),
+            (Some(&secret), &other.bundle(), ReplicaReport::default(), now(), "does not trust it"),
+            (Some(&secret), &bundle, ReplicaReport::default(), end, "expired at"),
+            (Some(&secret), &bundle, ReplicaReport::default(), earlier, "is not valid before"),
             (Some(&secret), &bundle, late, now(), "p still serves one that expired"),
             (Some(&secret), &bundle, stuck, now(), "p can't issue, read or use the latest one"),
         ] {
@@ -218,7 +224,7 @@ mod tests {
             for volume in [&plain, &projected] {
                 let deployment = deployment(args, volume);
                 assert!(!is_self_managed(Some(&deployment)));
-                let issuer = Issuer::of(Some(&deployment)).unwrap();
+                let issuer = CertificateSecret::of(Some(&deployment)).unwrap();
                 assert_eq!(issuer.secret, "issued");
                 let judge =
                     |secret, bundle: &str| issuer.judge(secret, &webhooks(bundle), &BTreeMap::new(), now());
@@ -231,6 +237,6 @@ mod tests {
             }
         }
         let elsewhere = deployment(&["serve", "--tls-dir=/elsewhere"], &plain);
-        assert!(Issuer::of(Some(&elsewhere)).is_none(), "not in a Secret");
+        assert!(CertificateSecret::of(Some(&elsewhere)).is_none(), "not in a Secret");
     }
 }

@@ -8,9 +8,9 @@ use kube::{Api, Client};
 use serde_json::Value;
 use workflow_contract::names::{APP_LABEL, APP_LABEL_VALUE, INIT_CONTAINER, INJECTOR};
 
-use super::replicas::Report;
+use super::replicas::ReplicaReport;
 use super::sessions::{for_each, full_name};
-use super::{Verdict, list};
+use super::{CheckResult, list};
 use crate::config;
 use crate::status::outcome::NO_IMAGE;
 
@@ -50,7 +50,7 @@ fn unpulled_image(status: &Value) -> Option<String> {
     waits.then(|| status["image"].as_str().unwrap_or_default().to_owned())
 }
 
-pub fn judge<'a>(config: Option<&str>, reports: impl Iterator<Item = &'a Report>) -> Verdict {
+pub fn judge<'a>(config: Option<&str>, reports: impl Iterator<Item = &'a ReplicaReport>) -> CheckResult {
     let edit = format!("kubectl -n {INJECTOR} edit configmap {INJECTOR}");
     let Some(text) = config else {
         return Err(format!("the ConfigMap {INJECTOR} has no config.yaml; `make install` creates it"));
@@ -69,7 +69,7 @@ pub fn judge<'a>(config: Option<&str>, reports: impl Iterator<Item = &'a Report>
 }
 
 /// Judges the image; `None` if no pod waits for it.
-pub fn image(unpulled: &[Unpulled]) -> Option<Verdict> {
+pub fn image(unpulled: &[Unpulled]) -> Option<CheckResult> {
     let Unpulled { pod, image } = unpulled.first()?;
     Some(Err(format!(
         "the init container's image {image} can't be pulled, {} pods wait for it, {pod} among them; correct \
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn config_must_be_valid_and_in_use() {
         let judge = |config, current| {
-            let report = Report { config_current: Some(current), ..Report::default() };
+            let report = ReplicaReport { config_current: Some(current), ..ReplicaReport::default() };
             judge(config, [report].iter())
         };
         assert!(judge(Some("image: f:1"), true).is_ok_and(|line| line.ends_with("image is f:1")));

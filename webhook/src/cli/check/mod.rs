@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use workflow_contract::limits::parse_duration;
 use workflow_contract::text::one_line;
 
-use replicas::Installation;
+use replicas::InstalledObjects;
 
 /// Time between two rounds while something fails.
 const RETRY: Duration = Duration::from_secs(1);
@@ -78,14 +78,14 @@ impl From<Args> for Options {
 }
 
 /// What holds, or what is wrong with the remedy.
-type Verdict = Result<String, String>;
+type CheckResult = Result<String, String>;
 
-struct Line {
+struct ReportLine {
     subject: &'static str,
-    verdict: Verdict,
+    verdict: CheckResult,
 }
 
-impl fmt::Display for Line {
+impl fmt::Display for ReportLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (word, text) = match &self.verdict {
             Ok(text) => ("ok", text),
@@ -115,10 +115,10 @@ pub async fn run(client: Client, options: &Options, out: &mut impl Write) -> any
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn check(client: &Client, options: &Options) -> anyhow::Result<Vec<Line>> {
+async fn check(client: &Client, options: &Options) -> anyhow::Result<Vec<ReportLine>> {
     let mut lines = Vec::new();
-    let mut add = |subject, verdict| lines.push(Line { subject, verdict });
-    let installation = Installation::read(client).await?;
+    let mut add = |subject, verdict| lines.push(ReportLine { subject, verdict });
+    let installation = InstalledObjects::read(client).await?;
     let deployment = installation.deployment.as_ref();
     let registered = options.scope != Scope::BeforeRegistration;
     let mut registration = None;
@@ -130,7 +130,7 @@ async fn check(client: &Client, options: &Options) -> anyhow::Result<Vec<Line>> 
             registration::judge(registration.as_ref(), &registration::owner_uid(client).await?),
         );
     }
-    let issuer = certificate::Issuer::of(deployment);
+    let issuer = certificate::CertificateSecret::of(deployment);
     if let Some(issuer) = &issuer {
         let secret = certificate::secret(client, issuer).await?;
         let webhooks = registration.as_ref().and_then(|found| found.webhooks.as_deref()).unwrap_or_default();

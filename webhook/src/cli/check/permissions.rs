@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use workflow_contract::names::INJECTOR;
 
-use super::Verdict;
+use super::CheckResult;
 
 const BASE: &str = include_str!("../../../../manifests/base/rbac.yaml");
 const SELF_MANAGED: &str = include_str!("../../../../manifests/overlays/self-managed/rbac.yaml");
@@ -132,7 +132,7 @@ pub async fn missing(client: &Client, self_managed: bool) -> anyhow::Result<Vec<
     Ok(try_join_all(reviews).await?.into_iter().flatten().collect())
 }
 
-pub fn judge(missing: &[Permission]) -> Verdict {
+pub fn judge(missing: &[Permission]) -> CheckResult {
     let Some(first) = missing.first() else {
         return Ok("the injector's account may do what it needs".to_owned());
     };

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt};
 use workflow_contract::names::INJECTOR;
 
-use super::Verdict;
+use super::CheckResult;
 use crate::registration::compare::{Differences, compare};
 
 /// The registration of this version.
@@ -26,7 +26,7 @@ pub async fn owner_uid(client: &Client) -> anyhow::Result<String> {
     Ok(namespace.and_then(|found| found.uid()).unwrap_or_default())
 }
 
-pub fn judge(found: Option<&MutatingWebhookConfiguration>, namespace_uid: &str) -> Verdict {
+pub fn judge(found: Option<&MutatingWebhookConfiguration>, namespace_uid: &str) -> CheckResult {
     let Some(found) = found else {
         return Err("there is none, no pod is injected; `make install` registers the webhook".to_owned());
     };
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn judged(change: impl FnOnce(&mut Value)) -> Verdict {
+    fn judged(change: impl FnOnce(&mut Value)) -> CheckResult {
         let mut registration: Value = serde_saphyr::from_str(SHIPPED).unwrap();
         registration["metadata"]["ownerReferences"] =
             json!([{"apiVersion": "v1", "kind": "Namespace", "name": INJECTOR, "uid": "u"}]);
@@ -73,13 +73,13 @@ mod tests {
 
     #[test]
     fn must_exist_be_as_shipped_complete_and_owned() {
-        type Change = fn(&mut Value);
+        type Edit = fn(&mut Value);
 
         assert!(judged(|_| ()).is_ok_and(|line| line.ends_with("goes with our namespace")));
         let raised = judged(|found| found["webhooks"][0]["timeoutSeconds"] = json!(10));
         assert!(raised.is_ok_and(|line| line.ends_with("changed without harm: timeoutSeconds is 10")));
         assert!(judge(None, "u").unwrap_err().contains("there is none"));
-        let table: [(Change, &str); 4] = [
+        let table: [(Edit, &str); 4] = [
             (|found| found["webhooks"][0]["failurePolicy"] = json!("Ignore"), "failurePolicy is Ignore"),
             (|found| found["webhooks"] = json!([]), "is missing, no pod is injected"),
             (|found| found["webhooks"][0]["clientConfig"]["caBundle"] = json!(""), "has no caBundle"),

@@ -16,7 +16,7 @@ use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use workflow_contract::names::{INJECTOR, INJECTOR_SELECTOR};
 
-use super::{Verdict, list};
+use super::{CheckResult, list};
 use crate::cli::untyped;
 use crate::status::outcome::NO_IMAGE;
 
@@ -27,18 +27,18 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The objects of the installation that several lines need.
 #[derive(Debug, Default)]
-pub struct Installation {
+pub struct InstalledObjects {
     pub deployment: Option<DynamicObject>,
     pub pods: Vec<DynamicObject>,
     /// By pod; replicas that did not respond are absent.
-    pub reports: BTreeMap<String, Report>,
+    pub reports: BTreeMap<String, ReplicaReport>,
     /// Ready endpoints of the Service; `None` if there is no Service.
     pub endpoints: Option<usize>,
 }
 
 /// The state that a replica reports on its port for probes and metrics.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct ReplicaReport {
     pub version: Option<String>,
     pub config_current: Option<bool>,
     pub certificate_current: Option<bool>,
@@ -48,7 +48,7 @@ pub struct Report {
     pub unready: Option<String>,
 }
 
-impl Installation {
+impl InstalledObjects {
     pub async fn read(client: &Client) -> anyhow::Result<Self> {
         let deployment = untyped::<Deployment>(client, INJECTOR).get_opt(INJECTOR).await;
         let ours = ListParams::default().labels(INJECTOR_SELECTOR);
@@ -62,7 +62,7 @@ impl Installation {
         })
     }
 
-    pub fn replicas(&self) -> Verdict {
+    pub fn replicas(&self) -> CheckResult {
         let Some(deployment) = &self.deployment else {
             return Err(format!("there is no Deployment {INJECTOR}; `make install` creates it"));
         };
@@ -84,7 +84,7 @@ impl Installation {
         Err(format!("{ready} of {wanted} are ready; {reason}"))
     }
 
-    pub fn service(&self) -> Verdict {
+    pub fn service(&self) -> CheckResult {
         match self.endpoints {
             None => Err(format!("there is no Service {INJECTOR}; `make install` creates it")),
             Some(0) if self.deployment.as_ref().is_some_and(|deployment| ready(deployment).0 > 0) => {
@@ -98,7 +98,7 @@ impl Installation {
         }
     }
 
-    pub fn versions(&self) -> Verdict {
+    pub fn versions(&self) -> CheckResult {
         let mut images: BTreeMap<&str, usize> = BTreeMap::new();
         let running = self.pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
         for container in running.flat_map(|pod| list(&pod.data["spec"]["containers"])) {
@@ -177,7 +177,7 @@ async fn endpoints(client: &Client) -> anyhow::Result<Option<usize>> {
 }
 
 /// Reads the reports of the replicas through the API server, which not every cluster lets reach that port.
-async fn reports(client: &Client, pods: &[DynamicObject]) -> BTreeMap<String, Report> {
+async fn reports(client: &Client, pods: &[DynamicObject]) -> BTreeMap<String, ReplicaReport> {
     let running = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
     let ports = running.filter_map(|pod| Some((pod.name_any(), ops_port(pod)?)));
     let reports = ports.map(async |(pod, port)| {
@@ -191,7 +191,7 @@ async fn reports(client: &Client, pods: &[DynamicObject]) -> BTreeMap<String, Re
             Err(kube::Error::Api(status)) if status.code == 503 => Some(status.message.clone()),
             _ => None,
         };
-        Some((pod, Report { unready, ..Report::from_metrics(&metrics) }))
+        Some((pod, ReplicaReport { unready, ..ReplicaReport::from_metrics(&metrics) }))
     });
     join_all(reports).await.into_iter().flatten().collect()
 }
@@ -202,7 +202,7 @@ fn ops_port(pod: &DynamicObject) -> Option<u64> {
     ports.find(|port| port["name"] == "ops")?["containerPort"].as_u64()
 }
 
-impl Report {
+impl ReplicaReport {
     fn from_metrics(text: &str) -> Self {
         let value = |name: &str| {
             let mut values =
@@ -233,9 +233,9 @@ mod tests {
         serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec, "status": status})).unwrap()
     }
 
-    fn sound(ready: i64) -> Installation {
+    fn sound(ready: i64) -> InstalledObjects {
         let deployment = json!({"metadata": {}, "spec": {"replicas": 2}, "status": {"readyReplicas": ready}});
-        Installation {
+        InstalledObjects {
             deployment: serde_json::from_value(deployment).unwrap(),
             pods: vec![pod("i:1", None), pod("i:1", None)],
             reports: [("p".to_owned(), report(VERSION))].into(),
@@ -243,21 +243,22 @@ mod tests {
         }
     }
 
-    fn report(version: &str) -> Report {
-        Report { version: Some(version.to_owned()), ..Report::default() }
+    fn report(version: &str) -> ReplicaReport {
+        ReplicaReport { version: Some(version.to_owned()), ..ReplicaReport::default() }
     }
 
     #[test]
     fn replicas_must_be_ready_and_say_why_they_are_not() {
         assert_eq!(sound(2).replicas(), Ok("2 of 2 are ready".to_owned()));
-        let pulls = Installation { pods: vec![pod("i:2", Some("ImagePullBackOff"))], ..sound(1) };
-        let unready = Report { unready: Some("no certificate loaded yet".to_owned()), ..report(VERSION) };
-        let unready = Installation { reports: [("p".to_owned(), unready)].into(), ..sound(0) };
+        let pulls = InstalledObjects { pods: vec![pod("i:2", Some("ImagePullBackOff"))], ..sound(1) };
+        let unready =
+            ReplicaReport { unready: Some("no certificate loaded yet".to_owned()), ..report(VERSION) };
+        let unready = InstalledObjects { reports: [("p".to_owned(), unready)].into(), ..sound(0) };
         for (installation, words) in [
             (pulls, "1 of 2 are ready; p waits with ImagePullBackOff: its image i:2 can't be pulled"),
             (unready, "0 of 2 are ready; p reports: no certificate loaded yet"),
             (sound(0), "0 of 2 are ready; kubectl"),
-            (Installation { deployment: None, ..sound(2) }, "there is no Deployment"),
+            (InstalledObjects { deployment: None, ..sound(2) }, "there is no Deployment"),
         ] {
             let problem = installation.replicas().unwrap_err();
             assert!(problem.contains(words), "{problem}");
@@ -272,7 +273,7 @@ mod tests {
             (Some(0), 2, "its selector or port does not fit"),
             (Some(0), 0, "see the line `replicas`"),
         ] {
-            let problem = Installation { endpoints, ..sound(ready) }.service().unwrap_err();
+            let problem = InstalledObjects { endpoints, ..sound(ready) }.service().unwrap_err();
             assert!(problem.contains(words), "{problem}");
         }
     }
@@ -280,16 +281,16 @@ mod tests {
     #[test]
     fn replicas_must_run_one_version_which_is_ours() {
         assert!(sound(2).versions().is_ok_and(|line| line.contains(VERSION)));
-        let silent = Installation { reports: BTreeMap::new(), ..sound(2) };
+        let silent = InstalledObjects { reports: BTreeMap::new(), ..sound(2) };
         assert!(silent.versions().is_ok(), "not every cluster lets the API server reach that port");
-        let two_images = Installation { pods: vec![pod("i:1", None), pod("i:2", None)], ..sound(2) };
+        let two_images = InstalledObjects { pods: vec![pod("i:1", None), pod("i:2", None)], ..sound(2) };
         let two = [("p".to_owned(), report("1")), ("q".to_owned(), report("2"))].into();
         let other = [("p".to_owned(), report("0.0.1"))].into();
         for (installation, words) in [
             (two_images, "two versions serve at once: 1 of i:1, 1 of i:2"),
-            (Installation { reports: two, ..sound(2) }, "two versions serve at once: 1, 2"),
-            (Installation { reports: other, ..sound(2) }, "the replicas run 0.0.1"),
-            (Installation { pods: vec![], ..sound(2) }, "no replica runs"),
+            (InstalledObjects { reports: two, ..sound(2) }, "two versions serve at once: 1, 2"),
+            (InstalledObjects { reports: other, ..sound(2) }, "the replicas run 0.0.1"),
+            (InstalledObjects { pods: vec![], ..sound(2) }, "no replica runs"),
         ] {
             let problem = installation.versions().unwrap_err();
             assert!(problem.contains(words), "{problem}");
@@ -302,13 +303,13 @@ mod tests {
         metrics.certificate_expires(Some(at));
         metrics.certificate_is_current(true);
         metrics.config_is_current(false);
-        let expected = Report {
+        let expected = ReplicaReport {
             config_current: Some(false),
             certificate_current: Some(true),
             expires: Some(at),
             ..report(VERSION)
         };
-        assert_eq!(Report::from_metrics(&metrics.encode().unwrap()), expected);
-        assert_eq!(Report::from_metrics("something else"), Report::default());
+        assert_eq!(ReplicaReport::from_metrics(&metrics.encode().unwrap()), expected);
+        assert_eq!(ReplicaReport::from_metrics("something else"), ReplicaReport::default());
     }
 }

@@ -7,7 +7,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use workflow_contract::condition::{WORKFLOW_RECONCILED, reason};
 use workflow_contract::text::cut;
 
-use super::Verdict;
+use super::CheckResult;
 use crate::session::AgenticSession;
 use crate::status::condition::is_own_reason;
 
@@ -58,7 +58,7 @@ fn unsuccessful(session: &AgenticSession) -> Option<Unsuccessful> {
 }
 
 /// Judges the sessions, newest first. One that needs a restart runs as its user left it; that is no failure.
-pub fn judge(sessions: &[Unsuccessful]) -> Vec<Verdict> {
+pub fn judge(sessions: &[Unsuccessful]) -> Vec<CheckResult> {
     let (restarts, failed): (Vec<&Unsuccessful>, Vec<_>) =
         sessions.iter().partition(|session| session.reason == reason::RESTART_REQUIRED);
     if failed.is_empty() {
@@ -73,7 +73,7 @@ pub fn judge(sessions: &[Unsuccessful]) -> Vec<Verdict> {
     let line = |Unsuccessful { session, reason, message, .. }: &&Unsuccessful| {
         Err(format!("{session}: {reason}: {}", cut(message.lines().next().unwrap_or_default(), MESSAGE)))
     };
-    let mut lines: Vec<Verdict> = failed.iter().take(SHOWN).map(line).collect();
+    let mut lines: Vec<CheckResult> = failed.iter().take(SHOWN).map(line).collect();
     if let more @ 1.. = failed.len().saturating_sub(SHOWN) {
         lines
             .push(Err(format!("and {more} older ones; kubectl get agenticsessions -A -o yaml has them all")));

@@ -41,7 +41,7 @@ pub struct Observed {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum ElectionStep {
     Acquire,
     Renew,
     /// Another replica holds it for at least this long.
@@ -50,14 +50,14 @@ pub enum Step {
 
 /// Decides what the replica `identity` may do with the Lease at `now`.
 #[must_use]
-pub fn step(observed: Option<&Observed>, now: Instant, identity: &str) -> Step {
-    let Some(observed) = observed else { return Step::Acquire };
+pub fn step(observed: Option<&Observed>, now: Instant, identity: &str) -> ElectionStep {
+    let Some(observed) = observed else { return ElectionStep::Acquire };
     match observed.holder.as_deref() {
-        None | Some("") => Step::Acquire,
-        Some(holder) if holder == identity => Step::Renew,
+        None | Some("") => ElectionStep::Acquire,
+        Some(holder) if holder == identity => ElectionStep::Renew,
         Some(_) => match observed.duration.saturating_sub(now.saturating_duration_since(observed.since)) {
-            Duration::ZERO => Step::Acquire,
-            left => Step::Wait(left),
+            Duration::ZERO => ElectionStep::Acquire,
+            left => ElectionStep::Wait(left),
         },
     }
 }
@@ -153,7 +153,7 @@ impl Candidate {
         let lease = self.api.get_opt(INJECTOR).await?;
         self.observed = lease.as_ref().map(|lease| observe(self.observed.as_ref(), lease, now));
         let written = match step(self.observed.as_ref(), now, &self.identity) {
-            Step::Wait(_) => return Ok(false),
+            ElectionStep::Wait(_) => return Ok(false),
             step => self.write(lease, step).await,
         };
         match written {
@@ -167,7 +167,7 @@ impl Candidate {
         }
     }
 
-    async fn write(&self, lease: Option<Lease>, step: Step) -> Result<Lease, kube::Error> {
+    async fn write(&self, lease: Option<Lease>, step: ElectionStep) -> Result<Lease, kube::Error> {
         let params = PostParams::default();
         let time = MicroTime(Timestamp::now());
         match lease {
@@ -203,8 +203,8 @@ impl Candidate {
 }
 
 /// Returns the spec of a Lease held by `identity`.
-fn held_spec(mut spec: LeaseSpec, identity: &str, time: &MicroTime, step: Step) -> LeaseSpec {
-    if step == Step::Acquire {
+fn held_spec(mut spec: LeaseSpec, identity: &str, time: &MicroTime, step: ElectionStep) -> LeaseSpec {
+    if step == ElectionStep::Acquire {
         spec.acquire_time = Some(time.clone());
         spec.lease_transitions = Some(spec.lease_transitions.map_or(0, |count| count.saturating_add(1)));
     }

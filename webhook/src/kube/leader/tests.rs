@@ -19,20 +19,20 @@ fn observed(holder: Option<&str>, since: Instant) -> Observed {
 #[test]
 fn acquires_only_a_free_or_expired_lease() {
     let start = Instant::now();
-    let wait = |seconds| Step::Wait(Duration::from_secs(seconds));
+    let wait = |seconds| ElectionStep::Wait(Duration::from_secs(seconds));
     for (holder, age, expected) in [
-        (None, 0, Step::Acquire),
-        (Some(""), 0, Step::Acquire),
-        (Some("me"), 0, Step::Renew),
-        (Some("me"), 60, Step::Renew),
+        (None, 0, ElectionStep::Acquire),
+        (Some(""), 0, ElectionStep::Acquire),
+        (Some("me"), 0, ElectionStep::Renew),
+        (Some("me"), 60, ElectionStep::Renew),
         (Some("other"), 0, wait(15)),
         (Some("other"), 14, wait(1)),
-        (Some("other"), 15, Step::Acquire),
+        (Some("other"), 15, ElectionStep::Acquire),
     ] {
         let now = start + Duration::from_secs(age);
         assert_eq!(step(Some(&observed(holder, start)), now, "me"), expected, "{holder:?} {age}");
     }
-    assert_eq!(step(None, start, "me"), Step::Acquire);
+    assert_eq!(step(None, start, "me"), ElectionStep::Acquire);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use workflow_certs::{Pair, Resolver};
 use workflow_contract::Secret;
 use workflow_injector::admission::Admission;
 use workflow_injector::admission::lookup::{LookupError, SessionLookup, SessionReader};
-use workflow_injector::server::{self, Phase};
+use workflow_injector::server::{self, ServerPhase};
 use workflow_injector::session::AgenticSession;
 use workflow_injector::telemetry::{self, LogFormat};
 
@@ -67,7 +67,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let resolver = Arc::new(Resolver::default());
     resolver.swap(&pair, Timestamp::now())?;
     // Held to the end: a phase that nobody can change any more is the last one.
-    let (_phase, phases) = watch::channel(Phase::Serving);
+    let (_phase, phases) = watch::channel(ServerPhase::Serving);
     let listener = TcpListener::bind(listen).await?;
     server::serve(listener, Some(server::tls_config(resolver)?), router, phases).await;
     Ok(())
