@@ -66,21 +66,21 @@ impl Installation {
     pub async fn unregistered(
         before: impl AsyncFnOnce(Client) -> anyhow::Result<()>,
     ) -> anyhow::Result<Self> {
-        Self::from_overlay("self-managed", async |client| {
-            before(client).await?;
+        Self::from_directory("manifests/overlays/self-managed", async |cluster| {
+            before(cluster.client.clone()).await?;
             Ok(Issuer::SelfManaged(Lifetimes::default()))
         })
         .await
     }
 
-    /// As [`unregistered`](Self::unregistered), from this overlay; `before` returns the issuer.
-    pub async fn from_overlay(
-        overlay: &str,
-        before: impl AsyncFnOnce(Client) -> anyhow::Result<Issuer>,
+    /// As [`unregistered`](Self::unregistered), from this directory; `before` returns the issuer.
+    pub async fn from_directory(
+        directory: &str,
+        before: impl AsyncFnOnce(&Cluster) -> anyhow::Result<Issuer>,
     ) -> anyhow::Result<Self> {
-        let (cluster, turn) = apply_overlay(overlay).await?;
+        let (cluster, turn) = apply_to_empty(directory).await?;
         let client = cluster.client.clone();
-        let issuer = before(client.clone()).await?;
+        let issuer = before(&cluster).await?;
 
         let address = endpoints::address()?;
         let (https, http) = (TcpListener::bind((address, 0)).await?, TcpListener::bind((address, 0)).await?);
@@ -188,11 +188,11 @@ pub fn register() -> anyhow::Result<()> {
     apply("manifests/registration")
 }
 
-/// Applies an overlay to the process's API server, for one test; no replica runs.
-pub async fn apply_overlay(overlay: &str) -> anyhow::Result<(Cluster, MutexGuard<'static, ()>)> {
+/// Applies a directory of the checkout to the process's API server, for one test; no replica runs.
+pub async fn apply_to_empty(directory: &str) -> anyhow::Result<(Cluster, MutexGuard<'static, ()>)> {
     let (cluster, turn) = api_server::exclusive().await?;
     delete_objects(&cluster.client).await?;
-    apply(&format!("manifests/overlays/{overlay}"))?;
+    apply(directory)?;
     Ok((cluster, turn))
 }
 
@@ -202,7 +202,7 @@ pub fn apply(directory: &str) -> anyhow::Result<()> {
 }
 
 /// Runs kubectl in the checkout.
-fn kubectl(args: &[&str]) -> anyhow::Result<()> {
+pub fn kubectl(args: &[&str]) -> anyhow::Result<()> {
     run("target/cluster/bin/kubectl", args).map(drop)
 }
 

@@ -60,10 +60,11 @@ async fn roll_out(client: &Client) -> anyhow::Result<()> {
 async fn install_rotate_and_uninstall(kind: IssuerKind) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let mut issuer = None;
-    let installation = Installation::from_overlay(kind.overlay(), async |client| {
-        let new = FakeIssuer::new(kind, client.clone())?;
+    let overlay = format!("manifests/overlays/{}", kind.overlay());
+    let installation = Installation::from_directory(&overlay, async |cluster| {
+        let new = FakeIssuer::new(kind, cluster.client.clone())?;
         new.reconcile().await?;
-        mount(&client, directory.path()).await?;
+        mount(&cluster.client, directory.path()).await?;
         issuer = Some(new);
         Ok(replica::Issuer::Other(directory.path().to_owned()))
     });

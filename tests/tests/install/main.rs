@@ -1,6 +1,7 @@
 //! Installation, checks, operation and removal. All modules but `issuers_on_node` run on an API server of the process.
 
 mod alerts;
+mod at_once;
 mod check;
 mod docs;
 mod freeze_running;
@@ -13,4 +14,5 @@ mod operate;
 mod readiness;
 mod removal;
 mod rights;
+mod sessions;
 mod steps;

@@ -4,89 +4,20 @@
 //! On an API server of the process with Kubernetes' controllers for deletion, and a fake kubelet.
 
 use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams};
 use kube::runtime::wait::{await_condition, conditions};
-use serde_json::{Value, json};
-use workflow_contract::names::{
-    HYDRATE_CONTAINER, INIT_CONTAINER, INJECTOR, INJECTOR_SELECTOR, RUNNER_CONTAINER, runner_pod,
-};
+use workflow_contract::names::{HYDRATE_CONTAINER, INIT_CONTAINER, INJECTOR, INJECTOR_SELECTOR};
 use workflow_injector::cli::cleanup;
 use workflow_tests::controllers;
 use workflow_tests::installed::until_unregistered;
-use workflow_tests::kubelet::NO_SCHEDULER;
-use workflow_tests::namespace::TestNamespace;
-use workflow_tests::operator::{FakeOperator, Mode, Settings};
-use workflow_tests::session::{self, Phase, SessionBuilder, SessionView};
-use workflow_tests::wait::{TIMEOUT, until, until_exists};
+use workflow_tests::session::{self, SessionView};
+use workflow_tests::wait::{TIMEOUT, until_exists};
 
 use crate::installation::{Installation, run};
-
-const URL: &str = "https://git.invalid/o/r.git";
-
-/// A namespace with an operator, whose pods have no kubelet.
-struct Sessions {
-    namespace: TestNamespace,
-    _operator: FakeOperator,
-}
-
-impl Sessions {
-    async fn begin(installation: &Installation, name: &str) -> anyhow::Result<Self> {
-        let namespace = TestNamespace::named(installation.cluster.clone(), name).await?;
-        let settings =
-            Settings { scheduler: Some(NO_SCHEDULER.to_owned()), ..Settings::new("local.test/none:1") };
-        let operator = FakeOperator::start(installation.client.clone(), name, Mode::Plain, settings);
-        Ok(Self { namespace, _operator: operator })
-    }
-
-    fn api(&self) -> Api<session::Session> {
-        session::api(self.namespace.cluster.client.clone(), &self.namespace.name)
-    }
-
-    /// Creates a session, waits for its pod and returns the names of its init containers.
-    async fn create(&self, name: &str) -> anyhow::Result<Vec<String>> {
-        let session = SessionBuilder::new(name).workflow(URL, "main").build();
-        self.api().create(&PostParams::default(), &session).await?;
-        let creating = |session: &session::Session| session.phase() == Some(Phase::Creating);
-        until_exists(&self.api(), name, "phase Creating", TIMEOUT, creating).await?;
-        let pod = self.namespace.api::<Pod>().get(&runner_pod(name)).await?;
-        assert_eq!(pod.metadata.finalizers, None);
-        let containers = pod.spec.and_then(|spec| spec.init_containers).unwrap_or_default();
-        Ok(containers.into_iter().map(|container| container.name).collect())
-    }
-
-    /// Writes the status of a pod with a delivered workflow and a started runner; waits until the session runs.
-    async fn run(&self, name: &str) -> anyhow::Result<()> {
-        let done =
-            |name: &str| container(name, &json!({"terminated": {"exitCode": 0, "reason": "Completed"}}));
-        let runs = container(RUNNER_CONTAINER, &json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}}));
-        let status = json!({"status": {
-            "phase": "Running", "containerStatuses": [runs],
-            "initContainerStatuses": [done(HYDRATE_CONTAINER), done(INIT_CONTAINER)],
-        }});
-        let pods = self.namespace.api::<Pod>();
-        pods.patch_status(&runner_pod(name), &PatchParams::default(), &Patch::Merge(status)).await?;
-        let running = |session: &session::Session| session.phase() == Some(Phase::Running);
-        until_exists(&self.api(), name, "phase Running", TIMEOUT, running).await.map(drop)
-    }
-
-    /// Deletes a session's pod and waits for its deletion.
-    async fn delete_pod(&self, name: &str) -> anyhow::Result<()> {
-        let pods = self.namespace.api::<Pod>();
-        let uid = pods.get(&runner_pod(name)).await?.metadata.uid;
-        pods.delete(&runner_pod(name), &DeleteParams::default().grace_period(0)).await?;
-        let deleted = |pod: Option<&Pod>| pod.is_none_or(|pod| pod.metadata.uid != uid);
-        until(&pods, &runner_pod(name), "deletion of the pod", TIMEOUT, deleted).await.map(drop)
-    }
-}
-
-fn container(name: &str, state: &Value) -> Value {
-    json!({
-        "name": name, "image": "i", "imageID": "", "ready": true, "restartCount": 0, "started": true, "state": state,
-    })
-}
+use crate::sessions::Sessions;
 
 /// Names of the installation's objects, found by label.
-fn leftovers() -> anyhow::Result<String> {
+pub fn leftovers() -> anyhow::Result<String> {
     const KINDS: &str = "namespaces,clusterroles,clusterrolebindings,mutatingwebhookconfigurations,\
                          validatingwebhookconfigurations,roles,rolebindings,deployments,services,configmaps,\
                          serviceaccounts,secrets,leases,networkpolicies,poddisruptionbudgets";
@@ -111,7 +42,7 @@ async fn expect_sessions_continue(sessions: &Sessions) -> anyhow::Result<()> {
 async fn deleting_the_namespace_removes_the_registration_and_denies_no_pod() -> anyhow::Result<()> {
     let mut installation = Installation::healthy().await?;
     controllers::start()?;
-    let sessions = Sessions::begin(&installation, "namespace-goes").await?;
+    let sessions = Sessions::begin(&installation.cluster, "namespace-goes").await?;
     assert_eq!(sessions.create("in-flight").await?, [HYDRATE_CONTAINER, INIT_CONTAINER]);
     until_fetching(&sessions).await?;
 
@@ -140,7 +71,7 @@ async fn until_fetching(sessions: &Sessions) -> anyhow::Result<()> {
 async fn uninstalling_with_a_session_in_flight_leaves_no_object() -> anyhow::Result<()> {
     let mut installation = Installation::healthy().await?;
     controllers::start()?;
-    let sessions = Sessions::begin(&installation, "uninstall").await?;
+    let sessions = Sessions::begin(&installation.cluster, "uninstall").await?;
     assert_eq!(sessions.create("in-flight").await?, [HYDRATE_CONTAINER, INIT_CONTAINER]);
     until_fetching(&sessions).await?;
 
@@ -161,7 +92,7 @@ async fn uninstalling_with_a_session_in_flight_leaves_no_object() -> anyhow::Res
 async fn cleanup_removes_objects_created_at_run_time() -> anyhow::Result<()> {
     let mut installation = Installation::healthy().await?;
     controllers::start()?;
-    let sessions = Sessions::begin(&installation, "cleanup").await?;
+    let sessions = Sessions::begin(&installation.cluster, "cleanup").await?;
     assert_eq!(sessions.create("in-flight").await?, [HYDRATE_CONTAINER, INIT_CONTAINER]);
     until_fetching(&sessions).await?;
 
