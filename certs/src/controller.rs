@@ -150,6 +150,6 @@ struct CurrentState {
     state: Option<State>,
     /// The Secret to replace; `None` if there is none.
     over: Option<Version>,
-    /// Whether the Secret does not hold `state` any more.
+    /// True if the Secret does not hold `state` any more.
     lost: bool,
 }

@@ -24,7 +24,7 @@ pub enum Swap {
     Unchanged,
 }
 
-/// Whether handshakes can succeed.
+/// The state of the served certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Serving {
     /// No certificate was loaded yet.

@@ -1,6 +1,6 @@
 //! Settings on the content of a delivery: submodules and unsafe symlinks.
 
-/// Whether submodules are fetched.
+/// The handling of submodules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Submodules {
     /// Their directories stay empty.

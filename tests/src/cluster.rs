@@ -55,7 +55,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Whether the node is on this machine.
+    /// Reports whether the node is on this machine.
     pub fn is_local(&self) -> bool {
         self.local
     }

@@ -32,7 +32,7 @@ pub fn found(record: &Record, directory: &str) -> Option<Tree> {
     )
 }
 
-/// Whether the runner found `.git` in `directory`.
+/// Reports whether the runner found `.git` in `directory`.
 pub fn has_git_directory(record: &Record, directory: &str) -> bool {
     below(record, directory).is_some_and(|entries| entries.iter().any(|(path, _)| *path == ".git"))
 }

@@ -83,7 +83,7 @@ impl Faults {
         lock(&self.shared.expired).extend(resources);
     }
 
-    /// Whether all of these watches have received it.
+    /// Reports whether all of these watches have received it.
     pub fn all_expired(&self) -> bool {
         lock(&self.shared.expired).is_empty()
     }

@@ -102,7 +102,7 @@ impl Installed {
             .context("start a rollout")
     }
 
-    /// Whether every replica is ready and of the present template.
+    /// Reports whether every replica is ready and of the present template.
     pub(crate) async fn is_rolled_out(&self) -> anyhow::Result<bool> {
         let deployment = self.deployments.get(INJECTOR).await.context("read the Deployment")?;
         Ok(is_rolled_out().matches_object(Some(&deployment)))
@@ -117,7 +117,7 @@ pub async fn until_unregistered(client: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether every replica is of the present template and available, and none is left of another.
+/// Reports whether every replica is of the present template and available, and none is left of another.
 fn is_rolled_out() -> impl Condition<Deployment> {
     |deployment: Option<&Deployment>| {
         let Some(deployment) = deployment else { return false };

@@ -1,13 +1,12 @@
-//! Delivers workflows to session pods: the admission webhook that injects the init container, and
-//! the status controller that tells the session what became of it.
+//! Delivers workflows to session pods: the admission webhook injects the init container, and the status controller reports
+//! the outcome on the session.
 //!
 //! ```text
 //! AdmissionReview -> admission (review -> lookup -> plan -> patch) -> AdmissionReview
 //! pod, session    -> status (outcome -> condition -> write)     -> AgenticSession
 //! ```
 //!
-//! `plan`, `patch`, `outcome` and `condition` are functions without I/O, clock or global state; the
-//! rest feeds them.
+//! `plan`, `patch`, `outcome` and `condition` are functions without I/O, clock or global state; the rest calls them.
 
 pub mod admission;
 pub mod cli;

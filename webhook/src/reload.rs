@@ -22,11 +22,13 @@ pub enum ReloadError<E: Error + 'static> {
     Invalid(E),
 }
 
+type Parse<T, E> = dyn Fn(&[u8]) -> Result<T, E> + Send;
+
 /// A file and the value that was parsed from its last valid content.
 pub struct ReloadedFile<T, E> {
     path: PathBuf,
     content: Vec<u8>,
-    parse: Box<dyn Fn(&[u8]) -> Result<T, E> + Send>,
+    parse: Box<Parse<T, E>>,
     current: Arc<ArcSwap<T>>,
 }
 

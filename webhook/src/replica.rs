@@ -1,6 +1,6 @@
 //! The background work of a replica: election, certificates, registration and the status controller.
 //!
-//! Only wiring: the parts decide for themselves and are connected by channels.
+//! Starts the parts and connects them by channels.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -92,7 +92,7 @@ impl Replica {
         let status =
             status::spawn(client.clone(), leading.clone(), identity.name.clone(), Arc::new(Counted(metrics)));
 
-        let (in_place, held) = watch::channel(None);
+        let (in_place, in_place_changes) = watch::channel(None);
         let owner = match issuer {
             Issuer::Other(_) => CaBundleOwner::Issuer,
             Issuer::SelfManaged(_) => CaBundleOwner::Leader,
@@ -107,7 +107,7 @@ impl Replica {
                 identity.service_names(),
                 lifetimes,
                 leading.clone(),
-                held,
+                in_place_changes,
             ),
         };
         let (name, namespace) = (INJECTOR.to_owned(), identity.namespace.clone());
@@ -166,7 +166,7 @@ impl CertHealth {
         Some(std::iter::once(error).chain(self.faults()).collect::<Vec<_>>().join("; "))
     }
 
-    /// Whether the certificate is valid and the source of certificates has no fault.
+    /// Reports whether the certificate is valid and the source of certificates has no fault.
     pub fn is_current(&self) -> bool {
         self.error().is_none() && self.faults().next().is_none()
     }

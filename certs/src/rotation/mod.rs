@@ -135,7 +135,7 @@ pub fn due(
     Action::Keep
 }
 
-/// Whether the serving certificate must be renewed by the current CA, which is valid at `now`.
+/// Reports whether the serving certificate must be renewed by the current CA, which is valid at `now`.
 fn serving_due(state: &State, names: &[String], now: Timestamp, lifetimes: &Lifetimes) -> bool {
     let serving = &state.serving.info;
     if serving.names != names || serving.issuer_key_id != state.ca.info.key_id || !serving.is_valid_at(now) {

@@ -17,7 +17,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Whether every value is within its limit.
+    /// Reports whether every value is within its limit.
     pub fn holds(&self) -> bool {
         self.rows.iter().all(|row| row.holds)
     }

@@ -55,12 +55,12 @@ impl Disruption {
         Self::ApiServerKill,
     ];
 
-    /// Whether requests may fail: a process that was killed answers none.
+    /// Reports whether requests may fail: a process that was killed answers none.
     pub fn is_a_crash(self) -> bool {
         matches!(self, Self::LeaderKill | Self::ApiServerKill)
     }
 
-    /// Whether an admin of the cluster can cause it without access to the node.
+    /// Reports whether an admin of the cluster can cause it without access to the node.
     pub fn is_remote(self) -> bool {
         !self.is_a_crash()
     }

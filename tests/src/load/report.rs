@@ -54,7 +54,7 @@ impl fmt::Display for FailedRequest {
     }
 }
 
-/// Whether a message of the API server names our webhook.
+/// Reports whether a message of the API server names our webhook.
 pub fn names_our_webhook(message: &str) -> bool {
     message.contains(WEBHOOK)
 }

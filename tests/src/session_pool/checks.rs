@@ -53,7 +53,7 @@ pub(super) fn rejected_by_kubelet(session: &Session) -> Option<String> {
     message.starts_with("Pod failed: ").then_some(message)
 }
 
-/// Whether a pod has neither a node nor an end.
+/// Reports whether a pod has neither a node nor an end.
 pub(super) fn is_unscheduled(pod: &Pod) -> bool {
     let has_node = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
     !has_node && pod.metadata.deletion_timestamp.is_none()

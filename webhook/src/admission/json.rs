@@ -1,4 +1,4 @@
-//! Tolerant access to JSON: what is absent or of another type is empty.
+//! Tolerant access to JSON: a member that is absent or of another type is empty.
 
 use serde_json::Value;
 

@@ -1,8 +1,7 @@
 //! Looks up a session: live, then in the informer's cache.
 //!
-//! Live first, because the operator creates the pod right after the session and an informer may be behind: with a
-//! stale copy a runner would get an earlier workflow. The copy keeps sessions starting while the API server does
-//! not answer us.
+//! Live first, because the operator creates the pod right after the session and an informer may be behind: with a stale
+//! copy a runner would get an earlier workflow. The cache lets sessions start while the API server does not respond.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +56,7 @@ impl SessionReader for Client {
     }
 }
 
-/// Separates a missing session from errors; what the API server sent is logged only.
+/// Distinguishes a missing session from errors; the API server's message is only logged.
 fn classify(error: &kube::Error) -> Result<Option<Arc<AgenticSession>>, LookupError> {
     let kube::Error::Api(status) = error else {
         tracing::warn!(error = error as &dyn std::error::Error, "failed to look up session");
@@ -275,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn separates_missing_sessions_from_errors_and_shows_none_of_the_response() {
+    fn distinguishes_missing_sessions_from_errors_and_hides_the_response() {
         assert!(matches!(classify(&status(404, "NotFound")), Ok(None)));
         assert!(matches!(
             classify(&status(404, "Failed to parse error data")),

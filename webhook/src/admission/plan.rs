@@ -4,9 +4,9 @@
 //! pod ──owner──> session's name and uid ──(lookup, elsewhere)──> decide ──> Skip | Inject | Deny
 //! ```
 //!
-//! The registration's selectors are not relied on. A denial may cost the user's prompt, so the only ones are
-//! those without which a runner could start without its workflow. A source that cannot be valid is injected all
-//! the same: the init container reports it on the session.
+//! The registration's selectors are not relied on. A denial may cost the user's prompt, so a pod is denied only if its
+//! runner could otherwise start without its workflow. An invalid source is injected, too: the init container reports it on
+//! the session.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ pub enum Skip {
     /// The session is left to the platform's own delivery.
     #[error("session opted out")]
     OptedOut,
-    /// The session asks for no workflow.
+    /// The session has no workflow.
     #[error("session without a workflow")]
     NoWorkflow,
 }
@@ -51,9 +51,7 @@ pub enum Skip {
 /// The session that controls a pod, according to the pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Owner<'p> {
-    /// Name of the session.
     pub name: &'p str,
-    /// Uid of the session.
     pub uid: &'p str,
 }
 
@@ -75,16 +73,14 @@ pub struct Denial {
     pub code: u16,
     /// Message of the response. Contains nothing of a session that is not in the request.
     pub message: String,
-    /// Reason for the log, which may distinguish what the message does not.
+    /// Reason for the log; more specific than the message.
     pub cause: &'static str,
 }
 
 /// The delivery to inject.
 #[derive(Debug, Clone)]
 pub struct Plan<'s> {
-    /// The session.
     pub session: &'s AgenticSession,
-    /// Uid of the session.
     pub session_uid: &'s str,
     /// Repository, byte for byte as in the spec, including userinfo.
     pub git_url: &'s str,
@@ -94,7 +90,7 @@ pub struct Plan<'s> {
     pub path: Option<&'s str>,
     /// All three in the form in which sources are compared.
     pub source: Source,
-    /// Whether no runner of the session ever ran, although the operator may set `IS_RESUME`.
+    /// True if no runner of the session ever ran, although the operator may set `IS_RESUME`.
     pub first_run: bool,
 }
 
@@ -109,7 +105,7 @@ pub enum Decision<'s> {
     Deny(Denial),
 }
 
-/// Returns the session that controls a pod. The label's value is not used, because anybody can set it.
+/// Returns the session that controls a pod. The label's value is not used, because any pod may have it.
 pub fn owner(pod: &Value) -> Result<Owner<'_>, Skip> {
     let metadata = &pod["metadata"];
     if !metadata["annotations"][MIRROR_ANNOTATION].is_null() {
@@ -170,7 +166,7 @@ impl Plan<'_> {
         self.session.spec.environment_variables.as_ref().is_some_and(|all| all.contains(variable))
     }
 
-    /// Returns why the init container is going to reject the source, if that is known already.
+    /// Returns the reason if the init container is going to reject the source.
     #[must_use]
     pub fn source_error(&self, policy: &Policy) -> Option<String> {
         let checked = RepoUrl::parse(self.git_url)

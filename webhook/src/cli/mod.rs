@@ -16,7 +16,7 @@ use kube::{Api, Client, Resource};
 
 use crate::kube::client;
 
-/// Exit code of a command that could not do its work; 1 is a verdict.
+/// Exit code of a command that failed; 1 is a negative result.
 const FAILED: u8 = 2;
 
 /// Delivers workflows to session pods.

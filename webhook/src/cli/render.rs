@@ -1,4 +1,4 @@
-//! `render`: shows what admission would do with a pod, offline.
+//! `render`: shows the result of admission for a pod, offline.
 //!
 //! Standard output is the result and nothing else; remarks go to standard error.
 
@@ -27,12 +27,11 @@ pub struct Args {
     /// Config file; without it the defaults hold
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// What to write, in the form of the pod's file
+    /// Output, in the format of the pod's file
     #[arg(short, long, value_name = "WHAT", default_value = "pod")]
     output: Output,
 }
 
-/// What is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
     /// The pod as it would be created

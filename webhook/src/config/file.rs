@@ -112,7 +112,7 @@ logFormat: json
     }
 
     #[test]
-    fn no_secret_can_be_asked_for() {
+    fn an_empty_credentials_secret_means_none() {
         assert_eq!(parse("credentialsSecret: ''").unwrap().credentials_secret, None);
     }
 
@@ -124,7 +124,7 @@ logFormat: json
     }
 
     #[test]
-    fn rejects_what_would_make_pods_invalid_or_mean_something_else_with_the_line() {
+    fn rejects_values_that_would_make_pods_invalid_and_names_the_line() {
         for wrong in [
             "imgae: x",
             "image: ''",

@@ -74,7 +74,7 @@ pub struct Config {
     /// `WORKFLOW_GITLAB_HOSTS`, comma-separated.
     #[serde(deserialize_with = "types::exact_hosts")]
     pub gitlab_hosts: String,
-    /// Secret with git credentials in the session's namespace; none if the file says `""`.
+    /// Secret with git credentials in the session's namespace; none if it is `""` in the file.
     #[serde(deserialize_with = "types::secret_name")]
     pub credentials_secret: Option<String>,
     /// Proxies of the init container; they win over those of the pod.

@@ -107,7 +107,7 @@ fn with_owner(owners: &[OwnerReference], ours: &OwnerReference) -> Option<Vec<Ow
     }
 }
 
-/// Whether each entry holds this bundle; true without a registration, as there are no calls.
+/// Reports whether each entry holds this bundle; true without a registration, as there are no calls.
 fn holds(registration: Option<&MutatingWebhookConfiguration>, bundle: &str) -> bool {
     let mut webhooks = registration.iter().filter_map(|found| found.webhooks.as_ref()).flatten();
     webhooks.all(|webhook| {
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bundle_that_another_controller_fills_is_left_alone() {
+    fn does_not_change_a_bundle_that_another_controller_fills() {
         for name in FILLED_BY_OTHERS {
             let with = |owners: &[OwnerReference]| {
                 let mut registration = registration([Some("theirs"), None], owners);

@@ -221,7 +221,7 @@ fn requirements(selector: Option<&LabelSelector>) -> Vec<Requirement> {
 }
 
 impl Requirement {
-    /// Whether every set of labels that meets this requirement meets `other`.
+    /// Reports whether every set of labels that meets this requirement meets `other`.
     fn implies(&self, other: &Self) -> bool {
         self.key == other.key
             && match (self.operator.as_str(), other.operator.as_str()) {
@@ -252,7 +252,7 @@ enum Label {
 /// The labels of every session pod, or of every namespace with sessions.
 struct KnownLabels<'a> {
     labels: &'a [(&'a str, Label)],
-    /// Whether there are no other labels.
+    /// True if there are no other labels.
     complete: bool,
 }
 
@@ -500,12 +500,12 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_are_missing_or_foreign_are_named() {
+    fn names_missing_and_additional_entries() {
         let missing = compare(&[], &typed(shipped()));
         assert!(missing.problems[0].contains("inject.workflow.ambient-code.io is missing"), "{missing:?}");
         let mut two = typed(shipped());
         two.push(MutatingWebhook { name: "other.test".to_owned(), ..two[0].clone() });
-        let foreign = compare(&two, &typed(shipped()));
-        assert_eq!(foreign.problems, ["the entry other.test is not one of ours"]);
+        let additional = compare(&two, &typed(shipped()));
+        assert_eq!(additional.problems, ["the entry other.test is not one of ours"]);
     }
 }

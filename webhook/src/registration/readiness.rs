@@ -1,8 +1,8 @@
-//! Whether API servers trust the certificate that this replica serves; one of the conditions of readiness.
+//! A condition of readiness: API servers trust the certificate that this replica serves.
 //!
 //! A replica that no API server trusts fails every call, so the Service loses nothing without it. All replicas watch
-//! the same registration and would become unready at the same time, so only what is known now counts: nothing while
-//! there is no registration, or while it can't be read. Election and CA bundle do not depend on readiness.
+//! the same registration and would become unready at the same time, so a replica is ready while there is no registration,
+//! or while it can't be read. Election and CA bundle do not depend on readiness.
 
 use std::sync::Arc;
 

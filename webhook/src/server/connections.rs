@@ -30,7 +30,7 @@ impl Default for ConnectionLimits {
     }
 }
 
-/// AcceptDecision about a new connection.
+/// The decision about a new connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AcceptDecision {
     Accept,
@@ -64,7 +64,7 @@ impl ConnectionTable {
         } else if self.open.len() < limits.total {
             return AcceptDecision::Accept;
         } else {
-            // Addresses with an idle connection; the one with the most connections gives one up.
+            // Of the addresses with an idle connection, the one with the most connections loses one.
             let idle = self.open.values().filter(|open| open.idle_since.is_some());
             let largest = idle.map(|open| open.address).max_by_key(|address| (counts[address], *address));
             largest.and_then(|largest| self.longest_idle(|open| open.address == largest))
@@ -180,20 +180,20 @@ mod tests {
     }
 
     #[test]
-    fn longest_idle_connection_makes_room() {
+    fn closes_the_longest_idle_connection_at_a_limit() {
         use AcceptDecision::{Accept, Refuse, Replace};
         for (open, address, decision) in [
             (&[][..], 1, Accept),
             (&[(1, Some(9)), (1, Some(8))], 1, Accept),
-            // Its own share is used up: its own longest idle connection goes, others are not touched.
+            // At the limit of its address its own longest idle connection is closed.
             (&[(1, Some(1)), (1, Some(7)), (1, Some(3))], 1, Replace(1)),
             (&[(2, Some(99)), (1, None), (1, None), (1, Some(3))], 1, Replace(3)),
             (&[(1, None), (1, None), (1, None)], 1, Refuse),
             (&[(2, Some(99)), (1, None), (1, None), (1, None)], 1, Refuse),
-            // All are used up: the address with the most connections gives one up, not the longest idle one.
+            // At the total limit the address with the most connections loses one, not the longest idle one.
             (&[(2, Some(99)), (1, Some(5)), (1, Some(6)), (1, None)], 2, Replace(2)),
             (&[(2, Some(99)), (1, Some(5)), (1, Some(6)), (1, Some(1))], 3, Replace(2)),
-            // An address without an idle connection cannot.
+            // An address without an idle connection loses none.
             (&[(2, Some(99)), (1, None), (1, None), (1, None)], 3, Replace(0)),
             (&[(2, None), (1, None), (1, None), (1, None)], 3, Refuse),
         ] {

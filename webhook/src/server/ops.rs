@@ -11,13 +11,12 @@ use axum::routing::get;
 
 use crate::metrics::{self, Metrics};
 
-/// Something that must hold for a replica to be ready: what is missing, while it is.
+/// A condition of readiness; returns the reason while it is not met.
 type ReadinessCheck = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// Updates gauges before metrics are encoded.
 type GaugeUpdate = Box<dyn Fn(&Metrics) + Send + Sync>;
 
-/// The answers.
 #[derive(Default)]
 pub struct Ops {
     metrics: Arc<Metrics>,
@@ -38,7 +37,7 @@ impl Ops {
         Self { metrics, ..Self::default() }
     }
 
-    /// Ready only while `missing` returns nothing. Its text is the body of the response.
+    /// Adds a condition of readiness; the reasons of those not met are the body of the response.
     #[must_use]
     pub fn ready_when(mut self, missing: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
         self.conditions.push(Box::new(missing));
@@ -100,7 +99,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn readiness_names_everything_that_is_missing() {
+    async fn readiness_lists_every_unmet_condition() {
         let synced = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&synced);
         let router = Ops::new(Arc::default())
@@ -115,7 +114,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn metrics_are_looked_up_when_asked_for() {
+    async fn updates_gauges_before_metrics_are_encoded() {
         let router =
             Ops::new(Arc::default()).before_metrics(|metrics| metrics.config_is_current(false)).router();
         let (status, text) = get(&router, "/metrics").await;

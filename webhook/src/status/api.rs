@@ -26,7 +26,7 @@ pub enum WriteError {
 }
 
 impl WriteError {
-    /// Whether the API server responded with this status code.
+    /// Reports whether the API server responded with this status code.
     pub fn is_status(&self, code: u16) -> bool {
         self.status() == Some(code)
     }

@@ -68,7 +68,7 @@ impl StatusWriter {
         *self.leader.borrow()
     }
 
-    /// Whether the caches show that the session has to be written.
+    /// Reports whether the caches show that the session has to be written.
     #[must_use]
     pub fn is_due(&self, session: &AgenticSession) -> bool {
         let uid = session.metadata.uid.as_deref().unwrap_or_default();

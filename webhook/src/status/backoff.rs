@@ -43,7 +43,7 @@ pub struct UnknownGrace {
 }
 
 impl UnknownGrace {
-    /// Whether the outcome may still arrive. The first call for a session starts its grace period.
+    /// Reports whether the outcome may still arrive. The first call for a session starts its grace period.
     pub fn is_pending(&self, uid: &str, now: Instant) -> bool {
         let mut all = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         now.saturating_duration_since(*all.entry(uid.to_owned()).or_insert(now)) < UNKNOWN_GRACE_PERIOD

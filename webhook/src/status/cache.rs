@@ -29,7 +29,7 @@ pub struct SyncState {
 }
 
 impl SyncState {
-    /// Whether every list has completed once. Before that, an absent object may still exist.
+    /// Reports whether every list has completed once. Before that, an absent object may still exist.
     #[must_use]
     pub fn is_complete(self) -> bool {
         self.pods && self.sessions && self.registration

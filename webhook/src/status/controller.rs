@@ -28,7 +28,7 @@ const FULL_PASS: Duration = Duration::from_mins(5);
 pub struct Handle {
     /// Trimmed copies of all sessions, kept up to date.
     pub sessions: Store<AgenticSession>,
-    /// Whether the caches are synced.
+    /// True if the caches are synced.
     pub synced: channel::Receiver<SyncState>,
     cache: Arc<ClusterCache>,
     tasks: JoinSet<()>,

@@ -138,7 +138,7 @@ impl Queue {
     }
 }
 
-/// Whether the same request would get the same response.
+/// Reports whether the same request would get the same response.
 fn is_final(status: u16) -> bool {
     (400..500).contains(&status) && status != 429
 }

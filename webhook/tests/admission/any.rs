@@ -164,7 +164,7 @@ fn volumes() -> BoxedStrategy<Value> {
 }
 
 prop_compose! {
-    /// A session pod of any shape that an API server lets through, and some that it does not.
+    /// A session pod of any shape that an API server accepts, and some that it does not.
     pub fn any_pod()(
         init in containers(&["init-hydrate", "init-workflow", "mesh", "late"]),
         others in containers(&["state-sync", "side"]),
@@ -186,7 +186,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    /// The session of it, asking for anything.
+    /// Its session, with any workflow.
     pub fn any_session()(
         url in "(https://h/[a-z$()\\PC]{1,9}|\\PC{1,9})",
         branch in option::of("\\PC{0,6}"),

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use workflow_contract::Stamp;
 use workflow_injector::config::{Config, parse};
 
-use crate::fixtures::{init, injected, injected_by, pod, pod_with_brought_container, session, with};
+use crate::fixtures::{init, injected, injected_by, pod, pod_with_existing_container, session, with};
 
 fn names(pod: &Value) -> Vec<&str> {
     let containers = pod["spec"]["initContainers"].as_array().unwrap();
@@ -36,7 +36,7 @@ fn init_container_is_last_again_after_another_injector() {
 fn image_pull_policy_and_resources_come_from_the_config() {
     let config =
         parse("image: r.example/f:2\nimagePullPolicy: Never\nresources: {limits: {memory: 1Gi}}").unwrap();
-    for pod in [pod(), pod_with_brought_container()] {
+    for pod in [pod(), pod_with_existing_container()] {
         let pod = injected_by(&pod, &session(), &config);
         let ours = init(&pod);
         assert_eq!((&ours["image"], &ours["imagePullPolicy"]), (&json!("r.example/f:2"), &json!("Never")));
@@ -57,13 +57,13 @@ fn resources_are_always_set() {
 #[test]
 fn resources_of_others_stay() {
     let set = json!({"limits": {"memory": "32Mi"}});
-    let pod = with(pod_with_brought_container(), [("/spec/initContainers/0/resources", set.clone())]);
+    let pod = with(pod_with_existing_container(), [("/spec/initContainers/0/resources", set.clone())]);
     assert_eq!(init(&injected(&pod, &session()))["resources"], set);
 }
 
 #[test]
 fn existing_container_gets_our_settings_and_keeps_additions_of_others() {
-    let before = pod_with_brought_container();
+    let before = pod_with_existing_container();
     let pod = injected(&before, &session());
     assert_eq!(names(&pod), ["mesh-proxy", "init-workflow"]);
     let ours = init(&pod);
@@ -88,7 +88,7 @@ fn second_call_after_the_api_servers_defaults_changes_nothing() {
             volume["secret"]["defaultMode"] = json!(420);
         }
     }
-    // `injected` proves it for what it returns, so the pod itself must come back.
+    // `injected` asserts that its result is not patched again, so the pod must be unchanged.
     assert_eq!(injected(&pod, &session()), pod);
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use workflow_injector::config::parse;
 
 use crate::fixtures::{
-    container, entries, init, injected, injected_by, pod, pod_with_brought_container, secret_key, session,
+    container, entries, init, injected, injected_by, pod, pod_with_existing_container, secret_key, session,
     set, value, with,
 };
 
@@ -70,7 +70,7 @@ fn limits_and_policy_come_from_the_config() {
 fn policy_is_never_taken_from_the_pod_or_the_author() {
     let author = json!({"WORKFLOW_ALLOWED_HOSTS": "*", "WORKFLOW_TIMEOUT": "9h"});
     let session = with(session(), [("/spec/environmentVariables", author)]);
-    let mut pod = pod_with_brought_container();
+    let mut pod = pod_with_existing_container();
     set(&mut pod, "/spec/containers/0/env", json!([{"name": "WORKFLOW_ALLOWED_HOSTS", "value": "*"}]));
     let pod = injected(&pod, &session);
     assert_eq!(value(init(&pod), "WORKFLOW_ALLOWED_HOSTS"), Some(""));
@@ -203,7 +203,7 @@ fn token_in_the_runners_env_wins() {
 }
 
 #[test]
-fn runner_variables_name_what_is_delivered() {
+fn runner_variables_name_the_delivered_source() {
     let mut pod = pod();
     for name in ["ACTIVE_WORKFLOW_GIT_URL", "ACTIVE_WORKFLOW_PATH"] {
         set(&mut pod, &format!("{RUNNER}/env/-"), json!({"name": name, "value": "https://other/x"}));

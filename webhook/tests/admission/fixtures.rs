@@ -17,8 +17,8 @@ pub fn pod() -> Value {
 }
 
 /// A session pod with an `init-workflow` of its own at the wrong position.
-pub fn pod_with_brought_container() -> Value {
-    serde_json::from_str(include_str!("../data/pod-with-brought-container.json")).unwrap()
+pub fn pod_with_existing_container() -> Value {
+    serde_json::from_str(include_str!("../data/pod-with-existing-container.json")).unwrap()
 }
 
 /// The session of both; its runner never ran.

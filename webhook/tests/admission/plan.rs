@@ -1,4 +1,4 @@
-//! Which pods are injected, admitted unchanged, denied.
+//! Injection, admission without a change, and denial.
 
 use std::sync::Arc;
 
@@ -84,7 +84,7 @@ fn admits_pod_of_session_without_workflow_unchanged() {
     let other =
         with(session(), [("/metadata/annotations", json!({"workflow.ambient-code.io/inject": "no"}))]);
     assert_eq!(skip(&pod(), &other), None);
-    // Not empty, so something was asked for: the init container says what is wrong with it.
+    // Not empty, so a workflow is requested: the init container reports that it is invalid.
     let blank = with(session(), [("/spec/activeWorkflow/gitUrl", json!("  "))]);
     assert_eq!(skip(&pod(), &blank), None);
 }

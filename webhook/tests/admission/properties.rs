@@ -1,4 +1,4 @@
-//! What holds for any pod.
+//! Properties of admission, for generated pods.
 
 use std::sync::Arc;
 

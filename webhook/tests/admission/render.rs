@@ -21,7 +21,7 @@ fn render(dir: &Path, pod: &str, session: &Value, more: &[&str]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A command that ends before it reads closes the pipe; its output says why.
+    // A command that ends before it reads closes the pipe; its output has the error.
     let _ = child.stdin.take().unwrap().write_all(pod.as_bytes());
     child.wait_with_output().unwrap()
 }

@@ -111,12 +111,12 @@ async fn responds_to_patched_pod_without_a_patch() {
 #[tokio::test]
 async fn admits_other_objects_even_if_no_session_can_be_read() {
     let (router, _) = router(Err("down".into()));
-    let foreign = with(pod(), [("/metadata/labels", Value::Null)]);
+    let unlabelled = with(pod(), [("/metadata/labels", Value::Null)]);
     let mut update = review(&pod());
     update["request"]["operation"] = json!("UPDATE");
     let mut other_kind = review(&json!({"kind": "Secret"}));
     other_kind["request"]["kind"]["kind"] = json!("Secret");
-    for review in [review(&foreign), review(&Value::Null), update, other_kind] {
+    for review in [review(&unlabelled), review(&Value::Null), update, other_kind] {
         assert_eq!(response(&router, &review).await, json!({"uid": "review-1", "allowed": true}));
     }
 }
@@ -201,7 +201,7 @@ impl SessionReader for Hangs {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_waiting_in_one_review_ends_before_the_api_server_gives_up() {
+async fn all_waits_of_a_review_end_before_the_api_servers_timeout() {
     let limit = Duration::from_millis(4500);
     let router =
         Admission::new(SessionLookup::new(Arc::new(Hangs), None), Arc::default(), Arc::default()).router();

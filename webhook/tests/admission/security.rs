@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::fixtures::{init, injected, pod, pod_with_brought_container, session, with};
+use crate::fixtures::{init, injected, pod, pod_with_existing_container, session, with};
 
 const RUNNER: &str = "/spec/containers/0/securityContext";
 const POD: &str = "/spec/securityContext";
@@ -55,7 +55,7 @@ fn user_and_group_are_the_runners_but_never_uid_0() {
 
 #[test]
 fn existing_context_keeps_only_what_does_not_widen_it() {
-    let pod = injected(&pod_with_brought_container(), &session());
+    let pod = injected(&pod_with_existing_container(), &session());
     let context = &init(&pod)["securityContext"];
     assert_eq!((&context["privileged"], &context["runAsUser"]), (&Value::Null, &Value::Null));
     assert_eq!(context["seLinuxOptions"], json!({"level": "s0:c1,c2"}));

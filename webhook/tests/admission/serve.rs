@@ -25,7 +25,7 @@ struct Serve {
 
 impl Drop for Serve {
     fn drop(&mut self) {
-        // It has ended already where the test went well.
+        // It has ended already if the test passed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use workflow_injector::config::parse;
 
 use crate::fixtures::{
-    container, init, injected, injected_by, pod, pod_with_brought_container, session, with,
+    container, init, injected, injected_by, pod, pod_with_existing_container, session, with,
 };
 
 const MOUNTS: &str = "/spec/containers/0/volumeMounts";
@@ -122,7 +122,7 @@ fn ca_bundle_with_trailing_slash_is_mounted_once() {
 
 #[test]
 fn mount_at_our_path_is_replaced_and_others_stay() {
-    let pod = injected(&pod_with_brought_container(), &session());
+    let pod = injected(&pod_with_existing_container(), &session());
     let mounts = init(&pod)["volumeMounts"].as_array().unwrap();
     assert_eq!(mounts[0], json!({"name": "workspace", "mountPath": "/workspace"}));
     assert_eq!(mounts[1], json!({"name": "other", "mountPath": "/other"}));

@@ -1,4 +1,4 @@
-//! The annotation that records what was injected, and for which session.
+//! The annotation that records the injected source and its session.
 
 use serde_json::{Value, json};
 use workflow_contract::Stamp;

@@ -1,6 +1,6 @@
 //! The init container: a new one, or one of its name with our settings; last in either case.
 //!
-//! Last, because `init-hydrate` restores the workspace over whatever was there before it.
+//! Last, because `init-hydrate` restores the workspace over existing files.
 
 use serde_json::{Value, json};
 use workflow_contract::env::default::TERMINATION_LOG;
@@ -60,7 +60,7 @@ fn new(pod: &Pod<'_>, config: &Config, wanted: &Wanted, mounts: &[Value]) -> Val
     container
 }
 
-/// Builds a container of our name with our settings; what others added stays.
+/// Applies our settings to a container of our name; additions of others stay.
 fn merged(current: &Value, pod: &Pod<'_>, config: &Config, wanted: Wanted, mounts: &[Value]) -> Value {
     let mut container = current.clone();
     if let Some(members) = container.as_object_mut() {
@@ -96,7 +96,7 @@ fn env(current: &Value, Wanted { entries, absent }: Wanted) -> Value {
     env.into()
 }
 
-/// Whether resources are set already. These stay: ours beside another's limits could make the pod invalid.
+/// Reports whether resources are set already. These stay: ours beside another's limits could make the pod invalid.
 fn has_resources(container: &Value) -> bool {
     let resources = &container["resources"];
     ["requests", "limits"].iter().any(|kind| resources[kind].as_object().is_some_and(|set| !set.is_empty()))

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::admission::json::{items, text};
 
-/// A variable with a value, which is written as the kubelet is to read it (see `literal`). The API server drops
-/// an empty `value`, so that it is not written.
+/// A variable with a value, escaped for the kubelet (see `literal`). The API server drops an empty `value`, so it is not
+/// written.
 pub fn variable(name: &str, value: &str) -> Value {
     if value.is_empty() { json!({"name": name}) } else { json!({"name": name, "value": value}) }
 }
@@ -65,7 +65,7 @@ impl From<Env> for Value {
     }
 }
 
-/// Whether two entries mean the same to the kubelet: an absent `value` is an empty one.
+/// Reports whether two entries mean the same to the kubelet: an absent `value` is an empty one.
 fn is_same(one: &Value, other: &Value) -> bool {
     text(one, "value") == text(other, "value") && one["valueFrom"] == other["valueFrom"]
 }

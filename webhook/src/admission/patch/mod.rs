@@ -1,12 +1,12 @@
 //! Pod + plan + config -> RFC 6902 operations. Pure.
 //!
-//! The other files build what a part of the pod is to be, from what it is; `reconcile` compares both and emits
-//! operations. The pod is read as the JSON that was sent, never through typed structs, which would drop unknown
-//! fields. A pod that is already as wanted results in no operation.
+//! The other files build the wanted parts of the pod from its present ones; `reconcile` compares both and emits
+//! operations. The pod is read as JSON, never through typed structs, which would drop unknown fields. A pod that is
+//! already as wanted results in no operation.
 //!
 //! | file | builds |
 //! |---|---|
-//! | `annotations` | the annotation that records what was injected |
+//! | `annotations` | the annotation that records the injected source |
 //! | `volumes` | volumes, mounts and pull secrets |
 //! | `runner` | `env` of the runner and of the other init containers |
 //! | `container` | the init container |

@@ -72,12 +72,12 @@ impl Operations {
     }
 }
 
-/// What identifies an item of a list: the path of a mount, else the name.
+/// The identity of a list's item: the path of a mount, else the name.
 fn key(item: &Value) -> Option<&str> {
     item["mountPath"].as_str().or_else(|| item["name"].as_str())
 }
 
-/// Whether a list's items are objects; lists of other values are replaced as a whole.
+/// Reports whether a list's items are objects; lists of other values are replaced as a whole.
 fn is_keyed(list: &[Value]) -> bool {
     list.iter().any(Value::is_object) || list.is_empty()
 }

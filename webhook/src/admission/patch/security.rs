@@ -12,7 +12,7 @@ const IMAGE_USER: i64 = 1001;
 /// they widen what the container may do.
 ///
 /// User and group are the runner's and never invented, because OpenShift assigns them: if the runner has none,
-/// both containers run as their image says.
+/// both containers run as the users of their images.
 pub fn wanted(pod: &Pod<'_>, current: &Value) -> Value {
     let mut context = if current.is_object() { current.clone() } else { json!({}) };
     let id = |field: &str| {

@@ -1,4 +1,4 @@
-//! The variables that the init container is to have.
+//! The variables of the init container.
 //!
 //! `WORKFLOW_*` are from session and config only. The platform's own variables are copied by reference, unless the
 //! session's author sets one of that name: authors must not control a fetch that carries the platform's
@@ -26,7 +26,7 @@ const COPIED: [&str; 6] = [
     names::SSL_CERT_DIR,
 ];
 
-/// What the environment is to be; variables of other names are not ours.
+/// The wanted variables; those of other names are not changed.
 #[derive(Debug)]
 pub struct Wanted {
     /// Entries in order; those of one name follow each other.
@@ -35,7 +35,7 @@ pub struct Wanted {
     pub absent: Vec<&'static str>,
 }
 
-/// Builds every variable that is ours to set.
+/// Builds every variable that the injector sets.
 pub fn wanted(pod: &Pod<'_>, plan: &Plan<'_>, config: &Config) -> Wanted {
     let mut wanted = Wanted { entries: own(plan, config), absent: Vec::new() };
     let sources = || pod.hydrate().into_iter().chain([pod.runner]);
@@ -59,7 +59,7 @@ pub fn wanted(pod: &Pod<'_>, plan: &Plan<'_>, config: &Config) -> Wanted {
     wanted
 }
 
-/// Whether only session and config decide about a variable of a container of our name.
+/// Reports whether only session and config decide about a variable of a container of our name.
 pub fn is_own(name: &str) -> bool {
     name.starts_with("WORKFLOW_") || name == names::LOG_FORMAT
 }
@@ -122,7 +122,7 @@ fn token(pod: &Pod<'_>, name: &str) -> Vec<Value> {
     sources.map(entries).find(|entries: &Vec<Value>| !entries.is_empty()).unwrap_or_default()
 }
 
-/// Whether the kubelet skips an entry if what it refers to is absent.
+/// Reports whether the kubelet skips an entry if what it refers to is absent.
 fn is_optional(entry: &Value) -> bool {
     let references = entry["valueFrom"].as_object().into_iter().flatten();
     references.into_iter().any(|(_, reference)| reference["optional"] == true)

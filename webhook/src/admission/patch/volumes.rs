@@ -91,7 +91,7 @@ fn ensure(volumes: &mut Vec<Value>, name: &str, source: &Value) -> String {
     candidate
 }
 
-/// Whether `value` has all members of `part`, and perhaps more, such as defaults of the API server.
+/// Reports whether `value` has all members of `part`, and perhaps more, such as defaults of the API server.
 fn contains(value: &Value, part: &Value) -> bool {
     match (value, part) {
         (Value::Object(value), Value::Object(part)) => {
@@ -132,7 +132,7 @@ fn mount_path(mount: &Value) -> &str {
     if trimmed.is_empty() { path } else { trimmed }
 }
 
-/// Whether two mounts of one path show the same files with the same access.
+/// Reports whether two mounts of one path show the same files with the same access.
 fn is_same(one: &Value, other: &Value) -> bool {
     let read_only = |mount: &Value| mount["readOnly"].as_bool().unwrap_or_default();
     ["name", "subPath", "subPathExpr"].iter().all(|field| text(one, field) == text(other, field))

@@ -69,7 +69,7 @@ pub fn judge(dry_run: &DryRun) -> CheckResult {
     Err(format!("the API server can't call the webhook: {message}; {remedy}"))
 }
 
-/// A pod with what selectors, rules and conditions match in a session pod. Pod Security `restricted` admits it.
+/// A pod that selectors, rules and match conditions treat as a session pod. Pod Security `restricted` admits it.
 fn session_pod() -> Value {
     json!({
         "apiVersion": "v1",
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn names_what_is_broken_on_the_way() {
+    fn names_the_defect_and_its_remedy() {
         let ours =
             |code| denied(code, &format!("denied the request: {DENIAL_PREFIX}the session does not exist"));
         assert!(judge(&ours(403)).is_ok_and(|line| line.contains("by the real path")));

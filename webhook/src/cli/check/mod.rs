@@ -1,8 +1,8 @@
-//! `check`: is the installation sound? One line per subject, with the remedy.
+//! `check`: checks the installation and prints one line per subject, with the remedy.
 //!
-//! Each module reads the objects of its lines from the API server and judges them with a pure function. The line
-//! `admission` counts most: a pod like a session's, created with `dryRun`, takes the real path through selectors,
-//! Service, certificate and the handler's own rights. The other lines say why that fails, or what would go wrong later.
+//! Each module reads the objects of its lines from the API server and evaluates them with a pure function. The line
+//! `admission` is the decisive one: a pod like a session's, created with `dryRun`, takes the real path through selectors,
+//! Service, certificate and the handler's permissions. The other lines name the cause if that fails, and further defects.
 
 mod admission;
 mod certificate;
@@ -50,7 +50,7 @@ pub struct Args {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// What must hold before the registration is applied: no registration, no admission, no sessions.
+    /// Conditions for applying the registration: all lines but registration, admission and sessions.
     BeforeRegistration,
     /// The installation without sessions: an old failure is no reason not to install.
     Installation,
@@ -77,17 +77,17 @@ impl From<Args> for Options {
     }
 }
 
-/// What holds, or what is wrong with the remedy.
+/// The finding, or the defect with its remedy.
 type CheckResult = Result<String, String>;
 
 struct ReportLine {
     subject: &'static str,
-    verdict: CheckResult,
+    result: CheckResult,
 }
 
 impl fmt::Display for ReportLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (word, text) = match &self.verdict {
+        let (word, text) = match &self.result {
             Ok(text) => ("ok", text),
             Err(text) => ("FAILED", text),
         };
@@ -98,12 +98,12 @@ impl fmt::Display for ReportLine {
 
 /// Checks the installation in the client's cluster and prints one line for each subject.
 ///
-/// An error means that an object could not be read, such as for lack of permissions; that is no verdict.
+/// An error means that an object could not be read, such as for lack of permissions; that is no result.
 pub async fn run(client: Client, options: &Options, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let deadline = Instant::now() + options.wait;
     let lines = loop {
         let lines = check(&client, options).await?;
-        if lines.iter().all(|line| line.verdict.is_ok()) || Instant::now() >= deadline {
+        if lines.iter().all(|line| line.result.is_ok()) || Instant::now() >= deadline {
             break lines;
         }
         tokio::time::sleep(RETRY).await;
@@ -111,13 +111,13 @@ pub async fn run(client: Client, options: &Options, out: &mut impl Write) -> any
     for line in &lines {
         writeln!(out, "{line}").context("failed to write the result")?;
     }
-    let sound = lines.iter().all(|line| line.verdict.is_ok());
+    let sound = lines.iter().all(|line| line.result.is_ok());
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn check(client: &Client, options: &Options) -> anyhow::Result<Vec<ReportLine>> {
     let mut lines = Vec::new();
-    let mut add = |subject, verdict| lines.push(ReportLine { subject, verdict });
+    let mut add = |subject, result| lines.push(ReportLine { subject, result });
     let installation = InstalledObjects::read(client).await?;
     let deployment = installation.deployment.as_ref();
     let registered = options.scope != Scope::BeforeRegistration;
@@ -144,12 +144,12 @@ async fn check(client: &Client, options: &Options) -> anyhow::Result<Vec<ReportL
     add("rights", permissions::judge(&permissions::missing(client, self_managed).await?));
     let config = config::read(client).await?;
     add("config", config::judge(config.as_deref(), installation.reports.values()));
-    if registered && let Some(verdict) = config::image(&config::unpulled(client).await?) {
-        add("image", verdict);
+    if registered && let Some(result) = config::image(&config::unpulled(client).await?) {
+        add("image", result);
     }
     if options.scope == Scope::Everything {
-        for verdict in sessions::judge(&sessions::read(client).await?) {
-            add("sessions", verdict);
+        for result in sessions::judge(&sessions::read(client).await?) {
+            add("sessions", result);
         }
     }
     Ok(lines)

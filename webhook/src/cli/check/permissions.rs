@@ -103,7 +103,7 @@ impl Permission {
         })
     }
 
-    /// Returns what fails without it.
+    /// Returns the effect of its absence.
     fn effect(&self) -> &'static str {
         match self.resource.as_str() {
             "agenticsessions" => "session pods are denied",

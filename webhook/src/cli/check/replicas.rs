@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn replicas_must_be_ready_and_say_why_they_are_not() {
+    fn reports_why_replicas_are_not_ready() {
         assert_eq!(sound(2).replicas(), Ok("2 of 2 are ready".to_owned()));
         let pulls = InstalledObjects { pods: vec![pod("i:2", Some("ImagePullBackOff"))], ..sound(1) };
         let unready =

@@ -29,7 +29,7 @@ use crate::status::verdict::{Progress, Verdict};
 /// Fraction of a second by which `appliedAt` differs from every time that the operator writes.
 pub const OWN_MARK: SignedDuration = SignedDuration::from_millis(1);
 
-/// Whether only this controller writes conditions with this reason.
+/// Reports whether only this controller writes conditions with this reason.
 #[must_use]
 pub fn is_own_reason(reason: &str) -> bool {
     let exit = Exit::from_reason(reason).is_some_and(|exit| exit != Exit::Reconciled);
@@ -78,7 +78,7 @@ impl<'a> CurrentStatus<'a> {
         self.record()?.applied_at
     }
 
-    /// Whether the platform may have replaced what the pod's init container delivered, although the
+    /// Reports whether the platform may have replaced what the pod's init container delivered, although the
     /// session asks for that source (again).
     ///
     /// It can't have as long as the spec is the one that was stamped (`generation` only grows). Else
@@ -118,7 +118,7 @@ impl<'a> CurrentStatus<'a> {
         (success && !stamp.is_some_and(|stamp| self.records_delivery(own, stamp))).then_some(now)
     }
 
-    /// Whether the record is the one that this controller writes with `Reconciled` for this pod.
+    /// Reports whether the record is the one that this controller writes with `Reconciled` for this pod.
     pub fn records_delivery(&self, own: Timestamp, stamp: &Stamp) -> bool {
         self.record().is_some_and(|record| {
             record.applied_at == Some(own)
@@ -127,7 +127,7 @@ impl<'a> CurrentStatus<'a> {
         })
     }
 
-    /// Whether the condition is the verdict's, except for its times.
+    /// Reports whether the condition is the verdict's, except for its times.
     pub fn shows(&self, verdict: &Verdict) -> bool {
         self.condition.is_some_and(|condition| {
             condition.status == verdict.status.as_str()

@@ -68,7 +68,7 @@ pub fn decide(
     current.change(&verdict, Some(workflow), now)
 }
 
-/// Whether the operator has made its first writes of this run. A write before `startTime` is set makes
+/// Reports whether the operator has made its first writes of this run. A write before `startTime` is set makes
 /// it skip its initialisation; one between the pod's creation and phase Creating makes its own write
 /// conflict, which it does not repeat.
 fn is_past_pending(status: &SessionStatus) -> bool {
@@ -79,7 +79,7 @@ fn is_over(status: &SessionStatus) -> bool {
     matches!(status.phase.as_deref(), Some("Stopped" | "Completed" | "Failed"))
 }
 
-/// Whether the run began before the webhook was registered, and so had to do without it. A stamp
+/// Reports whether the run began before the webhook was registered, and so had to do without it. A stamp
 /// proves the contrary, also after the registration was deleted and created again.
 fn began_before(pod: Option<&PodFacts>, start: Timestamp, registered: Option<Timestamp>) -> bool {
     if pod.is_some_and(|pod| pod.stamp.is_some()) {
@@ -94,12 +94,12 @@ fn is_of_run(pod: &PodFacts, start: Timestamp) -> bool {
     pod.created.saturating_add(CLOCK_SKEW).is_ok_and(|created| created >= start)
 }
 
-/// Whether the outcome of the pod is known, as far as there is one.
+/// Reports whether the outcome of the pod is known, as far as there is one.
 fn is_conclusive(pod: &PodFacts) -> bool {
     pod.presence != Presence::Vanished || pod.outcome != Outcome::Fetching
 }
 
-/// Whether the cached state of the pod can't be older than the session's run: the pod of the run before
+/// Reports whether the cached state of the pod can't be older than the session's run: the pod of the run before
 /// may be gone while the watch has yet to deliver the next one.
 #[must_use]
 pub fn is_up_to_date(pod: &PodFacts, session: &AgenticSession) -> bool {
@@ -124,7 +124,7 @@ pub fn recent_event(session: &AgenticSession, now: Timestamp) -> Option<&'static
     verdict::event(&condition.status, reason).filter(|_| is_recent)
 }
 
-/// Whether the session asked for a workflow when the pod was created: the operator then passes its URL
+/// Reports whether the session asked for a workflow when the pod was created: the operator then passes its URL
 /// to the runner. An author's own variable of that name comes in addition.
 fn was_asked_for(pod: &PodFacts, session: &AgenticSession) -> bool {
     let own = session.spec.environment_variables.as_ref();
@@ -201,7 +201,7 @@ impl CurrentStatus<'_> {
         self.recovered(workflow, session).or_else(|| created.then(verdict::outcome_unknown))
     }
 
-    /// Whether `Fetching` was written in this run, so that a pod of this run existed.
+    /// Reports whether `Fetching` was written in this run, so that a pod of this run existed.
     fn announced(&self) -> bool {
         let since = self.condition.and_then(|condition| condition.last_transition_time);
         self.own_reason() == Some(reason::FETCHING) && since.is_some_and(|since| since >= self.start)

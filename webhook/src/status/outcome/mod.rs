@@ -76,7 +76,7 @@ pub enum Failure {
     },
 }
 
-/// Whether a pod exists.
+/// Existence of a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
     Exists,
@@ -296,7 +296,7 @@ fn why_failed(pod: &SessionPod) -> String {
     failed.or_else(|| interruption(pod)).unwrap_or_else(|| "it failed".to_owned())
 }
 
-/// Whether the pod's node is gone, so that no kubelet will report the end of its containers.
+/// Reports whether the pod's node is gone, so that no kubelet will report the end of its containers.
 fn is_lost(status: &PodStatus) -> bool {
     status.reason == "NodeLost"
         || status.conditions.iter().any(|condition| {
