@@ -105,6 +105,14 @@ const COMMANDS: &[(&str, Run)] = &[
             "kubectl delete --ignore-not-found -k manifests/components/freeze-running",
         ),
     ),
+    (
+        "workflow-injector explain -n NAMESPACE SESSION",
+        Run::In("tests/tests/status/explain.rs", "explain::run(client.clone(), &args, &mut out)"),
+    ),
+    (
+        "kubectl workflow -n NAMESPACE SESSION",
+        Run::In("webhook/src/cli/mod.rs", "\"kubectl-workflow -n team s\""),
+    ),
     ("kubectl -n workflow-injector describe pods", Run::Untested("its output is kubectl's")),
     (
         "kubectl annotate agenticsession NAME ambient-code.io/force-execute-prompt=true",

@@ -2,6 +2,7 @@
 
 mod both_writers;
 mod env;
+mod explain;
 mod fake_operator;
 mod faults;
 mod history;

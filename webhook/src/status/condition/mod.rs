@@ -17,8 +17,8 @@ use workflow_contract::{Exit, Stamp, reference};
 use super::outcome::{self, Outcome, PodFacts, Presence};
 use super::verdict::{self, ConditionStatus, Progress, Verdict};
 use crate::session::{ActiveWorkflow, AgenticSession, Condition, ReconciledWorkflow, SessionStatus};
-pub use current::is_own_reason;
-use current::{CurrentStatus, applied_at};
+use current::applied_at;
+pub use current::{CurrentStatus, is_own_reason};
 
 /// Assumed limit on the difference between the operator's clock (`startTime`) and the API server's
 /// (a pod's creation): a pod that is gone and older than that belongs to an earlier run.
