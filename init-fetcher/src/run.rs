@@ -14,6 +14,7 @@ use workflow_contract::Exit;
 use workflow_contract::termination::Details;
 
 use crate::checkout::publish;
+use crate::report::{self, Delivered};
 use crate::termination;
 
 /// The state of a run.
@@ -37,15 +38,15 @@ pub struct State {
     pub between_attempts: Option<(Exit, String)>,
     /// Where this run builds what it will publish.
     pub staging: Option<PathBuf>,
-    /// Whether the workflow is in its place.
-    pub published: bool,
+    /// The message of a run that has published its workflow.
+    pub published: Option<String>,
 }
 
 impl Run {
     /// A run that starts now.
     pub fn new(termination_log: PathBuf, details: Details) -> Self {
         let state =
-            State { details, phase: "starting", between_attempts: None, staging: None, published: false };
+            State { details, phase: "starting", between_attempts: None, staging: None, published: None };
         Self {
             started: Instant::now(),
             termination_log,
@@ -95,16 +96,23 @@ impl Run {
         let _ = self.limit.set(limit);
     }
 
-    /// Publishes while holding the lock, so that nothing ends the run meanwhile. Does not return if the run
-    /// is being ended, has received a signal or is past its time limit.
-    pub fn publish<E>(&self, publish: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+    /// Publishes while holding the lock, so that nothing ends the run meanwhile; from then on it ends as a success. Does
+    /// not return if the run is being ended, has received a signal or is past its time limit.
+    pub fn publish<E>(
+        &self,
+        delivered: &Delivered,
+        publish: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut state = self.lock();
         if !self.may_publish() {
             drop(state);
             wait_for_the_end();
         }
         publish()?;
-        state.published = true;
+        state.details.commit = Some(delivered.commit.to_string());
+        state.details.files = Some(delivered.files);
+        state.details.bytes = Some(delivered.bytes);
+        state.published = Some(report::success(delivered, self.elapsed().as_secs_f64()));
         Ok(())
     }
 
@@ -195,6 +203,19 @@ fn remove_in_time(staging: &Path) {
 mod tests {
     use super::*;
 
+    fn delivered() -> Delivered {
+        Delivered {
+            commit: crate::oid::zero(crate::oid::ObjectFormat::Sha1),
+            reference: "main".into(),
+            place: "/workspace/workflows/flow".into(),
+            files: 1,
+            bytes: 2,
+            submodules: 0,
+            lfs_pointers: 0,
+            note: None,
+        }
+    }
+
     fn run() -> Run {
         Run::new("/dev/null".into(), Details::new(Exit::InternalError))
     }
@@ -204,12 +225,12 @@ mod tests {
         let run = run();
         run.set_limit(Duration::from_hours(1));
         let mut called = false;
-        run.publish(|| {
+        run.publish(&delivered(), || {
             called = true;
             Ok::<(), ()>(())
         })
         .unwrap();
-        assert!(called && run.lock().published);
+        assert!(called && run.lock().published.is_some());
     }
 
     #[test]
@@ -226,7 +247,7 @@ mod tests {
             let worker = Arc::clone(&run);
             // Holding the lock makes the worker wait at the point between its own check and publishing.
             let state = run.lock();
-            thread::spawn(move || worker.publish(|| published.send(())));
+            thread::spawn(move || worker.publish(&delivered(), || published.send(())));
             drop(state);
             assert!(!run.may_publish(), "{what}");
             assert!(was_published.recv_timeout(Duration::from_millis(20)).is_err(), "{what}");

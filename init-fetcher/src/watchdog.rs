@@ -19,8 +19,9 @@ use crate::run::{Run, State};
 const SIGNAL_BASE: u8 = 128;
 /// Exit code after SIGTERM.
 const INTERRUPTED_BY_TERM: u8 = 143;
-/// Time that a run which has published gets to remove its staging directory after a signal.
-const TIDYING: Duration = Duration::from_millis(600);
+/// Time that a run which has published gets to end by itself after a signal. Removing the old delivery may take longer;
+/// the next run removes what is left.
+const TIDYING: Duration = Duration::from_millis(300);
 
 /// Starts watching: for signals at once, for the limit when [`Watchdog::limit`] is called.
 pub struct Watchdog {
@@ -47,9 +48,9 @@ impl Watchdog {
                 }
                 let code = SIGNAL_BASE + u8::try_from(signal).unwrap_or_default();
                 run.end_process(|state| at_signal(state, code));
-                // It had published when the signal came: it ends by itself unless tidying takes too long.
+                // It had published when the signal arrived.
                 thread::sleep(TIDYING);
-                run.end_process(|_| Some(interrupted(code)));
+                run.end_process(|state| Some(after_tidying(state, code)));
             })?;
         }
         Ok(Self { run })
@@ -70,9 +71,18 @@ impl Watchdog {
     }
 }
 
-/// How a run ends that receives a signal; `None` if it has published. Pure.
+/// Decides how a run ends that receives a signal; `None` if it has published. Pure.
 fn at_signal(state: &State, code: u8) -> Option<(u8, Exit, String)> {
-    (!state.published).then(|| interrupted(code))
+    state.published.is_none().then(|| interrupted(code))
+}
+
+/// Decides how a run ends that has published and still removes its staging directory: the workflow is in place, so it is
+/// a success. Pure.
+fn after_tidying(state: &State, code: u8) -> (u8, Exit, String) {
+    match &state.published {
+        Some(message) => (Exit::Reconciled.code(), Exit::Reconciled, message.clone()),
+        None => interrupted(code),
+    }
 }
 
 fn interrupted(code: u8) -> (u8, Exit, String) {
@@ -84,7 +94,7 @@ fn interrupted(code: u8) -> (u8, Exit, String) {
 
 /// How a run ends whose time is up; `None` where it is done but for tidying. Pure.
 fn at_the_limit(state: &State, limit: Duration) -> Option<(u8, Exit, String)> {
-    if state.published {
+    if state.published.is_some() {
         return None;
     }
     let (exit, message) = state.between_attempts.clone().unwrap_or_else(|| {
@@ -109,7 +119,7 @@ mod tests {
             phase: "receiving the pack",
             between_attempts: None,
             staging: None,
-            published: false,
+            published: None,
         }
     }
 
@@ -133,8 +143,9 @@ mod tests {
 
     #[test]
     fn what_is_published_is_not_taken_back() {
-        let published = State { published: true, ..state() };
+        let published = State { published: Some("delivered".into()), ..state() };
         assert_eq!(at_the_limit(&published, LIMIT), None);
         assert_eq!(at_signal(&published, 143), None);
+        assert_eq!(after_tidying(&published, 143), (0, Exit::Reconciled, "delivered".to_owned()));
     }
 }

@@ -131,6 +131,10 @@ fn end_at_writes(writes: &[(&'static str, u32, usize)], signal: &str, codes: &[i
         let what = format!("{signal} at {call} number {number}: {}", traced.ended.stderr);
         assert!(traced.hit, "{what}: there is no such call");
         assert!(codes.contains(&traced.ended.code), "{what}: {}", traced.ended.code);
+        if signal == "TERM" {
+            let expected = if traced.ended.code == 0 { &contents.new } else { &contents.old };
+            assert_eq!(&of_disk(&fetch.root().join("flow")), expected, "{what}");
+        }
         check(&fetch, &contents, true, &what);
     });
 }
@@ -141,10 +145,27 @@ fn what_is_killed_at_any_write_is_made_good_by_the_next_run() {
 }
 
 #[test]
-fn sigterm_at_any_write_ends_it_before_or_after_publishing_but_not_between() {
+fn sigterm_at_any_write_fails_before_publishing_and_succeeds_after() {
     // 0 where it was done before the signal's thread had its turn.
     let writes = [("?mkdir,?mkdirat", 18, 8), ("write", 12, 6), ("renameat2", 2, 1), ("unlinkat", 24, 8)];
     end_at_writes(&writes, "TERM", &[143, 0]);
+}
+
+#[test]
+fn sigterm_after_publishing_ends_in_success_within_a_second() {
+    let (_server, repository) = behind_fronts();
+    let contents = old_and_new(&repository);
+    let fetch = place(&repository);
+    // The signal arrives with the exchange; removing the old delivery then takes long.
+    let slow = ("unlinkat", "delay_enter=400000");
+    let started = Instant::now();
+    let traced = fetch.run_with_all(&[("renameat2", "signal=TERM:when=2"), slow]);
+    let message = traced.ended.expect(Exit::Reconciled);
+    assert!(traced.hit && message.starts_with("delivered ") && message.contains(" (main) to "), "{message}");
+    assert!(traced.ended.details().commit.is_some());
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert_eq!(of_disk(&fetch.root().join("flow")), contents.new);
+    check(&fetch, &contents, true, "after SIGTERM");
 }
 
 #[test]

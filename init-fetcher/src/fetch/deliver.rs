@@ -108,15 +108,7 @@ impl<'c> Attempt<'_, 'c> {
         };
         drop(remote);
         run.set_phase("publishing");
-        run.publish(|| staging.publish(&config.root, config.url.name(), config.url.alias()))?;
-        let note = authenticator.note();
-        {
-            let mut state = run.lock();
-            state.details.commit = Some(commit.id.to_string());
-            state.details.files = Some(plan.files);
-            state.details.bytes = Some(plan.bytes);
-        }
-        Ok(Delivered {
+        let delivered = Delivered {
             commit: commit.id,
             reference: config.reference.to_string(),
             place: config.root.join(config.url.name()),
@@ -130,8 +122,10 @@ impl<'c> Attempt<'_, 'c> {
             },
             submodules: plan.submodules.len() as u64,
             lfs_pointers: written.lfs_pointers,
-            note,
-        })
+            note: authenticator.note(),
+        };
+        run.publish(&delivered, || staging.publish(&config.root, config.url.name(), config.url.alias()))?;
+        Ok(delivered)
     }
 
     fn resolve(&self, remote: &mut dyn Remote) -> Result<Target, Failure> {
