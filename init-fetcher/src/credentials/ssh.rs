@@ -13,17 +13,19 @@ use super::secret;
 pub struct SshKey {
     /// The private key, PEM or OpenSSH; its lines end as on this system.
     pub private: Option<Secret>,
-    /// Lines of `known_hosts`.
-    pub known_hosts: String,
+    /// Lines of `known_hosts`, if the Secret has that key.
+    pub known_hosts: Option<String>,
 }
 
 impl SshKey {
     /// Reads the keys `ssh-privatekey` and `known_hosts` of a mounted Secret, if there is one.
     pub fn read(dir: Option<&Path>) -> Self {
-        let key = |name| secret::key(dir?, name).filter(|value| !value.trim().is_empty());
+        let key = |name| secret::key(dir?, name);
+        let private =
+            |text: String| Secret::trimmed(&text.trim_start_matches('\u{feff}').replace("\r\n", "\n"));
         Self {
-            private: key("ssh-privatekey").map(|value| Secret::trimmed(&value.replace("\r\n", "\n"))),
-            known_hosts: key("known_hosts").unwrap_or_default(),
+            private: key("ssh-privatekey").map(private).filter(|private| !private.is_empty()),
+            known_hosts: key("known_hosts"),
         }
     }
 }

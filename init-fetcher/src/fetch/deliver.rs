@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use git2::Oid;
+use git2::{ObjectFormat, Oid};
 use workflow_contract::{Scheme, Source, text, url::repository_of_page};
 
 use super::failure::Failure;
@@ -132,7 +132,9 @@ impl<'c> Attempt<'_, 'c> {
         let name = &self.config.reference;
         let listing = if name.is_full_ref() { Listing::Full } else { Listing::Named };
         let refs = remote.list(listing(name.as_str()))?;
-        match resolve::resolve(name, &refs, remote.capabilities().want_any()) {
+        // Listing has rejected other formats.
+        let format = remote.capabilities().object_format().unwrap_or(ObjectFormat::Sha1);
+        match resolve::resolve(name, &refs, remote.capabilities().want_any(), format) {
             Some(target) => Ok(target),
             None => Err(resolve::not_found(name, &remote.list(Listing::All)?).into()),
         }

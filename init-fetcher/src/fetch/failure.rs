@@ -100,6 +100,8 @@ impl Failure {
                 failure @ Self::Transport(
                     TransportError::NotFound { .. }
                     | TransportError::NotGit { .. }
+                    | TransportError::BadRedirect { .. }
+                    | TransportError::Status { status: 400..=499, .. }
                     | TransportError::Unauthorized { .. },
                 ),
                 Some(page),

@@ -1,6 +1,6 @@
 //! Which object a branch, tag or commit id names on a server. Pure.
 
-use git2::Oid;
+use git2::{ObjectFormat, Oid};
 use workflow_contract::{RefName, text};
 
 use crate::oid;
@@ -87,8 +87,8 @@ pub enum RefNotFound {
 /// Finds a ref by its full name; otherwise a branch, else a tag, else takes a full commit id as it is. `None` where
 /// there is nothing.
 ///
-/// `want_any` says whether the server gives out commits that no ref names.
-pub fn resolve(name: &RefName, refs: &[Ref], want_any: bool) -> Option<Target> {
+/// `want_any` is whether the server sends commits that no ref names, `format` that of the repository's ids.
+pub fn resolve(name: &RefName, refs: &[Ref], want_any: bool, format: ObjectFormat) -> Option<Target> {
     if name.is_full_ref() {
         return refs.iter().find(|r| r.name == name.as_str()).map(of_full_ref);
     }
@@ -104,6 +104,9 @@ pub fn resolve(name: &RefName, refs: &[Ref], want_any: bool) -> Option<Target> {
     }
     let id =
         name.is_commit_id().then(|| oid::parse(name.as_str().to_ascii_lowercase().as_bytes())).flatten()?;
+    if id.object_format() != format {
+        return None;
+    }
     let listed = refs.iter().any(|r| r.oid == id || r.peeled == Some(id));
     (want_any || listed).then(|| Target { want: id, kind: TargetKind::Commit, name: short(), listed })
 }
@@ -154,14 +157,20 @@ pub fn not_found(name: &RefName, refs: &[Ref]) -> RefNotFound {
     if branches_and_tags.is_empty() {
         return RefNotFound::Empty { name: shown };
     }
-    if name.is_commit_id() {
+    // All digits of an id of SHA-1 are an abbreviation in a repository of SHA-256.
+    let digits = refs.first().map_or(0, |r| r.oid.to_string().len());
+    if name.is_commit_id() && name.as_str().len() >= digits {
         return RefNotFound::NoSuchCommit { id: shown };
+    }
+    if name.as_str() == "HEAD" {
+        let hint = "; the default branch does not exist, name another branch".to_owned();
+        return RefNotFound::NoSuchRef { name: shown, hint };
     }
     if name.is_full_ref() {
         let hint = did_you_mean(name.as_str(), refs.iter().map(|r| r.name.as_str()));
         return RefNotFound::NoSuchRef { name: shown, hint };
     }
-    if name.is_abbreviated_commit_id() {
+    if name.is_abbreviated_commit_id() || name.is_commit_id() {
         return abbreviated(name.as_str(), refs);
     }
     let head = refs.iter().find(|r| r.name == "HEAD").and_then(|r| r.target.as_deref());
@@ -200,7 +209,7 @@ mod tests {
             mk("refs/tags/v1", '3'),
             mk(&format!("refs/heads/{a40}"), '4'),
         ];
-        let of = |text: &str| resolve(&name(text), &refs, true).map(|t| (t.want, t.kind));
+        let of = |text: &str| resolve(&name(text), &refs, true, ObjectFormat::Sha1).map(|t| (t.want, t.kind));
         assert_eq!(of("both"), Some((id('1'), TargetKind::Branch)));
         assert_eq!(of("v1"), Some((id('3'), TargetKind::Tag)));
         assert_eq!(of(&a40), Some((id('4'), TargetKind::Branch)));
@@ -224,11 +233,14 @@ mod tests {
             ("refs/pull/7/head", '3', TargetKind::OtherRef, "refs/pull/7/head"),
         ] {
             let expected = Target { want: id(digit), kind, name: short.into(), listed: true };
-            assert_eq!(resolve(&name(asked), &refs, false), Some(expected), "{asked}");
+            assert_eq!(resolve(&name(asked), &refs, false, ObjectFormat::Sha1), Some(expected), "{asked}");
         }
-        assert_eq!(resolve(&name("refs/pull/8/head"), &refs, true), None);
+        assert_eq!(resolve(&name("refs/pull/8/head"), &refs, true, ObjectFormat::Sha1), None);
         let detached = [mk("HEAD", '4')];
-        assert_eq!(resolve(&name("HEAD"), &detached, true).map(|t| t.kind), Some(TargetKind::OtherRef));
+        assert_eq!(
+            resolve(&name("HEAD"), &detached, true, ObjectFormat::Sha1).map(|t| t.kind),
+            Some(TargetKind::OtherRef)
+        );
     }
 
     #[test]
@@ -241,11 +253,29 @@ mod tests {
     }
 
     #[test]
+    fn commit_id_of_sha1_is_an_abbreviation_in_a_repository_of_sha256() {
+        let long = oid::parse("a".repeat(64).as_bytes()).unwrap();
+        let refs = [Ref { oid: long, ..mk("refs/heads/main", '1') }];
+        let asked = name(&"a".repeat(40));
+        assert_eq!(resolve(&asked, &refs, true, ObjectFormat::Sha256), None);
+        let message = not_found(&asked, &refs).to_string();
+        assert!(message.ends_with(&format!("write all 64 digits: {}", "a".repeat(64))), "{message}");
+        assert_eq!(
+            resolve(&name(&"a".repeat(64)), &[mk("refs/heads/main", '1')], true, ObjectFormat::Sha1),
+            None
+        );
+    }
+
+    #[test]
     fn a_commit_that_no_ref_names_needs_a_server_that_gives_it_out() {
         let tag = Ref { peeled: Some(id('2')), ..mk("refs/tags/v1", '1') };
         let refs = [tag];
         for (digit, found) in [("1", true), ("2", true), ("3", false)] {
-            assert_eq!(resolve(&name(&digit.repeat(40)), &refs, false).is_some(), found, "{digit}");
+            assert_eq!(
+                resolve(&name(&digit.repeat(40)), &refs, false, ObjectFormat::Sha1).is_some(),
+                found,
+                "{digit}"
+            );
         }
     }
 

@@ -13,8 +13,9 @@ use std::io::Write as _;
 const RAW: u8 = 8;
 /// Entries at most.
 const MAX: usize = 64;
-/// Maximum size of all objects of a pack in bytes: more than the fuzzer's limit, so that some packs exceed it.
-const LARGEST: usize = 3 << 19;
+/// Maximum size of all objects of a pack in bytes: for the fuzzer more than its own limit, so that some packs exceed it;
+/// unit tests need objects that do not fit into memory together.
+const LARGEST: usize = if cfg!(fuzzing) { 3 << 19 } else { 256 << 20 };
 
 /// A pack, described.
 pub struct Described {

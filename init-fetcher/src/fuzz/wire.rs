@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use git2::Oid;
+use git2::{ObjectFormat, Oid};
 use workflow_contract::RefName;
 
 use super::made;
@@ -80,7 +80,7 @@ fn listed(refs: Result<Vec<Ref>, ProtocolError>) {
     };
     for name in ["main", "refs", "7777777777777777777777777777777777777777"] {
         let name = RefName::parse(name).unwrap();
-        if resolve::resolve(&name, &refs, false).is_none() {
+        if resolve::resolve(&name, &refs, false, ObjectFormat::Sha1).is_none() {
             one_line(&resolve::not_found(&name, &refs).to_string());
         }
     }
@@ -96,7 +96,7 @@ fn quoted(bytes: &[u8]) {
 
 /// Lines of `known_hosts`: a server is known by a key that stands there, or not at all.
 fn known(lines: &str) {
-    let known = KnownHosts::read(lines);
+    let known = KnownHosts::read(Some(lines));
     for (host, port) in [("h", 22), ("h.example", 2222), ("[::1]", 22)] {
         // `AAA`, as it stands there.
         if known.judge(host, port, b"AAA") == Verdict::Known {

@@ -1,4 +1,4 @@
-//! What is wrong with TLS, and what may be done about it. Pure.
+//! Messages about TLS: the fault and the remedy. Pure.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use super::verifier::Untrusted;
 use crate::protocol::ProtocolError;
 use crate::transport::TransportError;
 
-/// The TLS library's error, if that is what a failed request is about.
+/// Finds the TLS library's error in that of a failed request.
 pub fn error(error: &Error) -> Option<&rustls::Error> {
     match error {
         Error::Rustls(error) => Some(error),
@@ -19,22 +19,22 @@ pub fn error(error: &Error) -> Option<&rustls::Error> {
     }
 }
 
-/// The same for an error of reading or writing.
+/// Finds the TLS library's error in that of reading or writing.
 pub fn of_io(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// What it means.
+/// Converts an error of the TLS library.
 pub fn failed(error: &rustls::Error, host: String) -> TransportError {
     match error {
         rustls::Error::InvalidCertificate(error) => {
             TransportError::Tls { why: certificate(error, &host), host }
         }
-        // What came is no TLS at all: mostly the plain http of another port.
+        // The server does not use TLS at all: mostly the plain http of another port.
         rustls::Error::InvalidMessage(_) => TransportError::NotTls { host },
         // It was TLS before; another connection may be sound.
         rustls::Error::DecryptError => {
-            ProtocolError::Malformed("what came by TLS was changed on the way".into()).into()
+            ProtocolError::Malformed("a TLS record was changed on the way".into()).into()
         }
         other => TransportError::Tls { host, why: handshake(other) },
     }
@@ -60,15 +60,30 @@ fn handshake(error: &rustls::Error) -> String {
                     .into()
             }
             Alert::UnrecognisedName => "it does not serve this host name; check the URL".into(),
-            other => format!("it ended the handshake with the alert {}", text::sanitize(&format!("{other:?}"))),
+            other => format!("it ended the handshake with the alert \"{}\"", words_of_name(&format!("{other:?}"))),
         },
         rustls::Error::PeerIncompatible(_) => {
             "it has no TLS version, cipher suite or key exchange in common with this client (TLS 1.2 and 1.3); the \
              server's TLS settings must allow one"
                 .into()
         }
+        rustls::Error::PeerMisbehaved(fault) => {
+            format!("it violates the protocol ({}); the server's TLS needs an update", words_of_name(&format!("{fault:?}")))
+        }
         other => text::sanitize(&other.to_string()),
     }
+}
+
+/// Converts the name of a Rust value, such as `UnsupportedCriticalExtension`, to words.
+fn words_of_name(name: &str) -> String {
+    let mut words = String::new();
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !words.is_empty() && !words.ends_with([' ', '(']) {
+            words.push(' ');
+        }
+        words.push(c.to_ascii_lowercase());
+    }
+    text::sanitize(&words)
 }
 
 fn certificate(error: &CertificateError, host: &str) -> String {
@@ -97,12 +112,17 @@ fn certificate(error: &CertificateError, host: &str) -> String {
                  Secret workflow-credentials"
                     .into()
             }
+            Some(Untrusted::ShortKey) => {
+                "the key of its certificate is too short; the server needs one with an RSA key of at least 2048 bits, \
+                 or ECDSA P-256, P-384 or Ed25519"
+                    .into()
+            }
             _ => "its certificate is self-signed and not trusted here; add it as ca.crt to the Secret \
                   workflow-credentials, or to the file that SSL_CERT_FILE names"
                 .into(),
         },
         // webpki's own error, which it displays by its name.
-        CertificateError::Other(other) if other.to_string() == "UnsupportedCertVersion" => {
+        CertificateError::Other(other) if other.0.to_string() == "UnsupportedCertVersion" => {
             "its certificate is of X.509 version 1; the server needs one of version 3".into()
         }
         CertificateError::UnsupportedSignatureAlgorithmContext { .. }
@@ -110,6 +130,14 @@ fn certificate(error: &CertificateError, host: &str) -> String {
             "its certificate is signed by an algorithm that is not supported here; the server needs one with \
              ECDSA P-256 or P-384, Ed25519 or RSA"
                 .into()
+        }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "its certificate is not for servers (extended key usage); the server needs one that is".into()
+        }
+        CertificateError::BadSignature => "its certificate or the signature by it is not valid; check the server".into(),
+        // Only the name of the value says what is wrong.
+        CertificateError::Other(other) => {
+            format!("its certificate is not accepted: {}", words_of_name(&other.0.to_string()))
         }
         other => format!("its certificate is not accepted ({})", text::sanitize(&other.to_string())),
     }
@@ -128,6 +156,8 @@ mod tests {
         };
         for (error, said) in [
             (other("UnsupportedCertVersion"), "X.509 version 1"),
+            (other("UnsupportedCriticalExtension"), "is not accepted: unsupported critical extension"),
+            (rustls::Error::AlertReceived(Alert::InternalError), "with the alert \"internal error\""),
             (rustls::Error::AlertReceived(Alert::HandshakeFailure), "none of the cipher suites"),
             (rustls::Error::AlertReceived(Alert::ProtocolVersion), "neither TLS 1.2 nor TLS 1.3"),
             (rustls::Error::AlertReceived(Alert::CertificateRequired), "wants a client certificate"),
@@ -138,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_bad_certificates_from_no_tls_from_broken_tls() {
+    fn separates_bad_certificates_no_tls_and_broken_tls() {
         use rustls::{AlertDescription, InvalidMessage};
         let of = |error| failed(&error, "h".to_owned());
         let unknown = rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);

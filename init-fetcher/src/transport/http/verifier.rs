@@ -13,6 +13,7 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCer
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
+use x509_parser::public_key::PublicKey;
 
 /// Faults of certificates that webpki does not separate from others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +23,9 @@ pub enum Untrusted {
     /// A CA certificate in place of a server's, signed by another CA.
     #[error("a CA certificate")]
     CaCertificate,
+    /// An RSA key that is too short for any signature to be accepted.
+    #[error("a key that is too short")]
+    ShortKey,
 }
 
 #[derive(Debug)]
@@ -74,7 +78,7 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls12_signature(message, cert, dss)
+        self.chains.verify_tls12_signature(message, cert, dss).map_err(|error| explain_signature(error, cert))
     }
 
     fn verify_tls13_signature(
@@ -83,7 +87,7 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls13_signature(message, cert, dss)
+        self.chains.verify_tls13_signature(message, cert, dss).map_err(|error| explain_signature(error, cert))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -132,9 +136,24 @@ fn explain(error: Error, certificate: &CertificateDer<'_>) -> Error {
     CertificateError::Other(OtherError(Arc::new(fault))).into()
 }
 
+/// Names the length of a key as the reason why a signature was not accepted.
+fn explain_signature(error: Error, certificate: &CertificateDer<'_>) -> Error {
+    /// Shortest RSA modulus that ring accepts, in bits.
+    const MIN_RSA_BITS: usize = 2048;
+    let short = parse(certificate).is_ok_and(|parsed| {
+        matches!(parsed.public_key().parsed(), Ok(PublicKey::RSA(key)) if key.key_size() < MIN_RSA_BITS)
+    });
+    match error {
+        Error::InvalidCertificate(CertificateError::BadSignature) if short => {
+            CertificateError::Other(OtherError(Arc::new(Untrusted::ShortKey))).into()
+        }
+        other => other,
+    }
+}
+
 /// webpki's own error, which it displays by its name.
 fn is_ca_used_as_end_entity(fault: &CertificateError) -> bool {
-    matches!(fault, CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity")
+    matches!(fault, CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity")
 }
 
 #[cfg(test)]

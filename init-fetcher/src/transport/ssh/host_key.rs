@@ -39,7 +39,8 @@ pub fn check(session: &Session, known: &KnownHosts, host: &str, port: u16) -> Re
     let shown = format!("SHA256:{}", BASE64_STANDARD_NO_PAD.encode(hash));
     if known.is_unreadable() {
         return Err(format!(
-            "the key known_hosts of the Secret workflow-credentials has no line that can be read; {DO}"
+            "the key known_hosts of the Secret workflow-credentials has no line that can be read, so its key {shown} \
+             cannot be checked; {DO}"
         ));
     }
     if known.is_empty() {

@@ -25,8 +25,7 @@ pub enum Verdict {
 #[derive(Debug, Default)]
 pub struct KnownHosts {
     entries: Vec<Entry>,
-    /// Number of lines that are neither entries nor comments.
-    unreadable: usize,
+    exists: bool,
 }
 
 #[derive(Debug)]
@@ -45,26 +44,27 @@ enum Marker {
 }
 
 impl KnownHosts {
-    /// Reads all lines. One that can't be understood lists no key; it is logged by its number.
-    pub fn read(text: &str) -> Self {
-        let (mut entries, mut unreadable) = (Vec::new(), 0);
-        for (at, line) in text.lines().map(str::trim).enumerate() {
+    /// Reads all lines; `None` if there is no file. A line that cannot be parsed is logged by its number and ignored.
+    pub fn read(text: Option<&str>) -> Self {
+        let mut entries = Vec::new();
+        for (at, line) in
+            text.unwrap_or_default().trim_start_matches('\u{feff}').lines().map(str::trim).enumerate()
+        {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
             let Some(entry) = entry(line) else {
                 tracing::warn!(line = at + 1, "failed to parse a line of known_hosts");
-                unreadable += 1;
                 continue;
             };
             entries.push(entry);
         }
-        Self { entries, unreadable }
+        Self { entries, exists: text.is_some() }
     }
 
-    /// Reports whether there are lines, but none that can be read.
+    /// Reports whether there is a file, but no line of it lists a key.
     pub fn is_unreadable(&self) -> bool {
-        self.entries.is_empty() && self.unreadable > 0
+        self.entries.is_empty() && self.exists
     }
 
     /// Whether there is no line that could let a server in.
@@ -195,7 +195,7 @@ mod tests {
     const B: &str = "ssh-rsa QkJC";
 
     fn judge(text: &str, host: &str, port: u16) -> Verdict {
-        KnownHosts::read(text).judge(host, port, b"AAA")
+        KnownHosts::read(Some(text)).judge(host, port, b"AAA")
     }
 
     #[test]
@@ -262,14 +262,14 @@ mod tests {
     #[test]
     fn lines_that_can_not_be_understood_list_nothing() {
         for line in ["h", "h ssh-rsa", "h ssh-rsa !!", "h ssh-rsa =", "@revoked", "@revoked h", A] {
-            assert!(KnownHosts::read(line).judge("h", 22, b"AAA") == Verdict::Unknown, "{line}");
+            assert!(KnownHosts::read(Some(line)).judge("h", 22, b"AAA") == Verdict::Unknown, "{line}");
         }
-        assert!(KnownHosts::read("# only\n\n").is_empty());
+        assert!(KnownHosts::read(Some("# only\n\n")).is_empty());
     }
 
     #[test]
     fn kinds_are_those_of_keys_to_trust() {
-        let known = KnownHosts::read(&format!("h {B}\n@revoked h {A}\nother {A}"));
+        let known = KnownHosts::read(Some(&format!("h {B}\n@revoked h {A}\nother {A}")));
         assert_eq!(known.kinds("h", 22), ["ssh-rsa"]);
         assert_eq!(known.kinds("other", 22), ["ssh-ed25519"]);
         assert!(known.kinds("nobody", 22).is_empty());

@@ -17,6 +17,9 @@ const HEADER: usize = 17;
 pub struct Offer {
     pub key_exchange: String,
     pub host_key: String,
+    /// From client to server, as all others below.
+    pub cipher: String,
+    pub mac: String,
 }
 
 /// Reads the identification string and the first packet of a server.
@@ -45,14 +48,17 @@ pub fn read(stream: &mut impl BufRead) -> io::Result<Option<Offer>> {
     Ok(None)
 }
 
-/// Parses a `SSH_MSG_KEXINIT`; the first two of its lists are those of key exchange and host keys.
+/// Parses a `SSH_MSG_KEXINIT`. Its lists are: key exchange, host keys, ciphers and MACs, the latter two for each direction.
 fn parse(payload: &[u8]) -> Option<Offer> {
     if payload.first() != Some(&SSH_MSG_KEXINIT) {
         return None;
     }
     let (key_exchange, rest) = list(payload.get(HEADER..)?)?;
-    let (host_key, _) = list(rest)?;
-    Some(Offer { key_exchange, host_key })
+    let (host_key, rest) = list(rest)?;
+    let (cipher, rest) = list(rest)?;
+    let (_, rest) = list(rest)?;
+    let (mac, _) = list(rest)?;
+    Some(Offer { key_exchange, host_key, cipher, mac })
 }
 
 fn list(bytes: &[u8]) -> Option<(String, &[u8])> {
@@ -65,7 +71,7 @@ fn list(bytes: &[u8]) -> Option<(String, &[u8])> {
 mod tests {
     use super::*;
 
-    fn packet(lists: [&str; 2]) -> Vec<u8> {
+    fn packet(lists: [&str; 5]) -> Vec<u8> {
         let mut payload = vec![SSH_MSG_KEXINIT; HEADER];
         for names in lists {
             payload.extend(u32::try_from(names.len()).unwrap().to_be_bytes());
@@ -79,9 +85,14 @@ mod tests {
     }
 
     #[test]
-    fn reads_both_lists_behind_a_banner() {
-        let bytes = [&b"welcome\r\nSSH-2.0-x\r\n"[..], &packet(["a,b", "ssh-dss"])].concat();
-        let offer = Offer { key_exchange: "a,b".to_owned(), host_key: "ssh-dss".to_owned() };
+    fn reads_all_lists_behind_a_banner() {
+        let bytes = [&b"welcome\r\nSSH-2.0-x\r\n"[..], &packet(["a,b", "ssh-dss", "c", "x", "m"])].concat();
+        let offer = Offer {
+            key_exchange: "a,b".to_owned(),
+            host_key: "ssh-dss".to_owned(),
+            cipher: "c".to_owned(),
+            mac: "m".to_owned(),
+        };
         assert_eq!(read(&mut &bytes[..]).unwrap(), Some(offer));
         for end in 0..bytes.len() - 4 {
             assert!(!matches!(read(&mut &bytes[..end]), Ok(Some(_))), "cut at {end}");

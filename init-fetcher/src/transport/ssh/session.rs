@@ -35,7 +35,7 @@ pub fn session(url: &RepoUrl, key: &SshKey, proxies: &Proxies) -> Result<Session
     let mut session = Session::new().map_err(|error| failed(&host, &error))?;
     session.set_timeout(IDLE_TIMEOUT_MS);
     session.set_tcp_stream(stream);
-    let known = KnownHosts::read(&key.known_hosts);
+    let known = KnownHosts::read(key.known_hosts.as_deref());
     let preferred = host_key::algorithms(&known.kinds(url.host(), url.port()));
     session.method_pref(MethodType::HostKey, &preferred).map_err(|error| failed(&host, &error))?;
     session.handshake().map_err(|error| match error.code() {
@@ -65,15 +65,17 @@ fn no_common_algorithm(session: &Session, url: &RepoUrl, proxies: &Proxies) -> O
     stream.set_read_timeout(Some(CONNECT_TIMEOUT)).ok()?;
     stream.write_all(b"SSH-2.0-init-fetcher\r\n").ok()?;
     let offer = offer::read(&mut BufReader::new(stream)).ok()??;
-    let supported = session.supported_algs(MethodType::Kex).unwrap_or_default();
-    let common = |offered: &str, ours: &[&str]| offered.split(',').any(|one| ours.contains(&one));
-    let why = if !common(&offer.key_exchange, &supported) {
-        format!("no common key exchange algorithm; the server offers {}", text::sanitize(&offer.key_exchange))
-    } else if !common(&offer.host_key, &host_key::negotiable()) {
-        format!("no common host key algorithm; the server offers {}", text::sanitize(&offer.host_key))
-    } else {
-        return None;
-    };
+    let supported = |method| session.supported_algs(method).unwrap_or_default();
+    let (kind, offered) = [
+        ("key exchange", &offer.key_exchange, supported(MethodType::Kex)),
+        ("host key", &offer.host_key, host_key::negotiable()),
+        ("cipher", &offer.cipher, supported(MethodType::CryptCs)),
+        ("MAC", &offer.mac, supported(MethodType::MacCs)),
+    ]
+    .into_iter()
+    .find(|(_, offered, ours)| !offered.split(',').any(|one| ours.contains(&one)))
+    .map(|(kind, offered, _)| (kind, text::sanitize(offered)))?;
+    let why = format!("no common {kind} algorithm; the server offers {offered}");
     Some(TransportError::NoCommonAlgorithm { host: host_of(url), why })
 }
 
