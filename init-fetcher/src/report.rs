@@ -132,10 +132,11 @@ fn size(bytes: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    fn delivered() -> Delivered {
+    /// A delivery without remarks.
+    pub fn delivered() -> Delivered {
         Delivered {
             commit: oid::parse(&"1a2b3c4d5e6f".repeat(4).as_bytes()[..40]).unwrap(),
             reference: "main".into(),

@@ -202,19 +202,7 @@ fn remove_in_time(staging: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn delivered() -> Delivered {
-        Delivered {
-            commit: crate::oid::zero(crate::oid::ObjectFormat::Sha1),
-            reference: "main".into(),
-            place: "/workspace/workflows/flow".into(),
-            files: 1,
-            bytes: 2,
-            submodules: 0,
-            lfs_pointers: 0,
-            note: None,
-        }
-    }
+    use crate::report::tests::delivered;
 
     fn run() -> Run {
         Run::new("/dev/null".into(), Details::new(Exit::InternalError))
