@@ -23,12 +23,38 @@ pub struct Delivered {
     /// Bytes in them.
     pub bytes: u64,
     pub links: Links,
-    /// Submodules, whose directories are empty.
-    pub submodules: u64,
+    pub submodules: Submodules,
     /// Files that are Git LFS pointers.
     pub lfs_pointers: u64,
     /// What else a person should know.
     pub note: Option<&'static str>,
+}
+
+/// Submodules of all repositories of a delivery.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Submodules {
+    pub fetched: u64,
+    /// Those whose directories are empty.
+    pub empty: u64,
+    /// Path of the first of them.
+    pub first_empty: Option<String>,
+}
+
+impl Submodules {
+    fn parts(&self) -> Vec<String> {
+        let mut parts = Vec::new();
+        if self.fetched > 0 {
+            parts.push(format!("with {}", counted(self.fetched, "submodule", "submodules")));
+        }
+        if let Some(first) = self.first_empty.as_ref().filter(|_| self.empty > 0) {
+            let number = counted(self.empty, "submodule is", "submodules are");
+            let stay = if self.empty == 1 { "stays empty: " } else { "stay empty, the first: " };
+            let remedy =
+                if self.fetched == 0 { "; `submodules: recursive` in config.yaml fetches them" } else { "" };
+            parts.push(format!("{number} not fetched and {stay}{first}{remedy}"));
+        }
+        parts
+    }
 }
 
 /// Symlinks that were not delivered as they are.
@@ -95,10 +121,7 @@ pub fn success(delivered: &Delivered, seconds: f64) -> String {
         size(delivered.bytes),
     )];
     parts.extend(delivered.links.parts());
-    if delivered.submodules > 0 {
-        let submodules = counted(delivered.submodules, "submodule is", "submodules are");
-        parts.push(format!("{submodules} not fetched and stay empty"));
-    }
+    parts.extend(delivered.submodules.parts());
     if delivered.lfs_pointers > 0 {
         let pointers =
             counted(delivered.lfs_pointers, "file is a Git LFS pointer", "files are Git LFS pointers");
@@ -144,7 +167,7 @@ pub mod tests {
             files: 12,
             bytes: 34_100,
             links: Links::default(),
-            submodules: 0,
+            submodules: Submodules::default(),
             lfs_pointers: 0,
             note: None,
         }
@@ -160,10 +183,14 @@ pub mod tests {
 
     #[test]
     fn a_success_says_what_is_not_there() {
-        let all = Delivered { submodules: 1, lfs_pointers: 2, note: Some("a note"), files: 1, ..delivered() };
+        let submodules = Submodules { fetched: 0, empty: 1, first_empty: Some("`m`".into()) };
+        let all = Delivered { submodules, lfs_pointers: 2, note: Some("a note"), files: 1, ..delivered() };
         let message = success(&all, 0.0);
         assert!(message.contains(": 1 file, "), "{message}");
-        assert!(message.contains("; 1 submodule is not fetched"), "{message}");
+        assert!(
+            message.contains("; 1 submodule is not fetched and stays empty: `m`; `submodules: recursive`"),
+            "{message}"
+        );
         assert!(message.contains("; 2 files are Git LFS pointers"), "{message}");
         assert!(message.ends_with("; a note"), "{message}");
     }

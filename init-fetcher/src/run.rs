@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use workflow_contract::Exit;
 use workflow_contract::termination::Details;
+use workflow_contract::{Exit, text};
 
 use crate::checkout::publish;
 use crate::report::{self, Delivered};
@@ -34,6 +34,8 @@ pub struct State {
     pub details: Details,
     /// What is being done, as the end of "while …".
     pub phase: &'static str,
+    /// The submodule that is being fetched; empty for the repository itself.
+    pub submodule: String,
     /// What the last attempt failed with, while waiting for the next.
     pub between_attempts: Option<(Exit, String)>,
     /// Where this run builds what it will publish.
@@ -45,8 +47,14 @@ pub struct State {
 impl Run {
     /// A run that starts now.
     pub fn new(termination_log: PathBuf, details: Details) -> Self {
-        let state =
-            State { details, phase: "starting", between_attempts: None, staging: None, published: None };
+        let state = State {
+            details,
+            phase: "starting",
+            submodule: String::new(),
+            between_attempts: None,
+            staging: None,
+            published: None,
+        };
         Self {
             started: Instant::now(),
             termination_log,
@@ -72,6 +80,11 @@ impl Run {
     pub fn set_phase(&self, phase: &'static str) {
         self.checkpoint();
         self.lock().phase = phase;
+    }
+
+    /// Names the submodule that is fetched from now on; empty for the repository itself.
+    pub fn enter_submodule(&self, path: &str) {
+        self.lock().submodule = text::sanitize(path);
     }
 
     /// An attempt starts.

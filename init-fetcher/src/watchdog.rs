@@ -98,8 +98,12 @@ fn at_the_limit(state: &State, limit: Duration) -> Option<(u8, Exit, String)> {
         return None;
     }
     let (exit, message) = state.between_attempts.clone().unwrap_or_else(|| {
+        let submodule = match state.submodule.as_str() {
+            "" => String::new(),
+            path => format!(" of submodule `{path}`"),
+        };
         let message = format!(
-            "the time limit of {} s was reached while {}; raise WORKFLOW_TIMEOUT, or look at the server and the network",
+            "the time limit of {} s was reached while {}{submodule}; raise WORKFLOW_TIMEOUT, or look at the server and the network",
             limit.as_secs_f64(),
             state.phase
         );
@@ -117,6 +121,7 @@ mod tests {
         State {
             details: Details::new(Exit::InternalError),
             phase: "receiving the pack",
+            submodule: String::new(),
             between_attempts: None,
             staging: None,
             published: None,

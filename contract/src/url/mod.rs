@@ -5,6 +5,7 @@
 
 mod page;
 mod redact;
+mod relative;
 mod scheme;
 mod scp;
 

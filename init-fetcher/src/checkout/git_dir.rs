@@ -5,12 +5,14 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use git2::{ObjectFormat, Oid};
 use workflow_contract::RepoUrl;
 
 use crate::fetch::resolve::TargetKind;
+use crate::fetch::submodules::Resolved;
 use crate::volume::VolumeError;
 
 /// What `.git` says.
@@ -27,6 +29,31 @@ pub struct Facts<'a> {
     pub commit: Oid,
     /// Commits at which the history is cut.
     pub shallow: &'a [Oid],
+    /// Path from the git directory to the files, if that is not its parent directory.
+    pub worktree: Option<PathBuf>,
+    pub submodules: &'a [Resolved],
+}
+
+/// Path from a git directory to its files, both below the same directory; `None` for `.git` beside the files.
+pub fn worktree(git_dir: &Path, worktree: &Path) -> Option<PathBuf> {
+    (git_dir != Path::new(".git")).then(|| up(git_dir).join(worktree))
+}
+
+/// Writes the file `.git` of a submodule, which leads to its git directory. All paths are below `top`.
+///
+/// # Errors
+/// [`VolumeError`].
+pub fn link(top: &Path, worktree: &Path, git_dir: &Path) -> Result<(), VolumeError> {
+    let file = top.join(worktree).join(".git");
+    let mut content = b"gitdir: ".to_vec();
+    content.extend(up(worktree).join(git_dir).as_os_str().as_bytes());
+    content.push(b'\n');
+    fs::write(&file, content).map_err(|error| VolumeError::new("write", &file, error))
+}
+
+/// As many `..` as a path has components.
+fn up(path: &Path) -> PathBuf {
+    path.components().map(|_| "..").collect()
 }
 
 /// Writes all of `.git` but objects and index.
@@ -54,7 +81,7 @@ fn put(path: &Path, content: &str) -> io::Result<()> {
 
 /// The files, by their path below `.git`. Pure.
 fn files(facts: &Facts) -> Vec<(String, String)> {
-    let Facts { url, name, kind, want, commit, shallow } = facts;
+    let Facts { url, name, kind, want, commit, shallow, worktree, submodules } = facts;
     let remote = url.address();
     let head = match kind {
         TargetKind::Branch => format!("ref: refs/heads/{name}\n"),
@@ -81,10 +108,20 @@ fn files(facts: &Facts) -> Vec<(String, String)> {
         "\tfilemode = true".to_owned(),
         "\tbare = false".to_owned(),
         "\tlogallrefupdates = true".to_owned(),
+    ]);
+    config.extend(worktree.iter().map(|path| format!("\tworktree = {}", quoted(&path.to_string_lossy()))));
+    config.extend([
         "[remote \"origin\"]".to_owned(),
         format!("\turl = {}", quoted(&remote)),
         format!("\tfetch = {}", quoted(&tracked)),
     ]);
+    config.extend(submodules.iter().flat_map(|submodule| {
+        [
+            format!("[submodule {}]", quoted(&submodule.name)),
+            "\tactive = true".to_owned(),
+            format!("\turl = {}", quoted(&submodule.url.address())),
+        ]
+    }));
     let mut all = vec![("HEAD".to_owned(), head)];
     match kind {
         TargetKind::Branch => {
@@ -113,7 +150,8 @@ fn lines<T: ToString>(items: &[T]) -> String {
 
 /// A value as git's configuration reads it back whatever it contains.
 fn quoted(value: &str) -> String {
-    format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
+    let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{}\"", escaped.replace('\n', "\\n"))
 }
 
 #[cfg(test)]
@@ -123,7 +161,16 @@ mod tests {
     fn files_of(kind: TargetKind, reference: &str) -> Vec<(String, String)> {
         let url = RepoUrl::parse("https://me:s3cret@h/o/r.git").unwrap();
         let oid = crate::oid::parse("1".repeat(40).as_bytes()).unwrap();
-        files(&Facts { url: &url, name: reference, kind, want: oid, commit: oid, shallow: &[oid] })
+        files(&Facts {
+            url: &url,
+            name: reference,
+            kind,
+            want: oid,
+            commit: oid,
+            shallow: &[oid],
+            worktree: None,
+            submodules: &[],
+        })
     }
 
     fn file<'a>(files: &'a [(String, String)], name: &str) -> Option<&'a str> {

@@ -15,7 +15,7 @@ use workflow_contract::path::PathError;
 use workflow_contract::policy::{NotAllowed, PolicyError};
 use workflow_contract::reference::RefError;
 use workflow_contract::url::UrlError;
-use workflow_contract::{Policy, RefName, RepoPath, RepoUrl, Secret, UnsafeLinks};
+use workflow_contract::{Policy, RefName, RepoPath, RepoUrl, Secret, Submodules, UnsafeLinks};
 
 pub use read::{log_format, termination_log};
 
@@ -68,6 +68,15 @@ pub enum ConfigError {
         /// What is wrong with it.
         why: String,
     },
+}
+
+impl From<UrlError> for ConfigError {
+    fn from(error: UrlError) -> Self {
+        match error {
+            UrlError::Scheme { .. } => Self::UnsupportedScheme(error.to_string()),
+            UrlError::Malformed { .. } | UrlError::Page { .. } => Self::Url(error),
+        }
+    }
 }
 
 /// How logs are written.
@@ -140,6 +149,7 @@ pub struct Config {
     pub limits: Limits,
     /// Where may be fetched from.
     pub policy: Policy,
+    pub submodules: Submodules,
     pub unsafe_links: UnsafeLinks,
     /// Credentials.
     pub credentials: CredentialSettings,

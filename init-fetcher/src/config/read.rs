@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use workflow_contract::limits::{self, LimitError};
 use workflow_contract::policy::{self, PolicyError};
-use workflow_contract::url::UrlError;
-use workflow_contract::{Policy, RefName, RepoPath, RepoUrl, Secret, UnsafeLinks, env, text};
+use workflow_contract::{Policy, RefName, RepoPath, RepoUrl, Secret, Submodules, UnsafeLinks, env, text};
 
 use super::proxy::Proxies;
 use super::{
@@ -36,7 +35,7 @@ impl Config {
                 policy::parse_schemes,
             )?,
         };
-        let url = RepoUrl::parse(&var(env::WORKFLOW_GIT_URL).ok_or(ConfigError::NoUrl)?).map_err(of_url)?;
+        let url = RepoUrl::parse(&var(env::WORKFLOW_GIT_URL).ok_or(ConfigError::NoUrl)?)?;
         let reference = RefName::parse(&or(env::WORKFLOW_BRANCH, env::default::BRANCH))?;
         let path = RepoPath::parse(&or(env::WORKFLOW_PATH, ""))?;
         policy.check(&url)?;
@@ -50,6 +49,7 @@ impl Config {
             root: absolute(env::WORKFLOW_ROOT, &or(env::WORKFLOW_ROOT, env::default::ROOT))?,
             limits: read_limits(&var)?,
             policy,
+            submodules: word(&var, env::WORKFLOW_SUBMODULES, "none or recursive", Submodules::from_name)?,
             unsafe_links: word(&var, env::WORKFLOW_UNSAFE_LINKS, "skip or refuse", UnsafeLinks::from_name)?,
             trust: TrustSettings {
                 files: var(env::SSL_CERT_FILE)
@@ -109,13 +109,6 @@ fn utf8(lookup: Lookup) -> Result<(), ConfigError> {
     match OURS.into_iter().find(broken) {
         Some(name) => Err(ConfigError::Value { name, why: "it is not valid UTF-8".into() }),
         None => Ok(()),
-    }
-}
-
-fn of_url(error: UrlError) -> ConfigError {
-    match error {
-        UrlError::Scheme { .. } => ConfigError::UnsupportedScheme(error.to_string()),
-        UrlError::Malformed { .. } | UrlError::Page { .. } => ConfigError::Url(error),
     }
 }
 
@@ -212,7 +205,7 @@ mod tests {
         let limits = Limits { timeout: Duration::from_mins(2), bytes: 512 << 20, files: 100_000 };
         assert_eq!(config.limits, limits);
         assert_eq!(config.policy, Policy::default());
-        assert_eq!(config.unsafe_links, UnsafeLinks::Skip);
+        assert_eq!((config.submodules, config.unsafe_links), (Submodules::None, UnsafeLinks::Skip));
         assert_eq!(config.credentials.github_hosts, ["github.com"]);
         assert_eq!(config.credentials.gitlab_hosts, ["gitlab.com"]);
         assert!(config.credentials.endpoint.is_none());
@@ -263,6 +256,7 @@ mod tests {
             ("WORKFLOW_ALLOWED_HOSTS", "https://h"),
             ("WORKFLOW_ALLOWED_SCHEMES", "ftp"),
             ("WORKFLOW_GITHUB_HOSTS", "*.github.com"),
+            ("WORKFLOW_SUBMODULES", "all"),
             ("WORKFLOW_UNSAFE_LINKS", "follow"),
             ("WORKFLOW_CREDENTIALS_DIR", "x"),
             ("HTTPS_PROXY", "ftp://p"),

@@ -1,8 +1,9 @@
 //! Every failure, its exit code, and whether another attempt may help: one match each.
 
-use workflow_contract::{Exit, Source};
+use workflow_contract::{Exit, RepoUrl, Source, text};
 
 use super::resolve::RefNotFound;
+use super::submodules::SubmoduleError;
 use crate::checkout::CheckoutError;
 use crate::config::ConfigError;
 use crate::pack::PackError;
@@ -40,6 +41,18 @@ pub enum Failure {
     /// The content.
     #[error(transparent)]
     Tree(#[from] TreeError),
+    /// The list of submodules.
+    #[error(transparent)]
+    Submodules(#[from] SubmoduleError),
+    /// A submodule.
+    #[error("submodule `{path}`{}: {failure}", url.as_ref().map(|url| format!(" ({url})")).unwrap_or_default())]
+    Submodule {
+        failure: Box<Failure>,
+        /// Its path in its repository, fit for a message.
+        path: String,
+        /// Its URL without credentials, once it is known.
+        url: Option<String>,
+    },
     /// The volume.
     #[error(transparent)]
     Volume(#[from] VolumeError),
@@ -79,7 +92,9 @@ impl Failure {
             Self::Config(ConfigError::NotAllowed(_) | ConfigError::UnsupportedScheme(_)) => {
                 Exit::HostNotAllowed
             }
-            Self::Trust(TrustError::Library(_) | TrustError::Roots(_)) => Exit::InternalError,
+            Self::Internal(_) | Self::Trust(TrustError::Library(_) | TrustError::Roots(_)) => {
+                Exit::InternalError
+            }
             Self::Config(_) | Self::Trust(_) => Exit::InvalidSource,
             Self::Transport(error) => of_transport(error),
             Self::Pack(error) => of_pack(error),
@@ -87,8 +102,18 @@ impl Failure {
             Self::Directory(SubdirError::Tree(error)) | Self::Tree(error) => of_tree(error),
             Self::Directory(_) => Exit::PathNotFound,
             Self::Volume(error) => of_volume(error),
-            Self::Page { failure, .. } => failure.exit(),
-            Self::Internal(_) => Exit::InternalError,
+            Self::Submodules(error) => of_submodules(error),
+            Self::Page { failure, .. } | Self::Submodule { failure, .. } => failure.exit(),
+        }
+    }
+
+    /// Names the submodule that failed.
+    #[must_use]
+    pub fn of_submodule(self, path: &str, url: Option<&RepoUrl>) -> Self {
+        Self::Submodule {
+            failure: Box::new(self),
+            path: text::sanitize(path),
+            url: url.map(ToString::to_string),
         }
     }
 
@@ -115,6 +140,7 @@ impl Failure {
         match self {
             Self::Transport(error) => error.retryable(),
             Self::Pack(error) => error.is_transient().then_some(PLAIN),
+            Self::Submodule { failure, .. } => failure.retryable(),
             // The pack was sound but did not hold what was asked for.
             Self::Directory(SubdirError::Tree(error)) | Self::Tree(error) => match error {
                 TreeError::Missing { .. } => Some(PLAIN),
@@ -123,6 +149,14 @@ impl Failure {
             },
             _ => None,
         }
+    }
+}
+
+fn of_submodules(error: &SubmoduleError) -> Exit {
+    match error {
+        SubmoduleError::Malformed(_) | SubmoduleError::NoUrl => Exit::InvalidSource,
+        SubmoduleError::Nested { .. } => Exit::UnsafeContent,
+        SubmoduleError::TooLarge => Exit::TooLarge,
     }
 }
 

@@ -2,4 +2,7 @@
 
 pub mod deliver;
 pub mod failure;
+pub mod repository;
 pub mod resolve;
+pub mod submodules;
+pub mod totals;

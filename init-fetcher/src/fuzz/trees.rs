@@ -12,7 +12,7 @@ use workflow_contract::{RepoPath, UnsafeLinks};
 use crate::config::Limits;
 use crate::pack::{Objects, PackError};
 use crate::tree::object::Kind;
-use crate::tree::plan::{self, Item, Plan, Planned, Selection};
+use crate::tree::plan::{self, Item, Plan, Planned, Selection, Used};
 use crate::tree::subdir;
 
 const LIMITS: Limits = Limits { timeout: Duration::from_secs(1), bytes: 1 << 20, files: 50 };
@@ -66,7 +66,7 @@ pub fn trees(bytes: &[u8], dir: &Path) {
 }
 
 fn delivered(objects: &Any, selection: &Selection, dir: &Path) {
-    let plan = match plan::plan(objects, selection, LIMITS, UnsafeLinks::Skip) {
+    let plan = match plan::plan(objects, selection, LIMITS, Used::default(), UnsafeLinks::Skip) {
         Ok(Planned::Complete(plan)) => plan,
         // Fetching it again would not help.
         Ok(Planned::Incomplete(needed)) => return assert!(!needed.is_empty()),

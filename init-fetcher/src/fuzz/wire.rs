@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use git2::{ObjectFormat, Oid};
-use workflow_contract::RefName;
+use workflow_contract::{RefName, RepoUrl};
 
 use super::made;
 use super::taken;
@@ -20,6 +20,7 @@ use crate::transport::http::answer;
 use crate::transport::ssh::known_hosts::{KnownHosts, Verdict};
 use crate::transport::ssh::offer;
 use crate::transport::tunnel;
+use crate::tree::gitmodules;
 
 const LIMITS: Limits = Limits { timeout: Duration::from_secs(1), bytes: 1 << 20, files: 100 };
 
@@ -44,6 +45,7 @@ pub fn wire(bytes: &[u8], dir: &Path) {
         b'p' => drop(take(dir, |sink| sink.append(&made::with_checksum(rest.to_vec())))),
         b'm' => pack_as_described(rest, dir),
         b'h' => quoted(rest),
+        b'g' => gitmodules(rest),
         b'k' => known(&String::from_utf8_lossy(rest)),
         b's' => drop(offer::read(&mut &*rest)),
         b't' => {
@@ -51,6 +53,24 @@ pub fn wire(bytes: &[u8], dir: &Path) {
             drop(tunnel::socks5(&mut Peer(rest), "h", 22, None));
         }
         _ => {}
+    }
+}
+
+/// `.gitmodules`: of what is listed, no URL leaves the policy and no name leaves its directory.
+fn gitmodules(bytes: &[u8]) {
+    let modules = match gitmodules::parse(bytes) {
+        Ok(modules) => modules,
+        Err(error) => return one_line(&error.to_string()),
+    };
+    let base = RepoUrl::parse("https://h/o/r.git").unwrap();
+    for module in &modules {
+        if let Ok(url) = base.join(&module.url) {
+            assert!(["https", "http", "ssh"].contains(&url.scheme().as_str()));
+            assert!(!url.name().is_empty() && !url.name().contains('/') && url.name() != "..");
+        }
+        if module.check_name().is_ok() {
+            assert!(module.name.split('/').all(|part| !matches!(part, "" | "." | ".." | ".git")));
+        }
     }
 }
 

@@ -78,6 +78,16 @@ impl<'a> Store<'a> {
         })
     }
 
+    /// Counts what is received on top of what other repositories of the run sent.
+    pub fn count_from(&mut self, received: u64) {
+        self.received = received;
+    }
+
+    /// Bytes received so far.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
     /// Receives one pack; `receive` writes its bytes to the sink.
     pub fn take<T, E: From<PackError>>(
         &mut self,

@@ -3,6 +3,7 @@
 //! Nothing here does I/O. [`object`] reads one tree, [`name`] judges one name, [`plan`] walks all of them into the
 //! list of what will be written, [`symlink`] follows every link within that list, and [`resolve`] those that leave it.
 
+pub mod gitmodules;
 pub mod name;
 pub mod object;
 pub mod plan;

@@ -23,6 +23,18 @@ pub enum SubdirError {
         /// What it has instead, with what leads up to it.
         hint: String,
     },
+    /// A submodule of that name.
+    #[error(
+        "`{}` is not a directory but a submodule, which is not fetched; `submodules: recursive` in config.yaml fetches it",
+        text::sanitize(path)
+    )]
+    Submodule {
+        /// As far as the path was followed.
+        path: String,
+        commit: Oid,
+        /// The remaining path, within the submodule.
+        rest: RepoPath,
+    },
     /// Something else of that name.
     #[error("`{path}` is not a directory but {kind}")]
     NotADirectory {
@@ -43,7 +55,8 @@ pub enum SubdirError {
 pub fn find(objects: &dyn Objects, root: Oid, path: &RepoPath) -> Result<Oid, SubdirError> {
     let mut at = root;
     let mut reached = String::new();
-    for segment in path.segments() {
+    let mut segments = path.segments();
+    while let Some(segment) = segments.next() {
         let missing = || TreeError::Missing { oid: at, path: text::sanitize(&reached) };
         let data = objects.tree(at).map_err(TreeError::from)?.ok_or_else(missing)?;
         let tree = object::parse(&data, at.object_format()).ok_or(TreeError::Malformed { oid: at })?;
@@ -68,7 +81,10 @@ pub fn find(objects: &dyn Objects, root: Oid, path: &RepoPath) -> Result<Oid, Su
             }
             Kind::File(_) => "a file",
             Kind::Symlink => "a symlink; name the directory that it leads to",
-            Kind::Submodule => "a submodule, which is not fetched",
+            Kind::Submodule => {
+                let rest = RepoPath::parse(&segments.collect::<Vec<_>>().join("/")).unwrap_or_default();
+                return Err(SubdirError::Submodule { path: reached, commit: entry.oid, rest });
+            }
         };
         return Err(SubdirError::NotADirectory { path: text::sanitize(&reached), kind });
     }

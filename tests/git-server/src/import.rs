@@ -15,6 +15,8 @@ const FIRST_COMMIT: u64 = 1_700_000_000;
 pub(crate) enum Step {
     /// Writes or replaces an entry of the tree. `mode` is git's, in octal.
     Entry { path: String, mode: &'static str, content: Vec<u8> },
+    /// Writes or replaces a submodule.
+    Submodule { path: String, commit: String },
     /// Removes an entry of the tree.
     Remove { path: String },
     /// Records the tree as a commit on the current branch, even without a change.
@@ -69,6 +71,9 @@ impl Writer {
                     .extend(format!("M {mode} inline {}\ndata {}\n", quoted(path), content.len()).bytes());
                 self.pending.extend(content);
                 self.pending.push(b'\n');
+            }
+            Step::Submodule { path, commit } => {
+                self.pending.extend(format!("M 160000 {commit} {}\n", quoted(path)).bytes());
             }
             Step::Remove { path } => self.pending.extend(format!("D {}\n", quoted(path)).bytes()),
             Step::Commit { message } => self.commit(message),

@@ -56,6 +56,11 @@ impl RepositoryBuilder {
         self.entry(path, "120000", target.into())
     }
 
+    /// Writes a submodule: a commit of another repository. `.gitmodules` is a file like others.
+    pub fn submodule(self, path: &str, commit: &str) -> Self {
+        self.step(Step::Submodule { path: path.to_owned(), commit: commit.to_owned() })
+    }
+
     /// Removes a file, a symlink or a whole directory.
     pub fn remove(self, path: &str) -> Self {
         self.step(Step::Remove { path: path.to_owned() })

@@ -19,7 +19,7 @@ pub fn parse(yaml: &str) -> Result<Config, ConfigError> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use workflow_contract::UnsafeLinks;
+    use workflow_contract::{Submodules, UnsafeLinks};
 
     use super::*;
 
@@ -41,6 +41,7 @@ maxBytes: 1000000
 maxFiles: 5
 allowedHosts: [github.com, '*.corp']
 allowedSchemes: [https]
+submodules: recursive
 unsafeLinks: refuse
 githubHosts: github.com,ghe.corp
 gitlabHosts: []
@@ -54,7 +55,7 @@ logFormat: json
         assert_eq!(config.image_pull_policy.as_deref(), Some("Never"));
         assert_eq!((&*config.timeout, &*config.max_bytes, &*config.max_files), ("90s", "1000000", "5"));
         assert_eq!((&*config.allowed_hosts(), &*config.allowed_schemes()), ("github.com,*.corp", "https"));
-        assert_eq!(config.unsafe_links, UnsafeLinks::Refuse);
+        assert_eq!((config.submodules, config.unsafe_links), (Submodules::Recursive, UnsafeLinks::Refuse));
         assert_eq!((&*config.github_hosts, &*config.gitlab_hosts), ("github.com,ghe.corp", "none.invalid"));
         assert_eq!(config.credentials_secret.as_deref(), Some("git"));
         assert_eq!(config.proxy.https.as_deref(), Some("http://proxy:3128"));
@@ -139,6 +140,7 @@ logFormat: json
             "allowedHosts: ['https://github.com']",
             "allowedSchemes: [ftp]",
             "allowedSchemes: []",
+            "submodules: true",
             "unsafeLinks: follow",
             "githubHosts: ['*.github.com']",
             "credentialsSecret: Not_A_Name",

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use workflow_contract::env::default;
 use workflow_contract::names::CREDENTIALS_SECRET;
 use workflow_contract::policy::{HostPattern, Policy};
-use workflow_contract::{Scheme, UnsafeLinks};
+use workflow_contract::{Scheme, Submodules, UnsafeLinks};
 
 use crate::reload::{ReloadError, ReloadedFile};
 
@@ -65,6 +65,9 @@ pub struct Config {
     /// `WORKFLOW_ALLOWED_SCHEMES`.
     #[serde(deserialize_with = "types::schemes")]
     pub allowed_schemes: Vec<Scheme>,
+    /// `WORKFLOW_SUBMODULES`.
+    #[serde(deserialize_with = "types::submodules")]
+    pub submodules: Submodules,
     /// `WORKFLOW_UNSAFE_LINKS`.
     #[serde(deserialize_with = "types::unsafe_links")]
     pub unsafe_links: UnsafeLinks,
@@ -115,6 +118,7 @@ impl Default for Config {
             max_files: default::MAX_FILES.to_string(),
             allowed_hosts: hosts,
             allowed_schemes: schemes,
+            submodules: Submodules::default(),
             unsafe_links: UnsafeLinks::default(),
             github_hosts: default::GITHUB_HOSTS.into(),
             gitlab_hosts: default::GITLAB_HOSTS.into(),

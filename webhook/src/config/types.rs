@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use serde_saphyr::Spanned;
 use url::Url;
 use workflow_contract::policy::{self, HostPattern};
-use workflow_contract::{Scheme, UnsafeLinks, limits, text};
+use workflow_contract::{Scheme, Submodules, UnsafeLinks, limits, text};
 
 use super::Proxy;
 use crate::session::is_object_name;
@@ -170,6 +170,14 @@ pub(super) fn schemes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<
     checked(deserializer, |list| {
         let schemes = policy::parse_schemes(list).map_err(|error| error.to_string())?;
         if schemes.is_empty() { Err("at least one scheme is needed".into()) } else { Ok(schemes) }
+    })
+}
+
+/// `none` or `recursive`.
+pub(super) fn submodules<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Submodules, D::Error> {
+    checked(deserializer, |word| {
+        Submodules::from_name(word)
+            .ok_or_else(|| format!("`{}` is neither none nor recursive", text::sanitize(word)))
     })
 }
 

@@ -45,7 +45,7 @@ fn blank_branch_or_path_means_the_default() {
 fn limits_and_policy_come_from_the_config() {
     let config = parse(
         "timeout: 30s\nmaxBytes: 1Mi\nmaxFiles: 7\nallowedHosts: [git.example]\nallowedSchemes: [https]\n\
-         unsafeLinks: refuse\n\
+         submodules: recursive\nunsafeLinks: refuse\n\
          githubHosts: [ghe.example]\ngitlabHosts: [gl.example]\nlogFormat: json\ncredentialsSecret: ''",
     )
     .unwrap();
@@ -55,6 +55,7 @@ fn limits_and_policy_come_from_the_config() {
         ("WORKFLOW_MAX_BYTES", Some("1Mi")),
         ("WORKFLOW_MAX_FILES", Some("7")),
         ("WORKFLOW_ALLOWED_HOSTS", Some("git.example")),
+        ("WORKFLOW_SUBMODULES", Some("recursive")),
         ("WORKFLOW_UNSAFE_LINKS", Some("refuse")),
         ("WORKFLOW_ALLOWED_SCHEMES", Some("https")),
         ("WORKFLOW_GITHUB_HOSTS", Some("ghe.example")),

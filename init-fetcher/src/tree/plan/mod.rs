@@ -71,6 +71,7 @@ pub struct Plan {
     pub files: u64,
     /// Bytes in them.
     pub bytes: u64,
+    pub directories: u64,
     pub submodules: Vec<Submodule>,
     /// Symlinks that are replaced by copies.
     pub replaced: u64,
@@ -80,6 +81,14 @@ pub struct Plan {
     pub skipped: Vec<Item>,
     /// The first of them and the reason, fit for a message.
     pub first_skipped: Option<String>,
+}
+
+/// What other repositories of the delivery use of the limits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Used {
+    pub files: u64,
+    pub bytes: u64,
+    pub directories: u64,
 }
 
 /// An object that was not received yet.
@@ -105,10 +114,11 @@ pub fn plan(
     objects: &dyn Objects,
     selection: &Selection,
     limits: Limits,
+    used: Used,
     unsafe_links: UnsafeLinks,
 ) -> Result<Planned, TreeError> {
     let mut planner = Planner {
-        walk: Walk::new(objects, limits),
+        walk: Walk::new(objects, limits, used),
         resolver: Resolver::new(objects, selection.root),
         unsafe_links,
         needed: Vec::new(),

@@ -45,7 +45,7 @@ impl Objects for Made {
 
 /// Plans a whole repository.
 fn plan(made: &Made, root: Oid, limits: Limits) -> Result<Plan, TreeError> {
-    super::plan(made, &Selection::whole(root), limits, UnsafeLinks::Refuse).map(complete)
+    super::plan(made, &Selection::whole(root), limits, Used::default(), UnsafeLinks::Refuse).map(complete)
 }
 
 fn complete(planned: Planned) -> Plan {
@@ -226,7 +226,7 @@ fn planned(lines: &[&str], unsafe_links: UnsafeLinks) -> Result<(Vec<String>, Pl
     let wf = object::parse(&made.trees[&root], root.object_format()).unwrap();
     let tree = wf.entries().find(|entry| entry.name == b"wf").unwrap().oid;
     let selection = Selection { root, path: b"wf".to_vec(), tree };
-    let planned = super::plan(&made, &selection, LIMITS, unsafe_links).map(complete);
+    let planned = super::plan(&made, &selection, LIMITS, Used::default(), unsafe_links).map(complete);
     let plan = planned.map_err(|error| error.to_string())?;
     let mut shown: Vec<String> = plan
         .items
@@ -354,7 +354,8 @@ fn objects_outside_are_needed_first() {
     let (wf, k, link) = (at(&made, root, "wf"), at(&made, root, "k"), at(&made, root, "l"));
     let (file, x) = (at(&made, at(&made, root, "s"), "f"), at(&made, k, "x"));
     let selection = Selection { root, path: b"wf".to_vec(), tree: wf };
-    let plan = |made: &Made| super::plan(made, &selection, LIMITS, UnsafeLinks::Skip).unwrap();
+    let plan =
+        |made: &Made| super::plan(made, &selection, LIMITS, Used::default(), UnsafeLinks::Skip).unwrap();
     let missing: Vec<_> = [link, file, x].iter().map(|oid| (*oid, made.blobs.remove(oid).unwrap())).collect();
     let needed = |planned: Planned| match planned {
         Planned::Incomplete(needed) => needed.iter().map(|one| one.oid).collect::<Vec<_>>(),
@@ -406,9 +407,9 @@ proptest::proptest! {
         let tree = top.entries().find(|entry| entry.name == b"wf").unwrap().oid;
         let selection = Selection { root, path: b"wf".to_vec(), tree };
         // Circles are rejected.
-        let Ok(planned) = super::plan(&made, &selection, limits, UnsafeLinks::Skip) else { return Ok(()) };
+        let Ok(planned) = super::plan(&made, &selection, limits, Used::default(), UnsafeLinks::Skip) else { return Ok(()) };
         let delivered = complete(planned);
-        let whole = complete(super::plan(&made, &Selection::whole(root), limits, UnsafeLinks::Skip).unwrap());
+        let whole = complete(super::plan(&made, &Selection::whole(root), limits, Used::default(), UnsafeLinks::Skip).unwrap());
         let outer = tempfile::tempdir().unwrap();
         let (theirs, ours) = (outer.path().join("theirs"), outer.path().join("ours"));
         for (plan, directory) in [(&whole, &theirs), (&delivered, &ours)] {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use git2::Oid;
 
-use super::{Item, Plan, Submodule, joined};
+use super::{Item, Plan, Submodule, Used, joined};
 use crate::config::Limits;
 use crate::pack::Objects;
 use crate::tree::object::{self, Kind};
@@ -26,7 +26,7 @@ const PATHS: u64 = 1 << 20;
 pub struct Walk<'a> {
     objects: &'a dyn Objects,
     limits: Limits,
-    directories: u64,
+    used: Used,
     /// Entries of the directories being walked that were not reached yet. Each of these directories is in memory.
     ahead: u64,
     /// Bytes of paths and targets.
@@ -44,16 +44,8 @@ struct Region<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub fn new(objects: &'a dyn Objects, limits: Limits) -> Self {
-        Self {
-            objects,
-            limits,
-            directories: 0,
-            ahead: 0,
-            paths: 0,
-            special: Special::default(),
-            plan: Plan::default(),
-        }
+    pub fn new(objects: &'a dyn Objects, limits: Limits, used: Used) -> Self {
+        Self { objects, limits, used, ahead: 0, paths: 0, special: Special::default(), plan: Plan::default() }
     }
 
     /// Adds a directory of the repository at its place in the delivery. Links are not judged yet and not counted as
@@ -156,10 +148,10 @@ impl<'a> Walk<'a> {
     pub fn count_file(&mut self, size: u64) -> Result<(), TreeError> {
         self.plan.files += 1;
         self.plan.bytes = self.plan.bytes.saturating_add(size);
-        if self.plan.files > self.limits.files {
+        if self.used.files + self.plan.files > self.limits.files {
             return Err(too_large(self.limits.files, "files", "WORKFLOW_MAX_FILES"));
         }
-        if self.plan.bytes > self.limits.bytes {
+        if self.used.bytes.saturating_add(self.plan.bytes) > self.limits.bytes {
             return Err(too_large(self.limits.bytes, "bytes", "WORKFLOW_MAX_BYTES"));
         }
         Ok(())
@@ -175,8 +167,8 @@ impl<'a> Walk<'a> {
     }
 
     pub fn count_directory(&mut self) -> Result<(), TreeError> {
-        self.directories += 1;
-        if self.directories > self.limits.files {
+        self.plan.directories += 1;
+        if self.used.directories + self.plan.directories > self.limits.files {
             return Err(too_large(self.limits.files, "directories", "WORKFLOW_MAX_FILES"));
         }
         Ok(())

@@ -77,6 +77,7 @@ fn own(plan: &Plan<'_>, config: &Config) -> Vec<Value> {
         // Written even if empty, so that no `envFrom` of others can set it.
         (names::WORKFLOW_ALLOWED_HOSTS, Some(&hosts)),
         (names::WORKFLOW_ALLOWED_SCHEMES, Some(&schemes)),
+        (names::WORKFLOW_SUBMODULES, Some(config.submodules.as_str())),
         (names::WORKFLOW_UNSAFE_LINKS, Some(config.unsafe_links.as_str())),
         (names::WORKFLOW_GITHUB_HOSTS, Some(&config.github_hosts)),
         (names::WORKFLOW_GITLAB_HOSTS, Some(&config.gitlab_hosts)),
