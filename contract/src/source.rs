@@ -70,6 +70,32 @@ mod tests {
         assert_eq!(a.to_string(), "https://h/r (main, a/b)");
     }
 
+    /// A row of the table that the policy `validate-sessions` is tested with, too.
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Case {
+        git_url: String,
+        #[serde(default)]
+        branch: String,
+        #[serde(default)]
+        path: String,
+        valid: bool,
+        /// Part of the policy's message, where it denies the source.
+        denied: Option<String>,
+    }
+
+    #[test]
+    fn parsers_agree_with_the_table_of_sources() {
+        let cases: Vec<Case> = serde_json::from_str(include_str!("../testdata/sources.json")).unwrap();
+        for Case { git_url, branch, path, valid, denied } in cases {
+            let accepted = url::RepoUrl::parse(&git_url).is_ok()
+                && reference::RefName::parse(&branch).is_ok()
+                && RepoPath::parse(&path).is_ok();
+            assert_eq!(accepted, valid, "{git_url:?} {branch:?} {path:?}");
+            assert!(!valid || denied.is_none(), "{git_url:?} {branch:?} {path:?}");
+        }
+    }
+
     #[test]
     fn invalid_values_equal_themselves() {
         assert_eq!(Source::new("nonsense", "a b", "../x"), Source::new("nonsense", "a b", "../x"));

@@ -78,7 +78,7 @@ async fn install_rotate_and_uninstall(kind: IssuerKind) -> anyhow::Result<()> {
     let image = format!("{INJECTOR}:0.1.0");
     let environment = [
         ("OVERLAY", kind.overlay()),
-        ("WITH", "monitoring freeze-running"),
+        ("WITH", "monitoring freeze-running validate-sessions"),
         ("WORKFLOW_INJECTOR_IMAGE", image.as_str()),
         ("INIT_FETCHER_IMAGE", "init-fetcher:0.1.0"),
     ];

@@ -16,3 +16,4 @@ mod removal;
 mod rights;
 mod sessions;
 mod steps;
+mod validate_sessions;

@@ -42,9 +42,11 @@ async fn the_api_server_accepts_every_directory() -> anyhow::Result<()> {
     let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/manifests");
     fs::create_dir_all(&out)?;
     let directories = directories()?;
-    for wanted in
-        INSTALLS.iter().chain(&REGISTRATIONS).chain(&["overlays/monitoring", "components/freeze-running"])
-    {
+    for wanted in INSTALLS.iter().chain(&REGISTRATIONS).chain(&[
+        "overlays/monitoring",
+        "components/freeze-running",
+        "components/validate-sessions",
+    ]) {
         assert!(
             directories.iter().any(|directory| directory == wanted),
             "{wanted} is not among {directories:?}"

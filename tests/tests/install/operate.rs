@@ -113,6 +113,21 @@ const COMMANDS: &[(&str, Run)] = &[
         "kubectl workflow -n NAMESPACE SESSION",
         Run::In("webhook/src/cli/mod.rs", "\"kubectl-workflow -n team s\""),
     ),
+    (
+        "kubectl apply -k manifests/components/validate-sessions",
+        Run::In("tests/tests/install/validate_sessions.rs", "render(WARN)?"),
+    ),
+    (
+        "kubectl apply -k manifests/components/validate-sessions-deny",
+        Run::In("tests/tests/install/validate_sessions.rs", "render(DENY)?"),
+    ),
+    (
+        "kubectl delete -k manifests/components/validate-sessions",
+        Run::In(
+            "manifests/uninstall",
+            "kubectl delete --ignore-not-found -k manifests/components/validate-sessions",
+        ),
+    ),
     ("kubectl -n workflow-injector describe pods", Run::Untested("its output is kubectl's")),
     (
         "kubectl annotate agenticsession NAME ambient-code.io/force-execute-prompt=true",

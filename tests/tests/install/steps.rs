@@ -23,7 +23,7 @@ pub const POLL: Duration = Duration::from_millis(200);
 /// The annotation of CRDs that tests created.
 const TEST_CRD: &str = "workflow-tests/test-crd";
 /// Names of the objects of our manifests, and of those that the injector creates.
-const OURS: [&str; 7] = [
+const OURS: [&str; 8] = [
     INJECTOR,
     TLS_SECRET,
     "workflow-injector-bootstrap",
@@ -31,6 +31,7 @@ const OURS: [&str; 7] = [
     "workflow-injector-freeze-running",
     "workflow-injector-metrics",
     "workflow-injector-serving",
+    "workflow-injector-validate-sessions",
 ];
 
 /// The cluster that is installed to.
