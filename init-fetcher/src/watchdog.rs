@@ -141,6 +141,13 @@ mod tests {
     }
 
     #[test]
+    fn the_message_names_the_submodule_that_took_the_time() {
+        let state = State { submodule: "libs/m".into(), ..state() };
+        let (_, _, message) = at_the_limit(&state, LIMIT).unwrap();
+        assert!(message.contains("while receiving the pack of submodule `libs/m`; raise"), "{message}");
+    }
+
+    #[test]
     fn between_attempts_the_last_failure_counts() {
         let state = State { between_attempts: Some((Exit::ServerUnreachable, "refused".into())), ..state() };
         assert_eq!(at_the_limit(&state, LIMIT), Some((30, Exit::ServerUnreachable, "refused".to_owned())));

@@ -280,6 +280,10 @@ fn submodules_stay_empty_whatever_their_list_says() {
         assert!(ended.expect(Exit::Reconciled).contains(said), "{}", ended.message);
         let place = fetch.root().join("flow");
         assert_eq!(of_disk(&place), of_git(&crafted.repository, "main", path));
+        let fetch = crafted.fetch(&server, "main", path).var("WORKFLOW_SUBMODULES", "recursive");
+        let ended = refused(&fetch, Exit::InvalidSource, path);
+        assert!(ended.message.contains("submodule `"), "{}", ended.message);
+        assert!(!std::path::Path::new("/tmp/x").exists(), "nothing is executed");
         if path.is_empty() {
             let config = fs::read_to_string(place.join(".git/config")).unwrap();
             assert!(!config.contains("submodule") && !place.join(".git/modules").exists(), "{config}");

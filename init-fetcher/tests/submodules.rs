@@ -293,3 +293,65 @@ fn submodules_that_are_never_updated_stay_empty() {
     assert_eq!(fs::read_to_string(place.join("m/a")).unwrap(), "a");
     assert_eq!(git_says(&place, &["status", "--porcelain"]), "");
 }
+
+#[test]
+fn submodules_of_copied_directories_are_fetched_into_the_copies() {
+    let server = server();
+    let library = server.repository("acme/library").file("a", "a").file("d/b", "b").create().unwrap();
+    let commit = library.commit("main").unwrap();
+    let outer = server
+        .repository("acme/flow")
+        .file(".gitmodules", list(&[("m", "shared/m", "../library.git")]))
+        .submodule("shared/m", &commit)
+        .symlink("shared/link", "m/a")
+        .symlink("wf/shared", "../shared")
+        .symlink("wf/only", "../shared/m/d")
+        .create()
+        .unwrap();
+    let fetch = recursive(&server, outer.url()).path("wf");
+    let ended = fetch.run();
+    let message = ended.expect(Exit::Reconciled);
+    let said =
+        "1 symlink was left out: `wf/only`, a symlink into a submodule outside of the delivered directory";
+    assert!(message.contains(said) && message.ends_with("; with 1 submodule"), "{message}");
+    let place = fetch.root().join("flow");
+    assert_eq!(fs::read_to_string(place.join("shared/m/a")).unwrap(), "a");
+    assert_eq!(fs::read_to_string(place.join("shared/link")).unwrap(), "a");
+    assert_eq!(of_disk(&place).len(), 3);
+}
+
+#[test]
+fn submodules_are_fetched_with_the_credentials_of_their_host() {
+    let server = GitServer::start(&Settings::default().password("private", "u", "s3cret")).unwrap();
+    let library = server.repository("private/library").file("a", "a").create().unwrap();
+    let commit = library.commit("main").unwrap();
+    let relative = with_submodule(&server, "private/flow", "../library.git", &commit);
+    let absolute = with_submodule(&server, "acme/flow", library.url(), &commit);
+    let secret = |fetch: Fetch| {
+        let dir = fetch.dir.path().join("secret");
+        fs::create_dir(&dir).unwrap();
+        for (key, value) in [("username", "u"), ("password", "s3cret"), ("hosts", "127.0.0.1")] {
+            fs::write(dir.join(key), value).unwrap();
+        }
+        fetch.var("WORKFLOW_CREDENTIALS_DIR", &dir.to_string_lossy())
+    };
+    let with_userinfo = relative.url().replace("https://", "https://u:s3cret@");
+    for fetch in [
+        secret(recursive(&server, relative.url())),
+        secret(recursive(&server, absolute.url())),
+        recursive(&server, &with_userinfo),
+    ] {
+        let ended = fetch.run();
+        ended.expect(Exit::Reconciled);
+        let place = fetch.root().join("flow");
+        assert_eq!(fs::read_to_string(place.join("libs/m/a")).unwrap(), "a");
+        for config in [".git/config", ".git/modules/m/config"] {
+            assert!(!fs::read_to_string(place.join(config)).unwrap().contains("s3cret"), "{config}");
+        }
+        assert!(!ended.message.contains("s3cret") && !ended.stderr.contains("s3cret"));
+    }
+    // The URL's own credential is not for another URL, even of the same host.
+    let url = absolute.url().replace("https://", "https://u:s3cret@");
+    let ended = recursive(&server, &url).run();
+    assert!(ended.expect(Exit::AuthenticationFailed).contains("submodule `libs/m`"), "{}", ended.message);
+}

@@ -56,27 +56,13 @@ impl Recorder {
 
     /// Adds something that is not written, so that git does not miss it.
     pub fn add_skipped(&mut self, item: &Item) -> Result<(), git2::Error> {
-        let Some(mode) = mode(item.kind) else { return Ok(()) };
-        let time = IndexTime::new(0, 0);
-        self.index.add(&IndexEntry {
-            ctime: time,
-            mtime: time,
-            dev: 0,
-            ino: 0,
-            mode,
-            uid: 0,
-            gid: 0,
-            file_size: 0,
-            id: item.oid,
-            flags: 0,
-            flags_extended: SKIP_WORKTREE,
-            path: item.path.clone(),
-        })
+        let Some(entry) = entry(item) else { return Ok(()) };
+        self.index.add(&IndexEntry { flags_extended: SKIP_WORKTREE, ..entry })
     }
 
     /// Adds a file that was written; directories are not part of an index.
     pub fn add(&mut self, item: &Item, metadata: &fs::Metadata) -> Result<(), git2::Error> {
-        let Some(mode) = mode(item.kind) else { return Ok(()) };
+        let Some(entry) = entry(item) else { return Ok(()) };
         // The index keeps the low 32 bits of all of these; git compares no more.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let entry = IndexEntry {
@@ -84,28 +70,39 @@ impl Recorder {
             mtime: IndexTime::new(metadata.mtime() as i32, metadata.mtime_nsec() as u32),
             dev: metadata.dev() as u32,
             ino: metadata.ino() as u32,
-            mode,
             uid: metadata.uid(),
             gid: metadata.gid(),
             file_size: metadata.size() as u32,
-            id: item.oid,
-            flags: 0,
-            flags_extended: 0,
-            path: item.path.clone(),
+            ..entry
         };
         self.index.add(&entry)
     }
 }
 
-/// The mode of an entry; `None` for a directory.
-fn mode(kind: Kind) -> Option<u32> {
-    match kind {
-        Kind::File(true) => Some(0o100_755),
-        Kind::File(false) => Some(0o100_644),
-        Kind::Symlink => Some(0o120_000),
-        Kind::Submodule => Some(0o160_000),
-        Kind::Tree => None,
-    }
+/// An entry without what the file system says of its file; `None` for a directory.
+pub fn entry(item: &Item) -> Option<IndexEntry> {
+    let mode = match item.kind {
+        Kind::File(true) => 0o100_755,
+        Kind::File(false) => 0o100_644,
+        Kind::Symlink => 0o120_000,
+        Kind::Submodule => 0o160_000,
+        Kind::Tree => return None,
+    };
+    let time = IndexTime::new(0, 0);
+    Some(IndexEntry {
+        ctime: time,
+        mtime: time,
+        dev: 0,
+        ino: 0,
+        mode,
+        uid: 0,
+        gid: 0,
+        file_size: 0,
+        id: item.oid,
+        flags: 0,
+        flags_extended: 0,
+        path: item.path.clone(),
+    })
 }
 
 /// Why the system refused, out of libgit2's words: they end as the system's own do, and the number is lost.

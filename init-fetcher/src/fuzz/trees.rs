@@ -6,9 +6,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use git2::{Index, IndexEntry, IndexTime, Oid};
+use git2::{Index, IndexEntry, Oid};
 use workflow_contract::{RepoPath, UnsafeLinks};
 
+use crate::checkout::index;
 use crate::config::Limits;
 use crate::pack::{Objects, PackError};
 use crate::tree::object::Kind;
@@ -89,7 +90,7 @@ fn delivered(objects: &Any, selection: &Selection, dir: &Path) {
     fs::create_dir(&directory).unwrap();
     write(&plan, &directory);
     check_links(&plan, &directory);
-    index(&plan);
+    check_index(&plan);
     fs::remove_dir_all(&directory).unwrap();
     assert_eq!(fs::read_dir(dir).unwrap().count(), 0, "something was written beside the directory");
 }
@@ -143,31 +144,11 @@ fn check_links(plan: &Plan, directory: &Path) {
 }
 
 /// git's index takes all of it.
-fn index(plan: &Plan) {
+fn check_index(plan: &Plan) {
     let mut index = Index::new().unwrap();
-    for item in &plan.items {
-        let mode = match item.kind {
-            Kind::Tree => continue,
-            Kind::File(_) => 0o100_644,
-            Kind::Symlink => 0o120_000,
-            Kind::Submodule => 0o160_000,
-        };
-        let time = IndexTime::new(0, 0);
-        let entry = IndexEntry {
-            ctime: time,
-            mtime: time,
-            dev: 0,
-            ino: 0,
-            mode,
-            uid: 0,
-            gid: 0,
-            file_size: 0,
-            id: Oid::from_bytes(&[7; 20]).unwrap(),
-            flags: 0,
-            flags_extended: 0,
-            path: item.path.clone(),
-        };
-        index.add(&entry).unwrap_or_else(|error| panic!("{:?}: {error}", shown(&item.path)));
+    for entry in plan.items.iter().filter_map(index::entry) {
+        let entry = IndexEntry { id: Oid::from_bytes(&[7; 20]).unwrap(), ..entry };
+        index.add(&entry).unwrap_or_else(|error| panic!("{:?}: {error}", shown(&entry.path)));
     }
     let entries = plan.items.iter().filter(|item| item.kind != Kind::Tree).count();
     assert_eq!(index.len(), entries);
