@@ -292,6 +292,12 @@ fn submodules_that_are_never_updated_stay_empty() {
     let place = fetch.root().join("flow");
     assert_eq!(fs::read_to_string(place.join("m/a")).unwrap(), "a");
     assert_eq!(git_says(&place, &["status", "--porcelain"]), "");
+    let ended = recursive(&server, outer.url()).path("n").run();
+    assert!(
+        ended.expect(Exit::PathNotFound).contains("submodule `n`: it is never checked out"),
+        "{}",
+        ended.message
+    );
 }
 
 #[test]

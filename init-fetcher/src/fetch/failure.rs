@@ -156,6 +156,7 @@ fn of_submodules(error: &SubmoduleError) -> Exit {
     match error {
         SubmoduleError::Malformed(_) | SubmoduleError::NoUrl => Exit::InvalidSource,
         SubmoduleError::Nested { .. } => Exit::UnsafeContent,
+        SubmoduleError::NeverUpdated => Exit::PathNotFound,
         SubmoduleError::TooLarge => Exit::TooLarge,
     }
 }

@@ -149,8 +149,7 @@ impl<'c> Attempt<'_, 'c> {
         let format = target.want.object_format();
         let mut store = Store::create(&packs, &place.scratch, format, self.config.limits, &checkpoint)?;
         store.count_from(totals.received);
-        // A server that can't cut the history sends files that are long gone.
-        let spool_blobs = if remote.capabilities().shallow() { SpoolBlobs::All } else { SpoolBlobs::None };
+        let spool_blobs = all_blobs(remote);
         let received = self.everything(remote, target, spool_blobs, &mut store)?;
         let commit = self.commit(&store, target)?;
         self.run.set_phase("checking what was received");
@@ -201,7 +200,8 @@ impl<'c> Attempt<'_, 'c> {
         let (commit, found) = if let Some(found) = found {
             found
         } else {
-            self.everything(remote, target, SpoolBlobs::None, &mut store)?;
+            let spool_blobs = if self.source.path.is_whole() { all_blobs(remote) } else { SpoolBlobs::None };
+            self.everything(remote, target, spool_blobs, &mut store)?;
             let commit = self.commit(&store, target)?;
             (commit, self.find(&store, &commit)?)
         };
@@ -361,6 +361,11 @@ fn pinned(remote: &mut dyn Remote, commit: Oid) -> Result<Target, Failure> {
         }
     }
     Ok(Target { want: commit, kind: TargetKind::Commit, name, listed })
+}
+
+/// Whether all files that are received are delivered: a server that can't cut the history sends older ones too.
+fn all_blobs(remote: &dyn Remote) -> SpoolBlobs {
+    if remote.capabilities().shallow() { SpoolBlobs::All } else { SpoolBlobs::None }
 }
 
 /// The hash algorithm of a repository's ids; listing has rejected unsupported ones.

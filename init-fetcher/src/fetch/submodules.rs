@@ -36,6 +36,8 @@ pub enum SubmoduleError {
     NoUrl,
     #[error("the repository's `.gitmodules` is larger than {} bytes", gitmodules::MAX_SIZE)]
     TooLarge,
+    #[error("it is never checked out (`update = none` in `.gitmodules`)")]
+    NeverUpdated,
     #[error("its name contains that of the submodule `{other}`, so that one would be inside the other")]
     Nested { other: String },
 }
@@ -118,7 +120,15 @@ impl Attempt<'_, '_> {
         }
         let list = self.gitmodules(remote, target, store, root)?;
         let modules = gitmodules::parse(&list).map_err(SubmoduleError::from)?;
-        resolve(wanted, &modules, &self.source.url, &self.config.policy)
+        let all = resolve(wanted, &modules, &self.source.url, &self.config.policy)?;
+        match wanted {
+            // The path leads into it, so that nothing would be delivered.
+            [one] if one.path.is_empty() && all.is_empty() => {
+                Err(Failure::from(SubmoduleError::NeverUpdated)
+                    .of_submodule(&String::from_utf8_lossy(&one.source), None))
+            }
+            _ => Ok(all),
+        }
     }
 
     /// Reads `.gitmodules` at the root of a commit; empty if there is none.

@@ -7,8 +7,7 @@ use git2::Oid;
 
 use super::object::{self, Kind};
 use super::symlink::{
-    ABSOLUTE, INTO_DOT_GIT, MAX_HOPS, MAX_TARGET, UP_FROM_SUBMODULE, components, leads_up, malformed,
-    push_target,
+    ABSOLUTE, INTO_DOT_GIT, MAX_HOPS, MAX_TARGET, UP_WITHIN_SUBMODULE, components, malformed, push_target,
 };
 use super::{TreeError, name, shown};
 use crate::pack::Objects;
@@ -88,6 +87,11 @@ impl<'a> Resolver<'a> {
             match step.as_slice() {
                 b"" | b"." => continue,
                 b".." => {
+                    if let [.., Step { node: Node::Submodule, .. }, Step { node: Node::Submodule, .. }] =
+                        &at[..]
+                    {
+                        return Ok(Target::Unsafe(UP_WITHIN_SUBMODULE));
+                    }
                     if at.pop().is_none() {
                         return Ok(Target::Unsafe("a symlink that leaves the repository"));
                     }
@@ -113,7 +117,6 @@ impl<'a> Resolver<'a> {
                 continue;
             }
             match at.last().map(|step| step.node) {
-                Some(Node::Submodule) if leads_up(&todo) => return Ok(Target::Unsafe(UP_FROM_SUBMODULE)),
                 Some(Node::Missing) => dangling = true,
                 Some(Node::File(..)) if !todo.is_empty() => dangling = true,
                 _ => {}

@@ -17,7 +17,8 @@ pub const MAX_TARGET: u64 = 4095;
 
 pub const ABSOLUTE: &str = "an absolute symlink";
 pub const INTO_DOT_GIT: &str = "a symlink into `.git`";
-pub const UP_FROM_SUBMODULE: &str = "a symlink that leads up from within a submodule";
+/// Only the submodule's own repository could tell where `..` leads to: what is before it may be a link there.
+pub const UP_WITHIN_SUBMODULE: &str = "a symlink that leads up within a submodule";
 
 /// Targets of links, by path.
 pub type Links = HashMap<Vec<u8>, Vec<u8>>;
@@ -65,13 +66,19 @@ impl<'a> Follower<'a> {
         at.pop();
         let mut todo: Vec<Vec<u8>> = Vec::new();
         let mut hops = 0;
+        // Depth of the submodule that is walked through.
+        let mut submodule = None;
         if !push_target(target, &mut todo) {
             return Followed::Unsafe(ABSOLUTE);
         }
         while let Some(step) = todo.pop() {
             match step.as_slice() {
                 b"" | b"." => continue,
+                b".." if submodule.is_some_and(|depth| at.len() > depth) => {
+                    return Followed::Unsafe(UP_WITHIN_SUBMODULE);
+                }
                 b".." if at.len() > base => {
+                    submodule = None;
                     at.pop();
                     continue;
                 }
@@ -84,8 +91,8 @@ impl<'a> Follower<'a> {
             if self.looked_up > MAX_LOOKED_UP {
                 return Followed::Rejected("a symlink that leads through too many others");
             }
-            if self.special.submodules.contains(&here) && leads_up(&todo) {
-                return Followed::Unsafe(UP_FROM_SUBMODULE);
+            if submodule.is_none() && self.special.submodules.contains(&here) {
+                submodule = Some(at.len());
             }
             if let Some(target) = self.special.links.get(&here) {
                 hops += 1;
@@ -106,11 +113,6 @@ impl<'a> Follower<'a> {
 /// Why no file system takes a link with this target.
 pub fn malformed(target: &[u8]) -> Option<&'static str> {
     (target.is_empty() || target.contains(&0)).then_some("a symlink without a proper target")
-}
-
-/// Whether the remaining steps lead up: within a submodule only its own repository could tell where to.
-pub fn leads_up(todo: &[Vec<u8>]) -> bool {
-    todo.iter().any(|step| step == b"..")
 }
 
 /// Splits a path; the empty path has no components.
@@ -151,6 +153,8 @@ mod tests {
             ("a", "a"),
             ("a", "..b"),
             ("a", "m/x"),
+            ("a", "m/../b"),
+            ("a", "m/./../m/x"),
         ] {
             assert_eq!(follow(path, &[(path, target)]), Followed::Inside, "{path} -> {target}");
         }
@@ -163,7 +167,7 @@ mod tests {
         {
             assert_eq!(follow(path, &[(path, target)]), Followed::Leaves, "{path} -> {target}");
         }
-        for (path, target) in [("a", "/etc/passwd"), ("a", "/"), ("a", "m/x/../../..")] {
+        for (path, target) in [("a", "/etc/passwd"), ("a", "/"), ("a", "m/x/../../.."), ("a", "m/x/..")] {
             assert!(matches!(follow(path, &[(path, target)]), Followed::Unsafe(_)), "{path} -> {target}");
         }
     }

@@ -247,7 +247,7 @@ fn planned(lines: &[&str], unsafe_links: UnsafeLinks) -> Result<(Vec<String>, Pl
 
 #[test]
 fn links_out_of_the_directory_are_replaced_by_copies() {
-    let cases: [(&[&str], &[&str]); 11] = [
+    let cases: [(&[&str], &[&str]); 12] = [
         (&["CLAUDE.md", "wf/a -> ../CLAUDE.md"], &["a = file CLAUDE.md"]),
         (&["run.sh", "wf/a -> ../run.sh"], &["a = file run.sh"]),
         (&["s/k/x", "wf/a -> ../s/k"], &["a/", "a/x = file x"]),
@@ -261,6 +261,7 @@ fn links_out_of_the_directory_are_replaced_by_copies() {
         (&["s/d/x", "l -> s/d", "wf/a -> ../l/x"], &["a = file x"]),
         (&["s/d/x", "s/e", "l -> s/d", "wf/a -> ../l/../e"], &["a = file e"]),
         (&["s/x", "wf/k -> ../s", "wf/a -> k/x"], &["a = file x", "k/", "k/x = file x"]),
+        (&["m @", "f", "wf/a -> ../m/../f"], &["a = file f"]),
         // Out and in again.
         (&["wf/a -> ../wf/b", "wf/b"], &["a = file b", "b = file b"]),
         // Links inside, and those that lead nowhere.
@@ -294,7 +295,7 @@ fn links_that_cannot_be_replaced_are_skipped_or_refused() {
         (&["f", "wf/a -> none/../../f", "wf/x"], "a symlink to something that is not in the repository"),
         (&["m @", "wf/a -> ../m", "wf/x"], "a symlink into a submodule outside of the delivered directory"),
         (&["m @", "wf/a -> ../m/x", "wf/x"], "a symlink into a submodule outside of the delivered directory"),
-        (&["wf/m @", "wf/a -> m/x/../..", "wf/x"], "a symlink that leads up from within a submodule"),
+        (&["wf/m @", "wf/a -> m/x/../..", "wf/x"], "a symlink that leads up within a submodule"),
     ] {
         let (shown, plan) = planned(lines, UnsafeLinks::Skip).unwrap();
         assert_eq!(plan.first_skipped, Some(format!("`wf/a`, {why}")), "{lines:?}");
