@@ -22,6 +22,8 @@ pub const WORKFLOW_ALLOWED_SCHEMES: &str = "WORKFLOW_ALLOWED_SCHEMES";
 pub const WORKFLOW_SUBMODULES: &str = "WORKFLOW_SUBMODULES";
 /// `skip` or `refuse`: symlinks that are absolute or leave the repository.
 pub const WORKFLOW_UNSAFE_LINKS: &str = "WORKFLOW_UNSAFE_LINKS";
+/// Keys that must have signed the workflow, as JSON ([`crate::verify::Signers`]); empty demands no signature.
+pub const WORKFLOW_SIGNERS: &str = "WORKFLOW_SIGNERS";
 /// Directory where a Secret with credentials is mounted.
 pub const WORKFLOW_CREDENTIALS_DIR: &str = "WORKFLOW_CREDENTIALS_DIR";
 /// Exact hosts that [`GITHUB_TOKEN`] is for.

@@ -59,6 +59,8 @@ exits! {
     TooLarge = 40,
     /// Content that must not be written to disk.
     UnsafeContent = 41,
+    /// No signature, or none that the cluster's policy trusts.
+    SignatureNotTrusted = 42,
     /// No space, or a quota.
     VolumeFull = 50,
     /// Permission, or a read-only volume.
@@ -125,6 +127,7 @@ mod tests {
                 (34, "Timeout"),
                 (40, "TooLarge"),
                 (41, "UnsafeContent"),
+                (42, "SignatureNotTrusted"),
                 (50, "VolumeFull"),
                 (51, "VolumeNotWritable"),
                 (70, "InternalError"),

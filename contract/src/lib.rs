@@ -24,6 +24,7 @@ pub mod stamp;
 pub mod termination;
 pub mod text;
 pub mod url;
+pub mod verify;
 
 pub use content::{Submodules, UnsafeLinks};
 pub use exit::Exit;

@@ -31,6 +31,9 @@ pub struct Details {
     /// Delivered commit: 40 or 64 hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
+    /// Verified signer and key, if a signature was demanded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
     /// Files written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<u64>,
@@ -54,6 +57,7 @@ impl Details {
             reference: None,
             path: None,
             commit: None,
+            signer: None,
             files: None,
             bytes: None,
             ms: None,
