@@ -105,8 +105,7 @@ mod tests {
     fn rule(require: Require, patterns: &[&str]) -> VerifyRule {
         let repositories = patterns.iter().map(|text| RepositoryPattern::parse(text).unwrap()).collect();
         let (ssh_signers, empty) = (patterns.concat(), String::new());
-        let signers =
-            Signers { require, ssh_signers, ssh_revoked_keys: empty.clone(), openpgp_keys: empty };
+        let signers = Signers { require, ssh_signers, ssh_revoked_keys: empty.clone(), openpgp_keys: empty };
         VerifyRule { repositories, signers }
     }
 

@@ -63,7 +63,9 @@ impl RepositoryPattern {
         // A prefix is the URL of the repository with one more letter.
         let filler = if is_prefix { "x" } else { "" };
         let url = RepoUrl::parse(&format!("{start}{filler}")).map_err(|_| {
-            failed("write a URL such as https://host/owner/repository, or its start with the whole host and `*`")
+            failed(
+                "write a URL such as https://host/owner/repository, or its start with the whole host and `*`",
+            )
         })?;
         if url.scheme() != Scheme::Ssh && url.userinfo().is_some()
             || url.userinfo().is_some_and(|info| !info.password.expose().is_empty())
@@ -144,7 +146,8 @@ impl Address {
     }
 
     fn matches(&self, other: &Self, is_prefix: bool) -> bool {
-        (self.scheme, &self.user, &self.host, self.port) == (other.scheme, &other.user, &other.host, other.port)
+        (self.scheme, &self.user, &self.host, self.port)
+            == (other.scheme, &other.user, &other.host, other.port)
             && if is_prefix { other.path.starts_with(&self.path) } else { other.path == self.path }
     }
 }
