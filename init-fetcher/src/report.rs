@@ -26,6 +26,8 @@ pub struct Delivered {
     pub submodules: Submodules,
     /// Files that are Git LFS pointers.
     pub lfs_pointers: u64,
+    /// Who signed it, and with which key, if a signature was demanded.
+    pub signer: Option<String>,
     /// What else a person should know.
     pub note: Option<&'static str>,
 }
@@ -127,6 +129,7 @@ pub fn success(delivered: &Delivered, seconds: f64) -> String {
             counted(delivered.lfs_pointers, "file is a Git LFS pointer", "files are Git LFS pointers");
         parts.push(format!("{pointers}, delivered as they are"));
     }
+    parts.extend(delivered.signer.as_ref().map(|signer| format!("signed by {signer}")));
     parts.extend(delivered.note.map(str::to_owned));
     parts.join("; ")
 }
@@ -169,6 +172,7 @@ pub mod tests {
             links: Links::default(),
             submodules: Submodules::default(),
             lfs_pointers: 0,
+            signer: None,
             note: None,
         }
     }
@@ -184,7 +188,14 @@ pub mod tests {
     #[test]
     fn a_success_says_what_is_not_there() {
         let submodules = Submodules { fetched: 0, empty: 1, first_empty: Some("`m`".into()) };
-        let all = Delivered { submodules, lfs_pointers: 2, note: Some("a note"), files: 1, ..delivered() };
+        let all = Delivered {
+            submodules,
+            lfs_pointers: 2,
+            signer: Some("a@b (K key F)".into()),
+            note: Some("a note"),
+            files: 1,
+            ..delivered()
+        };
         let message = success(&all, 0.0);
         assert!(message.contains(": 1 file, "), "{message}");
         assert!(
@@ -192,7 +203,7 @@ pub mod tests {
             "{message}"
         );
         assert!(message.contains("; 2 files are Git LFS pointers"), "{message}");
-        assert!(message.ends_with("; a note"), "{message}");
+        assert!(message.ends_with("; signed by a@b (K key F); a note"), "{message}");
     }
 
     #[test]

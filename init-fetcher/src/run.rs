@@ -91,6 +91,7 @@ impl Run {
     pub fn attempt_begins(&self, number: u32) {
         let mut state = self.lock();
         state.details.attempts = Some(number);
+        state.details.signer = None;
         state.between_attempts = None;
     }
 

@@ -15,7 +15,10 @@ use workflow_contract::path::PathError;
 use workflow_contract::policy::{NotAllowed, PolicyError};
 use workflow_contract::reference::RefError;
 use workflow_contract::url::UrlError;
+use workflow_contract::verify::Require;
 use workflow_contract::{Policy, RefName, RepoPath, RepoUrl, Secret, Submodules, UnsafeLinks};
+
+use workflow_signatures::TrustedKeys;
 
 pub use read::{log_format, termination_log};
 
@@ -134,6 +137,22 @@ pub struct TrustSettings {
     pub dirs: Vec<PathBuf>,
 }
 
+/// The signature that is demanded.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    /// The object that must be signed.
+    pub require: Require,
+    /// Keys that may have signed it.
+    pub keys: TrustedKeys,
+}
+
+impl Trust {
+    /// Reports whether a signed tag is enough.
+    pub fn accepts_tags(&self) -> bool {
+        matches!(self.require, Require::Tag | Require::Either)
+    }
+}
+
 /// All that a run needs to know.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -151,6 +170,8 @@ pub struct Config {
     pub policy: Policy,
     pub submodules: Submodules,
     pub unsafe_links: UnsafeLinks,
+    /// Demanded signature, if any.
+    pub signers: Option<Trust>,
     /// Credentials.
     pub credentials: CredentialSettings,
     /// Certificate authorities.

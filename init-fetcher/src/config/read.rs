@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use workflow_contract::limits::{self, LimitError};
 use workflow_contract::policy::{self, PolicyError};
+use workflow_contract::verify::{Require, Signers};
 use workflow_contract::{Policy, RefName, RepoPath, RepoUrl, Secret, Submodules, UnsafeLinks, env, text};
+use workflow_signatures::TrustedKeys;
 
 use super::proxy::Proxies;
 use super::{
-    Config, ConfigError, CredentialSettings, Limits, LogFormat, Lookup, TokenEndpoint, TrustSettings,
+    Config, ConfigError, CredentialSettings, Limits, LogFormat, Lookup, TokenEndpoint, Trust, TrustSettings,
 };
 
 /// The CA bundle that the platform mounts into session pods.
@@ -50,6 +52,7 @@ impl Config {
             limits: read_limits(&var)?,
             policy,
             submodules: word(&var, env::WORKFLOW_SUBMODULES, "none or recursive", Submodules::from_name)?,
+            signers: signers(&var)?,
             unsafe_links: word(&var, env::WORKFLOW_UNSAFE_LINKS, "skip or refuse", UnsafeLinks::from_name)?,
             trust: TrustSettings {
                 files: var(env::SSL_CERT_FILE)
@@ -93,13 +96,14 @@ pub fn log_format(lookup: Lookup) -> Result<LogFormat, ConfigError> {
 
 /// Refuses a source or a policy that was no UTF-8: what it means can't be told.
 fn utf8(lookup: Lookup) -> Result<(), ConfigError> {
-    const OURS: [&str; 10] = [
+    const OURS: [&str; 11] = [
         env::WORKFLOW_GIT_URL,
         env::WORKFLOW_BRANCH,
         env::WORKFLOW_PATH,
         env::WORKFLOW_ROOT,
         env::WORKFLOW_ALLOWED_HOSTS,
         env::WORKFLOW_ALLOWED_SCHEMES,
+        env::WORKFLOW_SIGNERS,
         env::WORKFLOW_CREDENTIALS_DIR,
         env::WORKFLOW_GITHUB_HOSTS,
         env::WORKFLOW_GITLAB_HOSTS,
@@ -132,6 +136,18 @@ fn word<T: Default>(
         name,
         why: format!("`{}` is not a value of it; use {values}", text::sanitize(&value)),
     })
+}
+
+/// Reads the signature that is demanded; `None` if none is.
+fn signers(var: &dyn Fn(&str) -> Option<String>) -> Result<Option<Trust>, ConfigError> {
+    let failed = |why: String| ConfigError::Value { name: env::WORKFLOW_SIGNERS, why };
+    let Some(json) = var(env::WORKFLOW_SIGNERS) else { return Ok(None) };
+    let signers = Signers::from_json(&json).map_err(|error| failed(error.to_string()))?;
+    if signers.require == Require::None {
+        return Ok(None);
+    }
+    let keys = TrustedKeys::parse(&signers).map_err(|error| failed(error.to_string()))?;
+    Ok(Some(Trust { require: signers.require, keys }))
 }
 
 fn absolute(name: &'static str, value: &str) -> Result<PathBuf, ConfigError> {
@@ -260,6 +276,9 @@ mod tests {
             ("WORKFLOW_UNSAFE_LINKS", "follow"),
             ("WORKFLOW_CREDENTIALS_DIR", "x"),
             ("HTTPS_PROXY", "ftp://p"),
+            ("WORKFLOW_SIGNERS", "alice ssh-ed25519 AAAA"),
+            ("WORKFLOW_SIGNERS", r#"{"require":"commit"}"#),
+            ("WORKFLOW_SIGNERS", r#"{"require":"commit","sshSigners":"alice ssh-ed25519 AAAA"}"#),
         ] {
             let error = read(&[URL, (name, value)]).unwrap_err();
             assert!(

@@ -95,6 +95,7 @@ fn make<'c>(attempt: &Attempt<'_, 'c>, authenticator: &mut Authenticator<'c>) ->
     let mut totals = Totals::default();
     let commit = attempt.fetch(authenticator, &place, &mut totals, 0)?;
     run.set_phase("publishing");
+    let signer = run.lock().details.signer.clone();
     let delivered = Delivered {
         commit: commit.id,
         reference: config.reference.to_string(),
@@ -104,6 +105,7 @@ fn make<'c>(attempt: &Attempt<'_, 'c>, authenticator: &mut Authenticator<'c>) ->
         links: totals.links,
         submodules: totals.submodules,
         lfs_pointers: totals.lfs_pointers,
+        signer,
         note: authenticator.note(),
     };
     run.publish(&delivered, || staging.publish(&config.root, config.url.name(), config.url.alias()))?;

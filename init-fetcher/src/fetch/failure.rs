@@ -3,6 +3,7 @@
 use workflow_contract::{Exit, RepoUrl, Source, text};
 
 use super::resolve::RefNotFound;
+use super::signed::{NotTrusted, VerifyError};
 use super::submodules::SubmoduleError;
 use crate::checkout::CheckoutError;
 use crate::config::ConfigError;
@@ -35,6 +36,9 @@ pub enum Failure {
     /// The branch, tag or commit.
     #[error(transparent)]
     Reference(#[from] RefNotFound),
+    /// The signature.
+    #[error(transparent)]
+    Signature(#[from] NotTrusted),
     /// The directory in the repository.
     #[error(transparent)]
     Directory(#[from] SubdirError),
@@ -79,6 +83,15 @@ impl From<CheckoutError> for Failure {
     }
 }
 
+impl From<VerifyError> for Failure {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::NotTrusted(error) => Self::Signature(error),
+            VerifyError::Pack(error) => Self::Pack(error),
+        }
+    }
+}
+
 impl From<git2::Error> for Failure {
     fn from(error: git2::Error) -> Self {
         Self::Internal(error.message().to_owned())
@@ -99,6 +112,7 @@ impl Failure {
             Self::Transport(error) => of_transport(error),
             Self::Pack(error) => of_pack(error),
             Self::Reference(_) => Exit::RefNotFound,
+            Self::Signature(_) => Exit::SignatureNotTrusted,
             Self::Directory(SubdirError::Tree(error)) | Self::Tree(error) => of_tree(error),
             Self::Directory(_) => Exit::PathNotFound,
             Self::Volume(error) => of_volume(error),

@@ -4,5 +4,6 @@ pub mod deliver;
 pub mod failure;
 pub mod repository;
 pub mod resolve;
+pub mod signed;
 pub mod submodules;
 pub mod totals;

@@ -2,19 +2,20 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use git2::{ObjectFormat, Oid};
 use workflow_contract::{RefName, RepoPath, RepoUrl, Scheme, Submodules, text};
 
 use super::failure::Failure;
 use super::resolve::{self, RefNotFound, Target, TargetKind};
+use super::signed;
 use super::submodules::Resolved;
 use super::totals::Totals;
 use crate::checkout::git_dir;
 use crate::checkout::index::Recorder;
 use crate::checkout::write::{self, Written};
-use crate::config::Config;
+use crate::config::{Config, Trust};
 use crate::credentials::ssh::SshKey;
 use crate::credentials::{Authenticator, MountedSecret};
 use crate::pack::PackError;
@@ -129,10 +130,15 @@ impl<'c> Attempt<'_, 'c> {
         let name = &self.source.reference;
         let listing = if name.is_full_ref() { Listing::Full } else { Listing::Named };
         let refs = remote.list(listing(name.as_str()))?;
-        match resolve::resolve(name, &refs, remote.capabilities().want_any(), format_of(remote)) {
-            Some(target) => Ok(target),
-            None => Err(resolve::not_found(name, &remote.list(Listing::All)?).into()),
+        let (want_any, format) = (remote.capabilities().want_any(), format_of(remote));
+        let Some(mut target) = resolve::resolve(name, &refs, want_any, format) else {
+            return Err(resolve::not_found(name, &remote.list(Listing::All)?).into());
+        };
+        let is_tag = refs.iter().any(|r| r.oid == target.want && r.peeled.is_some());
+        if !is_tag && self.signers().is_some_and(Trust::accepts_tags) {
+            target.tags = signed::tags_of(&remote.list(Listing::All)?, target.want);
         }
+        Ok(target)
     }
 
     /// The whole repository, with a git directory that can be worked with.
@@ -295,7 +301,7 @@ impl<'c> Attempt<'_, 'c> {
         store: &mut Store,
     ) -> Result<Option<(Commit, Found)>, Failure> {
         self.run.set_phase("receiving the way to the directory");
-        let lean = Want { oids: &[target.want], shallow: true, without_blobs: true };
+        let lean = Want { oids: &target.wants(), shallow: true, without_blobs: true };
         let answer = store.take(SpoolBlobs::None, |sink| remote.fetch(lean, sink));
         if refused(answer.map_err(|error| doubt_commit(error, target)))? {
             return Ok(None);
@@ -319,7 +325,7 @@ impl<'c> Attempt<'_, 'c> {
         store: &mut Store,
     ) -> Result<Received, Failure> {
         self.run.set_phase("receiving the pack");
-        let want = Want { oids: &[target.want], shallow: true, without_blobs: false };
+        let want = Want { oids: &target.wants(), shallow: true, without_blobs: false };
         store.take(spool_blobs, |sink| remote.fetch(want, sink)).map_err(|error| match (error, target.kind) {
             // A commit that was asked for by its id was never listed: the server does not have it.
             (TransportError::Protocol(ProtocolError::Refused(words)), TargetKind::Commit) => {
@@ -330,7 +336,12 @@ impl<'c> Attempt<'_, 'c> {
         })
     }
 
-    /// The commit that was received, which must be the one that was asked for.
+    /// The signature that is demanded. The commits of submodules are covered by that of their repository.
+    fn signers(&self) -> Option<&Trust> {
+        self.config.signers.as_ref().filter(|_| self.source.pinned.is_none())
+    }
+
+    /// The commit that was received, which must be the one that was asked for, and signed as demanded.
     fn commit(&self, store: &Store, target: &Target) -> Result<Commit, Failure> {
         let commit = store.commit(target.want).map_err(|error| match error {
             CommitError::NotACommit { kind } => {
@@ -339,10 +350,17 @@ impl<'c> Attempt<'_, 'c> {
             }
             CommitError::Pack(error) => error.into(),
         })?;
-        commit.ok_or_else(|| {
-            let why = format!("it does not hold {}, which was asked for", target.want);
-            PackError::Corrupt(why).into()
-        })
+        let commit = commit.ok_or_else(|| {
+            PackError::Corrupt(format!("it does not hold {}, which was asked for", target.want))
+        })?;
+        if let Some(trust) = self.signers() {
+            self.run.set_phase("verifying the signature");
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            let now = now.map_or(0, |time| time.as_secs().cast_signed());
+            let signer = signed::check(trust, store, target, &commit, now)?;
+            self.run.lock().details.signer = Some(signer.to_string());
+        }
+        Ok(commit)
     }
 }
 
@@ -360,7 +378,7 @@ fn pinned(remote: &mut dyn Remote, commit: Oid) -> Result<Target, Failure> {
             return Err(RefNotFound::NoSuchCommit { id: name }.into());
         }
     }
-    Ok(Target { want: commit, kind: TargetKind::Commit, name, listed })
+    Ok(Target { want: commit, kind: TargetKind::Commit, name, listed, tags: Vec::new() })
 }
 
 /// Whether all files that are received are delivered: a server that can't cut the history sends older ones too.

@@ -18,6 +18,15 @@ pub struct Target {
     pub name: String,
     /// Whether the server listed the object.
     pub listed: bool,
+    /// Annotated tags that name the commit, if one of them must be signed.
+    pub tags: Vec<Oid>,
+}
+
+impl Target {
+    /// Objects to want: the commit or tag, and the tags that may sign it.
+    pub fn wants(&self) -> Vec<Oid> {
+        [self.want].into_iter().chain(self.tags.iter().copied()).collect()
+    }
 }
 
 /// What kind of name was asked for.
@@ -97,10 +106,16 @@ pub fn resolve(name: &RefName, refs: &[Ref], want_any: bool, format: ObjectForma
         refs.iter().find(|r| r.name.strip_prefix(prefix) == Some(name.as_str())).map(|r| r.oid)
     };
     if let Some(want) = find("refs/heads/") {
-        return Some(Target { want, kind: TargetKind::Branch, name: short(), listed: true });
+        return Some(Target {
+            want,
+            kind: TargetKind::Branch,
+            name: short(),
+            listed: true,
+            tags: Vec::new(),
+        });
     }
     if let Some(want) = find("refs/tags/") {
-        return Some(Target { want, kind: TargetKind::Tag, name: short(), listed: true });
+        return Some(Target { want, kind: TargetKind::Tag, name: short(), listed: true, tags: Vec::new() });
     }
     let id =
         name.is_commit_id().then(|| oid::parse(name.as_str().to_ascii_lowercase().as_bytes())).flatten()?;
@@ -108,7 +123,13 @@ pub fn resolve(name: &RefName, refs: &[Ref], want_any: bool, format: ObjectForma
         return None;
     }
     let listed = refs.iter().any(|r| r.oid == id || r.peeled == Some(id));
-    (want_any || listed).then(|| Target { want: id, kind: TargetKind::Commit, name: short(), listed })
+    (want_any || listed).then(|| Target {
+        want: id,
+        kind: TargetKind::Commit,
+        name: short(),
+        listed,
+        tags: Vec::new(),
+    })
 }
 
 fn of_full_ref(found: &Ref) -> Target {
@@ -124,7 +145,7 @@ fn of_full_ref(found: &Ref) -> Target {
     } else {
         (TargetKind::OtherRef, full.as_str())
     };
-    Target { want: found.oid, kind, name: name.to_owned(), listed: true }
+    Target { want: found.oid, kind, name: name.to_owned(), listed: true, tags: Vec::new() }
 }
 
 /// The message for the start of a commit id, with the whole id if exactly one listed id starts so.
@@ -232,7 +253,8 @@ mod tests {
             ("refs/tags/v1", '2', TargetKind::Tag, "v1"),
             ("refs/pull/7/head", '3', TargetKind::OtherRef, "refs/pull/7/head"),
         ] {
-            let expected = Target { want: id(digit), kind, name: short.into(), listed: true };
+            let expected =
+                Target { want: id(digit), kind, name: short.into(), listed: true, tags: Vec::new() };
             assert_eq!(resolve(&name(asked), &refs, false, ObjectFormat::Sha1), Some(expected), "{asked}");
         }
         assert_eq!(resolve(&name("refs/pull/8/head"), &refs, true, ObjectFormat::Sha1), None);

@@ -183,6 +183,13 @@ impl<'a> Store<'a> {
         Ok(Some(entry.lfs_pointer))
     }
 
+    /// Returns an object's kind and content; `None` if it was not received.
+    pub fn object(&self, oid: Oid) -> Result<Option<(ObjectKind, Vec<u8>)>, PackError> {
+        let Some((number, position, entry)) = self.find(oid) else { return Ok(None) };
+        let content = self.read(number, position, None)?;
+        Ok(entry.kind.zip(content))
+    }
+
     /// Returns the commit that an object is or that a tag points to; `Ok(None)` if an object is missing.
     pub fn commit(&self, oid: Oid) -> Result<Option<Commit>, CommitError> {
         /// Maximum length of a chain of tags; more than two are unusual.
