@@ -51,6 +51,8 @@ It takes no arguments. Environment variables (empty counts as unset):
   WORKFLOW_MAX_FILES        limit on the number of files [100000]
   WORKFLOW_ALLOWED_HOSTS    exact names or *.suffix, comma-separated [all]
   WORKFLOW_ALLOWED_SCHEMES  comma-separated [https,ssh]
+  WORKFLOW_SIGNERS          who must have signed the commit or tag, as JSON: require (commit, tag or
+                            either), sshSigners, sshRevokedKeys, openpgpKeys [no signature]
   WORKFLOW_CREDENTIALS_DIR  a mounted Secret: username and password, used only for the exact hosts
                             in its key hosts (comma-separated); ssh-privatekey and known_hosts;
                             ca.crt
@@ -72,7 +74,8 @@ It takes no arguments. Environment variables (empty counts as unset):
 Exit codes: 0 delivered; 10 a setting is malformed; 11 host or scheme not allowed; 20 access refused;
 21 no such repository; 22 no such branch, tag or commit; 23 no such directory; 30 server unreachable;
 31 TLS failed; 32 ssh host key unknown or changed; 33 server error; 34 time limit; 40 too large;
-41 unsafe content; 50 volume full; 51 volume not writable; 70 internal error; 143 ended by SIGTERM.
+41 unsafe content; 42 signature not trusted; 50 volume full; 51 volume not writable; 70 internal
+error; 143 ended by SIGTERM.
 ";
 
 #[cfg(test)]
@@ -110,6 +113,7 @@ mod tests {
             env::WORKFLOW_MAX_FILES,
             env::WORKFLOW_ALLOWED_HOSTS,
             env::WORKFLOW_ALLOWED_SCHEMES,
+            env::WORKFLOW_SIGNERS,
             env::WORKFLOW_CREDENTIALS_DIR,
             env::WORKFLOW_GITHUB_HOSTS,
             env::WORKFLOW_GITLAB_HOSTS,

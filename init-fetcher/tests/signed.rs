@@ -14,34 +14,34 @@ use workflow_contract::verify::{Require, Signers};
 use workflow_git_server::{GitServer, Repository, Settings};
 
 /// A repository with a signed and an unsigned branch, and tags of every kind.
-struct Signed {
+struct TestEnv {
     server: GitServer,
     repository: Repository,
     keys: tempfile::TempDir,
 }
 
-impl Signed {
+impl TestEnv {
     fn new() -> Self {
-        Self::on(Settings::default(), false)
+        Self::on(&Settings::default(), false)
     }
 
-    fn on(settings: Settings, sha256: bool) -> Self {
-        let server = GitServer::start(&settings).unwrap();
+    fn on(settings: &Settings, sha256: bool) -> Self {
+        let server = GitServer::start(settings).unwrap();
         let builder = server.repository("acme/flow").file("README.md", "x\n").file("wf/prompt.md", "y\n");
         let repository = if sha256 { builder.sha256() } else { builder }.create().unwrap();
-        let signed = Self { server, repository, keys: tempfile::tempdir().unwrap() };
+        let env = Self { server, repository, keys: tempfile::tempdir().unwrap() };
         for name in ["alice", "mallory"] {
             let mut keygen = Command::new("ssh-keygen");
-            keygen.args(["-q", "-N", "", "-t", "ed25519", "-C", name, "-f"]).arg(signed.key(name));
+            keygen.args(["-q", "-N", "", "-t", "ed25519", "-C", name, "-f"]).arg(env.key(name));
             assert!(keygen.status().unwrap().success());
         }
-        signed.commit("signed", Some("alice"));
-        signed.commit("stranger", Some("mallory"));
-        signed.commit("unsigned", None);
-        signed.tag("v1", "unsigned", Some("alice"));
-        signed.tag("annotated", "signed", None);
-        signed.tag("by-stranger", "stranger", Some("mallory"));
-        signed
+        env.commit("signed", Some("alice"));
+        env.commit("stranger", Some("mallory"));
+        env.commit("unsigned", None);
+        env.tag("v1", "unsigned", Some("alice"));
+        env.tag("annotated", "signed", None);
+        env.tag("by-stranger", "stranger", Some("mallory"));
+        env
     }
 
     fn key(&self, name: &str) -> PathBuf {
@@ -94,7 +94,7 @@ fn delivers_what_is_signed_as_demanded_and_names_the_signer() {
         (Settings::default(), true),
         (Settings::default().protocol_v0("acme"), false),
     ] {
-        let signed = Signed::on(settings, sha256);
+        let env = TestEnv::on(&settings, sha256);
         for (require, reference) in [
             (Require::Commit, "signed"),
             (Require::Tag, "v1"),
@@ -105,7 +105,7 @@ fn delivers_what_is_signed_as_demanded_and_names_the_signer() {
             (Require::None, "main"),
         ] {
             for path in ["", "wf"] {
-                let fetch = signed.fetch(require, reference).path(path);
+                let fetch = env.fetch(require, reference).path(path);
                 let ended = fetch.run();
                 let message = ended.expect(Exit::Reconciled);
                 let signer = ended.details().signer;
@@ -119,15 +119,15 @@ fn delivers_what_is_signed_as_demanded_and_names_the_signer() {
                 assert!(fetch.root().join("flow").exists());
             }
         }
-        let commit = signed.repository.commit("unsigned").unwrap();
-        signed.run(Require::Tag, &commit).expect(Exit::Reconciled);
+        let commit = env.repository.commit("unsigned").unwrap();
+        env.run(Require::Tag, &commit).expect(Exit::Reconciled);
     }
 }
 
 #[test]
 fn what_is_not_signed_as_demanded_is_42_and_nothing_is_published() {
-    let signed = Signed::new();
-    signed.git(None, &["update-ref", "refs/tags/v2", &signed.git(None, &["rev-parse", "v1"])]);
+    let env = TestEnv::new();
+    env.git(None, &["update-ref", "refs/tags/v2", &env.git(None, &["rev-parse", "v1"])]);
     for (require, reference, words) in [
         (Require::Commit, "unsigned", " is not signed; the cluster admin requires a commit that is signed"),
         (Require::Commit, "v1", " is not signed; "),
@@ -144,7 +144,7 @@ fn what_is_not_signed_as_demanded_is_42_and_nothing_is_published() {
         (Require::Either, "stranger", ", and the tag `by-stranger` is signed by the unknown"),
     ] {
         for path in ["", "wf"] {
-            let fetch = signed.fetch(require, reference).path(path);
+            let fetch = env.fetch(require, reference).path(path);
             let ended = fetch.run();
             let message = ended.expect(Exit::SignatureNotTrusted);
             assert!(message.contains(words), "{message}");
@@ -157,10 +157,10 @@ fn what_is_not_signed_as_demanded_is_42_and_nothing_is_published() {
 
 #[test]
 fn an_older_workflow_stays_if_the_newer_one_is_not_signed() {
-    let signed = Signed::new();
-    let fetch = signed.fetch(Require::Commit, "signed");
+    let env = TestEnv::new();
+    let fetch = env.fetch(Require::Commit, "signed");
     fetch.run().expect(Exit::Reconciled);
-    signed.commit("signed", Some("mallory"));
+    env.commit("signed", Some("mallory"));
     fetch.run().expect(Exit::SignatureNotTrusted);
     assert!(fetch.root().join("flow/README.md").exists());
 }

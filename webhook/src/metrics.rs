@@ -34,7 +34,7 @@ struct ResourceLabel {
 /// Decisions of admission. Each counter starts at 0: Prometheus records no increase of a series that starts at 1.
 const DECISIONS: [&str; 5] = ["injected", "unchanged", "skipped", "refused", "malformed"];
 /// Reasons used by alerts, which start at 0 for the same reason.
-const ALERTED: [&str; 2] = ["NotInjected", "ImagePullFailed"];
+const ALERTED: [&str; 3] = ["NotInjected", "ImagePullFailed", "SignatureNotTrusted"];
 
 #[derive(Debug)]
 pub struct Metrics {

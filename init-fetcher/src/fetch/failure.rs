@@ -38,7 +38,7 @@ pub enum Failure {
     Reference(#[from] RefNotFound),
     /// The signature.
     #[error(transparent)]
-    Signature(#[from] NotTrusted),
+    Signature(Box<NotTrusted>),
     /// The directory in the repository.
     #[error(transparent)]
     Directory(#[from] SubdirError),

@@ -46,9 +46,15 @@ fn wanted(require: Require) -> &'static str {
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     #[error(transparent)]
-    NotTrusted(#[from] NotTrusted),
+    NotTrusted(Box<NotTrusted>),
     #[error(transparent)]
     Pack(#[from] PackError),
+}
+
+impl From<NotTrusted> for VerifyError {
+    fn from(error: NotTrusted) -> Self {
+        Self::NotTrusted(Box::new(error))
+    }
 }
 
 /// Returns the annotated tags that name a commit, by descending name; of `v9` and `v10` either may be first.

@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use pgp::composed::{Deserializable as _, SignedPublicKey, SignedPublicSubKey};
 use pgp::packet::{Signature, SignatureType, SubpacketData};
-use pgp::types::{Fingerprint, KeyDetails, SignedUser, Tag};
+use pgp::types::{Duration, Fingerprint, KeyDetails, SignedUser, Tag, Timestamp};
 
 use crate::error::SignersError;
 use crate::ssh::date;
@@ -240,11 +240,11 @@ fn subkey_properties(key: &SignedPublicKey, subkey: &SignedPublicSubKey) -> Opti
 }
 
 fn created(signature: &Signature) -> u32 {
-    signature.created().map_or(0, |time| time.as_secs())
+    signature.created().map_or(0, Timestamp::as_secs)
 }
 
 fn expiry(key: &impl KeyDetails, signature: &Signature) -> Option<i64> {
-    let lifetime = signature.key_expiration_time().map(|life| life.as_secs()).filter(|life| *life > 0)?;
+    let lifetime = signature.key_expiration_time().map(Duration::as_secs).filter(|life| *life > 0)?;
     Some(i64::from(key.created_at().as_secs()) + i64::from(lifetime))
 }
 

@@ -95,8 +95,11 @@ pub fn key_data(mut blob: &[u8]) -> Option<KeyData> {
 fn members(kind: &str) -> Option<usize> {
     Some(match kind {
         "ssh-ed25519" => 1,
-        "ssh-rsa" | "ecdsa-sha2-nistp256" | "ecdsa-sha2-nistp384" | "ecdsa-sha2-nistp521" => 2,
-        "sk-ssh-ed25519@openssh.com" => 2,
+        "ssh-rsa"
+        | "ecdsa-sha2-nistp256"
+        | "ecdsa-sha2-nistp384"
+        | "ecdsa-sha2-nistp521"
+        | "sk-ssh-ed25519@openssh.com" => 2,
         "sk-ecdsa-sha2-nistp256@openssh.com" => 3,
         _ => return None,
     })

@@ -9,7 +9,7 @@ fn contributing_names_existing_files() {
     let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     // Whole paths only: some files are named relative to the one before.
     let paths = GUIDE.split('`').skip(1).step_by(2).filter(|code| {
-        ["contract/", "certs/", "init-fetcher/", "webhook/", "tests/", "manifests/", "docs/"]
+        ["contract/", "certs/", "init-fetcher/", "signatures/", "webhook/", "tests/", "manifests/", "docs/"]
             .iter()
             .any(|directory| code.starts_with(directory))
     });

@@ -15,5 +15,6 @@ mod readiness;
 mod removal;
 mod rights;
 mod sessions;
+mod signing;
 mod steps;
 mod validate_sessions;

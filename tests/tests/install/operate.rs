@@ -43,6 +43,8 @@ const KEYSCAN: &str = "ssh-keyscan -p 22 git.example.com >known_hosts";
 const SECRET: &str = "kubectl -n NAMESPACE create secret generic workflow-credentials \
                       --from-file=ssh-privatekey=id_ed25519 --from-file=known_hosts=known_hosts";
 
+const SIGNING: &str = "tests/tests/install/signing.rs";
+
 /// Every command of the guide.
 const COMMANDS: &[(&str, Run)] = &[
     (CHECK, Run::Here),
@@ -51,6 +53,17 @@ const COMMANDS: &[(&str, Run)] = &[
     (SECRET, Run::Here),
     (CONDITION, Run::Here),
     (DESCRIBE, Run::Here),
+    (
+        "ssh-keygen -t ed25519 -C alice@example.com -f ~/.ssh/signing_key",
+        Run::In(SIGNING, "ssh-keygen -t ed25519 -C alice@example.com -f ~/.ssh/signing_key"),
+    ),
+    ("git config gpg.format ssh", Run::In(SIGNING, "git config gpg.format ssh")),
+    (
+        "git config user.signingkey ~/.ssh/signing_key",
+        Run::In(SIGNING, "git config user.signingkey ~/.ssh/signing_key"),
+    ),
+    ("git commit --amend --no-edit -S", Run::In(SIGNING, "git commit --amend --no-edit -S")),
+    ("git push --force-with-lease", Run::In(SIGNING, "git push --force-with-lease")),
     ("kubectl drain", Run::In("tests/tests/availability/disruptions.rs", "eviction_loses_no_request")),
     (
         "kubectl -n workflow-injector create secret generic workflow-injector-client-ca --from-file=ca.crt",

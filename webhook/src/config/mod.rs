@@ -5,6 +5,7 @@
 
 mod file;
 mod types;
+mod verify;
 
 use std::path::Path;
 
@@ -13,7 +14,9 @@ use serde_json::{Value, json};
 use workflow_contract::env::default;
 use workflow_contract::names::CREDENTIALS_SECRET;
 use workflow_contract::policy::{HostPattern, Policy};
+use workflow_contract::verify::{Require, Signers, VerifyRule, first_match};
 use workflow_contract::{Scheme, Submodules, UnsafeLinks};
+use workflow_signatures::TrustedKeys;
 
 use crate::reload::{ReloadError, ReloadedFile};
 
@@ -30,7 +33,12 @@ pub type ConfigFile = ReloadedFile<Config, ConfigError>;
 /// Opens the config file.
 pub fn open(path: &Path) -> Result<ConfigFile, ReloadError<ConfigError>> {
     ReloadedFile::open(path, |content| {
-        parse(str::from_utf8(content).map_err(|_| ConfigError("it is not UTF-8 text".to_owned()))?)
+        let text = str::from_utf8(content).map_err(|_| ConfigError("it is not UTF-8 text".to_owned()))?;
+        let config = parse(text)?;
+        for warning in config.key_warnings(jiff::Timestamp::now().as_second()) {
+            tracing::warn!(warning, "config file lists a key that counts no more");
+        }
+        Ok(config)
     })
 }
 
@@ -71,6 +79,9 @@ pub struct Config {
     /// `WORKFLOW_UNSAFE_LINKS`.
     #[serde(deserialize_with = "types::unsafe_links")]
     pub unsafe_links: UnsafeLinks,
+    /// Rules for `WORKFLOW_SIGNERS`.
+    #[serde(deserialize_with = "verify::rules")]
+    pub verify: Vec<VerifyRule>,
     /// `WORKFLOW_GITHUB_HOSTS`, comma-separated.
     #[serde(deserialize_with = "types::exact_hosts")]
     pub github_hosts: String,
@@ -120,6 +131,7 @@ impl Default for Config {
             allowed_schemes: schemes,
             submodules: Submodules::default(),
             unsafe_links: UnsafeLinks::default(),
+            verify: Vec::new(),
             github_hosts: default::GITHUB_HOSTS.into(),
             gitlab_hosts: default::GITLAB_HOSTS.into(),
             credentials_secret: Some(CREDENTIALS_SECRET.into()),
@@ -147,6 +159,25 @@ impl Config {
     #[must_use]
     pub fn allowed_hosts(&self) -> String {
         joined(&self.allowed_hosts)
+    }
+
+    /// Formats `WORKFLOW_SIGNERS` for the URL of a session's workflow; empty demands no signature.
+    #[must_use]
+    pub fn signers(&self, git_url: &str) -> String {
+        let signers = first_match(&self.verify, git_url).map(|rule| &rule.signers);
+        signers.filter(|signers| signers.require != Require::None).map_or_else(String::new, Signers::to_json)
+    }
+
+    /// Returns a remark for each key of `verify` of which no signature counts any more; `now` in Unix seconds.
+    #[must_use]
+    pub fn key_warnings(&self, now: i64) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (at, rule) in self.verify.iter().enumerate() {
+            let keys = TrustedKeys::parse(&rule.signers).unwrap_or_default();
+            warnings
+                .extend(keys.warnings(now).into_iter().map(|why| format!("verify, rule {}: {why}", at + 1)));
+        }
+        warnings
     }
 
     /// Formats `WORKFLOW_ALLOWED_SCHEMES`, comma-separated.

@@ -141,7 +141,7 @@ mod tests {
     fn keeps_the_first_observed_end_and_follows_a_second_run() {
         let at = |seconds| jiff::Timestamp::from_second(seconds).ok();
         let ended = |outcome, ended| PodFacts { ended, ..facts("a", "1", outcome) };
-        let delivered = || Outcome::Delivered { commit: "c".into() };
+        let delivered = || Outcome::Delivered { commit: "c".into(), signer: None };
         let mut pods = Pods::default();
         pods.apply(ended(delivered(), at(1)));
         assert!(!pods.apply(ended(Outcome::NotInjected, at(1))), "the same end with another outcome");

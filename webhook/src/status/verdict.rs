@@ -127,11 +127,12 @@ pub fn undelivered(outcome: &Outcome, presence: Presence, stamp: &Stamp) -> Verd
 
 /// The workflow that the session asks for was delivered at this commit.
 #[must_use]
-pub fn delivered(commit: &str, stamp: &Stamp, workflow: &ActiveWorkflow) -> Verdict {
+pub fn delivered(commit: &str, signer: Option<&str>, stamp: &Stamp, workflow: &ActiveWorkflow) -> Verdict {
     let directory = RepoUrl::parse(&workflow.git_url)
         .map_or_else(|_| WORKFLOWS_ROOT.to_owned(), |url| format!("{WORKFLOWS_ROOT}/{}", url.name()));
     let branch = workflow_contract::text::sanitize(&stamp.source.branch);
-    let message = format!("delivered {commit} ({branch}) to {directory}");
+    let by = signer.map(|signer| format!(", signed by {signer}")).unwrap_or_default();
+    let message = format!("delivered {commit} ({branch}) to {directory}{by}");
     Verdict {
         status: ConditionStatus::True,
         progress: Some(Progress::Active),

@@ -68,6 +68,41 @@ fn limits_and_policy_come_from_the_config() {
 }
 
 #[test]
+fn keys_of_the_rule_that_applies_are_passed_and_nobody_else_sets_them() {
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+    let config = parse(&format!(
+        "verify: [{{repositories: ['https://git.example/acme/*'], require: commit, sshSigners: 'a {KEY} $(X)'}}]"
+    ))
+    .unwrap();
+    let of = |url: &str, before: &Value| {
+        let session = with(
+            session(),
+            [
+                ("/spec/activeWorkflow", json!({"gitUrl": url})),
+                ("/spec/environmentVariables", json!({"WORKFLOW_SIGNERS": ""})),
+            ],
+        );
+        injected_by(before, &session, &config)
+    };
+    let signed = json!({"require": "commit", "sshSigners": format!("a {KEY} $$(X)")}).to_string();
+    let mut existing = pod_with_existing_container();
+    set(&mut existing, "/spec/initContainers/0/env", json!([{"name": "WORKFLOW_SIGNERS", "value": "{}"}]));
+    for before in [pod(), existing] {
+        for url in
+            ["https://git.example/acme/flow", "git@GIT.example:acme/flow.git", "https://git.example/ACME/x"]
+        {
+            let pod = of(url, &before);
+            assert_eq!(entries(init(&pod), "WORKFLOW_SIGNERS").len(), 1);
+            assert_eq!(value(init(&pod), "WORKFLOW_SIGNERS"), Some(signed.as_str()), "{url}");
+            // Applying it again changes nothing.
+            assert_eq!(of(url, &pod), pod);
+        }
+        // Set all the same, so that no `envFrom` can.
+        assert_eq!(value(init(&of("https://git.example/o/r", &before)), "WORKFLOW_SIGNERS"), Some(""));
+    }
+}
+
+#[test]
 fn policy_is_never_taken_from_the_pod_or_the_author() {
     let author = json!({"WORKFLOW_ALLOWED_HOSTS": "*", "WORKFLOW_TIMEOUT": "9h"});
     let session = with(session(), [("/spec/environmentVariables", author)]);
@@ -149,8 +184,8 @@ fn variables_of_the_author_do_not_control_the_fetch() {
         set(&mut pod, &format!("{RUNNER}/env/-"), json!({"name": name, "value": "evil"}));
     }
     let session = with(session(), [("/spec/environmentVariables", author)]);
-    let mut brought = injected(&pod, &session);
-    set(&mut brought, "/spec/initContainers/1/env/-", json!({"name": "HTTPS_PROXY", "value": "evil"}));
+    let mut existing = injected(&pod, &session);
+    set(&mut existing, "/spec/initContainers/1/env/-", json!({"name": "HTTPS_PROXY", "value": "evil"}));
     for pod in [injected(&pod, &session), injected(&brought, &session)] {
         for name in names {
             assert_eq!(value(init(&pod), name), None, "{name}");

@@ -66,6 +66,7 @@ pub fn is_own(name: &str) -> bool {
 
 fn own(plan: &Plan<'_>, config: &Config) -> Vec<Value> {
     let (hosts, schemes) = (config.allowed_hosts(), config.allowed_schemes());
+    let signers = config.signers(plan.git_url);
     let values = [
         (names::WORKFLOW_GIT_URL, Some(plan.git_url)),
         (names::WORKFLOW_BRANCH, plan.branch),
@@ -79,6 +80,7 @@ fn own(plan: &Plan<'_>, config: &Config) -> Vec<Value> {
         (names::WORKFLOW_ALLOWED_SCHEMES, Some(&schemes)),
         (names::WORKFLOW_SUBMODULES, Some(config.submodules.as_str())),
         (names::WORKFLOW_UNSAFE_LINKS, Some(config.unsafe_links.as_str())),
+        (names::WORKFLOW_SIGNERS, Some(&signers)),
         (names::WORKFLOW_GITHUB_HOSTS, Some(&config.github_hosts)),
         (names::WORKFLOW_GITLAB_HOSTS, Some(&config.gitlab_hosts)),
         (names::WORKFLOW_CREDENTIALS_DIR, config.credentials_secret.as_ref().map(|_| CREDENTIALS_DIR)),

@@ -1,6 +1,7 @@
 //! config.yaml is valid and in use, and its image can be pulled.
 
 use anyhow::Context;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::ListParams;
 use kube::core::{ApiResource, DynamicObject};
@@ -50,7 +51,11 @@ fn unpulled_image(status: &Value) -> Option<String> {
     waits.then(|| status["image"].as_str().unwrap_or_default().to_owned())
 }
 
-pub fn judge<'a>(config: Option<&str>, reports: impl Iterator<Item = &'a ReplicaReport>) -> CheckResult {
+pub fn judge<'a>(
+    config: Option<&str>,
+    reports: impl Iterator<Item = &'a ReplicaReport>,
+    now: Timestamp,
+) -> CheckResult {
     let edit = format!("kubectl -n {INJECTOR} edit configmap {INJECTOR}");
     let Some(text) = config else {
         return Err(format!("the ConfigMap {INJECTOR} has no config.yaml; `make install` creates it"));
@@ -64,6 +69,10 @@ pub fn judge<'a>(config: Option<&str>, reports: impl Iterator<Item = &'a Replica
             "{late} replicas rejected their config.yaml; if this stays for more than two minutes: \
              kubectl -n {INJECTOR} logs deployment/{INJECTOR}"
         ));
+    }
+    let expired = config.key_warnings(now.as_second());
+    if !expired.is_empty() {
+        return Err(format!("{}; replace or remove the key: {edit}", expired.join("; ")));
     }
     Ok(format!("config.yaml is valid, the init container's image is {}", config.image))
 }
@@ -86,7 +95,7 @@ mod tests {
     fn config_must_be_valid_and_in_use() {
         let judge = |config, current| {
             let report = ReplicaReport { config_current: Some(current), ..ReplicaReport::default() };
-            judge(config, [report].iter())
+            judge(config, [report].iter(), Timestamp::UNIX_EPOCH)
         };
         assert!(judge(Some("image: f:1"), true).is_ok_and(|line| line.ends_with("image is f:1")));
         for (config, current, words) in [

@@ -143,7 +143,7 @@ async fn check(client: &Client, options: &Options) -> anyhow::Result<Vec<ReportL
     let self_managed = certificate::is_self_managed(deployment);
     add("rights", permissions::judge(&permissions::missing(client, self_managed).await?));
     let config = config::read(client).await?;
-    add("config", config::judge(config.as_deref(), installation.reports.values()));
+    add("config", config::judge(config.as_deref(), installation.reports.values(), Timestamp::now()));
     if registered && let Some(result) = config::image(&config::unpulled(client).await?) {
         add("image", result);
     }

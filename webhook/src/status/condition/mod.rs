@@ -158,7 +158,9 @@ impl CurrentStatus<'_> {
             };
         };
         let verdict = match &pod.outcome {
-            Outcome::Delivered { commit } => verdict::delivered(commit, stamp, workflow),
+            Outcome::Delivered { commit, signer } => {
+                verdict::delivered(commit, signer.as_deref(), stamp, workflow)
+            }
             outcome => verdict::undelivered(outcome, pod.presence, stamp),
         };
         let delivered = verdict.status == ConditionStatus::True;

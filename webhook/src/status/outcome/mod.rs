@@ -38,8 +38,9 @@ pub enum Outcome {
     NotInjected,
     /// Waiting or running.
     Fetching,
-    /// Exit 0, and message and image are those of the stamp. `commit` is a full object id.
-    Delivered { commit: String },
+    /// Exit 0, and message and image are those of the stamp. `commit` is a full object id; `signer` is there if a
+    /// signature was demanded.
+    Delivered { commit: String, signer: Option<String> },
     /// Not delivered; some failures can pass.
     Undelivered(Failure),
 }
@@ -236,7 +237,10 @@ fn confirm(message: &str, image: &str, stamp: &Stamp) -> Outcome {
         return unconfirmed("its message is about something else than what was injected");
     }
     match details.commit {
-        Some(commit) => Outcome::Delivered { commit: text::sanitize(&commit) },
+        Some(commit) => Outcome::Delivered {
+            commit: text::sanitize(&commit),
+            signer: details.signer.as_deref().map(text::one_line),
+        },
         None => unconfirmed("its message names no commit"),
     }
 }

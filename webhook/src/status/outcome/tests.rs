@@ -173,7 +173,9 @@ fn waiting_and_running_is_fetching() {
 #[test]
 fn exit_0_is_delivered_only_if_message_and_image_are_those_of_the_stamp() {
     let exited = |message: String| ended(0, "Completed", &message);
-    assert_eq!(outcome(exited(message(|_| {}))), Outcome::Delivered { commit: COMMIT.into() });
+    assert_eq!(outcome(exited(message(|_| {}))), Outcome::Delivered { commit: COMMIT.into(), signer: None });
+    let signed = outcome(exited(message(|details| details.signer = Some("a\nb (K key F)".into()))));
+    assert_eq!(signed, Outcome::Delivered { commit: COMMIT.into(), signer: Some(r"a\nb (K key F)".into()) });
     let facts = read(&pod(exited(message(|_| {})))).unwrap();
     assert_eq!(facts.ended, "2026-01-01T00:00:20Z".parse().ok());
 

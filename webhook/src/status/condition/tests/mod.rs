@@ -143,7 +143,7 @@ fn gone(outcome: Outcome, presence: Presence) -> PodFacts {
 }
 
 fn delivered() -> Outcome {
-    Outcome::Delivered { commit: COMMIT.into() }
+    Outcome::Delivered { commit: COMMIT.into(), signer: None }
 }
 
 fn failed(exit: Exit) -> Outcome {
