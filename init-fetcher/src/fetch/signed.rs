@@ -192,6 +192,6 @@ mod tests {
             mk("refs/notes/x", "6", Some("1")),
         ];
         assert_eq!(tags_of(&refs, id("1")), [id("3"), id("2")]);
-        assert_eq!(tags_of(&refs, id("9")), [oid::zero(ObjectFormat::Sha1); 0]);
+        assert!(tags_of(&refs, id("9")).is_empty());
     }
 }

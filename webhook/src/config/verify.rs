@@ -138,8 +138,8 @@ mod tests {
             ("- repositories: ['*']\n  require: tag\n  openpgpKeys: |\n    -----BEGIN PGP PUBLIC KEY BLOCK-----\n    xx\n".to_owned(), 5, "a key block is damaged"),
             (format!("- repositories: ['*']\n  require: tag\n  sshSigners: |\n    a {KEY} {}", "x".repeat(100_000)), 5, "bytes, more than"),
         ] {
-            let indented = rules.lines().map(|text| format!("  {text}\n")).collect::<String>();
-            let error = parse(&format!("verify:\n{indented}")).unwrap_err().to_string();
+            let indented = rules.replace('\n', "\n  ");
+            let error = parse(&format!("verify:\n  {indented}")).unwrap_err().to_string();
             assert!(error.contains(&format!("line {line}")) && error.contains(why), "{rules}: {error}");
             assert!(!error.contains(KEY), "{error}");
         }
