@@ -65,7 +65,7 @@ fn trusts_signing_subkeys_and_any_of_several_keys() {
     assert_eq!((verdict.name.as_str(), verdict.key.fingerprint), (USER, subkey));
     let message = denied(&ring.world, &ring.commit(&other), &signers);
     assert_eq!(message, format!("is signed by the unknown OpenPGP key {other}"));
-    signers.openpgp_keys += &format!("\nthe key of Bob:\n{}", ring.home.export(&other));
+    signers.openpgp_keys = [signers.openpgp_keys, ring.home.export(&other)].join("\nthe key of Bob:\n");
     trusted(&ring.world, &ring.commit(&other), &signers);
     trusted(&ring.world, &ring.commit(&key), &signers);
 }

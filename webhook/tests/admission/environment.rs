@@ -184,8 +184,8 @@ fn variables_of_the_author_do_not_control_the_fetch() {
         set(&mut pod, &format!("{RUNNER}/env/-"), json!({"name": name, "value": "evil"}));
     }
     let session = with(session(), [("/spec/environmentVariables", author)]);
-    let mut existing = injected(&pod, &session);
-    set(&mut existing, "/spec/initContainers/1/env/-", json!({"name": "HTTPS_PROXY", "value": "evil"}));
+    let mut brought = injected(&pod, &session);
+    set(&mut brought, "/spec/initContainers/1/env/-", json!({"name": "HTTPS_PROXY", "value": "evil"}));
     for pod in [injected(&pod, &session), injected(&brought, &session)] {
         for name in names {
             assert_eq!(value(init(&pod), name), None, "{name}");
