@@ -13,6 +13,8 @@ pub const STAMP_ANNOTATION: &str = "workflow.ambient-code.io/injected";
 pub const INJECT_ANNOTATION: &str = "workflow.ambient-code.io/inject";
 /// The value of [`INJECT_ANNOTATION`] that opts a session out.
 pub const OPT_OUT: &str = "false";
+/// Session annotation of the platform; with the value `true` the next start executes the prompt.
+pub const FORCE_PROMPT_ANNOTATION: &str = "ambient-code.io/force-execute-prompt";
 
 /// Namespace, Deployment, Service, webhook configuration, Lease and ConfigMap.
 pub const INJECTOR: &str = "workflow-injector";

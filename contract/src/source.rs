@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::path::RepoPath;
 use crate::reference;
-use crate::url;
+use crate::url::redact::redacted;
 
 /// A repository, a branch and a directory, normalized so that equal values mean the same delivery.
 ///
@@ -27,7 +27,7 @@ impl Source {
     #[must_use]
     pub fn new(git_url: &str, branch: &str, path: &str) -> Self {
         Self {
-            git_url: url::redacted(git_url),
+            git_url: redacted(git_url),
             branch: reference::or_default(branch).to_owned(),
             path: RepoPath::parse(path).map_or_else(|_| path.to_owned(), |path| path.as_str().to_owned()),
         }

@@ -4,7 +4,7 @@
 //! [`redacted`] does the same, erring on the safe side, for text that is not a URL.
 
 mod page;
-mod redact;
+pub(crate) mod redact;
 mod relative;
 mod scheme;
 mod scp;

@@ -7,7 +7,7 @@
 
 mod credential;
 mod endpoint;
-mod secret;
+pub(crate) mod secret;
 pub mod ssh;
 
 use std::collections::VecDeque;
@@ -19,7 +19,7 @@ use crate::transport::TransportError;
 use crate::transport::http::client::Client;
 pub use credential::Credential;
 use endpoint::NoToken;
-pub use secret::{ClientCertificate, MountedSecret};
+pub use secret::MountedSecret;
 
 /// A step of authentication.
 #[derive(Debug, Clone, PartialEq, Eq)]

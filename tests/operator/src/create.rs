@@ -14,7 +14,7 @@ use crate::session::{FORCE_PROMPT, Phase, Session, SessionView, Workflow};
 use crate::error::{OperatorError, failed_to, is_conflict, typed};
 use crate::pod::PodInputs;
 use crate::reconcile::{Next, Reconciler};
-use crate::{Mode, delivery, drift, objects, pod};
+use crate::{Mode, drift, objects, pod};
 
 impl Reconciler {
     /// Creates Secret, pod and Service, then writes Creating.
@@ -68,7 +68,7 @@ impl Reconciler {
                 status.condition("ReposReconciled", true, "Reconciled", "Repositories are reconciled");
                 status.condition("PodCreated", true, "PodCreated", "Pod is created");
                 if let Some((workflow, outcome)) = &early {
-                    delivery::record(status, workflow, outcome);
+                    status.delivery(workflow, outcome);
                 }
             })
             .await;

@@ -12,13 +12,7 @@ use crate::Mode;
 use crate::objects::{service_name, token_secret};
 use crate::reconcile::Reconciler;
 use crate::session::Workflow;
-use crate::status::StatusEditor;
-use workflow_contract::condition::WORKFLOW_RECONCILED;
 
-/// Reason of the condition after a failed POST.
-pub const UPDATE_FAILED: &str = "UpdateFailed";
-/// Reason of the condition after a POST that was answered with 200; the injector uses the same one.
-const RECONCILED: &str = "Reconciled";
 /// Header with the runner's token; the fake runner has the same constant.
 pub const TOKEN_HEADER: &str = "x-runner-token";
 
@@ -84,17 +78,5 @@ impl Reconciler {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
         let token = secrets.get_opt(&token_secret(session)).await.ok()??.data?.remove("agui-token")?;
         String::from_utf8(token.0).ok()
-    }
-}
-
-/// Writes the outcome of a POST to the status.
-pub(crate) fn record(status: &mut StatusEditor<'_>, workflow: &Workflow, outcome: &Result<(), String>) {
-    match outcome {
-        Ok(()) => {
-            status.reconciled_workflow(workflow);
-            let message = format!("Switched to workflow {} ({})", workflow.git_url, workflow.branch());
-            status.condition(WORKFLOW_RECONCILED, true, RECONCILED, &message);
-        }
-        Err(error) => status.condition(WORKFLOW_RECONCILED, false, UPDATE_FAILED, error),
     }
 }

@@ -1,8 +1,8 @@
 //! Decides whether the operator POSTs the workflow to the runner: pure, one rule for each revision.
 
 use crate::Mode;
-use crate::delivery::UPDATE_FAILED;
 use crate::session::SessionView;
+use crate::status::UPDATE_FAILED;
 
 /// Reports whether the operator in this mode would POST now.
 ///

@@ -34,10 +34,11 @@ use tokio::task::AbortHandle;
 
 use crate::session::Session;
 
-pub use delivery::{Post, PostHandler, TOKEN_HEADER, UPDATE_FAILED};
+pub use delivery::{Post, PostHandler, TOKEN_HEADER};
 pub use error::OperatorError;
 pub use objects::limit_range;
 pub use pod::{TRUSTED_CA, TRUSTED_CA_KEY};
+pub use status::UPDATE_FAILED;
 
 /// Revisions of the platform's operator, which differ in how they deliver a workflow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

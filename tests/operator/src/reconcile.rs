@@ -15,7 +15,7 @@ use crate::session::{self, DESIRED_PHASE, FORCE_PROMPT, Phase, Session, SessionV
 use crate::decide::{Desired, Step, decide};
 use crate::error::{OperatorError, failed_to};
 use crate::status::StatusEditor;
-use crate::{Mode, Settings, delivery, drift, objects, outcome};
+use crate::{Mode, Settings, drift, objects, outcome};
 
 /// When to reconcile a session again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,7 +159,7 @@ impl Reconciler {
             if self.mode != Mode::PostEarly || outcome.is_ok() {
                 status.observe_generation();
             }
-            delivery::record(status, &workflow, &outcome);
+            status.delivery(&workflow, &outcome);
         })
         .await?;
         let interval = if self.mode == Mode::PostEarly { EARLY_INTERVAL } else { RUNNING_INTERVAL };

@@ -3,7 +3,14 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use workflow_contract::condition::WORKFLOW_RECONCILED;
+
 use crate::session::{Phase, SessionView, Workflow};
+
+/// Reason of the condition after a failed POST.
+pub const UPDATE_FAILED: &str = "UpdateFailed";
+/// Reason of the condition after a POST that was answered with 200; the injector uses the same one.
+const RECONCILED: &str = "Reconciled";
 
 /// A status being changed, at one moment and for one generation of the session.
 pub(crate) struct StatusEditor<'a> {
@@ -36,7 +43,7 @@ impl<'a> StatusEditor<'a> {
         self.set("observedGeneration", json!(self.generation));
     }
 
-    pub(crate) fn reconciled_workflow(&mut self, workflow: &Workflow) {
+    fn reconciled_workflow(&mut self, workflow: &Workflow) {
         let reconciled = json!({
             "gitUrl": workflow.git_url,
             "branch": workflow.branch(),
@@ -45,6 +52,18 @@ impl<'a> StatusEditor<'a> {
             "appliedAt": self.time(),
         });
         self.set("reconciledWorkflow", reconciled);
+    }
+
+    /// Writes the outcome of a POST of the workflow to the runner.
+    pub(crate) fn delivery(&mut self, workflow: &Workflow, outcome: &Result<(), String>) {
+        match outcome {
+            Ok(()) => {
+                self.reconciled_workflow(workflow);
+                let message = format!("Switched to workflow {} ({})", workflow.git_url, workflow.branch());
+                self.condition(WORKFLOW_RECONCILED, true, RECONCILED, &message);
+            }
+            Err(error) => self.condition(WORKFLOW_RECONCILED, false, UPDATE_FAILED, error),
+        }
     }
 
     /// Upserts a condition by type, in its place if it exists. Its transition time changes with its status only. Its

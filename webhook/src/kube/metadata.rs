@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use serde::{Deserialize, Deserializer};
-use workflow_contract::names::{INJECT_ANNOTATION, STAMP_ANNOTATION};
-
-use crate::session::FORCE_PROMPT_ANNOTATION;
+use workflow_contract::names::{FORCE_PROMPT_ANNOTATION, INJECT_ANNOTATION, STAMP_ANNOTATION};
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -21,7 +21,7 @@ use prompt::POD_SCHEDULED;
 use crate::kube::metadata;
 
 pub use names::Names;
-pub use prompt::{FORCE_PROMPT_ANNOTATION, RUNNER_STARTED, never_ran, prompt_will_be_skipped};
+pub use prompt::{RUNNER_STARTED, never_ran, prompt_will_be_skipped};
 
 /// Conditions that are read.
 const CONDITIONS: [&str; 5] = [WORKFLOW_RECONCILED, "Ready", "PodCreated", RUNNER_STARTED, POD_SCHEDULED];

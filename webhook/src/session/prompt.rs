@@ -6,6 +6,7 @@
 //! phase Pending or Creating writes it as False.
 
 use workflow_contract::condition::WORKFLOW_RECONCILED;
+use workflow_contract::names::FORCE_PROMPT_ANNOTATION;
 
 use super::AgenticSession;
 
@@ -13,8 +14,6 @@ use super::AgenticSession;
 pub const RUNNER_STARTED: &str = "RunnerStarted";
 /// Condition that newer operators write once a pod has a node; it is never removed.
 pub const POD_SCHEDULED: &str = "PodScheduled";
-/// Session annotation that makes the next start execute the prompt.
-pub const FORCE_PROMPT_ANNOTATION: &str = "ambient-code.io/force-execute-prompt";
 
 /// Returns whether it is certain that no runner of this session ever ran.
 ///

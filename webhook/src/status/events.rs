@@ -13,12 +13,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
 use kube::{Api, Client, Resource, ResourceExt};
 use workflow_contract::condition::{WORKFLOW_RECONCILED, event};
-use workflow_contract::names::INJECTOR;
+use workflow_contract::names::{FORCE_PROMPT_ANNOTATION, INJECTOR};
 use workflow_contract::text;
 
 use super::api::{WriteError, call, chain};
 use super::{Observe, condition};
-use crate::session::{AgenticSession, Condition, FORCE_PROMPT_ANNOTATION, prompt_will_be_skipped};
+use crate::session::{AgenticSession, Condition, prompt_will_be_skipped};
 
 /// The API server accepts notes of at most 1024 bytes.
 const MAX_NOTE: usize = 1000;
