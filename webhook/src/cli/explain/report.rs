@@ -3,14 +3,14 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use workflow_contract::condition::WORKFLOW_RECONCILED;
-use workflow_contract::names::{INIT_CONTAINER, INJECTOR, runner_pod};
+use workflow_contract::names::{FORCE_PROMPT_ANNOTATION, INIT_CONTAINER, INJECTOR, runner_pod};
 use workflow_contract::text::{cut, one_line};
 use workflow_contract::url::redacted;
 use workflow_contract::{Exit, Stamp, Termination};
 
 use super::conclusion::{Author, author, conclude};
 use super::objects::{ContainerStatus, Event, Gathered, Pod, Registration, Terminated};
-use crate::session::{Condition, FORCE_PROMPT_ANNOTATION, prompt_will_be_skipped};
+use crate::session::{Condition, prompt_will_be_skipped};
 
 /// Longest text from elsewhere in a line, in bytes.
 const TEXT: usize = 600;
