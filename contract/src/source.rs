@@ -88,7 +88,7 @@ mod tests {
     fn parsers_agree_with_the_table_of_sources() {
         let cases: Vec<Case> = serde_json::from_str(include_str!("../testdata/sources.json")).unwrap();
         for Case { git_url, branch, path, valid, denied } in cases {
-            let accepted = url::RepoUrl::parse(&git_url).is_ok()
+            let accepted = crate::RepoUrl::parse(&git_url).is_ok()
                 && reference::RefName::parse(&branch).is_ok()
                 && RepoPath::parse(&path).is_ok();
             assert_eq!(accepted, valid, "{git_url:?} {branch:?} {path:?}");
