@@ -2,6 +2,8 @@
 
 /// The init container that fetches the workflow.
 pub const INIT_CONTAINER: &str = "init-workflow";
+/// Start of the names of ephemeral containers that deliver into running sessions; see [`live_container`].
+pub const LIVE_CONTAINER_PREFIX: &str = "deliver-workflow-";
 /// The platform's own init container, which hydrates the workspace.
 pub const HYDRATE_CONTAINER: &str = "init-hydrate";
 /// The container that starts only after its workflow is on disk.
@@ -54,6 +56,12 @@ pub const WORKFLOWS_ROOT: &str = "/workspace/workflows";
 pub const STAGING_PREFIX: &str = ".init-workflow-";
 /// Name of the emptyDir that is added to pods whose runner has no workspace volume.
 pub const WORKFLOWS_VOLUME: &str = "workflows";
+
+/// Returns the name of the ephemeral container that delivers the workflow of this generation of a session.
+#[must_use]
+pub fn live_container(generation: i64) -> String {
+    format!("{LIVE_CONTAINER_PREFIX}{generation}")
+}
 
 /// Returns the name that the operator gives to the pod of a session.
 #[must_use]

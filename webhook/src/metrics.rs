@@ -31,6 +31,11 @@ struct ResourceLabel {
     resource: &'static str,
 }
 
+/// Upper bounds in seconds: a container starts within one or two, and a fetch may take minutes.
+const LIVE_BUCKETS: [f64; 8] = [1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+/// Outcomes of deliveries into running sessions, which start at 0, too.
+const LIVE_OUTCOMES: [&str; 4] = ["added", "rejected", "delivered", "failed"];
+
 /// Decisions of admission. Each counter starts at 0: Prometheus records no increase of a series that starts at 1.
 const DECISIONS: [&str; 5] = ["injected", "unchanged", "skipped", "refused", "malformed"];
 /// Reasons used by alerts, which start at 0 for the same reason.
@@ -42,6 +47,8 @@ pub struct Metrics {
     decisions: Family<OutcomeLabel, Counter>,
     duration: Histogram,
     outcomes: Family<ReasonLabel, Counter>,
+    live_deliveries: Family<OutcomeLabel, Counter>,
+    live_duration: Histogram,
     conflicts: Counter,
     write_failures: Counter,
     watch_failures: Family<ResourceLabel, Counter>,
@@ -74,6 +81,22 @@ impl Default for Metrics {
             drop(outcomes.get_or_create(&ReasonLabel { reason: reason.to_owned() }));
         }
         registry.register("status_outcomes", "Conditions written, by reason", outcomes.clone());
+        let live_deliveries = Family::<OutcomeLabel, Counter>::default();
+        for outcome in LIVE_OUTCOMES {
+            drop(live_deliveries.get_or_create(&OutcomeLabel { outcome }));
+        }
+        registry.register(
+            "live_deliveries",
+            "Deliveries into running sessions, by outcome",
+            live_deliveries.clone(),
+        );
+        let live_duration = Histogram::new(LIVE_BUCKETS);
+        registry.register_with_unit(
+            "live_delivery_duration",
+            "Time from a change of a running session's workflow to the condition with its outcome",
+            Unit::Seconds,
+            live_duration.clone(),
+        );
         let conflicts = Counter::default();
         registry.register(
             "status_conflicts",
@@ -121,6 +144,8 @@ impl Default for Metrics {
             decisions,
             duration,
             outcomes,
+            live_deliveries,
+            live_duration,
             conflicts,
             write_failures,
             watch_failures,
@@ -143,6 +168,14 @@ impl Metrics {
     /// Counts a condition that was written with this reason.
     pub fn outcome(&self, reason: &str) {
         self.outcomes.get_or_create(&ReasonLabel { reason: reason.to_owned() }).inc();
+    }
+
+    /// Counts a delivery into a running session, with its duration if that is known.
+    pub fn delivered_live(&self, outcome: &'static str, took: Option<Duration>) {
+        self.live_deliveries.get_or_create(&OutcomeLabel { outcome }).inc();
+        if let Some(took) = took {
+            self.live_duration.observe(took.as_secs_f64());
+        }
     }
 
     /// Counts a resourceVersion conflict of a status update.
@@ -208,6 +241,7 @@ mod tests {
         metrics.certificate_expires(Some(Timestamp::from_second(1_700_000_000).unwrap()));
         metrics.certificate_is_current(true);
         metrics.config_is_current(false);
+        metrics.delivered_live("delivered", Some(Duration::from_secs(2)));
         metrics.status_conflict();
         metrics.status_write_failed();
         metrics.watch_failed("pods");
@@ -219,6 +253,9 @@ mod tests {
             "workflow_injector_admission_duration_seconds_count 1",
             r#"workflow_injector_admission_duration_seconds_bucket{le="0.001"} 0"#,
             r#"workflow_injector_status_outcomes_total{reason="Reconciled"} 1"#,
+            r#"workflow_injector_live_deliveries_total{outcome="delivered"} 1"#,
+            r#"workflow_injector_live_deliveries_total{outcome="rejected"} 0"#,
+            r#"workflow_injector_live_delivery_duration_seconds_bucket{le="2.5"} 1"#,
             "workflow_injector_status_conflicts_total 1",
             "workflow_injector_status_write_failures_total 1",
             r#"workflow_injector_watch_failures_total{resource="pods"} 1"#,

@@ -4,14 +4,17 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use kube::Client;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use workflow_certs::{CertSource, Clock, Fault, Lifetimes, Resolver, Serving, files};
 use workflow_contract::names::INJECTOR;
 
+use crate::config::Config;
 use crate::kube::leader;
 use crate::metrics::Metrics;
 use crate::registration::ca_bundle;
@@ -80,6 +83,7 @@ impl Replica {
         clock: &Clock,
         identity: &Identity,
         issuer: Issuer,
+        config: Arc<ArcSwap<Config>>,
         metrics: Arc<Metrics>,
         mut phases: watch::Receiver<ServerPhase>,
     ) -> anyhow::Result<Self> {
@@ -89,8 +93,8 @@ impl Replica {
         };
         let (leading, election) =
             leader::spawn(client.clone(), &identity.namespace, &identity.name, draining);
-        let status =
-            status::spawn(client.clone(), leading.clone(), identity.name.clone(), Arc::new(Counted(metrics)));
+        let (instance, observe) = (identity.name.clone(), Arc::new(Counted(metrics)));
+        let status = status::spawn(client.clone(), leading.clone(), instance, config, observe);
 
         let (in_place, in_place_changes) = watch::channel(None);
         let owner = match issuer {
@@ -190,6 +194,10 @@ impl Observe for Counted {
 
     fn write_failed(&self) {
         self.0.status_write_failed();
+    }
+
+    fn delivered_live(&self, outcome: &'static str, took: Option<Duration>) {
+        self.0.delivered_live(outcome, took);
     }
 
     fn watch_failed(&self, resource: &'static str) {

@@ -108,7 +108,7 @@ impl AdmissionServer {
     pub async fn start_for(cluster: Config, client_ca: Option<&Path>) -> anyhow::Result<Self> {
         let client = Client::try_from(cluster)?;
         let (leader, leading) = watch::channel(false);
-        let caches = status::spawn(client.clone(), leading, "test".to_owned(), Arc::new(()));
+        let caches = status::spawn(client.clone(), leading, "test".to_owned(), Arc::default(), Arc::new(()));
         let mut synced = caches.synced.clone();
         tokio::time::timeout(TIMEOUT, synced.wait_for(|state| state.is_complete())).await??;
         let sessions = SessionLookup::new(Arc::new(client), Some(caches.sessions.clone()));

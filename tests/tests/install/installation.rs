@@ -90,8 +90,15 @@ impl Installation {
         let identity = Identity { namespace: INJECTOR.to_owned(), name: "replica".to_owned() };
         let (metrics, clock) = (Arc::default(), Clock::default());
         let injector = workflow_injector::kube::client::with(config, &clock)?;
-        let replica =
-            Replica::start(&injector, &clock, &identity, issuer, Arc::clone(&metrics), phases.clone())?;
+        let replica = Replica::start(
+            &injector,
+            &clock,
+            &identity,
+            issuer,
+            Arc::default(),
+            Arc::clone(&metrics),
+            phases.clone(),
+        )?;
         let sessions = SessionLookup::new(Arc::new(injector), Some(replica.status.sessions.clone()));
         let admission = Admission::new(sessions, Arc::default(), Arc::clone(&metrics)).router();
         let tls = server::tls_config(replica.resolver.clone())?;

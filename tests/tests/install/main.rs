@@ -9,6 +9,7 @@ mod installation;
 mod issuer;
 mod issuers;
 mod issuers_on_node;
+mod live_delivery;
 mod manifests;
 mod operate;
 mod readiness;

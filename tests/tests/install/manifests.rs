@@ -46,6 +46,7 @@ async fn the_api_server_accepts_every_directory() -> anyhow::Result<()> {
         "overlays/monitoring",
         "components/freeze-running",
         "components/validate-sessions",
+        "components/live-delivery",
     ]) {
         assert!(
             directories.iter().any(|directory| directory == wanted),

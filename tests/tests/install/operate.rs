@@ -112,6 +112,21 @@ const COMMANDS: &[(&str, Run)] = &[
         Run::In("tests/tests/install/issuers_on_node.rs", r#"("WITH", "monitoring freeze-running")"#),
     ),
     (
+        "make install WITH=live-delivery",
+        Run::In("tests/tests/install/live_delivery.rs", r#"render("components/live-delivery")"#),
+    ),
+    (
+        "kubectl apply -k manifests/components/live-delivery",
+        Run::In("tests/tests/install/live_delivery.rs", r#"render("components/live-delivery")"#),
+    ),
+    (
+        "kubectl delete -k manifests/components/live-delivery",
+        Run::In(
+            "manifests/uninstall",
+            "kubectl delete --ignore-not-found -k manifests/components/live-delivery",
+        ),
+    ),
+    (
         "kubectl delete -k manifests/components/freeze-running",
         Run::In(
             "manifests/uninstall",

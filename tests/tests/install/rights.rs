@@ -64,7 +64,7 @@ fn requests(log: &Path, from: u64) -> anyhow::Result<Requests> {
 }
 
 /// Grants the injector's account the rights of this overlay and no others; returns them as `VERB RESOURCE`.
-fn grant(kubectl: &Kubectl, way: &str) -> anyhow::Result<BTreeSet<String>> {
+pub fn grant(kubectl: &Kubectl, way: &str) -> anyhow::Result<BTreeSet<String>> {
     kubectl
         .run(&["-n", INJECTOR, "delete", "role,rolebinding,lease", "--all", "--ignore-not-found"], None)?;
     let mut granted = BTreeSet::new();
@@ -109,8 +109,15 @@ async fn work(
     let identity = Identity { namespace: INJECTOR.to_owned(), name: session.to_owned() };
     let renews = matches!(issuer, Issuer::SelfManaged(_));
     let (phase, phases) = watch::channel(ServerPhase::Serving);
-    let mut replica =
-        Replica::start(&client, &Clock::default(), &identity, issuer, Arc::new(Metrics::default()), phases)?;
+    let mut replica = Replica::start(
+        &client,
+        &Clock::default(),
+        &identity,
+        issuer,
+        Arc::default(),
+        Arc::new(Metrics::default()),
+        phases,
+    )?;
     tokio::time::timeout(TIMEOUT, replica.leading.wait_for(|leads| *leads)).await??;
 
     manual

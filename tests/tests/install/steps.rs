@@ -23,12 +23,13 @@ pub const POLL: Duration = Duration::from_millis(200);
 /// The annotation of CRDs that tests created.
 const TEST_CRD: &str = "workflow-tests/test-crd";
 /// Names of the objects of our manifests, and of those that the injector creates.
-const OURS: [&str; 8] = [
+const OURS: [&str; 9] = [
     INJECTOR,
     TLS_SECRET,
     "workflow-injector-bootstrap",
     "workflow-injector-ca",
     "workflow-injector-freeze-running",
+    "workflow-injector-live-delivery",
     "workflow-injector-metrics",
     "workflow-injector-serving",
     "workflow-injector-validate-sessions",

@@ -6,18 +6,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::bail;
+use arc_swap::ArcSwap;
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, DeleteParams, ListParams};
 use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{Config, watcher};
+use kube::runtime::watcher::{self, watcher};
 use kube::{Client, ResourceExt};
 use tokio::sync::{MutexGuard, watch};
 use workflow_contract::names::INJECTOR;
 use workflow_contract::termination::Details;
 use workflow_contract::{Exit, Source, Termination};
+use workflow_injector::config::Config;
 use workflow_injector::status::{self, Handle, Observe};
 use workflow_tests::api_server;
 use workflow_tests::faults::Faults;
@@ -146,7 +148,7 @@ impl StatusEnv {
         mut names: HashSet<String>,
         holds: impl Fn(&Session) -> bool,
     ) -> anyhow::Result<()> {
-        let config = Config::default();
+        let config = watcher::Config::default();
         let mut sessions =
             watcher(self.manual.sessions(), config).default_backoff().applied_objects().boxed();
         let wait = async {
@@ -175,10 +177,19 @@ impl StatusEnv {
 
 impl Replica {
     async fn start(client: Client, leads: bool) -> anyhow::Result<Self> {
+        Self::start_with(client, leads, Arc::default()).await
+    }
+
+    /// The same, with this configuration.
+    pub async fn start_with(
+        client: Client,
+        leads: bool,
+        config: Arc<ArcSwap<Config>>,
+    ) -> anyhow::Result<Self> {
         let counted = Arc::new(WriteCounters::default());
         let (leader, leading) = watch::channel(leads);
         let observe: Arc<dyn Observe> = Arc::<WriteCounters>::clone(&counted);
-        let handle = status::spawn(client, leading, "test".to_owned(), observe);
+        let handle = status::spawn(client, leading, "test".to_owned(), config, observe);
         let mut synced = handle.synced.clone();
         tokio::time::timeout(TIMEOUT, synced.wait_for(|state| state.is_complete())).await??;
         Ok(Self { handle, leader, counted })

@@ -145,20 +145,26 @@ pub fn decide<'s>(owner: Owner<'_>, namespace: &str, lookup: &'s Lookup) -> Deci
     if session.opted_out() {
         return Decision::Skip(Skip::OptedOut);
     }
-    let Some(workflow) = session.workflow() else { return Decision::Skip(Skip::NoWorkflow) };
-    let not_blank = |field: &'s Option<String>| field.as_deref().filter(|text| !text.trim().is_empty());
-    Decision::Inject(Plan {
-        session,
-        session_uid,
-        git_url: &workflow.git_url,
-        branch: not_blank(&workflow.branch),
-        path: not_blank(&workflow.path),
-        source: workflow.source(),
-        first_run: never_ran(session),
-    })
+    Plan::new(session).map_or(Decision::Skip(Skip::NoWorkflow), Decision::Inject)
 }
 
-impl Plan<'_> {
+impl<'s> Plan<'s> {
+    /// The delivery of a session's workflow; none without one.
+    #[must_use]
+    pub fn new(session: &'s AgenticSession) -> Option<Self> {
+        let workflow = session.workflow()?;
+        let not_blank = |field: &'s Option<String>| field.as_deref().filter(|text| !text.trim().is_empty());
+        Some(Self {
+            session,
+            session_uid: session.metadata.uid.as_deref().unwrap_or_default(),
+            git_url: &workflow.git_url,
+            branch: not_blank(&workflow.branch),
+            path: not_blank(&workflow.path),
+            source: workflow.source(),
+            first_run: never_ran(session),
+        })
+    }
+
     /// Returns whether the session's author sets this variable, whose value must not control a fetch with
     /// credentials then.
     #[must_use]

@@ -105,7 +105,15 @@ async fn serve(args: Args) -> anyhow::Result<ExitCode> {
 
     let (phase, phases) = watch::channel(ServerPhase::Serving);
     let identity = Identity::from_environment();
-    let replica = Replica::start(&client, &clock, &identity, issuer, Arc::clone(&metrics), phases.clone())?;
+    let replica = Replica::start(
+        &client,
+        &clock,
+        &identity,
+        issuer,
+        Arc::clone(&config),
+        Arc::clone(&metrics),
+        phases.clone(),
+    )?;
     let sessions = SessionLookup::new(Arc::new(client.clone()), Some(replica.status.sessions.clone()));
     let admission = Admission::new(sessions, config, Arc::clone(&metrics)).router();
     let ops = ops(&metrics, &replica, &phases).router();

@@ -47,6 +47,7 @@ githubHosts: github.com,ghe.corp
 gitlabHosts: []
 credentialsSecret: git
 proxy: {https: 'http://proxy:3128', http: '', no: .corp}
+liveDelivery: true
 logFormat: json
 ",
         )
@@ -60,6 +61,7 @@ logFormat: json
         assert_eq!(config.credentials_secret.as_deref(), Some("git"));
         assert_eq!(config.proxy.https.as_deref(), Some("http://proxy:3128"));
         assert_eq!((config.proxy.http, config.proxy.no.as_deref()), (None, Some(".corp")));
+        assert!(config.live_delivery && !Config::default().live_delivery);
         assert_eq!(config.log_format, "json");
     }
 
@@ -154,6 +156,7 @@ logFormat: json
             "proxy: {http: 'http://u:s3cret@p q:1'}",
             "imagePullSecrets: [Not_A_Name]",
             "imagePullSecrets: [{secret: x}]",
+            "liveDelivery: 1",
             "logFormat: xml",
             "image: [",
         ] {

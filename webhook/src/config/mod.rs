@@ -94,6 +94,8 @@ pub struct Config {
     /// Proxies of the init container; they win over those of the pod.
     #[serde(deserialize_with = "types::proxy")]
     pub proxy: Proxy,
+    /// Whether a workflow that changes in a running session is delivered by an ephemeral container.
+    pub live_delivery: bool,
     /// `LOG_FORMAT` of the init container.
     #[serde(deserialize_with = "types::log_format")]
     pub log_format: String,
@@ -136,6 +138,7 @@ impl Default for Config {
             gitlab_hosts: default::GITLAB_HOSTS.into(),
             credentials_secret: Some(CREDENTIALS_SECRET.into()),
             proxy: Proxy::default(),
+            live_delivery: false,
             log_format: "text".into(),
         }
     }

@@ -31,6 +31,22 @@ impl WriteError {
         self.status() == Some(code)
     }
 
+    /// The status code, if the same request would get the same response.
+    pub fn rejection(&self) -> Option<u16> {
+        self.status().filter(|status| (400..500).contains(status) && *status != 429)
+    }
+
+    /// The API server's own message, else this error.
+    pub fn server_message(&self) -> String {
+        match self {
+            Self::Api { source, .. } => match source.as_ref() {
+                kube::Error::Api(status) => status.message.clone(),
+                _ => self.to_string(),
+            },
+            _ => self.to_string(),
+        }
+    }
+
     /// The status code of the API server's response; none where it did not respond.
     pub fn status(&self) -> Option<u16> {
         match self {

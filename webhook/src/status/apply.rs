@@ -8,28 +8,35 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use jiff::{Timestamp, Unit};
 use kube::api::{DynamicObject, PostParams};
 use kube::core::ApiResource;
 use kube::{Api, Client, ResourceExt};
 use serde::Deserialize;
 use tokio::sync::watch;
+use workflow_contract::condition::event;
 use workflow_contract::condition::reason::OUTCOME_UNKNOWN;
 use workflow_contract::names::{INJECTOR, runner_pod};
 
 use super::Observe;
 use super::api::{WriteError, call, chain};
 use super::backoff::{FailureBackoff, UNKNOWN_GRACE_PERIOD, UnknownGrace};
-use super::cache::ClusterCache;
-use super::condition::{self, Change};
+use super::cache::{ClusterCache, PLATFORM_PAUSE, SPEC_CHANGE_PAUSE};
+use super::condition::{self, Change, Decision};
 use super::events::EventPublisher;
+use super::live::{Added, LiveDeliveries, LiveDelivery};
 use super::outcome::{self, PodFacts};
 use super::pod::SessionPod;
 use super::status_json;
+use crate::config::Config;
 use crate::session::AgenticSession;
 
 /// Conflicts in a row before other sessions get their turn. The operator's writes come in bursts.
 const ATTEMPTS: u32 = 8;
+
+/// Pause before a container that was rejected is tried again: an admin may have granted the permission.
+const REJECTED_PAUSE: Duration = Duration::from_mins(1);
 
 /// Writes the status of sessions and publishes their Events while this replica is leader.
 pub struct StatusWriter {
@@ -40,6 +47,7 @@ pub struct StatusWriter {
     events: EventPublisher,
     backoff: FailureBackoff,
     grace: UnknownGrace,
+    live: LiveDeliveries,
 }
 
 impl StatusWriter {
@@ -50,9 +58,11 @@ impl StatusWriter {
         cache: Arc<ClusterCache>,
         leader: watch::Receiver<bool>,
         instance: String,
+        config: Arc<ArcSwap<Config>>,
         observe: Arc<dyn Observe>,
     ) -> Self {
         Self {
+            live: LiveDeliveries::new(client.clone(), config, Arc::clone(&observe)),
             events: EventPublisher::new(client.clone(), instance, Arc::clone(&observe)),
             client,
             cache,
@@ -72,7 +82,8 @@ impl StatusWriter {
     #[must_use]
     pub fn is_due(&self, session: &AgenticSession) -> bool {
         let uid = session.metadata.uid.as_deref().unwrap_or_default();
-        self.cache.sync_state().is_complete() && self.decide(session, self.cache.pod(uid).as_ref()).is_some()
+        self.cache.sync_state().is_complete()
+            && self.decide(session, self.cache.pod(uid).as_ref(), &self.live.mode()).is_some()
     }
 
     /// Brings the session's status up to date and publishes its Events. Returns the time after which the
@@ -100,12 +111,13 @@ impl StatusWriter {
             self.grace.reset(uid);
             return Ok(None);
         }
-        if let Some(pause) = self.cache.pause_after_spec_change(uid, Instant::now()) {
+        if let Some(pause) = self.cache.pause_after_spec_change(uid, SPEC_CHANGE_PAUSE, Instant::now()) {
             return Ok(Some(pause));
         }
         let (namespace, name) = (cached.namespace().unwrap_or_default(), cached.name_any());
         let resource = ApiResource::erase::<AgenticSession>(&());
         let sessions: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &namespace, &resource);
+        let (mut mode, mut again) = (self.live.mode(), None);
         for attempt in 0..ATTEMPTS {
             let live = call("read the session", sessions.get_opt(&name)).await?;
             let Some(mut live) = live.filter(|live| live.metadata.uid.as_deref() == Some(uid)) else {
@@ -113,7 +125,23 @@ impl StatusWriter {
             };
             let session = typed(&live)?;
             let pod = self.pod(&session, &namespace, &name, uid).await?;
-            let Some(change) = self.decide(&session, pod.as_ref()) else { return Ok(None) };
+            let change = match self.decide(&session, pod.as_ref(), &mode) {
+                None => return Ok(again),
+                Some(Decision::Write(change)) => change,
+                Some(Decision::Deliver) => {
+                    if let Some(pause) = self.pause_for_platform(&session, uid) {
+                        return Ok(Some(pause));
+                    }
+                    match self.deliver_live(&session, uid, &mode).await? {
+                        None => return Ok(None),
+                        Some(Added::Rejected(why)) => {
+                            (mode, again) = (LiveDelivery::Rejected(why), Some(REJECTED_PAUSE));
+                        }
+                        Some(Added::Yes(_) | Added::Outdated) => {}
+                    }
+                    continue;
+                }
+            };
             if change.condition.reason.as_deref() == Some(OUTCOME_UNKNOWN)
                 && self.grace.is_pending(uid, Instant::now())
             {
@@ -128,7 +156,7 @@ impl StatusWriter {
                 Ok(_) => {
                     self.grace.reset(uid);
                     self.record_write(&session, pod.as_ref(), &change);
-                    return Ok(None);
+                    return Ok(again);
                 }
                 Err(error) if error.is_status(404) => return Ok(None),
                 Err(error) if error.is_status(409) => {
@@ -169,6 +197,7 @@ impl StatusWriter {
         let uids: HashSet<_> =
             sessions.iter().filter_map(|session| session.metadata.uid.as_deref()).collect();
         self.events.prune(|uid| uids.contains(uid));
+        self.live.prune(|uid| uids.contains(uid));
     }
 
     /// Enqueues Events that a former leader may not have published. Returns whether there are any.
@@ -177,9 +206,47 @@ impl StatusWriter {
         self.events.enqueue_prompt(session) || condition
     }
 
-    fn decide(&self, session: &AgenticSession, pod: Option<&PodFacts>) -> Option<Change> {
+    fn decide(
+        &self,
+        session: &AgenticSession,
+        pod: Option<&PodFacts>,
+        mode: &LiveDelivery,
+    ) -> Option<Decision> {
         let now = Timestamp::now().round(Unit::Second).unwrap_or_default();
-        condition::decide(session, pod, self.cache.sync_state().registered, now)
+        condition::decide(session, pod, self.cache.sync_state().registered, mode, now)
+    }
+
+    /// Remaining pause until the operator's own POST of a change has probably ended.
+    fn pause_for_platform(&self, session: &AgenticSession, uid: &str) -> Option<Duration> {
+        if condition::is_posted(session) {
+            return None;
+        }
+        // Its report is an event; without one, what is left.
+        self.cache.pause_after_spec_change(uid, PLATFORM_PAUSE, Instant::now())
+    }
+
+    /// Adds the container that delivers the session's workflow to its pod, if the pod as it is now still lacks
+    /// it. None if this replica or the pod is not the one any more.
+    async fn deliver_live(
+        &self,
+        session: &AgenticSession,
+        uid: &str,
+        mode: &LiveDelivery,
+    ) -> Result<Option<Added>, WriteError> {
+        let Some(running) = self.live.read(session).await? else { return Ok(None) };
+        self.cache.with_pods(|pods| pods.apply(running.facts.clone()));
+        if self.decide(session, Some(&running.facts), mode) != Some(Decision::Deliver) {
+            return Ok(Some(Added::Outdated));
+        }
+        if !self.is_leader() {
+            return Ok(None);
+        }
+        let since_change = self.cache.since_spec_change(uid, Instant::now());
+        let added = self.live.add(&running, session, since_change).await?;
+        if let Added::Yes(facts) = &added {
+            self.cache.with_pods(|pods| pods.apply((**facts).clone()));
+        }
+        Ok(Some(added))
     }
 
     /// The session's pod from the cache, or from the API server where the watch may be behind.
@@ -214,6 +281,12 @@ impl StatusWriter {
             "condition written",
         );
         self.enqueue_event(session, change);
+        let is_live = pod.and_then(PodFacts::last_attempt).is_some_and(|last| {
+            last.live.is_some() && change.condition.observed_generation == Some(last.stamp.generation)
+        });
+        if is_live && matches!(change.event, Some(event::DELIVERED | event::FAILED)) {
+            self.live.record(session, change.event == Some(event::DELIVERED));
+        }
     }
 
     fn enqueue_event(&self, session: &AgenticSession, change: &Change) {

@@ -15,8 +15,13 @@ use super::outcome::PodFacts;
 use super::pods::Pods;
 use crate::session::AgenticSession;
 
-/// Pause between a change of a session's spec and the first write of its status.
-const SPEC_CHANGE_PAUSE: Duration = Duration::from_millis(200);
+/// Pause between a change of a session's spec and the first write of its status. The operator writes its
+/// status some 100 ms after the change, and a conflict would make it retry only after 5 to 30 s.
+pub const SPEC_CHANGE_PAUSE: Duration = Duration::from_millis(200);
+
+/// Longest pause between a change of a session's workflow and its delivery into the running session, if the
+/// operator does not report before that its own POST has ended: what that POST writes comes first then.
+pub const PLATFORM_PAUSE: Duration = Duration::from_secs(3);
 
 /// Progress of the initial lists, and the registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -89,16 +94,20 @@ impl ClusterCache {
         self.sync_state.subscribe()
     }
 
-    /// Remaining pause after a change of the session's spec. The operator writes its status some 100 ms
-    /// after the change, and a conflict would make it retry only after 5 to 30 s.
-    pub fn pause_after_spec_change(&self, uid: &str, now: Instant) -> Option<Duration> {
+    /// Remaining time of a pause after a change of the session's spec, as far as this replica observed it.
+    pub fn pause_after_spec_change(&self, uid: &str, pause: Duration, now: Instant) -> Option<Duration> {
+        let elapsed = self.since_spec_change(uid, now)?;
+        pause.checked_sub(elapsed).filter(|left| !left.is_zero())
+    }
+
+    /// Time since the last change of the session's spec, if that is recent.
+    pub fn since_spec_change(&self, uid: &str, now: Instant) -> Option<Duration> {
         let mut changes = self.spec_changes.lock().unwrap_or_else(PoisonError::into_inner);
         let elapsed = now.saturating_duration_since(*changes.get(uid)?);
-        let left = SPEC_CHANGE_PAUSE.checked_sub(elapsed).filter(|left| !left.is_zero());
-        if left.is_none() {
+        if elapsed > PLATFORM_PAUSE {
             changes.remove(uid);
         }
-        left
+        Some(elapsed)
     }
 
     /// Drops pods whose session is gone.

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures::{StreamExt, stream};
 use kube::Client;
 use kube::runtime::applier;
@@ -16,6 +17,7 @@ use super::api::WriteError;
 use super::apply::StatusWriter;
 use super::cache::{ClusterCache, SyncState};
 use super::{Observe, watch};
+use crate::config as settings;
 use crate::session::AgenticSession;
 
 /// Sessions written at the same time; each of them is written by one task only.
@@ -54,19 +56,22 @@ impl Handle {
 }
 
 /// Starts the controller on the current runtime. It watches at once, and writes while `leader` is true.
-/// `instance` is the name of this replica's pod, for Events.
+/// `instance` is the name of this replica's pod, for Events; `config` is what containers are built from that deliver
+/// into running sessions.
 #[must_use]
 pub fn spawn(
     client: Client,
     leader: channel::Receiver<bool>,
     instance: String,
+    config: Arc<ArcSwap<settings::Config>>,
     observe: Arc<dyn Observe>,
 ) -> Handle {
     let (sessions, store) = reflector::store();
     let (changes, queue) = mpsc::unbounded_channel();
     let cache = Arc::new(ClusterCache::new(sessions.clone(), changes.clone(), Arc::clone(&observe)));
     let synced = cache.subscribe();
-    let writer = StatusWriter::new(client.clone(), Arc::clone(&cache), leader.clone(), instance, observe);
+    let writer =
+        StatusWriter::new(client.clone(), Arc::clone(&cache), leader.clone(), instance, config, observe);
     let writer = Arc::new(writer);
 
     let mut tasks = JoinSet::new();

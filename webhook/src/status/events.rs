@@ -94,7 +94,7 @@ impl EventPublisher {
             match call("create the Event", events.create(&PostParams::default(), &event)).await {
                 Ok(_) => {}
                 Err(error) if error.is_status(409) => {}
-                Err(error) if error.status().is_some_and(is_final) => {
+                Err(error) if error.rejection().is_some() => {
                     self.observe.write_failed();
                     tracing::warn!(
                         namespace,
@@ -136,11 +136,6 @@ impl Queue {
             self.pending.push_back(event);
         }
     }
-}
-
-/// Reports whether the same request would get the same response.
-fn is_final(status: u16) -> bool {
-    (400..500).contains(&status) && status != 429
 }
 
 /// The Event with this reason that reports the condition for the session's present run.

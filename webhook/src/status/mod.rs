@@ -25,12 +25,15 @@ pub mod cache;
 pub mod condition;
 mod controller;
 mod events;
+pub mod live;
 pub mod outcome;
 pub mod pod;
 mod pods;
 mod status_json;
 mod verdict;
 mod watch;
+
+use std::time::Duration;
 
 pub use controller::{Handle, spawn};
 
@@ -42,6 +45,9 @@ pub trait Observe: Send + Sync {
     fn conflict(&self) {}
     /// A write failed and is retried.
     fn write_failed(&self) {}
+    /// A delivery into a running session: `added`, `rejected`, `delivered` or `failed`; the last two with the
+    /// time since the change of the spec, or since the container was added.
+    fn delivered_live(&self, _outcome: &'static str, _took: Option<Duration>) {}
     /// A watch failed and is restarted.
     fn watch_failed(&self, _resource: &'static str) {}
 }

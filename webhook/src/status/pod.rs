@@ -25,6 +25,32 @@ pub struct SessionPod {
 pub struct PodSpec {
     pub init_containers: Vec<Container>,
     pub containers: Vec<Container>,
+    pub ephemeral_containers: Vec<EphemeralContainer>,
+}
+
+/// An ephemeral container with what identifies a delivery of ours.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EphemeralContainer {
+    pub name: String,
+    /// As in the spec, not resolved.
+    pub image: String,
+    pub env: Vec<PlainVariable>,
+    pub volume_mounts: Vec<VolumeMount>,
+}
+
+/// An environment variable; without a value if it refers to one.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct PlainVariable {
+    pub name: String,
+    pub value: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct VolumeMount {
+    pub mount_path: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -55,6 +81,8 @@ pub struct PodStatus {
     pub conditions: Vec<PodCondition>,
     /// One for each init container that the kubelet has registered.
     pub init_container_statuses: Vec<ContainerStatus>,
+    pub container_statuses: Vec<ContainerStatus>,
+    pub ephemeral_container_statuses: Vec<ContainerStatus>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -77,11 +105,12 @@ pub struct ContainerStatus {
     pub last_state: ContainerState,
 }
 
-/// At most one of waiting, running and terminated; running is not read.
+/// At most one of waiting, running and terminated.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct ContainerState {
     pub waiting: Option<Waiting>,
+    pub running: Option<Running>,
     pub terminated: Option<Terminated>,
 }
 
@@ -92,6 +121,10 @@ pub struct Waiting {
     pub reason: String,
     pub message: String,
 }
+
+/// The container runs; since when is not read.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Running {}
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

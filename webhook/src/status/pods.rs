@@ -2,6 +2,7 @@
 //! so their number bounds it.
 
 use std::collections::{HashMap, HashSet};
+use std::iter;
 
 use super::outcome::{Outcome, PodFacts, Presence};
 
@@ -27,8 +28,13 @@ impl Pods {
     /// not ended by that deletion.
     pub fn apply(&mut self, mut facts: PodFacts) -> bool {
         self.listed.insert(facts.session_uid.clone());
-        if let Some(known) = self.get(&facts.session_uid).filter(|known| is_same_end(known, &facts)) {
-            facts.outcome = known.outcome.clone();
+        if let Some(known) = self.get(&facts.session_uid).filter(|known| known.uid == facts.uid) {
+            if known.ended.is_some() && known.ended == facts.ended {
+                facts.outcome = known.outcome.clone();
+            }
+            for attempt in &mut facts.live {
+                attempt.keep_end(&known.live);
+            }
         }
         if self.get(&facts.session_uid) == Some(&facts) {
             return false;
@@ -80,22 +86,21 @@ impl Pods {
         });
     }
 
-    /// Number of init containers that are waiting or running.
+    /// Number of deliveries that are waiting or running.
     #[must_use]
     pub fn fetching(&self) -> usize {
-        let fetches =
-            |facts: &&PodFacts| facts.presence == Presence::Exists && facts.outcome == Outcome::Fetching;
+        let fetches = |facts: &&PodFacts| {
+            let outcomes = iter::once(&facts.outcome).chain(facts.live.iter().map(|one| &one.outcome));
+            facts.presence == Presence::Exists && outcomes.into_iter().any(|one| *one == Outcome::Fetching)
+        };
         self.by_session.values().filter(fetches).count()
     }
-}
-
-fn is_same_end(known: &PodFacts, facts: &PodFacts) -> bool {
-    known.uid == facts.uid && known.ended.is_some() && known.ended == facts.ended
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::outcome::RunnerState;
 
     fn facts(session_uid: &str, uid: &str, outcome: Outcome) -> PodFacts {
         PodFacts {
@@ -108,6 +113,9 @@ mod tests {
             workflow_variables: 1,
             outcome,
             ended: None,
+            live: Vec::new(),
+            runner: RunnerState::default(),
+            is_ending: false,
             presence: Presence::Exists,
         }
     }

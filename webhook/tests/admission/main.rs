@@ -7,6 +7,7 @@ mod claims;
 mod container;
 mod environment;
 mod fixtures;
+mod live;
 mod plan;
 mod properties;
 mod render;

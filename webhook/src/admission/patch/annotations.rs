@@ -10,14 +10,18 @@ use crate::config::Config;
 
 /// Builds the pod's annotations.
 pub fn wanted(pod: &Pod<'_>, plan: &Plan<'_>, config: &Config) -> Value {
-    let stamp = Stamp {
+    let current = &pod.metadata["annotations"];
+    let mut annotations = if current.is_object() { current.clone() } else { json!({}) };
+    annotations[STAMP_ANNOTATION] = json!(stamp(plan, config).to_annotation().unwrap_or_default());
+    annotations
+}
+
+/// Builds the record of a delivery.
+pub fn stamp(plan: &Plan<'_>, config: &Config) -> Stamp {
+    Stamp {
         source: plan.source.clone(),
         generation: plan.session.metadata.generation.unwrap_or_default(),
         session_uid: plan.session_uid.to_owned(),
         image: config.image.clone(),
-    };
-    let current = &pod.metadata["annotations"];
-    let mut annotations = if current.is_object() { current.clone() } else { json!({}) };
-    annotations[STAMP_ANNOTATION] = json!(stamp.to_annotation().unwrap_or_default());
-    annotations
+    }
 }

@@ -15,7 +15,7 @@ use crate::admission::plan::Plan;
 use crate::config::Config;
 
 /// Without a termination message, the end of the log is shown.
-const MESSAGE_POLICY: &str = "FallbackToLogsOnError";
+pub const MESSAGE_POLICY: &str = "FallbackToLogsOnError";
 
 /// Members that a container of our name must not have: the first two would run something else, the others make
 /// it a sidecar, which need not end before the runner starts, or belong to one.

@@ -34,6 +34,11 @@ impl Env {
         Self(items(&container["env"]).to_vec())
     }
 
+    /// Returns the value of a name's last entry, empty for a reference.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.0.iter().rfind(|entry| text(entry, "name") == name).map(|entry| text(entry, "value"))
+    }
+
     /// Makes `wanted` the entries of that name, in place as far as there are some.
     pub fn set(&mut self, name: &str, wanted: impl IntoIterator<Item = Value>) {
         let mut wanted = wanted.into_iter();

@@ -10,6 +10,7 @@
 //! | `volumes` | volumes, mounts and pull secrets |
 //! | `runner` | `env` of the runner and of the other init containers |
 //! | `container` | the init container |
+//! | `live` | the ephemeral container, for a pod that runs already |
 //! | `variables` | the init container's variables |
 //! | `security` | the init container's security context |
 
@@ -17,6 +18,7 @@ mod annotations;
 mod container;
 mod env;
 mod literal;
+mod live;
 mod pod;
 mod reconcile;
 mod runner;
@@ -30,8 +32,10 @@ use serde_json::Value;
 
 use super::plan::Plan;
 use crate::config::Config;
+pub use live::live_container;
 use pod::Pod;
 use reconcile::Operations;
+pub use volumes::CREDENTIALS_DIR;
 
 /// Returns the operations that add the delivery of its workflow to a pod. None if the pod is already as
 /// wanted, or if it has no runner.

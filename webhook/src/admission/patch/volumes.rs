@@ -13,7 +13,11 @@ use crate::config::Config;
 pub const CREDENTIALS_DIR: &str = "/var/run/secrets/workflow-credentials";
 const CREDENTIALS_VOLUME: &str = "workflow-credentials";
 /// File at which the platform mounts its CA bundle.
-const CA_BUNDLE: &str = "/etc/pki/tls/certs/ca-bundle.crt";
+pub const CA_BUNDLE: &str = "/etc/pki/tls/certs/ca-bundle.crt";
+/// Directory of [`CA_BUNDLE`]; the volume of a bundle that the runner mounts by `subPath` is mounted there as a whole.
+const CA_DIRECTORY: &str = "/etc/pki/tls/certs";
+/// Mount path of a shared volume of which the runner mounts a part.
+const WHOLE_VOLUME: &str = "/volume";
 
 /// Volumes of the pod and mounts of its containers.
 #[derive(Debug)]
@@ -45,6 +49,58 @@ pub fn mounts(pod: &Pod<'_>, config: &Config) -> Mounts {
     }
     init.extend(iter::once(pod.runner).chain(pod.hydrate()).find_map(ca_bundle).cloned());
     Mounts { volumes: volumes.into(), runner: runner.into(), init }
+}
+
+/// What an ephemeral container mounts of a pod's existing volumes.
+#[derive(Debug)]
+pub struct LiveMounts {
+    pub mounts: Vec<Value>,
+    /// The directory to publish to.
+    pub root: String,
+    /// Whether the Secret with git credentials is among them.
+    pub has_credentials: bool,
+    /// Path of the platform's CA bundle if it is another than [`CA_BUNDLE`].
+    pub ca_file: Option<String>,
+}
+
+/// Builds the mounts of an ephemeral container, without `subPath`. None if the runner's workflows are on no volume, or
+/// on a part of one that only the runner's variables name.
+pub fn live(pod: &Pod<'_>, config: &Config) -> Option<LiveMounts> {
+    let volumes = items(&pod.spec["volumes"]);
+    let runner = items(&pod.runner["volumeMounts"]);
+    let (path, below) = [(WORKFLOWS_ROOT, ""), (WORKSPACE_MOUNT, "/workflows")]
+        .into_iter()
+        .find(|(path, _)| runner.iter().any(|mount| mount_path(mount) == *path))?;
+    let found = runner.iter().find(|mount| mount_path(mount) == path)?;
+    if !text(found, "subPathExpr").is_empty() {
+        return None;
+    }
+    let (mount_path, root) = match text(found, "subPath").trim_matches('/') {
+        "" => (path, WORKFLOWS_ROOT.to_owned()),
+        part => (WHOLE_VOLUME, format!("{WHOLE_VOLUME}/{part}{below}")),
+    };
+    let mut live = LiveMounts {
+        mounts: vec![json!({"name": text(found, "name"), "mountPath": mount_path})],
+        root,
+        has_credentials: false,
+        ca_file: None,
+    };
+    if let Some(secret) = &config.credentials_secret
+        && let Some(volume) = volumes.iter().find(|volume| text(&volume["secret"], "secretName") == secret)
+    {
+        live.mounts
+            .push(json!({"name": text(volume, "name"), "readOnly": true, "mountPath": CREDENTIALS_DIR}));
+        live.has_credentials = true;
+    }
+    if let Some(bundle) = iter::once(pod.runner).chain(pod.hydrate()).find_map(ca_bundle) {
+        let (path, file) = match text(bundle, "subPath").trim_matches('/') {
+            "" => (CA_BUNDLE, None),
+            part => (CA_DIRECTORY, Some(format!("{CA_DIRECTORY}/{part}"))),
+        };
+        live.mounts.push(json!({"name": text(bundle, "name"), "readOnly": true, "mountPath": path}));
+        live.ca_file = file.filter(|file| file != CA_BUNDLE);
+    }
+    Some(live)
 }
 
 /// Builds the pod's `imagePullSecrets`: its own and those of the config.

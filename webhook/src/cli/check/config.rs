@@ -30,6 +30,11 @@ pub async fn read(client: &Client) -> anyhow::Result<Option<String>> {
     Ok(found.and_then(|map| map.data?.remove("config.yaml")))
 }
 
+/// Whether this config.yaml sets `liveDelivery`.
+pub fn has_live_delivery(config: Option<&str>) -> bool {
+    config.and_then(|text| config::parse(text).ok()).is_some_and(|config| config.live_delivery)
+}
+
 /// Returns the session pods that wait for the init container's image now.
 pub async fn unpulled(client: &Client) -> anyhow::Result<Vec<Unpulled>> {
     let pods: Api<DynamicObject> = Api::all_with(client.clone(), &ApiResource::erase::<Pod>(&()));

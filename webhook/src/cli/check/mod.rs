@@ -140,9 +140,12 @@ async fn check(client: &Client, options: &Options) -> anyhow::Result<Vec<ReportL
     add("replicas", installation.replicas());
     add("service", installation.service());
     add("versions", installation.versions());
-    let self_managed = certificate::is_self_managed(deployment);
-    add("rights", permissions::judge(&permissions::missing(client, self_managed).await?));
     let config = config::read(client).await?;
+    let parts = permissions::Parts {
+        self_managed: certificate::is_self_managed(deployment),
+        live_delivery: config::has_live_delivery(config.as_deref()),
+    };
+    add("rights", permissions::judge(&permissions::missing(client, parts).await?));
     add("config", config::judge(config.as_deref(), installation.reports.values(), Timestamp::now()));
     if registered && let Some(result) = config::image(&config::unpulled(client).await?) {
         add("image", result);

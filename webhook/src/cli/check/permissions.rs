@@ -11,6 +11,7 @@ use workflow_contract::names::INJECTOR;
 use super::CheckResult;
 
 const BASE: &str = include_str!("../../../../manifests/base/rbac.yaml");
+const LIVE_DELIVERY: &str = include_str!("../../../../manifests/components/live-delivery/rbac.yaml");
 const SELF_MANAGED: &str = include_str!("../../../../manifests/overlays/self-managed/rbac.yaml");
 
 /// One verb on one resource.
@@ -43,10 +44,22 @@ struct Rule {
     verbs: Vec<String>,
 }
 
+/// The parts of the installation that have permissions of their own.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Parts {
+    /// The certificates are the injector's own.
+    pub self_managed: bool,
+    /// `liveDelivery` is set in config.yaml.
+    pub live_delivery: bool,
+}
+
 /// Returns the permissions that the manifests grant.
-fn granted(self_managed: bool) -> anyhow::Result<Vec<Permission>> {
+fn granted(parts: Parts) -> anyhow::Result<Vec<Permission>> {
     let mut permissions = Vec::new();
-    for text in [BASE, SELF_MANAGED].into_iter().take(if self_managed { 2 } else { 1 }) {
+    for (text, _) in [(BASE, true), (SELF_MANAGED, parts.self_managed), (LIVE_DELIVERY, parts.live_delivery)]
+        .into_iter()
+        .filter(|(_, applies)| *applies)
+    {
         let roles: Vec<Role> =
             serde_saphyr::from_multiple(text).context("failed to read the shipped RBAC")?;
         for Role { kind, rules } in roles {
@@ -111,6 +124,9 @@ impl Permission {
             "events" => "no Events are published",
             "mutatingwebhookconfigurations" | "namespaces" => "the webhook's CA bundle and owner are not set",
             "leases" => "no leader is elected",
+            "pods/ephemeralcontainers" => {
+                "workflows are not delivered into running sessions (component live-delivery)"
+            }
             "secrets" => "no certificate is issued or renewed",
             _ => "a part of the injector fails",
         }
@@ -118,8 +134,8 @@ impl Permission {
 }
 
 /// Returns the permissions that the injector's account lacks.
-pub async fn missing(client: &Client, self_managed: bool) -> anyhow::Result<Vec<Permission>> {
-    let reviews = granted(self_managed)?.into_iter().map(async |permission| {
+pub async fn missing(client: &Client, parts: Parts) -> anyhow::Result<Vec<Permission>> {
+    let reviews = granted(parts)?.into_iter().map(async |permission| {
         let request = Request::post("/apis/authorization.k8s.io/v1/subjectaccessreviews")
             .header("Content-Type", "application/json")
             .body(permission.review().to_string().into_bytes())
@@ -155,7 +171,9 @@ mod tests {
 
     #[test]
     fn permissions_are_those_of_the_manifests() {
-        let (base, all) = (granted(false).unwrap(), granted(true).unwrap());
+        let everything = Parts { self_managed: true, live_delivery: true };
+        let (base, all) = (granted(Parts::default()).unwrap(), granted(everything).unwrap());
+        assert!(base.iter().all(|one| one.resource != "pods/ephemeralcontainers"));
         assert!(base.iter().all(|one| one.resource != "secrets" && !one.verb.contains('*')));
         let find = |resource: &str, verb: &str| {
             all.iter().find(|one| one.resource == resource && one.verb == verb).unwrap().review()
@@ -177,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_missing_permission_is_named_with_its_effect() {
-        let all = granted(true).unwrap();
+        let all = granted(Parts { self_managed: true, live_delivery: false }).unwrap();
         let status = all.iter().find(|one| one.resource == "agenticsessions/status").unwrap();
         let words = "may not update agenticsessions/status.vteam.ambient-code (and 1 more): session status is not updated";
         let problem = judge(&[status.clone(), all[0].clone()]).unwrap_err();

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use workflow_contract::condition::WORKFLOW_RECONCILED;
-use workflow_contract::names::{FORCE_PROMPT_ANNOTATION, INIT_CONTAINER, INJECTOR, runner_pod};
+use workflow_contract::names::{
+    FORCE_PROMPT_ANNOTATION, INIT_CONTAINER, INJECTOR, LIVE_CONTAINER_PREFIX, runner_pod,
+};
 use workflow_contract::text::{cut, one_line};
 use workflow_contract::url::redacted;
 use workflow_contract::{Exit, Stamp, Termination};
@@ -16,8 +18,6 @@ use crate::session::{Condition, prompt_will_be_skipped};
 const TEXT: usize = 600;
 /// Events that are shown, the newest.
 const EVENTS: usize = 20;
-/// Prefix of the ephemeral containers that deliver to a running pod.
-const LIVE_PREFIX: &str = "deliver-workflow-";
 
 #[derive(Debug)]
 pub struct Report {
@@ -160,7 +160,7 @@ fn add_pod(timeline: &mut Timeline, pod: &Pod, found: &Gathered) {
         add_container(timeline, "init container", status);
     }
     let live = pod.statuses.ephemeral_container_statuses.iter();
-    for status in live.filter(|status| status.name.starts_with(LIVE_PREFIX)) {
+    for status in live.filter(|status| status.name.starts_with(LIVE_CONTAINER_PREFIX)) {
         add_container(timeline, "ephemeral container", status);
     }
     if let Some(deleted) = &metadata.deletion_timestamp {
@@ -190,7 +190,7 @@ fn add_container(timeline: &mut Timeline, kind: &str, status: &ContainerStatus) 
 }
 
 fn end_text(name: &str, end: &Terminated) -> String {
-    let ours = name == INIT_CONTAINER || name.starts_with(LIVE_PREFIX);
+    let ours = name == INIT_CONTAINER || name.starts_with(LIVE_CONTAINER_PREFIX);
     let exit = Exit::from_code(end.exit_code).filter(|_| ours).map(Exit::reason);
     // The kubelet's word says no more than the code.
     let word = exit.or(Some(end.reason.as_str()).filter(|word| !matches!(*word, "" | "Completed" | "Error")));

@@ -7,7 +7,8 @@ use workflow_contract::{Source, Stamp};
 
 use super::objects::{Event, Gathered, Pod, Registration};
 use super::report::{Report, report};
-use crate::status::condition::decide;
+use crate::status::condition::{Decision, decide};
+use crate::status::live::LiveDelivery;
 
 const URL: &str = "https://bot:hunter2@git.example/o/repo.git";
 const SHOWN: &str = "https://git.example/o/repo.git (main, flows/a)";
@@ -136,11 +137,11 @@ fn expect(mut found: Gathered, settled: bool, result: &str, to_do: &str) {
         assert!(report.lines.last().unwrap().starts_with("to do"), "{:#?}", report.lines);
         assert_eq!(report.settled, settled, "{:#?}", report.lines);
         assert!(!report.lines.concat().contains("hunter2"), "{:#?}", report.lines);
-        let change = decide(&found.session, found.own_pod(), Some(time(0)), time(20));
+        let change = decide(&found.session, found.own_pod(), Some(time(0)), &LiveDelivery::Off, time(20));
         let change = change.filter(|_| matches!(found.registration, Registration::Since(at) if at < time(0)));
         let pending = report.lines.iter().any(|line| line.starts_with("pending"));
         assert_eq!(pending, change.is_some(), "{:#?}", report.lines);
-        let Some(change) = change else { return };
+        let Some(Decision::Write(change)) = change else { return };
         assert!(!written, "written once");
         let status = found.session.status.as_mut().unwrap();
         status.conditions.retain(|one| one.type_ != change.condition.type_);

@@ -23,7 +23,7 @@ use workflow_contract::condition::reason;
 use workflow_contract::{Exit, Stamp};
 
 use crate::session::{AgenticSession, Condition, ReconciledWorkflow, SessionStatus};
-use crate::status::outcome::PodFacts;
+use crate::status::outcome::{Attempt, PodFacts};
 use crate::status::verdict::{Progress, Verdict};
 
 /// Fraction of a second by which `appliedAt` differs from every time that the operator writes.
@@ -36,11 +36,15 @@ pub fn is_own_reason(reason: &str) -> bool {
     exit || (reason != reason::NOT_CONFIGURED && reason::ALL.contains(&reason))
 }
 
-/// End of the init container as `appliedAt` of this controller: not before the start of the run,
+/// End of the container that delivered as `appliedAt` of this controller: not before the start of the run,
 /// whatever the node's clock shows.
-pub fn applied_at(pod: &PodFacts, start: Timestamp) -> Timestamp {
-    let ended = pod.ended.unwrap_or(pod.created).max(start);
+pub fn applied_at(ended: Option<Timestamp>, pod: &PodFacts, start: Timestamp) -> Timestamp {
+    let ended = ended.unwrap_or(pod.created).max(start);
     ended.saturating_add(OWN_MARK).unwrap_or(ended)
+}
+
+fn has_own_mark(at: Timestamp) -> bool {
+    SignedDuration::from_nanos(at.subsec_nanosecond().into()) == OWN_MARK
 }
 
 /// The session's status before the change.
@@ -59,8 +63,7 @@ impl<'a> CurrentStatus<'a> {
     /// The condition's reason, if this controller wrote the condition.
     pub fn own_reason(&self) -> Option<&'a str> {
         let reason = self.reason();
-        let fraction = |at: Timestamp| SignedDuration::from_nanos(at.subsec_nanosecond().into());
-        let marked = || self.applied_at().is_some_and(|at| fraction(at) == OWN_MARK);
+        let marked = || self.applied_at().is_some_and(has_own_mark);
         let own = is_own_reason(reason)
             || reason == reason::NOT_CONFIGURED
             || (reason == Exit::Reconciled.reason() && marked());
@@ -78,13 +81,22 @@ impl<'a> CurrentStatus<'a> {
         self.record()?.applied_at
     }
 
-    /// Reports whether the platform may have replaced what the pod's init container delivered, although the
-    /// session asks for that source (again).
+    /// Reports whether the platform may have replaced what was delivered, although the session asks for that
+    /// source (again).
     ///
-    /// It can't have as long as the spec is the one that was stamped (`generation` only grows). Else
-    /// `RestartRequired` stands, and where the operator wrote over it or over `Reconciled`, the record
-    /// shows it: both write a record that is not the one of this delivery.
-    pub fn was_replaced(&self, own: Timestamp, stamp: &Stamp, session: &AgenticSession) -> bool {
+    /// With the init container it can't have as long as the spec is the one that was stamped (`generation`
+    /// only grows). Else `RestartRequired` stands, and where the operator wrote over it or over
+    /// `Reconciled`, the record shows it: both write a record that is not the one of this delivery.
+    ///
+    /// With a delivery into the running session the platform POSTs the same change. A POST that was
+    /// recorded in the second of the container's end or later may have ended after it.
+    pub fn was_replaced(&self, own: Timestamp, attempt: &Attempt<'_>, session: &AgenticSession) -> bool {
+        let stamp = attempt.stamp;
+        let posted = self.applied_at().filter(|at| !has_own_mark(*at));
+        let posted_later = posted.zip(attempt.ended).is_some_and(|(posted, ended)| posted >= ended);
+        if attempt.live.is_some() && posted_later {
+            return true;
+        }
         if session.metadata.generation <= Some(stamp.generation) {
             return false;
         }

@@ -12,9 +12,11 @@ mod current;
 use jiff::{SignedDuration, Timestamp};
 use workflow_contract::condition::{WORKFLOW_RECONCILED, reason};
 use workflow_contract::env::ACTIVE_WORKFLOW_GIT_URL;
-use workflow_contract::{Exit, Stamp, reference};
+use workflow_contract::names::INIT_CONTAINER;
+use workflow_contract::{Exit, reference};
 
-use super::outcome::{self, Outcome, PodFacts, Presence};
+use super::live::{self, LiveDelivery, NextDelivery};
+use super::outcome::{self, Attempt, Outcome, PodFacts, Presence};
 use super::verdict::{self, ConditionStatus, Progress, Verdict};
 use crate::session::{ActiveWorkflow, AgenticSession, Condition, ReconciledWorkflow, SessionStatus};
 use current::applied_at;
@@ -40,15 +42,35 @@ pub struct Change {
     pub event: Option<&'static str>,
 }
 
-/// Returns what has to be written to the session. `pod` is the last known state of the session's own
+/// What has to be done for a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Write this to its status.
+    Write(Box<Change>),
+    /// Add an ephemeral container to its pod that delivers the workflow of the present generation.
+    Deliver,
+}
+
+fn write(change: Change) -> Decision {
+    Decision::Write(Box::new(change))
+}
+
+/// What follows from pod and session.
+enum Next {
+    Show(Verdict),
+    Deliver,
+}
+
+/// Returns what has to be done for the session. `pod` is the last known state of the session's own
 /// pod, `registered` the creation time of the webhook's registration.
 #[must_use]
 pub fn decide(
     session: &AgenticSession,
     pod: Option<&PodFacts>,
     registered: Option<Timestamp>,
+    mode: &LiveDelivery,
     now: Timestamp,
-) -> Option<Change> {
+) -> Option<Decision> {
     let status = session.status.as_ref()?;
     let start = status.start_time.filter(|_| is_past_pending(status))?;
     let pod = pod.filter(|pod| pod.presence == Presence::Exists || is_of_run(pod, start));
@@ -59,13 +81,17 @@ pub fn decide(
     let Some(workflow) = session.workflow() else {
         let reason = current.own_reason().filter(|reason| *reason != reason::NOT_CONFIGURED);
         return reason
-            .and_then(|_| current.change(&verdict::not_configured(session.metadata.generation), None, now));
+            .and_then(|_| current.change(&verdict::not_configured(session.metadata.generation), None, now))
+            .map(write);
     };
     let verdict = match pod.filter(|pod| is_conclusive(pod)) {
-        Some(pod) => current.with_pod(pod, workflow, session, now),
+        Some(pod) => match current.with_pod(pod, workflow, session, mode, now) {
+            Next::Show(verdict) => verdict,
+            Next::Deliver => return Some(Decision::Deliver),
+        },
         None => current.without_pod(workflow, session)?,
     };
-    current.change(&verdict, Some(workflow), now)
+    current.change(&verdict, Some(workflow), now).map(write)
 }
 
 /// Reports whether the operator has made its first writes of this run. A write before `startTime` is set makes
@@ -82,7 +108,7 @@ fn is_over(status: &SessionStatus) -> bool {
 /// Reports whether the run began before the webhook was registered, and so had to do without it. A stamp
 /// proves the contrary, also after the registration was deleted and created again.
 fn began_before(pod: Option<&PodFacts>, start: Timestamp, registered: Option<Timestamp>) -> bool {
-    if pod.is_some_and(|pod| pod.stamp.is_some()) {
+    if pod.is_some_and(|pod| pod.last_attempt().is_some()) {
         return false;
     }
     // All of these times are whole seconds; the order within one second is not known.
@@ -96,7 +122,8 @@ fn is_of_run(pod: &PodFacts, start: Timestamp) -> bool {
 
 /// Reports whether the outcome of the pod is known, as far as there is one.
 fn is_conclusive(pod: &PodFacts) -> bool {
-    pod.presence != Presence::Vanished || pod.outcome != Outcome::Fetching
+    let is_fetching = pod.last_attempt().is_some_and(|last| *last.outcome == Outcome::Fetching);
+    pod.presence != Presence::Vanished || !is_fetching
 }
 
 /// Reports whether the cached state of the pod can't be older than the session's run: the pod of the run before
@@ -109,6 +136,21 @@ pub fn is_up_to_date(pod: &PodFacts, session: &AgenticSession) -> bool {
         Presence::Deleted => start.is_some_and(|start| pod.created >= start),
         Presence::Vanished => false,
     }
+}
+
+/// Whether the operator has reported the outcome of its own POST of the session's present workflow.
+#[must_use]
+pub fn is_posted(session: &AgenticSession) -> bool {
+    let Some(status) = &session.status else { return false };
+    let condition = session.condition(WORKFLOW_RECONCILED);
+    let current =
+        CurrentStatus { condition, status, start: status.start_time.unwrap_or(Timestamp::UNIX_EPOCH) };
+    let wanted = session.workflow().map(ActiveWorkflow::source);
+    let is_recorded = current.record().is_some_and(|record| Some(record.source()) == wanted);
+    // Its other reason is that of a POST that failed.
+    condition.is_some()
+        && current.own_reason().is_none()
+        && (is_recorded || current.reason() != Exit::Reconciled.reason())
 }
 
 /// Reason of the Event for a condition of this controller that is so recent that the replica which
@@ -132,43 +174,58 @@ fn was_asked_for(pod: &PodFacts, session: &AgenticSession) -> bool {
     pod.stamp.is_some() || pod.workflow_variables > usize::from(own)
 }
 
+fn of_attempt(attempt: &Attempt<'_>, pod: &PodFacts, workflow: &ActiveWorkflow, own: Timestamp) -> Verdict {
+    let previous = pod.delivered_before(attempt.stamp.generation).map(|previous| &previous.stamp.source);
+    let verdict = verdict::of_attempt(attempt, pod.presence, workflow, previous);
+    let is_delivered = verdict.status == ConditionStatus::True;
+    Verdict { applied_at: (is_delivered || attempt.ended.is_some()).then_some(own), ..verdict }
+}
+
 impl CurrentStatus<'_> {
     fn with_pod(
         &self,
         pod: &PodFacts,
         workflow: &ActiveWorkflow,
         session: &AgenticSession,
+        mode: &LiveDelivery,
         now: Timestamp,
-    ) -> Verdict {
-        let own = applied_at(pod, self.start);
+    ) -> Next {
         let wanted = workflow.source();
-        let restart_required = |delivered: Option<&Stamp>| {
-            let updated = self.updated_by_platform(own, delivered, now);
-            Verdict {
-                generation: delivered.map(|stamp| stamp.generation),
-                applied_at: Some(updated.unwrap_or(own)),
-                ..verdict::restart_required(delivered.map(|stamp| &stamp.source), &wanted, updated.is_some())
+        let last = pod.last_attempt();
+        let own = applied_at(last.and_then(|last| last.ended), pod, self.start);
+        match last {
+            Some(last) if last.live.is_none() && !matches!(last.outcome, Outcome::Delivered { .. }) => {
+                return Next::Show(of_attempt(&last, pod, workflow, own));
             }
-        };
-        let Some(stamp) = &pod.stamp else {
-            return if was_asked_for(pod, session) {
-                verdict::not_injected()
-            } else {
-                restart_required(None)
-            };
-        };
-        let verdict = match &pod.outcome {
-            Outcome::Delivered { commit, signer } => {
-                verdict::delivered(commit, signer.as_deref(), stamp, workflow)
+            Some(last) if last.stamp.source == wanted => {
+                let verdict = of_attempt(&last, pod, workflow, own);
+                if self.shows(&verdict) || !self.was_replaced(own, &last, session) {
+                    return Next::Show(verdict);
+                }
             }
-            outcome => verdict::undelivered(outcome, pod.presence, stamp),
-        };
-        let delivered = verdict.status == ConditionStatus::True;
-        let replaced = || !self.shows(&verdict) && self.was_replaced(own, stamp, session);
-        if delivered && (stamp.source != wanted || replaced()) {
-            return restart_required(Some(stamp));
+            None if was_asked_for(pod, session) => return Next::Show(verdict::not_injected()),
+            _ => {}
         }
-        Verdict { applied_at: (delivered || pod.ended.is_some()).then_some(own), ..verdict }
+        let generation = session.metadata.generation.unwrap_or_default();
+        let obstacle = match live::next_delivery(pod, self.status, generation, mode) {
+            NextDelivery::Now => return Next::Deliver,
+            NextDelivery::Later(waits_for) => {
+                return Next::Show(verdict::waiting(&wanted, generation, waits_for));
+            }
+            NextDelivery::Never(obstacle) => obstacle,
+        };
+        let delivered = pod.delivered_before(i64::MAX).map(|attempt| attempt.stamp);
+        let updated = self.updated_by_platform(own, delivered, now);
+        Next::Show(Verdict {
+            generation: delivered.map(|stamp| stamp.generation),
+            applied_at: Some(updated.unwrap_or(own)),
+            ..verdict::restart_required(
+                delivered.map(|stamp| &stamp.source),
+                &wanted,
+                updated.is_some(),
+                obstacle.as_deref(),
+            )
+        })
     }
 
     /// Verdict where the pod is gone and its end was not observed; none where the condition stands.
@@ -181,7 +238,9 @@ impl CurrentStatus<'_> {
         let wanted = workflow.source();
         match self.own_reason() {
             None | Some(reason::FETCHING | reason::OUTCOME_UNKNOWN) => {}
-            Some(reason::NOT_CONFIGURED) => return Some(verdict::restart_required(None, &wanted, false)),
+            Some(reason::NOT_CONFIGURED) => {
+                return Some(verdict::restart_required(None, &wanted, false, None));
+            }
             Some(reason::NOT_INJECTED) => {
                 if self.condition?.last_transition_time.is_some_and(|since| since >= self.start) {
                     return None;
@@ -194,7 +253,7 @@ impl CurrentStatus<'_> {
                     return changed.then(|| Verdict {
                         generation: self.condition.and_then(|own| own.observed_generation),
                         applied_at: record.applied_at,
-                        ..verdict::restart_required(Some(&delivered), &wanted, false)
+                        ..verdict::restart_required(Some(&delivered), &wanted, false, None)
                     });
                 }
             }
@@ -216,7 +275,7 @@ impl CurrentStatus<'_> {
         // The note names no generation: it is the present one if that asks for what was tried.
         let current = note.source.is_none_or(|tried| tried == workflow.source());
         let generation = session.metadata.generation.filter(|_| current);
-        Some(Verdict { generation, ..verdict::of_failure(&note.failure) })
+        Some(Verdict { generation, ..verdict::of_failure(&note.failure, INIT_CONTAINER) })
     }
 
     /// The verdict as a change, unless the status shows it already.

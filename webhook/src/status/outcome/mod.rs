@@ -1,6 +1,8 @@
 //! Pod in, outcome of its init container out: pure, and the only place that interprets what the kubelet
 //! reports. Reasons, codes and conditions are those of Kubernetes 1.34 to 1.37.
 
+mod live;
+
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
@@ -12,6 +14,7 @@ use workflow_contract::{Exit, Source, Stamp, Termination, text};
 
 use super::pod::{ContainerStatus, PodStatus, SessionPod, Terminated};
 use crate::session::AgenticSession;
+pub use live::{LiveAttempt, RunnerState};
 
 /// Limit in bytes on messages that init-fetcher did not write, such as the end of a log.
 const MAX_LOG_MESSAGE: usize = 1000;
@@ -105,13 +108,57 @@ pub struct PodFacts {
     pub outcome: Outcome,
     /// End of the init container, by the node's clock.
     pub ended: Option<Timestamp>,
+    /// Deliveries into the running session, in the order of their generations.
+    pub live: Vec<LiveAttempt>,
+    pub runner: RunnerState,
+    /// The pod is being deleted.
+    pub is_ending: bool,
     pub presence: Presence,
+}
+
+/// A delivery that was tried: by the init container, or by an ephemeral one.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt<'p> {
+    pub stamp: &'p Stamp,
+    pub outcome: &'p Outcome,
+    /// End of the container, by the node's clock.
+    pub ended: Option<Timestamp>,
+    /// The ephemeral container; none for the init container.
+    pub live: Option<&'p LiveAttempt>,
+}
+
+impl Attempt<'_> {
+    /// Name of the container.
+    #[must_use]
+    pub fn container(&self) -> String {
+        self.live.map_or_else(|| INIT_CONTAINER.to_owned(), LiveAttempt::container)
+    }
 }
 
 impl PodFacts {
     #[must_use]
     pub fn session_ref(&self) -> ObjectRef<AgenticSession> {
         ObjectRef::new(&self.session).within(&self.namespace)
+    }
+
+    /// All attempts, in the order of their generations.
+    fn attempts(&self) -> impl DoubleEndedIterator<Item = Attempt<'_>> {
+        let (outcome, ended) = (&self.outcome, self.ended);
+        let init = self.stamp.iter().map(move |stamp| Attempt { stamp, outcome, ended, live: None });
+        init.chain(self.live.iter().map(LiveAttempt::attempt))
+    }
+
+    /// The attempt of the latest generation, which decides about the workflow on disk.
+    #[must_use]
+    pub fn last_attempt(&self) -> Option<Attempt<'_>> {
+        self.attempts().next_back()
+    }
+
+    /// The last successful delivery of a generation below this one.
+    #[must_use]
+    pub fn delivered_before(&self, generation: i64) -> Option<Attempt<'_>> {
+        let is_delivered = |one: &Attempt<'_>| matches!(one.outcome, Outcome::Delivered { .. });
+        self.attempts().rfind(|one| one.stamp.generation < generation && is_delivered(one))
     }
 }
 
@@ -138,6 +185,9 @@ pub fn read(pod: &SessionPod) -> Option<PodFacts> {
         uid: pod.uid()?,
         created: pod.creation_timestamp()?.0,
         outcome: stamp.as_ref().map_or(Outcome::NotInjected, |stamp| judge(pod, stamp)),
+        live: live::read(pod, &owner.uid),
+        runner: live::runner_state(&pod.status),
+        is_ending: pod.metadata.deletion_timestamp.is_some(),
         stamp,
         workflow_variables: workflow_variables(pod),
         ended,
@@ -184,16 +234,27 @@ fn judge(pod: &SessionPod, stamp: &Stamp) -> Outcome {
     let Some(container) = pod.spec.init_containers.iter().find(|one| one.name == INIT_CONTAINER) else {
         return Outcome::NotInjected;
     };
-    let status = status_of(&pod.status, INIT_CONTAINER);
+    judge_container(pod, &container.image, status_of(&pod.status, INIT_CONTAINER), stamp)
+}
+
+/// Interprets the state of a container with this image that delivers what the stamp says.
+fn judge_container(
+    pod: &SessionPod,
+    image: &str,
+    status: Option<&ContainerStatus>,
+    stamp: &Stamp,
+) -> Outcome {
     if let Some(end) = status.and_then(|status| end_of(status, &pod.status)) {
         return if end.exit_code == 0 {
-            confirm(&end.message, &container.image, stamp)
+            confirm(&end.message, image, stamp)
         } else {
             Outcome::Undelivered(judge_failure(end, interruption(pod)))
         };
     }
-    if pod.status.phase == "Failed" {
-        return Outcome::Undelivered(Failure::Interrupted { why: why_failed(pod) });
+    match pod.status.phase.as_str() {
+        "Failed" => return Outcome::Undelivered(Failure::Interrupted { why: why_failed(pod) }),
+        "Succeeded" => return Outcome::Undelivered(Failure::Interrupted { why: "it ended".to_owned() }),
+        _ => {}
     }
     if is_lost(&pod.status) {
         return Outcome::Undelivered(Failure::Interrupted { why: "its node is gone".to_owned() });
@@ -202,7 +263,7 @@ fn judge(pod: &SessionPod, stamp: &Stamp) -> Outcome {
         return Outcome::Fetching;
     };
     if NO_IMAGE.contains(&waiting.reason.as_str()) {
-        Outcome::Undelivered(Failure::NoImage { image: text::sanitize(&container.image) })
+        Outcome::Undelivered(Failure::NoImage { image: text::sanitize(image) })
     } else if NO_CONTAINER.contains(&waiting.reason.as_str()) {
         // Only this message names what is missing and stays the same; the others alternate.
         let detail = if waiting.reason == "CreateContainerConfigError" { &waiting.message } else { "" };
@@ -282,6 +343,9 @@ fn interruption(pod: &SessionPod) -> Option<String> {
         Some(format!("it was ended ({})", worded(&disrupted.reason, &disrupted.message)))
     } else if pod.metadata.deletion_timestamp.is_some() {
         Some("it was deleted".to_owned())
+    } else if live::runner_state(status) == RunnerState::Ended {
+        // The kubelet kills ephemeral containers then.
+        Some("its runner ended".to_owned())
     } else {
         None
     }

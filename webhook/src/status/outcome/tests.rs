@@ -366,3 +366,71 @@ fn parses_the_ready_message_of_our_container_only() {
         assert_eq!(read_ready_message(note).map(|read| read.failure), expected, "{note}");
     }
 }
+
+/// A running pod with an ephemeral container of generation 4 in this state.
+fn live_pod(name: &str, stamp: &Stamp, state: &Value, change: Value) -> SessionPod {
+    let value = stamp.to_annotation().unwrap().replace('$', "$$");
+    let mut pod = json!({
+        "spec": {"ephemeralContainers": [
+            {"name": "debugger", "image": "busybox"},
+            {"name": name, "image": IMAGE, "env": [{"name": "WORKFLOW_STAMP", "value": value}]},
+        ]},
+        "status": {
+            "phase": "Running",
+            "containerStatuses": [{"name": RUNNER_CONTAINER, "state": {"running": {"startedAt": "x"}}}],
+            "ephemeralContainerStatuses": [{"name": name, "state": state}],
+        },
+    });
+    merge(&mut pod, change);
+    self::pod(pod)
+}
+
+#[test]
+fn reads_deliveries_into_the_running_session() {
+    let stamp = Stamp { source: Source::new("https://h/o/$x.git", "main", ""), generation: 4, ..stamp() };
+    let message = |source: &str| {
+        let details = Details {
+            url: Some(source.into()),
+            reference: Some("main".into()),
+            commit: Some(COMMIT.into()),
+            ..Details::new(Exit::Reconciled)
+        };
+        Termination { message: "delivered".into(), details: Some(details) }.render()
+    };
+    let end = |code: i32, message: &str| {
+        json!({"terminated": {
+            "exitCode": code, "reason": "x", "message": message, "finishedAt": "2026-01-01T00:00:30Z",
+        }})
+    };
+    let read_one = |pod: SessionPod| read(&pod).unwrap().live.first().map(|one| one.outcome.clone());
+    let live = |state: &Value, change| read_one(live_pod("deliver-workflow-4", &stamp, state, change));
+    let none = json!({});
+    let delivered = end(0, &message("https://h/o/$x.git"));
+    assert_eq!(
+        live(&delivered, none.clone()),
+        Some(Outcome::Delivered { commit: COMMIT.into(), signer: None })
+    );
+    assert_eq!(live(&json!({"running": {}}), none.clone()), Some(Outcome::Fetching));
+    let other = live(&end(0, &message("https://h/o/other.git")), none.clone());
+    assert!(matches!(other, Some(Outcome::Undelivered(Failure::Unconfirmed { .. }))), "{other:?}");
+    let runner_ended = json!({"status": {
+        "phase": "Succeeded", "containerStatuses": [{"name": RUNNER_CONTAINER, "state": {"terminated": {}}}],
+    }});
+    for state in [end(137, ""), json!({"waiting": {"reason": "ContainerCreating"}})] {
+        let interrupted = live(&state, runner_ended.clone());
+        assert!(
+            matches!(interrupted, Some(Outcome::Undelivered(Failure::Interrupted { .. }))),
+            "{interrupted:?}"
+        );
+    }
+    assert_eq!(
+        read_one(live_pod("deliver-workflow-5", &stamp, &delivered, none.clone())),
+        None,
+        "another name"
+    );
+    let foreign = Stamp { session_uid: "another".into(), ..stamp.clone() };
+    assert_eq!(read_one(live_pod("deliver-workflow-4", &foreign, &delivered, none.clone())), None);
+    let runner = |change| read(&live_pod("deliver-workflow-4", &stamp, &delivered, change)).unwrap().runner;
+    assert_eq!(runner(none), RunnerState::Running);
+    assert_eq!(runner(runner_ended), RunnerState::Ended);
+}

@@ -1,5 +1,6 @@
 //! The contract's table, row by row: session and pod in, what is to be written out.
 
+mod live;
 mod other_writers;
 mod spec_changes;
 mod without_a_pod;
@@ -10,7 +11,7 @@ use workflow_contract::{Source, Stamp};
 
 use super::current::OWN_MARK;
 use super::*;
-use crate::status::outcome::Failure;
+use crate::status::outcome::{Failure, RunnerState};
 
 const URL: &str = "https://u:secret@h/o/repo.git";
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -134,6 +135,9 @@ fn pod(outcome: Outcome) -> PodFacts {
         workflow_variables: 1,
         outcome,
         ended,
+        live: Vec::new(),
+        runner: RunnerState::Running,
+        is_ending: false,
         presence: Presence::Exists,
     }
 }
@@ -166,7 +170,18 @@ fn ready(message: &str) -> Condition {
 }
 
 fn decided(session: &AgenticSession, pod: Option<&PodFacts>) -> Option<Change> {
-    decide(session, pod, Some(at(REGISTERED)), at(NOW))
+    decided_at(session, pod, Some(at(REGISTERED)))
+}
+
+fn decided_at(
+    session: &AgenticSession,
+    pod: Option<&PodFacts>,
+    registered: Option<Timestamp>,
+) -> Option<Change> {
+    match decide(session, pod, registered, &LiveDelivery::Off, at(NOW))? {
+        Decision::Write(change) => Some(*change),
+        Decision::Deliver => panic!("nothing is delivered without the component"),
+    }
 }
 
 /// Status, reason and message of what is to be written.
@@ -310,19 +325,19 @@ fn runs_from_before_the_registration_are_left_alone() {
     let bare = PodFacts { stamp: None, ..pod(Outcome::NotInjected) };
     for pod in [None, Some(&bare)] {
         for registered in [None, Some(at(START)), Some(at(START + 1))] {
-            assert_eq!(decide(&session, pod, registered, at(NOW)), None, "{registered:?}");
+            assert_eq!(decided_at(&session, pod, registered), None, "{registered:?}");
         }
     }
     let old = PodFacts { created: at(REGISTERED - 1), ..bare.clone() };
     assert_eq!(decided(&session, Some(&old)), None, "the pod was there before");
-    assert!(decide(&session, Some(&bare), Some(at(START - 1)), at(NOW)).is_some());
+    assert!(decided_at(&session, Some(&bare), Some(at(START - 1))).is_some());
 }
 
 #[test]
 fn a_stamped_pod_is_never_from_before_the_registration() {
     for pod in [Outcome::Fetching, delivered(), failed(Exit::Timeout)].map(pod) {
         for registered in [None, Some(at(START + 1)), Some(at(NOW))] {
-            let change = decide(&session("Running"), Some(&pod), registered, at(NOW));
+            let change = decided_at(&session("Running"), Some(&pod), registered);
             assert!(change.is_some(), "{registered:?}, {pod:?}");
         }
     }

@@ -1,13 +1,16 @@
 //! Outcome of a pod and workflow of its session in, content of the condition out: the rows of the
 //! contract's table, each with the message for people.
 
+mod live;
+
 use jiff::Timestamp;
 use workflow_contract::condition::{event, reason};
 use workflow_contract::names::{INIT_CONTAINER, WORKFLOWS_ROOT};
 use workflow_contract::{Exit, RepoUrl, Source, Stamp};
 
-use super::outcome::{Failure, Outcome, Presence};
+use super::outcome::{Attempt, Failure, Outcome, Presence};
 use crate::session::ActiveWorkflow;
+pub use live::{WaitsFor, waiting};
 
 /// `status` of the condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,30 +116,48 @@ pub fn not_configured(generation: Option<i64>) -> Verdict {
     }
 }
 
-/// Outcome of a pod that was injected and did not deliver.
+/// Outcome of an attempt to deliver the workflow that the session asks for. `previous` was delivered before.
 #[must_use]
-pub fn undelivered(outcome: &Outcome, presence: Presence, stamp: &Stamp) -> Verdict {
-    let verdict = match outcome {
+pub fn of_attempt(
+    attempt: &Attempt<'_>,
+    presence: Presence,
+    workflow: &ActiveWorkflow,
+    previous: Option<&Source>,
+) -> Verdict {
+    let (stamp, container) = (attempt.stamp, attempt.container());
+    let verdict = match attempt.outcome {
         Outcome::NotInjected => return not_injected(),
         Outcome::Fetching if presence == Presence::Deleted => interrupted("it was deleted"),
-        Outcome::Fetching | Outcome::Delivered { .. } => fetching(stamp),
-        Outcome::Undelivered(failure) => of_failure(failure),
+        Outcome::Fetching => fetching(&container, &stamp.source, ""),
+        Outcome::Undelivered(failure) => of_failure(failure, &container),
+        Outcome::Delivered { commit, signer } => {
+            let when = if attempt.live.is_some() { " in the running session" } else { "" };
+            delivered(commit, signer.as_deref(), stamp, workflow, when)
+        }
     };
-    verdict.about(stamp)
+    match attempt.live {
+        Some(live) => live::reword(verdict, attempt.outcome, live.has_credentials, previous).about(stamp),
+        None => verdict.about(stamp),
+    }
 }
 
-/// The workflow that the session asks for was delivered at this commit.
-#[must_use]
-pub fn delivered(commit: &str, signer: Option<&str>, stamp: &Stamp, workflow: &ActiveWorkflow) -> Verdict {
+/// The workflow that the session asks for was delivered at this commit; `when` follows the directory.
+fn delivered(
+    commit: &str,
+    signer: Option<&str>,
+    stamp: &Stamp,
+    workflow: &ActiveWorkflow,
+    when: &str,
+) -> Verdict {
     let directory = RepoUrl::parse(&workflow.git_url)
         .map_or_else(|_| WORKFLOWS_ROOT.to_owned(), |url| format!("{WORKFLOWS_ROOT}/{}", url.name()));
     let branch = workflow_contract::text::sanitize(&stamp.source.branch);
     let by = signer.map(|signer| format!(", signed by {signer}")).unwrap_or_default();
-    let message = format!("delivered {commit} ({branch}) to {directory}{by}");
+    let message = format!("delivered {commit} ({branch}) to {directory}{when}{by}");
     Verdict {
         status: ConditionStatus::True,
         progress: Some(Progress::Active),
-        ..Verdict::new(Exit::Reconciled.reason(), message).about(stamp)
+        ..Verdict::new(Exit::Reconciled.reason(), message)
     }
 }
 
@@ -153,9 +174,15 @@ pub fn outcome_unknown() -> Verdict {
 }
 
 /// The running pod does not have, or can't be trusted to have, the workflow that the session asks for.
-/// `updated_by_platform`: the platform had the runner replace the directory.
+/// `updated_by_platform`: the platform had the runner replace the directory. `obstacle`: why the workflow is not
+/// delivered into the running session, where that is possible in general.
 #[must_use]
-pub fn restart_required(delivered: Option<&Source>, wanted: &Source, updated_by_platform: bool) -> Verdict {
+pub fn restart_required(
+    delivered: Option<&Source>,
+    wanted: &Source,
+    updated_by_platform: bool,
+    obstacle: Option<&str>,
+) -> Verdict {
     let state = match delivered {
         Some(delivered) if delivered == wanted => {
             format!("{wanted} was delivered, but the session asked for another workflow since then")
@@ -168,15 +195,17 @@ pub fn restart_required(delivered: Option<&Source>, wanted: &Source, updated_by_
     } else {
         ""
     };
-    let message = format!("{state}{note}; restart the session to have it delivered");
+    let obstacle = obstacle.map(|why| format!("; {why}")).unwrap_or_default();
+    let message = format!("{state}{note}{obstacle}; restart the session to have it delivered");
     Verdict::new(reason::RESTART_REQUIRED, message)
 }
 
-fn fetching(stamp: &Stamp) -> Verdict {
+/// The container is to deliver the source, waits for something (`when`), or runs.
+fn fetching(container: &str, source: &Source, when: &str) -> Verdict {
     Verdict {
         status: ConditionStatus::Unknown,
         progress: Some(Progress::Cloning),
-        ..Verdict::new(reason::FETCHING, format!("{INIT_CONTAINER} is to deliver {}", stamp.source))
+        ..Verdict::new(reason::FETCHING, format!("{container} is to deliver {source}{when}"))
     }
 }
 
@@ -190,42 +219,41 @@ pub fn not_injected() -> Verdict {
     Verdict { progress: None, ..Verdict::new(reason::NOT_INJECTED, message) }
 }
 
-/// A delivery that failed; its generation is not known here.
+/// A delivery by this container that failed; its generation is not known here.
 #[must_use]
-pub fn of_failure(failure: &Failure) -> Verdict {
+pub fn of_failure(failure: &Failure, container: &str) -> Verdict {
     match failure {
         Failure::Exit { exit, message } if message.is_empty() => {
-            Verdict::new(exit.reason(), left_no_message(i32::from(exit.code())))
+            Verdict::new(exit.reason(), left_no_message(container, i32::from(exit.code())))
         }
         Failure::Exit { exit, message } => Verdict::new(exit.reason(), message.clone()),
         Failure::OtherExit { code, message } if message.is_empty() => {
-            Verdict::new(reason::FETCH_FAILED, left_no_message(*code))
+            Verdict::new(reason::FETCH_FAILED, left_no_message(container, *code))
         }
-        Failure::OtherExit { code, message } => Verdict::new(
-            reason::FETCH_FAILED,
-            format!("{INIT_CONTAINER} ended with exit code {code}: {message}"),
-        ),
+        Failure::OtherExit { code, message } => {
+            Verdict::new(reason::FETCH_FAILED, format!("{container} ended with exit code {code}: {message}"))
+        }
         Failure::Unconfirmed { why } => Verdict::new(
             reason::FETCH_FAILED,
-            format!("{INIT_CONTAINER} ended with exit code 0, but {why}; the delivery could not be verified"),
+            format!("{container} ended with exit code 0, but {why}; the delivery could not be verified"),
         ),
         Failure::OutOfMemory => Verdict::new(
             reason::OUT_OF_MEMORY,
             format!(
-                "{INIT_CONTAINER} ran out of memory; raise `resources` in the injector's configuration, \
+                "{container} ran out of memory; raise `resources` in the injector's configuration, \
                  or fetch a smaller repository or directory"
             ),
         ),
         Failure::NoImage { image } => Verdict::new(
             reason::IMAGE_PULL_FAILED,
             format!(
-                "the image `{image}` of {INIT_CONTAINER} can't be pulled; check its name in the injector's \
+                "the image `{image}` of {container} can't be pulled; check its name in the injector's \
                  configuration and that the nodes may pull it"
             ),
         ),
         Failure::NoContainer { why } => Verdict::new(
             reason::CONTAINER_FAILED,
-            format!("{INIT_CONTAINER} could not be started: {why}; see the Events of the session's pod"),
+            format!("{container} could not be started: {why}; see the Events of the session's pod"),
         ),
         Failure::Interrupted { why } => interrupted(why),
     }
@@ -238,6 +266,6 @@ fn interrupted(why: &str) -> Verdict {
     )
 }
 
-fn left_no_message(code: i32) -> String {
-    format!("{INIT_CONTAINER} ended with exit code {code} and left no message; see its log")
+fn left_no_message(container: &str, code: i32) -> String {
+    format!("{container} ended with exit code {code} and left no message; see its log")
 }
