@@ -11,7 +11,7 @@ use std::path::Path;
 use common::ssh::Ssh;
 use common::{Fetch, Listing, git_says, of_disk, of_git, server};
 use workflow_contract::Exit;
-use workflow_git_server::{GitServer, Profile, Repository, RepositoryBuilder, Settings};
+use workflow_git_server::{Certificate, Front, GitServer, Profile, Repository, RepositoryBuilder, Settings};
 
 fn repository(builder: RepositoryBuilder) -> Repository {
     builder
@@ -205,6 +205,20 @@ fn copies_are_held_to_the_limits() {
     fetch().run().expect(Exit::Reconciled);
     let ended = fetch().var("WORKFLOW_MAX_BYTES", "1Mi").run();
     assert!(ended.expect(Exit::TooLarge).contains("raise WORKFLOW_MAX_BYTES"), "{}", ended.message);
+}
+
+#[test]
+fn requests_are_added_by_links_out_of_the_directory_only() {
+    let (server, front) = Front::before_a_server_of_its_own(Certificate::Good, Vec::new()).unwrap();
+    let repository =
+        repository(server.repository("acme/flow").symlink("plain/link", "file").file("plain/file", "x"));
+    // The advertisement, the listing, the commit with its trees, the directory; with links: the targets and `latest`,
+    // then what is at the end of that one.
+    for (path, requests) in [("", 3), ("plain", 4), ("shared/skills/a", 4), ("wf", 6)] {
+        let before = front.requests().len();
+        Fetch::through(&front, &repository).path(path).run().expect(Exit::Reconciled);
+        assert_eq!(front.requests().len() - before, requests, "{path:?}: {:?}", &front.requests()[before..]);
+    }
 }
 
 #[test]

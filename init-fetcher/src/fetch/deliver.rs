@@ -94,6 +94,14 @@ fn make<'c>(attempt: &Attempt<'_, 'c>, authenticator: &mut Authenticator<'c>) ->
     };
     let mut totals = Totals::default();
     let commit = attempt.fetch(authenticator, &place, &mut totals, 0)?;
+    let (links, submodules) = (&totals.links, &totals.submodules);
+    tracing::info!(
+        replaced_links = links.replaced,
+        skipped_links = links.skipped,
+        submodules = submodules.fetched,
+        empty_submodules = submodules.empty,
+        "files written"
+    );
     run.set_phase("publishing");
     let signer = run.lock().details.signer.clone();
     let delivered = Delivered {
