@@ -2,6 +2,7 @@
 
 pub mod deliver;
 pub mod failure;
+mod receive;
 pub mod repository;
 pub mod resolve;
 pub mod signed;
