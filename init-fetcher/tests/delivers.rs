@@ -9,7 +9,7 @@ use std::path::Path;
 
 use common::{Fetch, git, git_says, input, of_disk, of_git, server};
 use workflow_contract::Exit;
-use workflow_git_server::{GitServer, Profile, Repository, RepositoryBuilder, Settings};
+use workflow_git_server::{Certificate, Front, GitServer, Profile, Repository, RepositoryBuilder, Settings};
 
 fn content(builder: RepositoryBuilder) -> RepositoryBuilder {
     builder
@@ -322,5 +322,23 @@ fn the_address_of_a_page_names_what_to_use_instead() {
         let message = ended.expect(Exit::RepositoryNotFound);
         let said = format!("that is the address of a page; use URL {url}, branch dev{path}");
         assert!(message.contains(&said), "{message}");
+    }
+}
+
+#[test]
+fn directory_is_fetched_with_a_filter_over_v0_if_the_server_sends_any_object() {
+    let server = GitServer::start(&Settings::default().plain_http().protocol_v0("acme")).unwrap();
+    let repository = repository(&server, "acme/flow");
+    let front = Front::start(&server, Certificate::Good, Vec::new()).unwrap();
+    let posts = || front.requests().iter().filter(|head| head.starts_with("POST ")).count();
+    for (setting, requests) in
+        [("allowTipSHA1InWant", 1), ("allowReachableSHA1InWant", 2), ("allowAnySHA1InWant", 2)]
+    {
+        repository.git(&["config", &format!("uploadpack.{setting}"), "true"]).unwrap();
+        let before = posts();
+        let fetch = Fetch::through(&front, &repository).path("flows/review");
+        fetch.run().expect(Exit::Reconciled);
+        assert_eq!(posts() - before, requests, "{setting}");
+        assert_eq!(of_disk(&fetch.root().join("flow")), of_git(&repository, "main", "flows/review"));
     }
 }

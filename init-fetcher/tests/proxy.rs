@@ -71,12 +71,12 @@ fn hosts_in_no_proxy_are_reached_directly() {
 }
 
 #[test]
-fn a_proxy_that_refuses_is_30_and_is_named_as_such() {
+fn names_proxy_that_denies_the_connection() {
     let server = server();
     let repository = repository(&server);
     let cases = [
-        ("407 Proxy Authentication Required", "without another user name and password (407)"),
-        ("403 Forbidden", "refuses to connect to 127.0.0.1"),
+        ("407 Proxy Authentication Required", "the user name and password are missing or denied"),
+        ("403 Forbidden", "gives no connection to 127.0.0.1"),
     ];
     for (status, said) in cases {
         let (address, _) = proxy(status);
@@ -84,7 +84,7 @@ fn a_proxy_that_refuses_is_30_and_is_named_as_such() {
             .var("HTTPS_PROXY", &format!("http://me:pr0xys3cret@{address}"))
             .run();
         let message = ended.expect(Exit::ServerUnreachable);
-        assert!(message.contains(&format!("the proxy {address} refuses")), "{message}");
+        assert!(message.contains(&format!("the proxy {address} gives no connection")), "{message}");
         assert!(message.contains(said) && message.contains("check HTTPS_PROXY"), "{message}");
         assert_eq!(ended.details().attempts, Some(1), "{message}");
         assert!(!ended.message.contains("s3cret") && !ended.stderr.contains("s3cret"));

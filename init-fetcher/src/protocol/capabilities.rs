@@ -17,7 +17,7 @@ impl Capabilities {
     pub fn filter(&self) -> bool {
         match self {
             Self::V2(lines) => feature(lines, "fetch", "filter"),
-            Self::V0(_) => self.has("filter") && self.has("allow-any-sha1-in-want"),
+            Self::V0(_) => self.has("filter") && self.has("allow-reachable-sha1-in-want"),
         }
     }
 
@@ -85,8 +85,8 @@ mod tests {
         assert!(v2(&["fetch=shallow filterx"]).shallow());
         assert!(!v2(&["fetch", "filter"]).filter());
         let v0 = |words: &str| Capabilities::V0(words.split(' ').map(str::to_owned).collect()).filter();
-        assert!(v0("filter allow-any-sha1-in-want"));
-        assert!(!v0("filter") && !v0("filter allow-reachable-sha1-in-want"));
+        assert!(v0("filter allow-reachable-sha1-in-want"));
+        assert!(!v0("filter") && !v0("filter allow-tip-sha1-in-want"));
     }
 
     #[test]

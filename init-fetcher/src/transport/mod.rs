@@ -12,6 +12,7 @@ pub mod dns;
 mod error;
 pub mod http;
 mod listing;
+mod proxy;
 pub mod ssh;
 pub mod tunnel;
 mod words;

@@ -17,8 +17,10 @@ use crate::transport::error::io_message;
 /// What a failed request means.
 pub fn failed(url: &Url, proxy: Option<&ProxyUrl>, error: &Error) -> TransportError {
     let host = host_of(url);
-    if let Some(error) = proxy.and_then(|proxy| proxy::failed(proxy, &host, error)) {
-        return error;
+    if let Some(proxy) = proxy
+        && let Some(fault) = proxy::fault(proxy, error)
+    {
+        return fault.at(proxy, &host);
     }
     if let Some(error) = tls::error(error) {
         return tls::failed(error, host);

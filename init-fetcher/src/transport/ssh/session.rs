@@ -13,10 +13,10 @@ use super::known_hosts::KnownHosts;
 use super::{host_key, offer};
 use crate::config::proxy::{Proxies, ProxyProtocol, ProxyUrl};
 use crate::credentials::ssh::SshKey;
-use crate::retry::{MAX_ATTEMPTS, MAX_ATTEMPTS_UNRESOLVED, Retryable};
 use crate::transport::TransportError;
 use crate::transport::dns::{self, ResolveError};
 use crate::transport::error::io_message;
+use crate::transport::proxy::ProxyFault;
 use crate::transport::tunnel::{self, TunnelError};
 
 /// How long a connection may take.
@@ -112,14 +112,13 @@ fn unreachable(host: String, error: &ConnectError) -> TransportError {
 
 /// Connects to the server through a proxy.
 fn through(proxy: &ProxyUrl, url: &RepoUrl) -> Result<TcpStream, TransportError> {
-    let failed = |why: String, max_attempts| {
-        let retry = (max_attempts > 1).then_some(Retryable { max_attempts, after: None });
-        TransportError::Proxy { proxy: proxy.to_string(), why, retry }
-    };
-    let mut stream = tcp(&proxy.host, proxy.port).map_err(|error| {
-        let missing = matches!(error, ConnectError::Resolve(ResolveError::NoSuchName));
-        let attempts = if missing { MAX_ATTEMPTS_UNRESOLVED } else { MAX_ATTEMPTS };
-        failed(format!("cannot be reached: {error}"), attempts)
+    tunnel_through(proxy, url).map_err(|fault| fault.at(proxy, &host_of(url)))
+}
+
+fn tunnel_through(proxy: &ProxyUrl, url: &RepoUrl) -> Result<TcpStream, ProxyFault> {
+    let mut stream = tcp(&proxy.host, proxy.port).map_err(|error| match error {
+        ConnectError::Resolve(ResolveError::NoSuchName) => ProxyFault::Unresolved,
+        error => ProxyFault::Unreachable(error.to_string()),
     })?;
     let limit = |stream: &TcpStream, timeout| {
         stream
@@ -128,7 +127,7 @@ fn through(proxy: &ProxyUrl, url: &RepoUrl) -> Result<TcpStream, TransportError>
             .map_err(TunnelError::Io)
     };
     let login = proxy.login.as_ref();
-    let opened = limit(&stream, Some(CONNECT_TIMEOUT))
+    limit(&stream, Some(CONNECT_TIMEOUT))
         .and_then(|()| match proxy.protocol {
             ProxyProtocol::Socks5 => {
                 tunnel::socks5(&mut stream, url.host().trim_matches(['[', ']']), url.port(), login)
@@ -137,17 +136,12 @@ fn through(proxy: &ProxyUrl, url: &RepoUrl) -> Result<TcpStream, TransportError>
                 tunnel::connect(&mut stream, url.host(), url.port(), login)
             }
         })
-        .and_then(|()| limit(&stream, None));
-    match opened {
-        Ok(()) => Ok(stream),
-        Err(error) => {
-            let transient = match &error {
-                TunnelError::Io(_) | TunnelError::Reply(_) => true,
-                TunnelError::Status(status) => *status == 429 || *status >= 500,
-                TunnelError::Login | TunnelError::Protocol(_) => false,
-            };
-            let why = format!("gives no connection to {}: {error}", host_of(url));
-            Err(failed(why, if transient { MAX_ATTEMPTS } else { 1 }))
-        }
-    }
+        .and_then(|()| limit(&stream, None))
+        .map_err(|error| match error {
+            TunnelError::Login => ProxyFault::Login,
+            TunnelError::Status(status) => ProxyFault::Status(status),
+            TunnelError::Io(_) | TunnelError::Reply(_) => ProxyFault::NoConnection(error.to_string()),
+            TunnelError::Protocol(_) => ProxyFault::Denied(error.to_string()),
+        })?;
+    Ok(stream)
 }
