@@ -3,15 +3,15 @@
 
 use workflow_contract::text;
 
-/// What the arguments ask for.
+/// The work that the arguments request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
     /// No arguments: deliver.
     Deliver,
     /// Print this and end.
     Print(String),
-    /// Say this and end with an error.
-    Refuse(String),
+    /// Print this error and end.
+    Reject(String),
 }
 
 /// Reads the arguments, without the program's name. Pure.
@@ -22,7 +22,7 @@ pub fn read(arguments: &[String]) -> Command {
         [only] if matches!(only.as_str(), "--version" | "-V") => {
             Command::Print(format!("init-fetcher {}\n", env!("CARGO_PKG_VERSION")))
         }
-        [first, ..] => Command::Refuse(format!(
+        [first, ..] => Command::Reject(format!(
             "init-fetcher takes no argument `{}`: everything is set by environment variables, see --help",
             text::sanitize(first)
         )),
@@ -42,7 +42,7 @@ It takes no arguments. Environment variables (empty counts as unset):
 
   WORKFLOW_GIT_URL          repository: https://, ssh:// or user@host:path, http:// where allowed.
                             Userinfo in it is used for its host only and shown nowhere. Required
-  WORKFLOW_BRANCH           a branch; else a tag; else a full commit id [main]
+  WORKFLOW_BRANCH           a branch; else a tag; else a full commit id; or refs/..., HEAD [main]
   WORKFLOW_PATH             directory inside the repository [the whole repository]
   WORKFLOW_ROOT             published to <root>/<last part of the URL without .git>
                             [/workspace/workflows]
@@ -53,25 +53,26 @@ It takes no arguments. Environment variables (empty counts as unset):
   WORKFLOW_ALLOWED_SCHEMES  comma-separated [https,ssh]
   WORKFLOW_SIGNERS          who must have signed the commit or tag, as JSON: require (commit, tag or
                             either), sshSigners, sshRevokedKeys, openpgpKeys [no signature]
-  WORKFLOW_CREDENTIALS_DIR  a mounted Secret: username and password, used only for the exact hosts
-                            in its key hosts (comma-separated); ssh-privatekey and known_hosts;
-                            ca.crt
+  WORKFLOW_CREDENTIALS_DIR  a mounted Secret: username and password, bearerToken, tls.crt and
+                            tls.key, used only for the exact hosts in its key hosts
+                            (comma-separated); ssh-privatekey and known_hosts; ca.crt
   GITHUB_TOKEN              for WORKFLOW_GITHUB_HOSTS [github.com] and nowhere else
   GITLAB_TOKEN              for WORKFLOW_GITLAB_HOSTS [gitlab.com] and nowhere else
   WORKFLOW_GITHUB_HOSTS, WORKFLOW_GITLAB_HOSTS
                             exact hosts, comma-separated
   BACKEND_API_URL, PROJECT_NAME, SESSION_NAME, BOT_TOKEN
-                            the platform's token endpoint, asked where a host wants a token and
+                            the platform's token endpoint, used if a host demands a token and
                             none is set
   SSL_CERT_FILE, SSL_CERT_DIR
-                            certificate authorities, added to the built-in ones, as are ca.crt
+                            CA certificates, added to the built-in ones, as are ca.crt
                             above and /etc/pki/tls/certs/ca-bundle.crt
   HTTPS_PROXY, HTTP_PROXY, NO_PROXY
-                            as everywhere, lower case too; not for ssh
+                            as everywhere, lower case too; http://, https:// and socks5://,
+                            for ssh as well
   WORKFLOW_TERMINATION_LOG  where the termination message goes [/dev/termination-log]
   LOG_FORMAT                text or json; logs go to stderr [text]
 
-Exit codes: 0 delivered; 10 a setting is malformed; 11 host or scheme not allowed; 20 access refused;
+Exit codes: 0 delivered; 10 a setting is malformed; 11 host or scheme not allowed; 20 access denied;
 21 no such repository; 22 no such branch, tag or commit; 23 no such directory; 30 server unreachable;
 31 TLS failed; 32 ssh host key unknown or changed; 33 server error; 34 time limit; 40 too large;
 41 unsafe content; 42 signature not trusted; 50 volume full; 51 volume not writable; 70 internal
@@ -93,9 +94,9 @@ mod tests {
     }
 
     #[test]
-    fn unknown_arguments_are_refused_with_a_sentence() {
+    fn rejects_unknown_arguments_with_a_message() {
         for arguments in [&["--verbose"][..], &["https://h/r"], &["--help", "x"]] {
-            let Command::Refuse(message) = of(arguments) else { panic!("{arguments:?}") };
+            let Command::Reject(message) = of(arguments) else { panic!("{arguments:?}") };
             assert!(message.contains("--help"), "{message}");
         }
     }

@@ -47,8 +47,8 @@ use report::Delivered;
 use run::Run;
 use watchdog::Watchdog;
 
-/// Runs the program: what the arguments (without the program's name) and the environment ask for.
-/// The result is the process's exit code.
+/// Runs the program with these arguments (without the program's name) and this environment. Returns the process's exit
+/// code.
 pub fn main(arguments: &[String], lookup: Lookup) -> u8 {
     match cli::read(arguments) {
         Command::Print(text) => {
@@ -56,7 +56,7 @@ pub fn main(arguments: &[String], lookup: Lookup) -> u8 {
             let _ = std::io::stdout().write_all(text.as_bytes());
             return Exit::Reconciled.code();
         }
-        Command::Refuse(message) => {
+        Command::Reject(message) => {
             let _ = writeln!(std::io::stderr(), "{message}");
             return Exit::InvalidSource.code();
         }

@@ -9,14 +9,14 @@ use workflow_contract::{Exit, RepoPath, RepoUrl, Source, env};
 use crate::config::Lookup;
 use crate::oid;
 
-/// What was delivered.
+/// A delivery that succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivered {
     /// The commit.
     pub commit: Oid,
-    /// What was asked for.
+    /// Branch, tag or commit as configured.
     pub reference: String,
-    /// Where it is.
+    /// Published directory.
     pub place: PathBuf,
     /// Files and symlinks written.
     pub files: u64,
@@ -28,7 +28,7 @@ pub struct Delivered {
     pub lfs_pointers: u64,
     /// Who signed it, and with which key, if a signature was demanded.
     pub signer: Option<String>,
-    /// What else a person should know.
+    /// A remark for people.
     pub note: Option<&'static str>,
 }
 
@@ -95,8 +95,8 @@ impl Links {
     }
 }
 
-/// What the message says from the start: the source as it was asked for, even where it is not valid. A
-/// value too long for the message is left out.
+/// Returns the fields that are known from the start: the source as configured, even if it is not valid. Values
+/// that are too long for the message are left out.
 pub fn details(lookup: Lookup) -> Details {
     const MAX: usize = 1024;
     let var = |name: &str| lookup(name).unwrap_or_default();

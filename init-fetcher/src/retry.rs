@@ -1,7 +1,7 @@
 //! The schedule of attempts. Pure; [`crate::fetch::failure`] decides which failures may pass.
 //!
 //! The kubelet never restarts session pods, so failures that may pass are retried inside one run. Most pass within
-//! seconds (a restarted proxy, a name that the resolver does not know yet, a CoreDNS restart); 30 s of waiting fit into
+//! seconds (a restarted proxy, a name that is not in DNS yet, a CoreDNS restart); 30 s of waiting fit into
 //! the default time limit of 120 s beside the fetch itself.
 
 use std::time::{Duration, SystemTime};
@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 pub const MAX_ATTEMPTS: u32 = 5;
 /// Maximum number of attempts for a host name that does not exist: nearly always a misspelled URL.
 pub const MAX_ATTEMPTS_UNRESOLVED: u32 = 2;
-/// Maximum sum of all waits that no server asked for.
+/// Maximum sum of all waits without a `Retry-After`.
 pub const MAX_WAITING: Duration = Duration::from_secs(30);
 /// Nominal wait before the second attempt; it doubles from there, so that four waits sum up to [`MAX_WAITING`].
 const FIRST_WAIT: Duration = Duration::from_secs(2);

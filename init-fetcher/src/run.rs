@@ -1,4 +1,4 @@
-//! What all threads of a run share: how far it is, and who has the last word.
+//! The state that all threads of a run share: its progress, and how it ends.
 //!
 //! A run ends exactly once: by itself, by its time limit, by a signal or by a panic. Each of them takes
 //! the same lock first, and publishing holds it, so a run is never ended half-way through publishing and
@@ -28,24 +28,24 @@ pub struct Run {
     state: Mutex<State>,
 }
 
-/// What the lock guards.
+/// The state behind the lock.
 pub struct State {
-    /// What the message will say beside its message.
+    /// Fields of the termination message.
     pub details: Details,
-    /// What is being done, as the end of "while …".
+    /// The current work, as the end of "while …".
     pub phase: &'static str,
     /// The submodule that is being fetched; empty for the repository itself.
     pub submodule: String,
-    /// What the last attempt failed with, while waiting for the next.
+    /// The failure of the last attempt, while waiting for the next.
     pub between_attempts: Option<(Exit, String)>,
-    /// Where this run builds what it will publish.
+    /// Staging directory of this run.
     pub staging: Option<PathBuf>,
     /// The message of a run that has published its workflow.
     pub published: Option<String>,
 }
 
 impl Run {
-    /// A run that starts now.
+    /// Starts a run now.
     pub fn new(termination_log: PathBuf, details: Details) -> Self {
         let state = State {
             details,
@@ -65,18 +65,18 @@ impl Run {
         }
     }
 
-    /// Time since the start.
+    /// Returns the time since the start.
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// The state, locked.
+    /// Locks the state.
     pub fn lock(&self) -> MutexGuard<'_, State> {
-        // A thread that panics ends the process, so nobody sees what it left.
+        // A thread that panics ends the process, so a poisoned state is never used.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says what is being done from now on.
+    /// Sets the current work.
     pub fn set_phase(&self, phase: &'static str) {
         self.checkpoint();
         self.lock().phase = phase;
@@ -87,7 +87,7 @@ impl Run {
         self.lock().submodule = text::sanitize(path);
     }
 
-    /// An attempt starts.
+    /// Records that an attempt starts.
     pub fn attempt_begins(&self, number: u32) {
         let mut state = self.lock();
         state.details.attempts = Some(number);
@@ -95,12 +95,12 @@ impl Run {
         state.between_attempts = None;
     }
 
-    /// An attempt failed and there will be another.
+    /// Records that an attempt failed and another one follows.
     pub fn attempt_failed(&self, exit: Exit, message: String) {
         self.lock().between_attempts = Some((exit, message));
     }
 
-    /// The flag that a signal handler sets to keep the run from publishing.
+    /// Returns the flag that a signal handler sets to keep the run from publishing.
     pub fn signaled(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.signaled)
     }
@@ -130,7 +130,7 @@ impl Run {
         Ok(())
     }
 
-    /// Whether the run may still publish; only meaningful while the lock is held.
+    /// Reports whether the run may still publish; only meaningful while the lock is held.
     fn may_publish(&self) -> bool {
         let in_time = self.limit.get().is_none_or(|limit| self.elapsed() < *limit);
         in_time && !self.stopping.load(Ordering::SeqCst) && !self.signaled.load(Ordering::SeqCst)
@@ -147,7 +147,7 @@ impl Run {
         exit.code()
     }
 
-    /// Ends the process from a thread that watches, unless `decide` says that there is no need.
+    /// Ends the process from another thread, unless `decide` returns `None`.
     pub fn end_process(&self, decide: impl FnOnce(&State) -> Option<(u8, Exit, String)>) {
         let mut state = self.lock();
         let Some((code, exit, message)) = decide(&state) else { return };
@@ -173,8 +173,8 @@ impl Run {
         std::process::exit(Exit::InternalError.code().into());
     }
 
-    /// Stops here for good where the run is being ended by another thread, so that nothing is written
-    /// behind the back of its clean-up.
+    /// Blocks for good if another thread is ending the run, so that nothing is written while that removes the staging
+    /// directory.
     pub fn checkpoint(&self) {
         if self.stopping.load(Ordering::Relaxed) {
             wait_for_the_end();
@@ -194,8 +194,7 @@ fn wait_for_the_end() -> ! {
     }
 }
 
-/// Removes the staging directory, but for no longer than a run that was told to end may take. What is left
-/// is swept by the next run.
+/// Removes the staging directory within the time that a run may take to end. The next run removes the rest.
 fn remove_in_time(staging: &Path) {
     const LIMIT: Duration = Duration::from_millis(600);
     let staging = staging.to_owned();

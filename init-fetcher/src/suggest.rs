@@ -2,17 +2,17 @@
 
 use workflow_contract::text;
 
-/// How similar a name must be to be suggested (Jaro-Winkler, 0..1).
+/// Minimum similarity of suggestions (Jaro-Winkler, 0..1).
 const SIMILAR: f64 = 0.75;
-/// Comparisons of characters at most: the list of names is the server's, as long as it likes.
+/// Maximum number of compared characters: the server's list of names can be long.
 const MAX_COMPARED: usize = 100_000_000;
-/// Suggestions at most.
+/// Maximum number of suggestions.
 const SUGGESTIONS: usize = 3;
 
-/// `; did you mean …?` with the closest names, or nothing where none is close.
+/// Returns `; did you mean …?` with the closest names; empty if none is close.
 pub fn did_you_mean<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> String {
     let wanted_folded = wanted.to_lowercase();
-    // People leave out what stands before the last slash, or write it where it does not belong.
+    // People often omit or add the part before the last slash.
     let last = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
     let mut compared = 0_usize;
     let mut close: Vec<(f64, &str)> = names
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_at_most_three() {
+    fn suggests_at_most_three_names() {
         let names = ["main1", "main2", "main3", "main4"];
         assert_eq!(did_you_mean("main", names.into_iter()), "; did you mean `main1`, `main2` or `main3`?");
         assert_eq!(did_you_mean("xyz", names.into_iter()), "");

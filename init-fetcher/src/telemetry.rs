@@ -8,7 +8,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::config::{self, ConfigError, LogFormat, Lookup};
 use crate::run::Run;
 
-/// Starts logging. With a format that can't be read, logs are text and the error is given back.
+/// Starts logging. With a malformed format, logs are text and the error is returned.
 ///
 /// # Errors
 /// [`ConfigError`] for the format.

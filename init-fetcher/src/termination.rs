@@ -6,8 +6,8 @@ use std::path::Path;
 use workflow_contract::termination::Details;
 use workflow_contract::{Exit, Termination};
 
-/// Writes the termination message, and the same to the log. That it can't be written changes nothing
-/// about how the run ended, so it is only logged.
+/// Writes the termination message, and the same to the log. A failure is only logged, because it does not
+/// change the outcome of the run.
 pub fn write(file: &Path, message: &str, details: Details) {
     let reason = details.reason;
     if reason == Exit::Reconciled {
@@ -17,6 +17,6 @@ pub fn write(file: &Path, message: &str, details: Details) {
     }
     let message = Termination { message: message.to_owned(), details: Some(details) }.render();
     if let Err(error) = fs::write(file, message) {
-        tracing::warn!(file = %file.display(), %error, "the termination message could not be written");
+        tracing::warn!(file = %file.display(), %error, "failed to write the termination message");
     }
 }

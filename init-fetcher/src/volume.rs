@@ -7,29 +7,25 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-/// Why something could not be written.
+/// A failed write to the volume.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
     /// No space, or a quota.
     #[error("the volume is full: failed to {doing} {}; give the workspace volume more space", path.display())]
     Full {
-        /// What was being done.
         doing: &'static str,
         /// To what.
         path: PathBuf,
-        /// What the system said.
         source: io::Error,
     },
     /// Permission, or a read-only volume.
     #[error("failed to {doing} {}: {source}; {state}", path.display())]
     NotWritable {
-        /// What was being done.
         doing: &'static str,
         /// To what.
         path: PathBuf,
-        /// Owner and mode of the directory that refuses.
+        /// Owner and mode of the directory that denies access.
         state: String,
-        /// What the system said.
         source: io::Error,
     },
 }
@@ -58,7 +54,7 @@ impl VolumeError {
     }
 }
 
-/// Owner and mode of a directory, or of the nearest above it that exists, and who asks.
+/// Describes owner and mode of a directory, or of its nearest ancestor that exists, and the user of this process.
 fn state(directory: &Path) -> String {
     let ids = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let nearest = directory
@@ -87,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_a_full_volume_from_one_that_refuses() {
+    fn separates_full_from_unwritable_volumes() {
         assert!(matches!(of(Errno::NOSPC), VolumeError::Full { .. }));
         assert!(matches!(of(Errno::DQUOT), VolumeError::Full { .. }));
         for errno in [Errno::ACCESS, Errno::PERM, Errno::ROFS, Errno::NOTDIR] {

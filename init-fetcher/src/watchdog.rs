@@ -1,7 +1,7 @@
 //! The time limit and signals: a thread that ends the process whatever the others wait for.
 //!
-//! Time-outs of single reads can't stand in for it: a server that sends a byte a second never runs into
-//! one, and looking up a name has none.
+//! Timeouts of single reads are not enough: a server that sends a byte a second never reaches one, and name resolution
+//! has none.
 
 use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::net::UnixStream;
@@ -32,7 +32,7 @@ impl Watchdog {
     /// Watches for SIGTERM and SIGINT.
     ///
     /// # Errors
-    /// What the system says; a process can hardly be out of file descriptors that early.
+    /// An I/O error, such as too many open files.
     pub fn start(run: Arc<Run>) -> io::Result<Self> {
         for signal in [SIGTERM, SIGINT] {
             flag::register(signal, run.signaled())?;
@@ -59,7 +59,7 @@ impl Watchdog {
     /// Ends the run when it has lasted this long.
     ///
     /// # Errors
-    /// What the system says when no thread can be started.
+    /// An I/O error if no thread can be started.
     pub fn limit(&self, limit: Duration) -> io::Result<()> {
         let run = Arc::clone(&self.run);
         run.set_limit(limit);
@@ -92,7 +92,7 @@ fn interrupted(code: u8) -> (u8, Exit, String) {
     (code, Exit::Interrupted, message)
 }
 
-/// How a run ends whose time is up; `None` where it is done but for tidying. Pure.
+/// Decides how a run ends at its time limit; `None` if it has published. Pure.
 fn at_the_limit(state: &State, limit: Duration) -> Option<(u8, Exit, String)> {
     if state.published.is_some() {
         return None;
@@ -103,7 +103,7 @@ fn at_the_limit(state: &State, limit: Duration) -> Option<(u8, Exit, String)> {
             path => format!(" of submodule `{path}`"),
         };
         let message = format!(
-            "the time limit of {} s was reached while {}{submodule}; raise WORKFLOW_TIMEOUT, or look at the server and the network",
+            "the time limit of {} s was reached while {}{submodule}; raise WORKFLOW_TIMEOUT, or check the server and the network",
             limit.as_secs_f64(),
             state.phase
         );
@@ -131,7 +131,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_millis(1500);
 
     #[test]
-    fn an_attempt_under_way_times_out() {
+    fn attempt_under_way_times_out() {
         let (code, exit, message) = at_the_limit(&state(), LIMIT).unwrap();
         assert_eq!((code, exit), (34, Exit::Timeout));
         assert!(
@@ -148,13 +148,13 @@ mod tests {
     }
 
     #[test]
-    fn between_attempts_the_last_failure_counts() {
+    fn last_failure_counts_between_attempts() {
         let state = State { between_attempts: Some((Exit::ServerUnreachable, "refused".into())), ..state() };
         assert_eq!(at_the_limit(&state, LIMIT), Some((30, Exit::ServerUnreachable, "refused".to_owned())));
     }
 
     #[test]
-    fn what_is_published_is_not_taken_back() {
+    fn published_run_ends_in_success() {
         let published = State { published: Some("delivered".into()), ..state() };
         assert_eq!(at_the_limit(&published, LIMIT), None);
         assert_eq!(at_signal(&published, 143), None);

@@ -110,7 +110,7 @@ fn redirects() -> Vec<Case> {
         case(Listing, round, ServerError, 1, ["more than 5 times", DOUBTS_THE_URL]),
         case(Listing, plain(), HostNotAllowed, 1, ["http://127.0.0.1/x", "use the URL"]),
         case(Listing, Fault::redirect("ftp://h/x"), HostNotAllowed, 1, ["ftp://h/x", "use the URL"]),
-        case(Listing, Fault::status(302), ServerError, 1, ["without saying where to", DOUBTS_THE_URL]),
+        case(Listing, Fault::status(302), ServerError, 1, ["without a location", DOUBTS_THE_URL]),
     ];
     for phase in [Refs, WayDown, Pack] {
         for fault in [plain(), elsewhere()] {

@@ -68,7 +68,7 @@ fn a_message_that_cannot_be_written_changes_nothing() {
     for place in ["/proc/x", "/dev/full"] {
         let ended = plain(&repository).var("WORKFLOW_TERMINATION_LOG", place).run();
         assert_eq!(ended.code, 0, "{}", ended.stderr);
-        assert!(ended.stderr.contains("the termination message could not be written"));
+        assert!(ended.stderr.contains("failed to write the termination message"));
     }
 }
 

@@ -1,7 +1,7 @@
-//! The environment as narrow types: what is asked for, and under which limits.
+//! The environment as narrow types: source, policy and limits of a run.
 //!
-//! Reading is a pure function over a look-up, so that tests need no process environment. Empty counts
-//! as unset. A value that can't be read is a mistake in the session or the installation (exit 10); one
+//! Reading is a pure function over a lookup, so that tests need no process environment. Empty counts
+//! as unset. A value that cannot be parsed is a mistake in the session or the installation (exit 10); one
 //! that is well-formed but not allowed is a matter of policy (exit 11).
 
 pub mod proxy;
@@ -30,45 +30,42 @@ pub enum ConfigError {
     /// No repository is named.
     #[error("WORKFLOW_GIT_URL is not set; it names the repository to fetch")]
     NoUrl,
-    /// The repository's URL can't be read.
+    /// The URL of the repository is malformed.
     #[error(transparent)]
     Url(UrlError),
     /// A scheme that is never fetched by.
     #[error("{0}")]
     UnsupportedScheme(String),
-    /// The branch can't exist.
+    /// The branch is malformed.
     #[error(transparent)]
     Reference(#[from] RefError),
-    /// The path can't exist.
+    /// The path is malformed.
     #[error(transparent)]
     Path(#[from] PathError),
     /// The source is outside the policy.
     #[error(transparent)]
     NotAllowed(#[from] NotAllowed),
-    /// A limit can't be read.
+    /// A limit is malformed.
     #[error("{name}: {source}")]
     Limit {
         /// The variable.
         name: &'static str,
-        /// What is wrong with it.
         source: LimitError,
     },
-    /// A list of hosts or schemes can't be read.
+    /// A list of hosts or schemes is malformed.
     #[error("{name}: {source}")]
     Policy {
         /// The variable.
         name: &'static str,
-        /// What is wrong with it.
         source: PolicyError,
     },
     #[error(transparent)]
     Proxy(#[from] ProxyError),
-    /// Any other value that can't be used.
+    /// Any other value is malformed.
     #[error("{name}: {why}")]
     Value {
         /// The variable.
         name: &'static str,
-        /// What is wrong with it.
         why: String,
     },
 }
@@ -82,7 +79,7 @@ impl From<UrlError> for ConfigError {
     }
 }
 
-/// How logs are written.
+/// Format of logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// For a person.
@@ -102,7 +99,7 @@ pub struct Limits {
     pub files: u64,
 }
 
-/// Where credentials may come from.
+/// Sources of credentials.
 #[derive(Debug, Clone)]
 pub struct CredentialSettings {
     /// A mounted Secret.
@@ -128,7 +125,7 @@ pub struct TokenEndpoint {
     pub token: Secret,
 }
 
-/// Additional certificate authorities.
+/// Files and directories of additional CA certificates.
 #[derive(Debug, Clone, Default)]
 pub struct TrustSettings {
     /// PEM files; those that do not exist are passed over.
@@ -153,7 +150,7 @@ impl Trust {
     }
 }
 
-/// All that a run needs to know.
+/// Settings of a run.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The repository.
@@ -166,7 +163,7 @@ pub struct Config {
     pub root: PathBuf,
     /// Limits on this run.
     pub limits: Limits,
-    /// Where may be fetched from.
+    /// Hosts and schemes that are allowed.
     pub policy: Policy,
     pub submodules: Submodules,
     pub unsafe_links: UnsafeLinks,
@@ -174,7 +171,7 @@ pub struct Config {
     pub signers: Option<Trust>,
     /// Credentials.
     pub credentials: CredentialSettings,
-    /// Certificate authorities.
+    /// Additional CA certificates.
     pub trust: TrustSettings,
     /// HTTP proxies.
     pub proxies: Proxies,

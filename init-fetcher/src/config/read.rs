@@ -20,7 +20,7 @@ impl Config {
     /// Reads the environment.
     ///
     /// # Errors
-    /// [`ConfigError`] says which variable is wrong and how it should look.
+    /// [`ConfigError`] with the variable and its expected form.
     pub fn read(lookup: Lookup) -> Result<Self, ConfigError> {
         utf8(lookup)?;
         let var = |name: &str| lookup(name).filter(|value| !value.trim().is_empty());
@@ -72,14 +72,14 @@ impl Config {
     }
 }
 
-/// Where the termination message goes. Read on its own: a configuration that can't be read is reported
+/// Returns the file of the termination message. Read on its own: a malformed configuration is reported
 /// there too.
 pub fn termination_log(lookup: Lookup) -> PathBuf {
     let path = lookup(env::WORKFLOW_TERMINATION_LOG).filter(|path| !path.trim().is_empty());
     path.map_or_else(|| env::default::TERMINATION_LOG.into(), PathBuf::from)
 }
 
-/// How logs are written, on its own for the same reason.
+/// Returns the format of logs, on its own for the same reason.
 ///
 /// # Errors
 /// [`ConfigError::Value`] for anything but `text` and `json`.
@@ -94,7 +94,7 @@ pub fn log_format(lookup: Lookup) -> Result<LogFormat, ConfigError> {
     }
 }
 
-/// Refuses a source or a policy that was no UTF-8: what it means can't be told.
+/// Rejects a source or a policy that is not UTF-8.
 fn utf8(lookup: Lookup) -> Result<(), ConfigError> {
     const OURS: [&str; 11] = [
         env::WORKFLOW_GIT_URL,

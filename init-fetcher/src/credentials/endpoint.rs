@@ -12,41 +12,41 @@ use crate::transport::http::client::Client;
 use crate::transport::http::error::broken;
 use crate::transport::http::redirect::host_of;
 
-/// The endpoint's answer; other fields are of no interest.
+/// The endpoint's answer; other fields are ignored.
 #[derive(Deserialize)]
 struct TokenAnswer {
     token: String,
 }
 
-/// Why the platform gave no token.
+/// A request for a token that failed.
 pub enum NoToken {
-    /// Something that may pass.
-    Now(TransportError),
-    /// Something that will not, fit for a message.
-    Never(String),
+    /// A failure that may pass.
+    Transient(TransportError),
+    /// Any other failure, worded for a message.
+    Permanent(String),
 }
 
 impl NoToken {
     fn of(error: TransportError) -> Self {
         match error {
-            error if error.retryable().is_some() => Self::Now(error),
-            TransportError::Status { status, .. } => Self::Never(format!("it answered {status}")),
-            error => Self::Never(error.to_string()),
+            error if error.retryable().is_some() => Self::Transient(error),
+            TransportError::Status { status, .. } => Self::Permanent(format!("it answered {status}")),
+            error => Self::Permanent(error.to_string()),
         }
     }
 }
 
-/// Asks for a token for `github` or `gitlab`; `None` where the platform has none.
+/// Requests a token for `github` or `gitlab`; `None` if the platform has none.
 ///
 /// The endpoint is inside the cluster and mostly plain http. Its bearer token must not reach any other
 /// host: no redirect is followed and no proxy is used.
 ///
 /// # Errors
-/// Why there is no token, fit for a message: for now, or for good.
-pub fn ask(client: &Client, endpoint: &TokenEndpoint, provider: &str) -> Result<Option<Secret>, NoToken> {
+/// [`NoToken`], except for 404.
+pub fn request(client: &Client, endpoint: &TokenEndpoint, provider: &str) -> Result<Option<Secret>, NoToken> {
     const MAX_ANSWER: u64 = 64 << 10;
     let url = Url::parse(&format!("{}/{provider}", endpoint.base))
-        .map_err(|_| NoToken::Never("BACKEND_API_URL is not a URL".to_owned()))?;
+        .map_err(|_| NoToken::Permanent("BACKEND_API_URL is not a URL".to_owned()))?;
     let bearer = Secret::new(&format!("Bearer {}", endpoint.token.expose()));
     let answer = client
         .get_directly(&url, &[("Authorization", bearer.expose()), ("Accept", "application/json")])
@@ -62,9 +62,9 @@ pub fn ask(client: &Client, endpoint: &TokenEndpoint, provider: &str) -> Result<
     let mut body = String::new();
     let read = answer.into_body().into_reader().take(MAX_ANSWER).read_to_string(&mut body);
     read.map_err(|error| NoToken::of(broken(&error, "in the platform's answer")))?;
-    // What serde says could quote the answer, and with it the token.
+    // serde's message could quote the answer, and with it the token.
     let answer: TokenAnswer = serde_json::from_str(&body)
-        .map_err(|_| NoToken::Never("its answer is not the expected JSON".to_owned()))?;
+        .map_err(|_| NoToken::Permanent("its answer is not the expected JSON".to_owned()))?;
     let token = Secret::trimmed(&answer.token);
     Ok((!token.is_empty()).then_some(token))
 }

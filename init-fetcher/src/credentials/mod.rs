@@ -25,7 +25,7 @@ pub use secret::MountedSecret;
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Candidate {
     Ready(Credential),
-    /// The platform's endpoint, for `github` or `gitlab`; asked only when its turn comes.
+    /// The platform's endpoint, for `github` or `gitlab`; requested only if all before it were denied.
     Endpoint(&'static str),
     /// No credential, after one was denied.
     Anonymous,
@@ -85,12 +85,12 @@ impl<'a> Authenticator<'a> {
     /// Goes on to the next candidate; false if there is none left.
     ///
     /// # Errors
-    /// [`TransportError::Platform`] if the platform cannot be asked at the moment: the next attempt asks again.
+    /// [`TransportError::Platform`] if the platform's endpoint fails for now: the next attempt requests again.
     pub fn advance(&mut self) -> Result<bool, TransportError> {
         while let Some(candidate) = self.queue.pop_front() {
             let credential = match candidate {
                 Candidate::Ready(credential) => Some(credential),
-                Candidate::Endpoint(provider) => self.ask(provider)?,
+                Candidate::Endpoint(provider) => self.request_token(provider)?,
                 Candidate::Anonymous => {
                     self.current = None;
                     self.tried.push("no credential".to_owned());
@@ -144,17 +144,17 @@ impl<'a> Authenticator<'a> {
         }
     }
 
-    /// Asks the platform for a token. Without one, or if it is denied, this run goes on without.
-    fn ask(&mut self, provider: &'static str) -> Result<Option<Credential>, TransportError> {
+    /// Requests a token from the platform; `None` if there is none or the request is denied.
+    fn request_token(&mut self, provider: &'static str) -> Result<Option<Credential>, TransportError> {
         let Some(endpoint) = self.endpoint else { return Ok(None) };
-        match endpoint::ask(self.client, endpoint, provider) {
+        match endpoint::request(self.client, endpoint, provider) {
             Ok(Some(token)) => return Ok(Some(of_token("a token from the platform", provider, token))),
             Ok(None) => self.tried.push("the platform, which has no token".to_owned()),
-            Err(NoToken::Never(why)) => {
-                tracing::warn!(%why, "the platform could not be asked for a token");
+            Err(NoToken::Permanent(why)) => {
+                tracing::warn!(%why, "failed to request a token from the platform");
                 self.tried.push(format!("the platform, which could not be asked for a token ({why})"));
             }
-            Err(NoToken::Now(error)) => {
+            Err(NoToken::Transient(error)) => {
                 self.queue.push_front(Candidate::Endpoint(provider));
                 return Err(TransportError::Platform { provider, source: Box::new(error) });
             }

@@ -1,4 +1,4 @@
-//! What a mounted Secret holds for ssh.
+//! The keys of the mounted Secret that are for ssh.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use workflow_contract::Secret;
 
 use super::secret;
 
-/// A key, and the servers that it may be shown to.
+/// A private key, and the servers that it may be used with.
 #[derive(Debug, Clone, Default)]
 pub struct SshKey {
     /// The private key, PEM or OpenSSH; its lines end as on this system.
@@ -30,8 +30,7 @@ impl SshKey {
     }
 }
 
-/// Why a private key can't be used by anybody who does not know more than it, as the end of a message.
-/// `None` says nothing. Pure.
+/// Returns the reason, as the end of a message, why a private key cannot be used; `None` if none is found. Pure.
 pub fn unusable(private: &Secret) -> Option<&'static str> {
     let text = private.expose();
     if is_encrypted(text) {
@@ -45,7 +44,7 @@ pub fn unusable(private: &Secret) -> Option<&'static str> {
     }
 }
 
-/// Whether a key needs a passphrase, in all the forms that there are.
+/// Reports whether a key needs a passphrase, in any of the file formats.
 fn is_encrypted(text: &str) -> bool {
     // The magic, then the cipher's name with its length before it.
     const MAGIC: &[u8] = b"openssh-key-v1\0";

@@ -1,4 +1,4 @@
-//! Every failure, its exit code, and whether another attempt may help: one match each.
+//! Failures with their exit codes and retries: one match each.
 
 use workflow_contract::{Exit, RepoUrl, Source, text};
 
@@ -19,13 +19,13 @@ use crate::volume::VolumeError;
 /// A failure that another attempt may solve, without a request of the server to wait.
 const PLAIN: Retryable = Retryable { max_attempts: MAX_ATTEMPTS, after: None };
 
-/// Why nothing was delivered.
+/// A run that delivered nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// A setting.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The way to the server and back.
+    /// Connection, server or protocol.
     #[error(transparent)]
     Transport(#[from] TransportError),
     /// A file of CA certificates.
@@ -60,11 +60,11 @@ pub enum Failure {
     /// The volume.
     #[error(transparent)]
     Volume(#[from] VolumeError),
-    /// A URL that no repository has, and that looks like the address of a web page.
+    /// A URL without a repository that has the form of a web page's address.
     #[error("{failure}; that is the address of a page; use {}", page.settings())]
     Page {
         failure: Box<Failure>,
-        /// What the page shows.
+        /// The source that the page shows.
         page: Source,
     },
     /// Anything that should not be able to happen.
@@ -99,7 +99,7 @@ impl From<git2::Error> for Failure {
 }
 
 impl Failure {
-    /// The exit code that it ends in.
+    /// Returns the exit code.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Config(ConfigError::NotAllowed(_) | ConfigError::UnsupportedScheme(_)) => {
@@ -131,7 +131,7 @@ impl Failure {
         }
     }
 
-    /// Adds what the page shows to a failure that says that there is no such repository.
+    /// Adds the source that the page shows to a failure that may mean a missing repository.
     #[must_use]
     pub fn of_page(self, page: Option<Source>) -> Self {
         match (self, page) {
@@ -149,13 +149,13 @@ impl Failure {
         }
     }
 
-    /// Whether another attempt may help.
+    /// Returns how to retry; `None` if another attempt cannot help.
     pub fn retryable(&self) -> Option<Retryable> {
         match self {
             Self::Transport(error) => error.retryable(),
             Self::Pack(error) => error.is_transient().then_some(PLAIN),
             Self::Submodule { failure, .. } => failure.retryable(),
-            // The pack was sound but did not hold what was asked for.
+            // The pack was valid but did not contain the requested object.
             Self::Directory(SubdirError::Tree(error)) | Self::Tree(error) => match error {
                 TreeError::Missing { .. } => Some(PLAIN),
                 TreeError::Unreadable(error) => error.is_transient().then_some(PLAIN),
@@ -241,7 +241,7 @@ mod tests {
     use crate::oid;
 
     #[test]
-    fn a_collision_is_a_server_error_that_is_not_retried() {
+    fn collision_is_a_server_error_that_is_not_retried() {
         let failure = Failure::from(PackError::Collision(oid::zero(oid::ObjectFormat::Sha1)));
         assert_eq!((failure.exit(), failure.retryable()), (Exit::ServerError, None));
         assert!(failure.to_string().contains("SHA-1 collision"), "{failure}");

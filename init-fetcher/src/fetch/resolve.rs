@@ -7,16 +7,15 @@ use crate::oid;
 use crate::protocol::Ref;
 use crate::suggest::did_you_mean;
 
-/// What is to be fetched.
+/// The object to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// What to want: a commit, or an annotated tag that leads to one.
+    /// A commit, or an annotated tag that leads to one.
     pub want: Oid,
-    /// What kind of name led there.
     pub kind: TargetKind,
-    /// The branch's or tag's own name, without `refs/heads/` or `refs/tags/`; otherwise as asked for.
+    /// The branch's or tag's own name, without `refs/heads/` or `refs/tags/`; otherwise as configured.
     pub name: String,
-    /// Whether the server listed the object.
+    /// False if no ref names the object.
     pub listed: bool,
     /// Annotated tags that name the commit, if one of them must be signed.
     pub tags: Vec<Oid>,
@@ -29,7 +28,7 @@ impl Target {
     }
 }
 
-/// What kind of name was asked for.
+/// The kind of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TargetKind {
     /// `refs/heads/NAME`.
@@ -45,12 +44,11 @@ pub enum TargetKind {
 /// No such branch, tag or commit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RefNotFound {
-    /// Nothing of that name.
+    /// No branch, tag or commit of that name.
     #[error("there is no branch, tag or commit `{name}`{hint}")]
     NoSuchName {
-        /// What was asked for.
         name: String,
-        /// What there is instead, with what leads up to it.
+        /// Names that exist, after `; `, or empty.
         hint: String,
     },
     /// The start of a commit id.
@@ -59,7 +57,7 @@ pub enum RefNotFound {
     )]
     Abbreviated {
         name: String,
-        /// How many digits the repository's ids have.
+        /// Number of digits of the repository's ids.
         digits: usize,
         /// The whole id, if it is known.
         hint: String,
@@ -68,29 +66,18 @@ pub enum RefNotFound {
     #[error("there is no ref `{name}`{hint}")]
     NoSuchRef {
         name: String,
-        /// What there is instead, with what leads up to it.
+        /// Names that exist, after `; `, or empty.
         hint: String,
     },
-    /// Nothing at all.
+    /// A repository without refs.
     #[error("there is no branch `{name}`: the repository is empty")]
-    Empty {
-        /// What was asked for.
-        name: String,
-    },
-    /// An id that the server does not give out.
-    #[error("the server has no commit {id}, or does not give it out; name a branch or tag that leads to it")]
-    NoSuchCommit {
-        /// What was asked for.
-        id: String,
-    },
+    Empty { name: String },
+    /// An id that the server does not send.
+    #[error("the server has no commit {id}, or does not send it; name a branch or tag that leads to it")]
+    NoSuchCommit { id: String },
     /// An object that is no commit.
     #[error("`{name}` leads to no commit but to a {kind}")]
-    NotACommit {
-        /// What was asked for.
-        name: String,
-        /// What it is.
-        kind: &'static str,
-    },
+    NotACommit { name: String, kind: &'static str },
 }
 
 /// Finds a ref by its full name; otherwise a branch, else a tag, else takes a full commit id as it is. `None` where
@@ -168,7 +155,7 @@ fn abbreviated(name: &str, refs: &[Ref]) -> RefNotFound {
     RefNotFound::Abbreviated { name: text::sanitize(name), digits, hint }
 }
 
-/// What to say when [`resolve`] finds nothing; `refs` is the list of all.
+/// Words the error if [`resolve`] finds nothing; `refs` is the list of all.
 pub fn not_found(name: &RefName, refs: &[Ref]) -> RefNotFound {
     let branches_and_tags: Vec<&str> = refs
         .iter()
@@ -222,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_branch_comes_before_a_tag_before_a_commit() {
+    fn prefers_branches_to_tags_to_commits() {
         let a40 = "a".repeat(40);
         let refs = [
             mk("refs/heads/both", '1'),
@@ -266,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn asks_for_all_digits_of_an_abbreviated_commit_id() {
+    fn requests_all_digits_of_an_abbreviated_commit_id() {
         let refs = [mk("refs/heads/main", 'a'), mk("refs/heads/dev", 'b')];
         let said = not_found(&name("AAAAAAA"), &refs).to_string();
         assert!(said.ends_with(&format!("write all 40 digits: {}", "a".repeat(40))), "{said}");
@@ -289,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_that_no_ref_names_needs_a_server_that_gives_it_out() {
+    fn commit_without_a_ref_needs_a_server_that_sends_it() {
         let tag = Ref { peeled: Some(id('2')), ..mk("refs/tags/v1", '1') };
         let refs = [tag];
         for (digit, found) in [("1", true), ("2", true), ("3", false)] {
@@ -302,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_there_is_instead() {
+    fn suggests_existing_names() {
         let head = Ref { target: Some("refs/heads/trunk".into()), ..mk("HEAD", '1') };
         let refs = [
             head,

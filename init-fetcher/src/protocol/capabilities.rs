@@ -12,7 +12,7 @@ pub enum Capabilities {
 }
 
 impl Capabilities {
-    /// Whether a fetch without blobs, and then one of a tree by its id, is supported. In v2 filters are a feature of the
+    /// Reports whether a fetch without blobs, and then one of a tree by its id, is supported. In v2 filters are a feature of the
     /// command `fetch`; v0 servers advertise in addition whether they send objects that no ref names.
     pub fn filter(&self) -> bool {
         match self {
@@ -21,7 +21,7 @@ impl Capabilities {
         }
     }
 
-    /// Whether shallow fetches are supported.
+    /// Reports whether shallow fetches are supported.
     pub fn shallow(&self) -> bool {
         match self {
             Self::V2(lines) => feature(lines, "fetch", "shallow"),
@@ -29,7 +29,7 @@ impl Capabilities {
         }
     }
 
-    /// Whether commits can be fetched by id. Over v2 git's server allows it, and nothing advertises it.
+    /// Reports whether commits can be fetched by id. Over v2 git's server allows it, and nothing advertises it.
     pub fn want_any(&self) -> bool {
         match self {
             Self::V2(_) => true,
@@ -39,19 +39,19 @@ impl Capabilities {
         }
     }
 
-    /// Whether the server advertises this capability, with or without a value.
+    /// Reports whether the server advertises this capability, with or without a value.
     pub fn has(&self, name: &str) -> bool {
         let (Self::V2(all) | Self::V0(all)) = self;
         all.iter().any(|one| one == name || one.strip_prefix(name).is_some_and(|rest| rest.starts_with('=')))
     }
 
-    /// Name and version of the server's implementation of git.
+    /// Returns name and version of the server's implementation of git.
     pub fn agent(&self) -> Option<&str> {
         let (Self::V2(all) | Self::V0(all)) = self;
         all.iter().find_map(|one| one.strip_prefix("agent="))
     }
 
-    /// The hash algorithm of object ids; an unsupported one is returned as the error.
+    /// Returns the hash algorithm of object ids; an unsupported one as the error.
     pub fn object_format(&self) -> Result<ObjectFormat, &str> {
         let (Self::V2(all) | Self::V0(all)) = self;
         match all.iter().find_map(|line| line.strip_prefix("object-format=")) {
@@ -62,7 +62,7 @@ impl Capabilities {
     }
 }
 
-/// Whether a line `command=… feature …` exists.
+/// Reports whether a line `command=… feature …` exists.
 fn feature(lines: &[String], command: &str, feature: &str) -> bool {
     lines
         .iter()
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_is_a_feature_of_fetch() {
+    fn filter_is_a_feature_of_fetch() {
         assert!(v2(&["ls-refs=unborn", "fetch=shallow wait-for-done filter"]).filter());
         assert!(!v2(&["fetch=shallow filterx"]).filter());
         assert!(v2(&["fetch=shallow filterx"]).shallow());
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn the_object_format_is_sha1_unless_advertised() {
+    fn object_format_is_sha1_unless_advertised() {
         assert_eq!(v2(&[]).object_format(), Ok(ObjectFormat::Sha1));
         assert_eq!(v2(&["object-format=sha1"]).object_format(), Ok(ObjectFormat::Sha1));
         assert_eq!(v2(&["object-format=sha256"]).object_format(), Ok(ObjectFormat::Sha256));

@@ -1,4 +1,4 @@
-//! Why a server's answer could not be read.
+//! Errors of reading a server's answer.
 
 use std::io;
 
@@ -15,7 +15,7 @@ pub enum ProtocolError {
     #[error("the server's answer ended early, {0}; check the server and the proxies on the way")]
     Truncated(&'static str),
     /// An `ERR` line or a side-band error.
-    #[error("the server refuses the request: {0}; try again later, or contact its administrator")]
+    #[error("the server rejects the request: {0}; try again later, or contact its administrator")]
     Refused(String),
     /// More than any repository needs; no setting allows it.
     #[error(
@@ -27,7 +27,7 @@ pub enum ProtocolError {
 }
 
 impl ProtocolError {
-    /// Whether another attempt may help. A refusal may: a ref can disappear between listing and fetching.
+    /// Reports whether another attempt may help. An error line may: a ref can disappear between listing and fetching.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Read { .. } | Self::Malformed(_) | Self::Truncated(_) | Self::Refused(_) => true,

@@ -34,7 +34,7 @@ impl<'a> Line<'a> {
 /// Reads lines.
 pub struct Lines<R: Read> {
     inner: StreamingPeekableIter<R>,
-    /// Whether the stream ends with the answer.
+    /// True if the stream ends with the answer.
     ends: bool,
 }
 
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_put_is_read_back() {
+    fn reads_back_written_lines() {
         let mut bytes = Vec::new();
         put(&mut bytes, "command=ls-refs\n");
         bytes.extend(DELIMITER);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_refusal_is_an_error_of_its_own() {
+    fn error_line_of_the_server_is_an_error_of_its_own() {
         let mut bytes = Vec::new();
         put(&mut bytes, "ERR not our ref\n");
         let error = Lines::new(&bytes[..]).next("").unwrap_err();
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_line_is_a_broken_protocol() {
+    fn rejects_bytes_that_are_no_lines() {
         for bytes in [&b"<htm"[..], b"zzzz", b"0003", b"0004"] {
             assert!(matches!(Lines::new(bytes).next(""), Err(ProtocolError::Malformed(_))), "{bytes:?}");
         }

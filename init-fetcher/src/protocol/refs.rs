@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listing_without_end_is_refused_and_one_of_many_refs_is_not() {
+    fn rejects_lists_without_end() {
         let oid = git2::Oid::from_bytes(&[7; 20]).unwrap();
         let listed = |count: usize, length| {
             let mut refs = Refs::default();

@@ -60,7 +60,7 @@ fn bad(line: &[u8]) -> ProtocolError {
     ProtocolError::Malformed(format!("`{}` is not a ref", super::pktline::server_message(line)))
 }
 
-/// How the server sends the pack.
+/// Framing of the pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Framing {
     SideBand,
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_repository_has_capabilities_and_no_refs() {
+    fn empty_repository_has_capabilities_and_no_refs() {
         let first = format!("{} capabilities^{{}}\0multi_ack", "0".repeat(40));
         assert!(read(&first, &[]).unwrap().1.is_empty());
     }
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_what_is_advertised_and_nothing_else() {
+    fn requests_only_advertised_capabilities() {
         for (advertised, requested) in [
             ("", ""),
             ("ofs-delta agent=go-git/5.x", " ofs-delta agent=AGENT"),
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_what_is_no_list_of_refs() {
+    fn rejects_other_lists() {
         assert!(read("hello", &[]).is_err());
         assert!(read(&format!("{OID} HEAD\0"), &["x"]).is_err());
     }

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn asks_for_one_branch_and_one_tag() {
+    fn lists_one_branch_and_one_tag() {
         let request = String::from_utf8(ls_refs(Listing::Named("v1"), &none())).unwrap();
         assert!(request.contains("ref-prefix refs/heads/v1\n"));
         assert!(request.contains("ref-prefix refs/tags/v1\n"));
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn asks_for_no_more_than_is_wanted() {
+    fn requests_only_the_wanted_objects() {
         let oids = &[oid::parse(OID.as_bytes()).unwrap()];
         let text = |want| String::from_utf8(fetch(want, &none())).unwrap();
         let lean = text(Want { oids, shallow: true, without_blobs: true });
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_refs_with_what_they_lead_to() {
+    fn reads_refs_with_their_targets() {
         let bytes = answer(&[
             &format!("{OID} HEAD symref-target:refs/heads/main\n"),
             &format!("{OID} refs/tags/v1 peeled:{OID}\n"),
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_what_is_no_list_of_refs() {
+    fn rejects_other_lists() {
         for lines in [&["0001"][..], &["hello\n", "0000"], &[OID, "0000"]] {
             let bytes = answer(lines);
             assert!(
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_without_end_are_refused() {
+    fn rejects_lists_without_end() {
         let many = |line: &str, count: usize| answer(&vec![line; count]);
         let capabilities = many("x", 10_000);
         let error = read_capabilities(&mut Lines::new(&capabilities[..])).unwrap_err();
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pack_that_ends_early_or_in_an_error_is_no_pack() {
+    fn rejects_packs_that_end_early_or_in_an_error() {
         let mut sink = Sink::default();
         let mut read = |lines: &[&str]| read_pack(Lines::new(&answer(lines)[..]), &mut sink).unwrap_err();
         assert!(matches!(read(&["packfile\n", "\u{1}PACK"]), ProtocolError::Truncated(_)));

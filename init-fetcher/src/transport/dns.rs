@@ -12,10 +12,10 @@ use dns_lookup::{AddrInfoHints, LookupErrorKind, SockType, getaddrinfo};
 /// A name without an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
-    /// The resolver knows that there is no such name, or that it has no address.
+    /// The name does not exist, or has no address.
     #[error("its name does not resolve")]
     NoSuchName,
-    /// The resolver did not answer, or with a failure. This passes when cluster DNS restarts.
+    /// The resolver failed or did not answer, as while cluster DNS restarts.
     #[error("its name cannot be resolved at the moment")]
     Temporary,
     #[error("its name was not resolved in time")]
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_missing_name_is_permanent() {
+    fn only_missing_names_are_permanent() {
         for (kind, error) in [
             (LookupErrorKind::NoName, ResolveError::NoSuchName),
             (LookupErrorKind::NoData, ResolveError::NoSuchName),

@@ -1,4 +1,4 @@
-//! What can go wrong between here and the server.
+//! Errors of connections to git servers.
 
 use std::io;
 use std::time::Duration;
@@ -11,138 +11,90 @@ use crate::pack::PackError;
 use crate::protocol::ProtocolError;
 use crate::retry::{MAX_ATTEMPTS, MAX_ATTEMPTS_UNRESOLVED, MAX_WAITING, Retryable};
 
-/// Why a repository could not be listed or fetched.
+/// A repository that could not be listed or fetched. `host` includes a port other than the scheme's own; `words` is the
+/// server's message after `: `, or empty.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
     /// A redirect leads outside the policy.
     #[error("the server redirects to {to}: {source}")]
-    RedirectNotAllowed {
-        /// Where to, without userinfo.
-        to: String,
-        /// What the policy says.
-        source: NotAllowed,
-    },
-    /// A redirect to a scheme that is never followed to: TLS is not given up, whatever is allowed.
+    RedirectNotAllowed { to: String, source: NotAllowed },
+    /// A redirect to a scheme that is never followed: https stays https, also if the policy allows http.
     #[error(
         "the server redirects to {to}; from https only https is followed; use the URL where the repository is now"
     )]
-    RedirectToScheme {
-        /// Where to, without userinfo.
-        to: String,
-    },
-    /// A redirect that leads nowhere.
+    RedirectToScheme { to: String },
+    /// A redirect without a usable target.
     #[error("the server of {host} redirects {why}; check the URL")]
-    BadRedirect {
-        /// The host asked.
-        host: String,
-        /// What is wrong with it.
-        why: String,
-    },
+    BadRedirect { host: String, why: String },
     /// 401, or 403.
-    #[error("{host} refuses access: the repository does not exist or needs credentials; {tried}")]
+    #[error("{host} denies access: the repository does not exist or needs credentials; {tried}")]
     Unauthorized {
-        /// The host asked.
         host: String,
-        /// Which credentials were tried, and what else may be done.
+        /// The credentials that were tried, and the remedy.
         tried: String,
     },
-    /// 404, or the server's own words for it.
+    /// 404, or a message that means the same.
     #[error("{host} has no such repository{words}; check the URL")]
-    NotFound {
-        /// The host asked.
-        host: String,
-        /// The server's words, with what leads up to them, or nothing.
-        words: String,
-    },
+    NotFound { host: String, words: String },
     /// The name has no address.
     #[error("the host name {host} does not resolve; check the URL")]
-    Unresolved {
-        /// The host asked.
-        host: String,
-    },
+    Unresolved { host: String },
     /// No connection, or one that broke.
     #[error(
         "{host} cannot be reached: {why}; check that it is up, and that network policy and proxy let this pod reach it"
     )]
-    Unreachable {
-        /// The host asked.
-        host: String,
-        /// What the system said.
-        why: String,
-    },
-    /// The proxy, before it came to the server.
+    Unreachable { host: String, why: String },
+    /// A proxy that gives no connection to the server.
     #[error("the proxy {proxy} {why}; check HTTPS_PROXY and HTTP_PROXY, or add the host to NO_PROXY")]
-    Proxy {
-        /// Its host and port.
-        proxy: String,
-        /// What is wrong with it.
-        why: String,
-        /// Whether that may pass.
-        retry: Option<Retryable>,
-    },
+    Proxy { proxy: String, why: String, retry: Option<Retryable> },
     /// The connection broke while an answer was read.
-    #[error("the connection broke {doing}: {why}; look at the server, and at the network on the way")]
+    #[error("the connection broke {doing}: {why}; check the server and the network on the way")]
     Broken {
-        /// What was being read.
+        /// The part that was being read, such as `in the pack`.
         doing: &'static str,
-        /// What the system said.
         why: String,
     },
     /// The server's certificate or TLS itself.
     #[error("TLS with {host} failed: {why}")]
     Tls {
-        /// The host asked.
         host: String,
-        /// What is wrong, and what may be done.
+        /// The fault and the remedy.
         why: String,
     },
-    /// A port where something else than TLS is spoken.
+    /// A port that serves another protocol than TLS.
     #[error("{host} does not speak TLS; check scheme and port of the URL")]
-    NotTls {
-        /// The host asked.
-        host: String,
-    },
-    /// The platform could not say whether it has a token.
+    NotTls { host: String },
+    /// The platform's token endpoint failed for now.
     #[error(
-        "the git server wants a token, and the platform could not be asked for one ({provider}): {source}"
+        "the git server demands a token, and the platform could not be asked for one ({provider}): {source}"
     )]
     Platform {
-        /// For which kind of git server it was asked.
+        /// `github` or `gitlab`.
         provider: &'static str,
-        /// What it answered, or why it did not.
         source: Box<Self>,
     },
-    /// The server's ssh key is unknown or another than before.
-    #[error("{host} can't be trusted: {why}")]
+    /// The server's ssh host key is unknown or has changed.
+    #[error("{host} cannot be trusted: {why}")]
     HostKey {
-        /// The host asked.
         host: String,
-        /// What is wrong, and what may be done.
+        /// The fault and the remedy.
         why: String,
     },
-    /// ssh found no algorithm that both sides accept.
+    /// An ssh server without an algorithm that both sides accept.
     #[error("ssh with {host} failed: {why}; allow one that this client supports in the server's settings")]
     NoCommonAlgorithm { host: String, why: String },
-    /// A status that says neither yes nor no.
+    /// Any other HTTP status.
     #[error("{host} answered {status}{words}; {}", advice(*status, *after))]
     Status {
-        /// The host asked.
         host: String,
-        /// HTTP status.
         status: u16,
-        /// The server's words, with what leads up to them, or nothing.
         words: String,
-        /// What it asks for in `Retry-After`.
+        /// The server's `Retry-After`.
         after: Option<Duration>,
     },
-    /// Something answered, but not a git server.
+    /// An answer that is not git protocol.
     #[error("{host} does not answer as a git server: {why}; check the URL")]
-    NotGit {
-        /// The host asked.
-        host: String,
-        /// What came instead.
-        why: String,
-    },
+    NotGit { host: String, why: String },
     /// A proxy variable that only a redirect needs.
     #[error(transparent)]
     ProxySetting(#[from] ProxyError),
@@ -163,7 +115,7 @@ impl From<ProtocolError> for TransportError {
 }
 
 impl TransportError {
-    /// Whether another attempt may help: only for what can pass.
+    /// Returns how to retry; `None` if another attempt cannot help.
     pub fn retryable(&self) -> Option<Retryable> {
         let plain = Retryable { max_attempts: MAX_ATTEMPTS, after: None };
         match self {
@@ -191,16 +143,16 @@ impl TransportError {
     }
 }
 
-/// Whether a status is one that passes.
+/// Reports whether a status may pass.
 fn passes(status: u16) -> bool {
     matches!(status, 408 | 429 | 500..=599)
 }
 
-/// What to do about a status.
+/// Returns the remedy for a status.
 fn advice(status: u16, after: Option<Duration>) -> String {
     match after.filter(|after| *after > MAX_WAITING) {
-        Some(after) if passes(status) => format!("try again in {} s, as it asks", after.as_secs()),
-        _ if passes(status) => "try again later, or ask who runs it".to_owned(),
+        Some(after) if passes(status) => format!("try again in {} s, as it requests", after.as_secs()),
+        _ if passes(status) => "try again later, or contact its administrator".to_owned(),
         _ => "check the URL".to_owned(),
     }
 }
@@ -230,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_can_pass_is_tried_again() {
+    fn retries_only_failures_that_may_pass() {
         for code in [408, 429, 500, 502, 503, 504] {
             assert!(status(code).retryable().is_some(), "{code}");
         }
@@ -259,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_does_not_resolve_gets_two_attempts() {
+    fn gives_unresolved_names_two_attempts() {
         let retryable = TransportError::Unresolved { host: "h".into() }.retryable().unwrap();
         assert_eq!(retryable.max_attempts, 2);
     }

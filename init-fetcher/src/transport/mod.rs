@@ -23,20 +23,20 @@ use crate::protocol::{Listing, Received, Ref, Want};
 
 pub use error::TransportError;
 
-/// A repository on some server.
+/// A connection to one repository.
 pub trait Remote {
-    /// Refs, as asked for.
+    /// Lists refs.
     ///
     /// # Errors
     /// Any [`TransportError`].
     fn list(&mut self, listing: Listing) -> Result<Vec<Ref>, TransportError>;
 
-    /// What the server says it can do.
+    /// Returns the capabilities that the server advertises.
     fn capabilities(&self) -> &Capabilities;
 
     /// Fetches a pack.
     ///
     /// # Errors
-    /// Any [`TransportError`]; `Refused` where the server understood and said no.
+    /// Any [`TransportError`]; [`Refused`](crate::protocol::ProtocolError::Refused) for an error line.
     fn fetch(&mut self, want: Want, sink: &mut dyn PackSink) -> Result<Received, TransportError>;
 }

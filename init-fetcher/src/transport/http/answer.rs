@@ -1,4 +1,4 @@
-//! Answers to requests: which of them are git protocol, and what the others say.
+//! Answers to requests: git protocol, and the messages of all others.
 
 use std::io::{self, Cursor, Read};
 use std::time::SystemTime;
@@ -81,7 +81,7 @@ fn failed(status: u16, headers: &HeaderMap, host: String, body: Body) -> Transpo
     }
 }
 
-/// Returns what an answer says to people, as the end of a message; empty if it says nothing.
+/// Returns the message in an answer after `: `; empty if it has none.
 pub fn quoted_answer(answer: Answer) -> String {
     let headers = answer.headers().clone();
     decoded(answer, "").map_or_else(|_| String::new(), |body| quoted(&headers, body))
@@ -89,7 +89,7 @@ pub fn quoted_answer(answer: Answer) -> String {
 
 fn quoted(headers: &HeaderMap, body: Body) -> String {
     let mut bytes = Vec::new();
-    // What cannot be read is not quoted.
+    // Bytes that cannot be read are not quoted.
     let _ = body.take(QUOTED).read_to_end(&mut bytes);
     let words = server_message(message_in(&content_type(headers), &bytes).as_bytes());
     let words = words.trim_end_matches('.');

@@ -30,19 +30,19 @@ use crate::config::proxy::{Proxies, ProxyUrl};
 use crate::transport::TransportError;
 use crate::transport::dns::{self, ResolveError};
 
-/// How long a connection may take, TLS included.
+/// Time limit for a connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a server may be silent. Git sends keep-alives every 5 s while it packs.
+/// Time limit for each read and write. Git sends keep-alives every 5 s while it packs.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// What requests call themselves. Some servers answer only to what starts with `git/`.
+/// Some servers answer only to agents that start with `git/`.
 const USER_AGENT: &str = concat!("git/2.0 (workflow-init-fetcher ", env!("CARGO_PKG_VERSION"), ")");
 
-/// Addresses of a name that are tried; the library holds no more.
+/// Maximum number of addresses of a name; the library holds no more.
 const MAX_ADDRESSES: usize = 16;
 
 type Builder = rustls::ConfigBuilder<ClientConfig, WantsClientCert>;
 
-/// An answer, its body unread.
+/// An answer whose body is not read yet.
 pub type Answer = Response<Body>;
 
 /// The client. Connections are kept for the next request to the same origin.

@@ -1,4 +1,4 @@
-//! What failed requests and broken bodies mean. Pure.
+//! Conversion of errors of the HTTP library. Pure.
 
 use std::io;
 
@@ -14,7 +14,7 @@ use crate::transport::TransportError;
 use crate::transport::dns::ResolveError;
 use crate::transport::error::io_message;
 
-/// What a failed request means.
+/// Converts the error of a failed request.
 pub fn failed(url: &Url, proxy: Option<&ProxyUrl>, error: &Error) -> TransportError {
     let host = host_of(url);
     if let Some(proxy) = proxy
@@ -25,7 +25,7 @@ pub fn failed(url: &Url, proxy: Option<&ProxyUrl>, error: &Error) -> TransportEr
     if let Some(error) = tls::error(error) {
         return tls::failed(error, host);
     }
-    // What breaks behind a proxy can be either's fault.
+    // Behind a proxy, either side may have closed the connection.
     let by_way = proxy.map(|proxy| format!(", through the proxy {proxy}")).unwrap_or_default();
     let unreachable =
         |why: &str| TransportError::Unreachable { host: host.clone(), why: format!("{why}{by_way}") };
@@ -47,7 +47,7 @@ pub fn failed(url: &Url, proxy: Option<&ProxyUrl>, error: &Error) -> TransportEr
     }
 }
 
-/// What an error while an answer's body is read means.
+/// Converts an error of reading an answer's body.
 pub fn broken(error: &io::Error, doing: &'static str) -> TransportError {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     match inner {
@@ -60,7 +60,7 @@ pub fn broken(error: &io::Error, doing: &'static str) -> TransportError {
     }
 }
 
-/// What an answer that could not be read means; explains errors of the HTTP library.
+/// Converts an error of reading an answer, with errors of the HTTP library in it.
 pub fn received(error: ProtocolError) -> TransportError {
     match error {
         ProtocolError::Read { doing, source } => broken(&source, doing),
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_the_kinds_of_failure_apart() {
+    fn separates_kinds_of_failure() {
         let url = Url::parse("https://h:8443/r").unwrap();
         let io = |kind| Error::Io(io::Error::from(kind));
         let of = |error| failed(&url, None, &error);
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_a_body_that_ends_from_one_that_breaks() {
+    fn separates_truncated_from_broken_bodies() {
         let eof = io::Error::from(io::ErrorKind::UnexpectedEof);
         assert!(matches!(broken(&eof, "x"), TransportError::Protocol(ProtocolError::Truncated("x"))));
         let wrapped = io::Error::other(Error::Io(io::Error::from(io::ErrorKind::ConnectionReset)));

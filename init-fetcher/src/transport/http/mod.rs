@@ -29,16 +29,16 @@ use redirect::{INFO_REFS, MAX_REDIRECTS, base_of, host_of, same_origin};
 const REQUEST: &str = "application/x-git-upload-pack-request";
 const RESULT: &str = "application/x-git-upload-pack-result";
 
-/// A repository whose server was asked what it can do.
+/// A repository whose server has advertised its capabilities.
 pub struct SmartHttp<'a, 'c> {
     client: &'c Client,
     authenticator: &'a mut Authenticator<'c>,
-    /// The URL as asked for: credentials are for its origin only.
+    /// The URL as configured: credentials are for its origin only.
     origin: Url,
-    /// Where it ended after redirects.
+    /// The URL after redirects.
     base: Url,
     capabilities: Capabilities,
-    /// All refs, where the server speaks v0 and has listed them unasked.
+    /// All refs, if the server uses v0, which lists them at once.
     listed: Vec<Ref>,
 }
 
@@ -175,7 +175,7 @@ fn advertised(
     let body = answer::open(answer, at).map_err(about_repository)?;
     let base = base_of(at).ok_or_else(|| TransportError::BadRedirect {
         host: host_of(origin),
-        why: "to something that is no git repository; it may ask for signing in".into(),
+        why: "to something that is no git repository, such as a page for signing in".into(),
     })?;
     let (capabilities, listed) = listing::read(Lines::new(body), &host_of(&base), received)?;
     Ok((base, capabilities, listed))
@@ -300,5 +300,5 @@ fn with_suffix(base: &Url, suffix: &str) -> Result<Url, TransportError> {
 }
 
 fn unusable_url() -> TransportError {
-    ProtocolError::Malformed("the URL can't be requested".into()).into()
+    ProtocolError::Malformed("the URL cannot be requested".into()).into()
 }

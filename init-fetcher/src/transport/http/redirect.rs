@@ -1,29 +1,29 @@
-//! Which redirects are followed, and where requests go from then on. Pure.
+//! Redirects that are followed, and the URLs of later requests. Pure.
 //!
 //! A redirect is followed only for the first request (`info/refs`): the ones after it carry bodies and
-//! go to where the first one ended. The policy on hosts and schemes holds for each step, TLS is never
-//! given up, and credentials stay behind when scheme, host or port change.
+//! use the URL at which the first one ended. The policy on hosts and schemes applies to each step, https stays
+//! https, and credentials are not sent to another scheme, host or port.
 
 use url::Url;
 use workflow_contract::{Policy, Scheme, text};
 
 use crate::transport::TransportError;
 
-/// Redirects followed at most.
+/// Maximum number of redirects.
 pub const MAX_REDIRECTS: u32 = 5;
-/// What is added to a repository's URL for the first request.
+/// Suffix of a repository's URL in the first request.
 pub const INFO_REFS: &str = "/info/refs?service=git-upload-pack";
 
-/// The URL that a redirect of `from` leads to.
+/// Returns the URL that a redirect of `from` leads to.
 ///
 /// # Errors
 /// [`TransportError::BadRedirect`], [`TransportError::RedirectNotAllowed`] and
 /// [`TransportError::RedirectToScheme`].
 pub fn target(from: &Url, location: Option<&str>, policy: &Policy) -> Result<Url, TransportError> {
     let bad = |why: String| TransportError::BadRedirect { host: host_of(from), why };
-    let location = location.ok_or_else(|| bad("without saying where to".into()))?;
-    let mut to = from.join(location).map_err(|_| bad("to something that is no URL".into()))?;
-    // Userinfo that a server hands out is nobody's credential.
+    let location = location.ok_or_else(|| bad("without a location".into()))?;
+    let mut to = from.join(location).map_err(|_| bad("to something that is not a URL".into()))?;
+    // Userinfo from a server is not a credential of this run.
     let _ = to.set_username("");
     let _ = to.set_password(None);
     to.set_fragment(None);
@@ -40,21 +40,21 @@ pub fn target(from: &Url, location: Option<&str>, policy: &Policy) -> Result<Url
     Ok(to)
 }
 
-/// The repository's URL after redirects: what the last URL has before `/info/refs`. `None` where the
-/// server led somewhere else, such as to a page for signing in.
+/// Returns the repository's URL after redirects: the last URL without its suffix. `None` if the server
+/// redirected to something else, such as a page for signing in.
 pub fn base_of(url: &Url) -> Option<Url> {
     let text = url.as_str().strip_suffix(INFO_REFS)?;
     Url::parse(text).ok()
 }
 
-/// Whether credentials for the one may be sent to the other.
+/// Reports whether credentials for one URL may be sent to the other.
 pub fn same_origin(a: &Url, b: &Url) -> bool {
     a.scheme() == b.scheme()
         && a.host_str() == b.host_str()
         && a.port_or_known_default() == b.port_or_known_default()
 }
 
-/// A URL's host, fit for a message; with its port where it is not the scheme's own.
+/// Returns a URL's host for messages, with its port if it is not the scheme's own.
 pub fn host_of(url: &Url) -> String {
     let host = text::sanitize(url.host_str().unwrap_or_default());
     match url.port() {
@@ -63,7 +63,7 @@ pub fn host_of(url: &Url) -> String {
     }
 }
 
-/// A URL, fit for a message: no userinfo, no query.
+/// Returns a URL for messages: without userinfo and query.
 fn shown(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
@@ -97,17 +97,17 @@ mod tests {
     }
 
     #[test]
-    fn rejects_what_the_policy_does() {
+    fn rejects_targets_outside_the_policy() {
         let policy = Policy { hosts: parse_hosts("h").unwrap(), ..both() };
         let from = url("https://h/a");
-        let refused = target(&from, Some("https://evil/a"), &policy);
-        assert!(matches!(refused, Err(TransportError::RedirectNotAllowed { .. })));
+        let rejected = target(&from, Some("https://evil/a"), &policy);
+        assert!(matches!(rejected, Err(TransportError::RedirectNotAllowed { .. })));
         let plain = target(&from, Some("http://h/a"), &Policy::default());
         assert!(matches!(plain, Err(TransportError::RedirectNotAllowed { .. })));
     }
 
     #[test]
-    fn never_gives_up_tls() {
+    fn rejects_targets_without_tls() {
         let down = target(&url("https://h/a"), Some("http://h/a"), &both());
         assert!(matches!(down, Err(TransportError::RedirectToScheme { .. })));
         let elsewhere = target(&url("https://h/a"), Some("ftp://h/a"), &both());
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_what_is_no_place_to_go() {
+    fn rejects_unusable_targets() {
         for location in
             [None, Some("ftp://h/a"), Some("ssh://h/a"), Some("https://"), Some("file:///etc/passwd")]
         {
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_for_signing_in_is_no_repository() {
+    fn page_for_signing_in_is_no_repository() {
         assert_eq!(base_of(&url("https://h/login?next=/a.git/info/refs")), None);
     }
 

@@ -1,4 +1,4 @@
-//! Who we are to the server. Only after its key was checked.
+//! Authentication, after the server's key was checked.
 
 use ssh2::{ErrorCode, Session};
 use workflow_contract::{RepoUrl, text};
@@ -7,15 +7,15 @@ use super::error::{SOCKETS, TIMEOUT, failed, host_of};
 use crate::credentials::ssh::{SshKey, unusable};
 use crate::transport::TransportError;
 
-/// Who logs in where the URL names nobody: what all hosts of git agree on.
+/// User of a URL without one, as on all forges.
 const USER: &str = "git";
 
-// Error numbers of libssh2 (libssh2.h) that mean "no".
+// Error numbers of libssh2 (libssh2.h) for a denied credential.
 const METHOD_NONE: i32 = -17;
 const AUTHENTICATION_FAILED: i32 = -18;
 const PUBLICKEY_UNVERIFIED: i32 = -19;
 
-/// What is wrong before anybody is asked: there is nothing to log in with.
+/// Checks that there is a credential at all, before a connection is opened.
 ///
 /// # Errors
 /// [`TransportError::Unauthorized`].
@@ -40,7 +40,7 @@ pub fn authenticate(session: &Session, url: &RepoUrl, key: &SshKey) -> Result<()
     if let Some(password) = password(url) {
         match session.userauth_password(user, password) {
             Ok(()) => return Ok(()),
-            Err(error) => tried.push(refused(&host, &error, "the URL's own user name and password")?),
+            Err(error) => tried.push(denied(&host, &error, "the URL's own user name and password")?),
         }
     }
     if let Some(private) = &key.private {
@@ -53,19 +53,19 @@ pub fn authenticate(session: &Session, url: &RepoUrl, key: &SshKey) -> Result<()
             let pem = format!("{}\n", private.expose());
             match session.userauth_pubkey_memory(user, None, &pem, None) {
                 Ok(()) => return Ok(()),
-                Err(error) => tried.push(refused(&host, &error, &format!("{KEY} ({REGISTERED})"))?),
+                Err(error) => tried.push(denied(&host, &error, &format!("{KEY} ({REGISTERED})"))?),
             }
         }
     }
     Err(TransportError::Unauthorized { host, tried: format!("tried: {}", tried.join(", ")) })
 }
 
-/// What to say of a credential that was refused; an error where that is not what happened.
-fn refused(host: &str, error: &ssh2::Error, what: &str) -> Result<String, TransportError> {
+/// Describes a denied credential; returns the error if it failed for another reason.
+fn denied(host: &str, error: &ssh2::Error, what: &str) -> Result<String, TransportError> {
     match error.code() {
         ErrorCode::Session(AUTHENTICATION_FAILED | PUBLICKEY_UNVERIFIED | METHOD_NONE) => Ok(what.to_owned()),
         ErrorCode::Session(code) if code == TIMEOUT || SOCKETS.contains(&code) => Err(failed(host, error)),
-        _ => Ok(format!("{what}, which can't be used ({})", text::sanitize(error.message()))),
+        _ => Ok(format!("{what}, which cannot be used ({})", text::sanitize(error.message()))),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What errors of the ssh session mean.
+//! Conversion of errors of libssh2.
 
 use ssh2::ErrorCode;
 use workflow_contract::{RepoUrl, Scheme, text};
@@ -6,14 +6,14 @@ use workflow_contract::{RepoUrl, Scheme, text};
 use crate::transport::TransportError;
 
 // Error numbers of libssh2 (libssh2.h).
-/// The server was silent for too long.
+/// The server did not answer in time.
 pub const TIMEOUT: i32 = -9;
 /// The two sides have no algorithm in common.
 pub const KEX_FAILURE: i32 = -5;
 /// Sending, disconnected, receiving, bad socket.
 pub const SOCKETS: [i32; 4] = [-7, -13, -43, -45];
 
-/// What a failed step of the session means.
+/// Converts the error of a failed step.
 pub fn failed(host: &str, error: &ssh2::Error) -> TransportError {
     let why = match error.code() {
         ErrorCode::Session(TIMEOUT) => "it stopped answering".into(),
@@ -22,7 +22,7 @@ pub fn failed(host: &str, error: &ssh2::Error) -> TransportError {
     TransportError::Unreachable { host: host.to_owned(), why }
 }
 
-/// The host, fit for a message; with its port where it is not ssh's own.
+/// Returns the host for messages, with its port if it is not ssh's own.
 pub fn host_of(url: &RepoUrl) -> String {
     let host = text::sanitize(url.host());
     if url.port() == Scheme::Ssh.default_port() { host } else { format!("{host}:{}", url.port()) }

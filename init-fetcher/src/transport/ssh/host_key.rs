@@ -1,4 +1,4 @@
-//! Whether the server is the one that it should be: its key against `known_hosts`, always.
+//! Verification of the server's key against `known_hosts`.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
@@ -16,8 +16,8 @@ const ALGORITHMS: [(&str, &str); 5] = [
     ("ssh-rsa", "rsa-sha2-512,rsa-sha2-256"),
 ];
 
-/// The algorithms to ask for, those first whose kinds of keys are known: a server has several keys, and
-/// must show the one that can be checked. Pure.
+/// Returns the algorithms to negotiate, those of known kinds of keys first: a server has several keys, and
+/// must present the one that can be checked. Pure.
 pub fn algorithms(known: &[&str]) -> String {
     let (first, rest): (Vec<_>, Vec<_>) = ALGORITHMS.iter().partition(|(kind, _)| known.contains(kind));
     first.iter().chain(&rest).map(|(_, algorithms)| *algorithms).collect::<Vec<_>>().join(",")
@@ -28,12 +28,12 @@ pub fn negotiable() -> Vec<&'static str> {
     ALGORITHMS.iter().flat_map(|(_, algorithms)| algorithms.split(',')).collect()
 }
 
-/// Checks the key that the server has shown.
+/// Checks the key that the server has presented.
 ///
 /// # Errors
-/// Why it is not accepted, and what may be done, as the end of a message.
+/// The fault and the remedy, as the end of a message.
 pub fn check(session: &Session, known: &KnownHosts, host: &str, port: u16) -> Result<(), String> {
-    let (key, _) = session.host_key().ok_or("it has shown no key")?;
+    let (key, _) = session.host_key().ok_or("it has presented no key")?;
     let hash = session.host_key_hash(HashType::Sha256).unwrap_or_default();
     // As ssh shows it.
     let shown = format!("SHA256:{}", BASE64_STANDARD_NO_PAD.encode(hash));
@@ -54,12 +54,12 @@ pub fn check(session: &Session, known: &KnownHosts, host: &str, port: u16) -> Re
 const DO: &str = "compare it with what the host publishes, then add the line that ssh-keyscan prints to the \
                   key known_hosts of the Secret workflow-credentials";
 
-/// What follows from a verdict. Pure.
+/// Words a verdict. Pure.
 fn judged(verdict: Verdict, shown: &str) -> Result<(), String> {
     Err(match verdict {
         Verdict::Known => return Ok(()),
         Verdict::Unknown => format!("its key {shown} is not in known_hosts; {DO}"),
-        Verdict::OnlyAuthority => format!(
+        Verdict::OnlyCa => format!(
             "its key {shown} is not in known_hosts, which has only an @cert-authority for it, and certificates \
              of hosts are not supported; {DO}"
         ),
@@ -68,8 +68,8 @@ fn judged(verdict: Verdict, shown: &str) -> Result<(), String> {
              possible man-in-the-middle attack; {DO}"
         ),
         Verdict::Revoked => format!(
-            "its key {shown} is marked @revoked in known_hosts, so whoever has it may not be the server; ask \
-             those who run the server"
+            "its key {shown} is marked @revoked in known_hosts, so others may have it; contact \
+             the server's administrator"
         ),
     })
 }
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn asks_for_the_key_that_can_be_checked() {
+    fn negotiates_known_kinds_of_keys_first() {
         assert!(algorithms(&["ssh-rsa"]).starts_with("rsa-sha2-512,rsa-sha2-256,ssh-ed25519,"));
         assert!(algorithms(&["ecdsa-sha2-nistp384"]).starts_with("ecdsa-sha2-nistp384,ssh-ed25519"));
         assert!(algorithms(&[]).starts_with("ssh-ed25519"));
@@ -87,8 +87,8 @@ mod tests {
     }
 
     #[test]
-    fn only_a_known_key_is_accepted() {
-        for verdict in [Verdict::Unknown, Verdict::OnlyAuthority, Verdict::Changed, Verdict::Revoked] {
+    fn accepts_only_known_keys() {
+        for verdict in [Verdict::Unknown, Verdict::OnlyCa, Verdict::Changed, Verdict::Revoked] {
             assert!(judged(verdict, "SHA256:x").unwrap_err().contains("SHA256:x"));
         }
         assert_eq!(judged(Verdict::Known, ""), Ok(()));

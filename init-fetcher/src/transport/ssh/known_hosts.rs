@@ -1,27 +1,27 @@
-//! OpenSSH's `known_hosts`: which keys a server may show. Pure; it must never answer "known" in doubt.
+//! OpenSSH's `known_hosts`: the keys that a server may present. Pure; in doubt a key is unknown.
 //!
-//! libssh2's own reader knows neither patterns nor `@revoked`, so it can't be asked.
+//! libssh2's own reader supports neither patterns nor `@revoked`.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use sha1::{Digest as _, Sha1};
 
-/// What is known about a server's key.
+/// Result of a lookup of a server's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It is listed.
     Known,
     /// No key is listed for the server.
     Unknown,
-    /// No key, but an authority that signs such keys (`@cert-authority`), which is not supported.
-    OnlyAuthority,
+    /// No key, but a CA that signs such keys (`@cert-authority`), which is not supported.
+    OnlyCa,
     /// Other keys are listed for the server, but not this one.
     Changed,
     /// It is listed as `@revoked`, which counts more than anything else.
     Revoked,
 }
 
-/// The lines that mean something.
+/// The lines that list keys.
 #[derive(Debug, Default)]
 pub struct KnownHosts {
     entries: Vec<Entry>,
@@ -39,7 +39,7 @@ struct Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Marker {
     Key,
-    Authority,
+    Ca,
     Revoked,
 }
 
@@ -67,12 +67,12 @@ impl KnownHosts {
         self.entries.is_empty() && self.exists
     }
 
-    /// Whether there is no line that could let a server in.
+    /// Reports whether no line lists a key.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The kinds of keys (`ssh-ed25519`) that are listed for the server.
+    /// Returns the kinds of keys (`ssh-ed25519`) that are listed for the server.
     pub fn kinds(&self, host: &str, port: u16) -> Vec<&str> {
         let names = names(host, port);
         let listed =
@@ -80,7 +80,7 @@ impl KnownHosts {
         self.entries.iter().filter(listed).map(|entry| entry.kind.as_str()).collect()
     }
 
-    /// What is known about the key that this server shows.
+    /// Looks up the key that this server presents.
     pub fn judge(&self, host: &str, port: u16, key: &[u8]) -> Verdict {
         let names = names(host, port);
         let of = |marker, name: &str| -> Vec<&Entry> {
@@ -99,15 +99,15 @@ impl KnownHosts {
                 return Verdict::Changed;
             }
         }
-        if names.iter().any(|name| !of(Marker::Authority, name).is_empty()) {
-            return Verdict::OnlyAuthority;
+        if names.iter().any(|name| !of(Marker::Ca, name).is_empty()) {
+            return Verdict::OnlyCa;
         }
         Verdict::Unknown
     }
 }
 
 impl Entry {
-    /// Whether the line is for this name.
+    /// Reports whether the line is for this name.
     fn is_for(&self, name: &str) -> bool {
         if let Some(hashed) = self.names.strip_prefix("|1|") {
             return is_hash_of(hashed, name);
@@ -128,7 +128,7 @@ impl Entry {
 fn entry(line: &str) -> Option<Entry> {
     let mut words = line.split_ascii_whitespace().peekable();
     let marker = match words.peek().copied()? {
-        "@cert-authority" => Marker::Authority,
+        "@cert-authority" => Marker::Ca,
         "@revoked" => Marker::Revoked,
         other if other.starts_with('@') => return None,
         _ => Marker::Key,
@@ -148,7 +148,7 @@ fn names(host: &str, port: u16) -> Vec<String> {
     if port == SSH { vec![host] } else { vec![format!("[{host}]:{port}"), host] }
 }
 
-/// Whether `SALT|HASH` is the hash of a name: HMAC-SHA1 with the salt as its key, as OpenSSH hashes them.
+/// Reports whether `SALT|HASH` is the hash of a name: HMAC-SHA1 with the salt as its key, as OpenSSH hashes them.
 fn is_hash_of(hashed: &str, name: &str) -> bool {
     let parts = hashed.split_once('|').and_then(|(salt, hash)| {
         Some((BASE64_STANDARD.decode(salt).ok()?, BASE64_STANDARD.decode(hash).ok()?))
@@ -156,7 +156,7 @@ fn is_hash_of(hashed: &str, name: &str) -> bool {
     parts.is_some_and(|(salt, hash)| hmac(&salt, name.as_bytes()).is_some_and(|own| own == hash))
 }
 
-/// HMAC-SHA1 (RFC 2104); `None` for keys longer than a block, which nobody uses as a salt.
+/// HMAC-SHA1 (RFC 2104); `None` for keys longer than a block, which are not used as salts.
 fn hmac(key: &[u8], text: &[u8]) -> Option<Vec<u8>> {
     const BLOCK: usize = 64;
     let mut block = [0; BLOCK];
@@ -166,7 +166,7 @@ fn hmac(key: &[u8], text: &[u8]) -> Option<Vec<u8>> {
     Some(Sha1::new().chain_update(padded(0x5c)).chain_update(inner).finalize().to_vec())
 }
 
-/// Whether a name is what a pattern with `*` and `?` means, in any case. Linear in the name for each `*`.
+/// Reports whether a name matches a pattern with `*` and `?`, ignoring case. Linear in the name for each `*`.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
     let mut star = None;
@@ -245,16 +245,16 @@ mod tests {
     fn another_key_is_a_changed_one() {
         assert_eq!(judge(&format!("h {B}"), "h", 22), Verdict::Changed);
         assert_eq!(judge(&format!("h {B}\nh {A}"), "h", 22), Verdict::Known);
-        // What is listed for the port counts, whatever else the host has.
+        // Lines for the port win over other lines of the host.
         assert_eq!(judge(&format!("[h]:2222 {B}\nh {A}"), "h", 2222), Verdict::Changed);
     }
 
     #[test]
-    fn a_revoked_key_is_never_known_and_an_authority_is_no_key() {
+    fn revoked_keys_and_cas_are_not_accepted() {
         assert_eq!(judge(&format!("h {A}\n@revoked h {A}"), "h", 22), Verdict::Revoked);
         assert_eq!(judge(&format!("[h]:2222 {A}\n@revoked * {A}"), "h", 2222), Verdict::Revoked);
         assert_eq!(judge(&format!("@revoked h {B}"), "h", 22), Verdict::Unknown);
-        assert_eq!(judge(&format!("@cert-authority h {A}"), "h", 22), Verdict::OnlyAuthority);
+        assert_eq!(judge(&format!("@cert-authority h {A}"), "h", 22), Verdict::OnlyCa);
         assert_eq!(judge(&format!("@cert-authority h {A}\nh {A}"), "h", 22), Verdict::Known);
         assert_eq!(judge(&format!("@future h {A}"), "h", 22), Verdict::Unknown);
     }

@@ -1,11 +1,11 @@
-//! A repository over ssh: git's own protocol on the two ends of a command, v2 where the server lets it be
-//! asked for, else v0.
+//! A repository over ssh: git's protocol with a command on the server, v2 if the server accepts the variable
+//! that requests it, else v0.
 //!
 //! ```text
 //!  session (TCP) ─> host_key (by known_hosts) ─> auth ─> command (`git-upload-pack`) ─> v2 or v0
 //! ```
 //!
-//! libssh2 does the cryptography, without libgit2's transport around it: that one knows neither filters
+//! libssh2 does the cryptography, without libgit2's transport around it, which supports neither filters
 //! nor our limits, and reads known hosts from $HOME only. No agent, no configuration of ssh and no file
 //! of a user is read.
 
@@ -30,20 +30,20 @@ use crate::protocol::capabilities::Capabilities;
 use crate::protocol::pktline::Lines;
 use crate::protocol::{Listing, ProtocolError, Received, Ref, Want, v0, v2};
 
-/// A repository whose server was asked what it can do.
+/// A repository whose server has advertised its capabilities.
 pub struct Ssh<'a> {
     url: &'a RepoUrl,
     key: SshKey,
     proxies: &'a Proxies,
     capabilities: Capabilities,
-    /// All refs, where the server speaks v0 and has listed them unasked.
+    /// All refs, if the server uses v0, which lists them at once.
     listed: Vec<Ref>,
-    /// The running command; `None` after what ends it.
+    /// The running command; `None` once it has ended.
     running: Option<BufReader<ssh2::Channel>>,
 }
 
 impl<'a> Ssh<'a> {
-    /// Connects, and reads what the server can do.
+    /// Connects, and reads the advertisement.
     ///
     /// # Errors
     /// Any [`TransportError`].

@@ -1,4 +1,4 @@
-//! From a host name to a session with the right server.
+//! Connections to ssh servers: TCP, proxies, handshake, host key, login.
 
 use std::io::{self, BufReader, Write as _};
 use std::net::TcpStream;
@@ -19,9 +19,9 @@ use crate::transport::error::io_message;
 use crate::transport::proxy::ProxyFault;
 use crate::transport::tunnel::{self, TunnelError};
 
-/// How long a connection may take.
+/// Time limit for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a server may be silent, in milliseconds.
+/// Time limit for each read and write, in milliseconds.
 const IDLE_TIMEOUT_MS: u32 = 30_000;
 
 /// Connects, checks the server's key, and logs in.
