@@ -107,7 +107,7 @@ fn rejects_dumb_http_at_once() {
 }
 
 #[test]
-fn quotes_what_a_failing_server_says() {
+fn quotes_messages_of_failing_servers() {
     let page = b"<html><head><title>Maintenance</title></head><body>back at noon</body></html>";
     let cases: [(&'static str, &'static [&'static str], &[u8], &str); 4] = [
         (
@@ -137,7 +137,7 @@ fn quotes_what_a_failing_server_says() {
 }
 
 #[test]
-fn a_server_error_for_an_unlisted_commit_says_that_it_may_not_exist() {
+fn names_unlisted_commit_that_may_be_missing_after_server_error() {
     let capabilities = b"000eversion 2\n0013agent=JGit/7.1\n0012fetch=shallow\n0000";
     let failures: [(Answer, &str); 2] = [
         (

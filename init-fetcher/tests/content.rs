@@ -1,4 +1,4 @@
-//! Content that is not written, for there is too much of it. What is not safe: `hostile_trees.rs`.
+//! Content beyond the limits. Unsafe content: `hostile_trees.rs`.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
@@ -8,7 +8,7 @@ use common::{Fetch, server};
 use workflow_contract::Exit;
 
 #[test]
-fn more_than_the_limits_allow_is_40() {
+fn rejects_content_beyond_the_limits() {
     let server = server();
     let repository =
         server.repository("flow").file("a/1", vec![b'x'; 5000]).file("a/2", "2").create().unwrap();

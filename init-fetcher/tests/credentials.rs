@@ -1,4 +1,4 @@
-//! Credentials go to exactly the hosts that they are for, in order, each once, and show nowhere.
+//! Credentials are sent to their hosts only, in order, each once, and appear in no message.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
@@ -34,7 +34,7 @@ fn assert_hidden(ended: &common::Ended) {
 }
 
 #[test]
-fn the_urls_own_credential_is_used_and_is_not_delivered() {
+fn uses_credential_of_the_url_and_does_not_deliver_it() {
     let server = private();
     let repository = server.repository("private/flow").file("a", "1").create().unwrap();
     let fetch = Fetch::new(&server, &repository.url().replace("://", "://user:w0rds3cret@"));
@@ -46,7 +46,7 @@ fn the_urls_own_credential_is_used_and_is_not_delivered() {
 }
 
 #[test]
-fn the_secrets_credential_is_used_for_its_hosts_with_trailing_newlines_trimmed() {
+fn uses_credential_of_the_secret_for_its_hosts() {
     let server = private();
     let repository = server.repository("private/flow").file("a", "1").create().unwrap();
     let fetch = Fetch::new(&server, repository.url());
@@ -62,7 +62,7 @@ fn the_secrets_credential_is_used_for_its_hosts_with_trailing_newlines_trimmed()
 }
 
 #[test]
-fn a_secret_without_hosts_is_not_used_and_that_is_said() {
+fn names_secret_that_is_unused_for_lack_of_hosts() {
     let server = private();
     let open = server.repository("open/flow").file("a", "1").create().unwrap();
     let closed = server.repository("private/flow").file("a", "1").create().unwrap();
@@ -76,7 +76,7 @@ fn a_secret_without_hosts_is_not_used_and_that_is_said() {
 }
 
 #[test]
-fn the_authority_in_the_secret_is_trusted() {
+fn trusts_ca_of_the_secret() {
     let server = private();
     let repository = server.repository("open/flow").file("a", "1").create().unwrap();
     let fetch = Fetch::untrusting(repository.url());
@@ -85,7 +85,7 @@ fn the_authority_in_the_secret_is_trusted() {
 }
 
 #[test]
-fn file_without_a_certificate_is_10_and_named_unless_the_run_needs_none() {
+fn rejects_file_without_a_certificate_if_the_run_needs_it() {
     let server = private();
     let repository = server.repository("open/flow").file("a", "1").create().unwrap();
     for variable in ["SSL_CERT_FILE", "ca.crt"] {
@@ -106,7 +106,7 @@ fn file_without_a_certificate_is_10_and_named_unless_the_run_needs_none() {
 }
 
 #[test]
-fn a_credential_that_is_refused_is_followed_by_the_next() {
+fn tries_the_next_credential_after_a_denied_one() {
     let server =
         GitServer::start(&Settings::default().password("private", "x-access-token", "t0kens3cret")).unwrap();
     let repository = server.repository("private/flow").file("a", "1").create().unwrap();
@@ -138,7 +138,7 @@ fn with_token(url: &str, front: &Front) -> Fetch {
 }
 
 #[test]
-fn public_repository_is_delivered_despite_a_stale_credential_in_its_url() {
+fn delivers_public_repository_despite_stale_credential_in_its_url() {
     for status in [401, 403, 404] {
         let (ended, headers) = through((When::WithCredential, Fault::status(status)), |url, front| {
             Fetch::trusting(front.ca_file(), &url.replace("://", "://alice:0lds3cret@"))
@@ -153,7 +153,7 @@ fn public_repository_is_delivered_despite_a_stale_credential_in_its_url() {
 }
 
 #[test]
-fn user_name_alone_is_never_sent() {
+fn never_sends_user_name_alone() {
     let (ended, headers) = through((When::First(0), Fault::status(500)), |url, front| {
         Fetch::trusting(front.ca_file(), &url.replace("://", "://alice@"))
     });
@@ -162,7 +162,7 @@ fn user_name_alone_is_never_sent() {
 }
 
 #[test]
-fn user_name_in_the_url_goes_with_the_secrets_password() {
+fn combines_user_name_of_the_url_with_password_of_the_secret() {
     let server = private();
     let repository = server.repository("private/flow").file("a", "1").create().unwrap();
     let fetch = Fetch::new(&server, &repository.url().replace("://", "://user@"));
@@ -173,7 +173,7 @@ fn user_name_in_the_url_goes_with_the_secrets_password() {
 }
 
 #[test]
-fn token_is_used_where_anonymous_requests_are_limited_or_hidden() {
+fn uses_token_if_anonymous_requests_are_limited_or_hidden() {
     let err = "0051ERR unauthenticated downloads are limited for this repository; please sign in\n";
     let limited = Fault::Answer(
         200,
@@ -190,7 +190,7 @@ fn token_is_used_where_anonymous_requests_are_limited_or_hidden() {
 }
 
 #[test]
-fn missing_repository_with_a_credential_may_be_a_lack_of_access() {
+fn names_credential_that_may_lack_access_to_missing_repository() {
     let (ended, headers) = through((When::Always, Fault::status(404)), with_token);
     let message = ended.expect(Exit::RepositoryNotFound);
     assert!(message.contains("or the credential tried (GITHUB_TOKEN) may not see it"), "{message}");
@@ -201,7 +201,7 @@ fn missing_repository_with_a_credential_may_be_a_lack_of_access() {
 }
 
 #[test]
-fn bearer_token_of_the_secret_is_sent_to_its_hosts() {
+fn sends_bearer_token_of_the_secret_to_its_hosts() {
     let (ended, headers) = through((When::WithoutCredential, Fault::status(401)), |url, front| {
         let fetch = Fetch::trusting(front.ca_file(), url);
         let dir = secret(&fetch, &[("bearerToken", "b3arers3cret\n"), ("hosts", "127.0.0.1")]);
@@ -212,7 +212,7 @@ fn bearer_token_of_the_secret_is_sent_to_its_hosts() {
 }
 
 #[test]
-fn schemes_that_the_server_offers_are_named() {
+fn names_schemes_that_the_server_offers() {
     let offer = |value: &str| Fault::Answer(401, vec![("WWW-Authenticate", value.to_owned())], String::new());
     for (value, expected) in [
         (
@@ -228,7 +228,7 @@ fn schemes_that_the_server_offers_are_named() {
 }
 
 #[test]
-fn malformed_client_certificate_is_10() {
+fn rejects_malformed_client_certificate() {
     let (ended, headers) = through((When::Always, Fault::status(500)), |url, front| {
         let fetch = Fetch::trusting(front.ca_file(), url);
         let dir = secret(&fetch, &[("tls.crt", "nonsense"), ("tls.key", "s3cret"), ("hosts", "127.0.0.1")]);
@@ -243,7 +243,7 @@ fn malformed_client_certificate_is_10() {
 }
 
 #[test]
-fn a_token_is_for_its_hosts_and_nowhere_else() {
+fn sends_token_to_its_hosts_only() {
     let server =
         GitServer::start(&Settings::default().password("private", "x-access-token", "t0kens3cret")).unwrap();
     let repository = server.repository("private/flow").file("a", "1").create().unwrap();
@@ -282,7 +282,7 @@ const TOKEN: &str =
 const UNAVAILABLE: &str =
     "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
-/// A run that may ask the platform at this address.
+/// A run with the platform's token endpoint at this address.
 fn with_platform(server: &GitServer, repository: &Repository, address: &str) -> Fetch {
     Fetch::new(server, repository.url())
         .var("WORKFLOW_GITLAB_HOSTS", "127.0.0.1")
@@ -293,7 +293,7 @@ fn with_platform(server: &GitServer, repository: &Repository, address: &str) -> 
 }
 
 #[test]
-fn the_platform_is_asked_where_a_host_wants_a_token_and_none_is_set() {
+fn requests_token_from_the_platform_if_none_is_set() {
     let server = GitServer::start(&Settings::default().password("private", "oauth2", "t0kens3cret")).unwrap();
     let repository = server.repository("private/flow").file("a", "1").create().unwrap();
     let open = server.repository("open/flow").file("a", "1").create().unwrap();
@@ -326,7 +326,7 @@ fn requests_the_platforms_token_without_a_proxy() {
 }
 
 #[test]
-fn a_platform_that_has_or_gives_no_token_leaves_the_run_without() {
+fn continues_without_token_if_the_platform_has_none() {
     let server = private();
     let repository = server.repository("private/flow").file("a", "1").create().unwrap();
     let cases: [(&[&str], &str); 3] = [
@@ -350,7 +350,7 @@ fn a_platform_that_has_or_gives_no_token_leaves_the_run_without() {
 }
 
 #[test]
-fn a_platform_that_is_not_available_for_now_is_asked_again() {
+fn retries_unavailable_platform() {
     let server = GitServer::start(&Settings::default().password("private", "oauth2", "t0kens3cret")).unwrap();
     let repository = server.repository("private/flow").file("a", "1").create().unwrap();
     let (address, seen) = recorder(&[UNAVAILABLE, TOKEN]);
@@ -361,7 +361,7 @@ fn a_platform_that_is_not_available_for_now_is_asked_again() {
 }
 
 #[test]
-fn a_server_that_says_403_is_given_what_credentials_there_are_each_once() {
+fn tries_each_credential_once_after_403() {
     let (server, repository) = behind_fronts();
     let with_token = |front: &Front, url: &str| {
         Fetch::trusting(front.ca_file(), url)
@@ -399,7 +399,7 @@ fn a_server_that_says_403_is_given_what_credentials_there_are_each_once() {
 }
 
 #[test]
-fn nothing_secret_goes_over_plain_http() {
+fn sends_no_secret_over_plain_http() {
     let (address, seen) =
         recorder(&["HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"]);
     let fetch = Fetch::untrusting(&format!("http://me:pws3cret@{address}/o/r"))
@@ -414,7 +414,7 @@ fn nothing_secret_goes_over_plain_http() {
 }
 
 #[test]
-fn nothing_secret_follows_a_redirect_to_another_port() {
+fn sends_no_secret_after_a_redirect_to_another_port() {
     let elsewhere = private();
     let target = elsewhere.repository("private/flow").file("a", "1").create().unwrap();
     let location = format!("{}/info/refs?service=git-upload-pack", target.url());
@@ -433,7 +433,7 @@ fn nothing_secret_follows_a_redirect_to_another_port() {
 }
 
 #[test]
-fn a_redirect_elsewhere_is_followed_without_credentials() {
+fn follows_redirect_to_another_origin_without_credentials() {
     let elsewhere = private();
     let target = elsewhere.repository("open/flow").file("a", "1").create().unwrap();
     let location = format!("{}/info/refs?service=git-upload-pack", target.url());
@@ -448,7 +448,7 @@ fn a_redirect_elsewhere_is_followed_without_credentials() {
 }
 
 #[test]
-fn credential_is_not_spent_on_a_host_that_a_redirect_leads_to() {
+fn keeps_credential_if_another_origin_demands_one() {
     let err = "ERR anonymous downloads are limited\n";
     let headers = vec![("Content-Type", "application/x-git-upload-pack-advertisement".to_owned())];
     let limited = Fault::Answer(200, headers, format!("{:04x}{err}", err.len() + 4));

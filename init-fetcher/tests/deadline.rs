@@ -15,12 +15,12 @@ use workflow_git_server::{Certificate, Fault, Front, When};
 const AT_A_TIME: usize = 16;
 
 #[test]
-fn between_attempts_the_time_limit_ends_in_the_last_failure() {
+fn reports_last_failure_at_time_limit_between_attempts() {
     let (server, repository) = behind_fronts();
     let busy = Fault::Answer(429, vec![("Retry-After", "25".into())], String::new());
     let front = Front::start(&server, Certificate::Good, vec![(Listing, When::Always, busy)]).unwrap();
-    // The wait that is asked for is longer than the limit, so the limit falls into it; but on a machine that is too
-    // busy to come to the answer in time.
+    // The requested wait is longer than the limit, so the limit falls into it, unless a busy machine is late with the
+    // answer.
     let ended = [2, 8, 20].into_iter().find_map(|seconds| {
         let fetch = Fetch::through(&front, &repository).var("WORKFLOW_TIMEOUT", &format!("{seconds}s"));
         let ended = fetch.run();
@@ -31,7 +31,7 @@ fn between_attempts_the_time_limit_ends_in_the_last_failure() {
 }
 
 #[test]
-fn whatever_stalls_or_trickles_is_34_at_the_time_limit() {
+fn times_out_on_servers_that_stall_or_trickle() {
     let (server, repository) = behind_fronts();
     let mut cases = vec![(Connect, Fault::Stall(Start), "connecting")];
     for (phase, doing) in [
@@ -45,7 +45,7 @@ fn whatever_stalls_or_trickles_is_34_at_the_time_limit() {
         }
     }
     for_all(&cases, AT_A_TIME, |(phase, fault, doing)| {
-        // On a machine that is too busy to come that far in time there is more of it.
+        // A busy machine may reach the limit earlier.
         for seconds in [3, 12, 48] {
             let faults = vec![(*phase, When::Always, fault.clone())];
             let front = Front::start(&server, Certificate::Good, faults).unwrap();
@@ -56,8 +56,11 @@ fn whatever_stalls_or_trickles_is_34_at_the_time_limit() {
             let message = ended.expect(Exit::Timeout);
             assert_eq!(fetch.residue(&[]), Vec::<String>::new());
             if front.faults() > 0 {
-                let said = format!("the time limit of {seconds} s was reached while {doing}");
-                assert!(message.contains(&said) && message.contains("raise WORKFLOW_TIMEOUT"), "{message}");
+                let expected = format!("the time limit of {seconds} s was reached while {doing}");
+                assert!(
+                    message.contains(&expected) && message.contains("raise WORKFLOW_TIMEOUT"),
+                    "{message}"
+                );
                 return;
             }
         }

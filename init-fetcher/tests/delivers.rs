@@ -1,4 +1,4 @@
-//! What is delivered equals what git says, whole and in part, from every kind of server.
+//! Deliveries equal git's trees, whole and in part, from every kind of server.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
@@ -32,7 +32,7 @@ fn repository(server: &GitServer, name: &str) -> Repository {
 }
 
 #[test]
-fn a_whole_repository_equals_the_tree_and_is_one_that_git_works_with() {
+fn delivers_whole_repository_that_git_works_with() {
     let server = server();
     let repository = repository(&server, "acme/flow");
     let fetch = Fetch::new(&server, repository.url());
@@ -65,7 +65,7 @@ fn a_whole_repository_equals_the_tree_and_is_one_that_git_works_with() {
 }
 
 #[test]
-fn a_directory_is_delivered_as_its_contents_without_git() {
+fn delivers_contents_of_directory_without_git() {
     let server = server();
     let repository = repository(&server, "acme/flow");
     let fetch = Fetch::new(&server, repository.url()).path("/flows/review/");
@@ -107,7 +107,7 @@ fn every_server_profile_delivers_the_same() {
 }
 
 #[test]
-fn a_filter_that_is_advertised_and_refused_steps_down_once() {
+fn fetches_everything_if_advertised_filter_is_rejected() {
     let server = server();
     let repository = repository(&server, "flow");
     repository.git(&["config", "uploadpackfilter.allow", "false"]).unwrap();
@@ -120,7 +120,7 @@ fn a_filter_that_is_advertised_and_refused_steps_down_once() {
 }
 
 #[test]
-fn a_branch_comes_before_a_tag_before_a_commit() {
+fn prefers_branches_to_tags_to_commits() {
     let server = server();
     let repository = repository(&server, "flow");
     repository.git(&["tag", "dev", "main"]).unwrap();
@@ -155,7 +155,7 @@ fn a_branch_comes_before_a_tag_before_a_commit() {
 }
 
 #[test]
-fn a_commit_before_the_tip_is_delivered_by_its_id() {
+fn delivers_commit_before_the_tip_by_its_id() {
     let server = server();
     let repository = server.repository("flow").file("a", "1").commit("one").file("a", "2").create().unwrap();
     let first = repository.commit("main^").unwrap();
@@ -165,7 +165,7 @@ fn a_commit_before_the_tip_is_delivered_by_its_id() {
 }
 
 #[test]
-fn a_second_run_replaces_the_first() {
+fn second_run_replaces_delivery_of_the_first() {
     let server = server();
     let repository = repository(&server, "flow");
     let fetch = Fetch::new(&server, repository.url());
@@ -179,7 +179,7 @@ fn a_second_run_replaces_the_first() {
 }
 
 #[test]
-fn what_stands_at_the_place_is_replaced_whatever_it_is() {
+fn replaces_any_entry_at_the_published_path() {
     let server = server();
     let repository = repository(&server, "flow");
     for kind in ["file", "symlink"] {
@@ -196,7 +196,7 @@ fn what_stands_at_the_place_is_replaced_whatever_it_is() {
 }
 
 #[test]
-fn a_url_of_three_segments_gets_the_runners_second_name() {
+fn publishes_alias_for_url_of_three_segments() {
     let server = server();
     let repository = repository(&server, "group/sub/flow");
     let fetch = Fetch::new(&server, repository.url());
@@ -208,7 +208,7 @@ fn a_url_of_three_segments_gets_the_runners_second_name() {
 }
 
 #[test]
-fn submodules_are_empty_directories_and_that_is_said() {
+fn names_submodules_that_stay_empty() {
     let server = server();
     let repository = repository(&server, "flow");
     let tree = repository.git(&["ls-tree", "main"]).unwrap();
@@ -228,7 +228,7 @@ fn submodules_are_empty_directories_and_that_is_said() {
 }
 
 #[test]
-fn lfs_pointers_are_delivered_as_they_are_and_that_is_said() {
+fn delivers_lfs_pointers_and_names_them() {
     let server = server();
     let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 5\n";
     let repository = server.repository("flow").file("big.bin", pointer).create().unwrap();
@@ -239,7 +239,7 @@ fn lfs_pointers_are_delivered_as_they_are_and_that_is_said() {
 }
 
 #[test]
-fn leftovers_of_a_killed_run_are_swept() {
+fn removes_leftovers_of_a_killed_run() {
     let server = server();
     let repository = repository(&server, "flow");
     let fetch = Fetch::new(&server, repository.url());
@@ -249,7 +249,7 @@ fn leftovers_of_a_killed_run_are_swept() {
 }
 
 #[test]
-fn full_ref_names_and_head_are_delivered() {
+fn delivers_full_ref_names_and_head() {
     let server = GitServer::start(&Settings::default().protocol_v0("v0")).unwrap();
     for name in ["flow", "v0/flow"] {
         let repository = repository(&server, name);
@@ -284,7 +284,7 @@ fn full_ref_names_and_head_are_delivered() {
 }
 
 #[test]
-fn a_repository_called_github_with_a_dot_is_delivered() {
+fn delivers_repository_called_dot_github() {
     let server = server();
     let repository = server.repository("acme/.github").file("a", "1").create().unwrap();
     let fetch = Fetch::new(&server, repository.url());
@@ -293,7 +293,7 @@ fn a_repository_called_github_with_a_dot_is_delivered() {
 }
 
 #[test]
-fn abbreviated_commit_ids_and_unknown_full_refs_are_22() {
+fn rejects_abbreviated_commit_ids_and_unknown_full_refs() {
     let server = server();
     let repository = repository(&server, "flow");
     let commit = repository.commit("main").unwrap();
@@ -309,7 +309,7 @@ fn abbreviated_commit_ids_and_unknown_full_refs_are_22() {
 }
 
 #[test]
-fn the_address_of_a_page_names_what_to_use_instead() {
+fn names_source_that_the_address_of_a_page_shows() {
     let server = server();
     let repository = repository(&server, "acme/flow");
     let url = repository.url().trim_end_matches(".git");
@@ -320,13 +320,13 @@ fn the_address_of_a_page_names_what_to_use_instead() {
     ] {
         let ended = Fetch::new(&server, &format!("{url}/{page}")).run();
         let message = ended.expect(Exit::RepositoryNotFound);
-        let said = format!("that is the address of a page; use URL {url}, branch dev{path}");
-        assert!(message.contains(&said), "{message}");
+        let expected = format!("that is the address of a page; use URL {url}, branch dev{path}");
+        assert!(message.contains(&expected), "{message}");
     }
 }
 
 #[test]
-fn directory_is_fetched_with_a_filter_over_v0_if_the_server_sends_any_object() {
+fn fetches_directory_with_filter_over_v0_if_the_server_sends_any_object() {
     let server = GitServer::start(&Settings::default().plain_http().protocol_v0("acme")).unwrap();
     let repository = repository(&server, "acme/flow");
     let front = Front::start(&server, Certificate::Good, Vec::new()).unwrap();

@@ -53,7 +53,7 @@ fn run_with_dns(fetch: &Fetch, address: &str) -> Ended {
 }
 
 #[test]
-fn temporary_failure_is_retried_until_it_passes() {
+fn retries_temporary_dns_failure() {
     dns_server("127.0.0.61", SERVFAIL, 4);
     let server = server();
     let repository = repository(&server);
@@ -66,7 +66,7 @@ fn temporary_failure_is_retried_until_it_passes() {
 }
 
 #[test]
-fn name_that_does_not_exist_is_30_after_two_attempts() {
+fn gives_missing_name_two_attempts() {
     dns_server("127.0.0.62", NXDOMAIN, u32::MAX);
     for url in ["https://git.example/o/r", "git@git.example:o/r"] {
         let secret = common::ssh::Ssh::start(true);

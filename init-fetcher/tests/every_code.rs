@@ -29,7 +29,7 @@ fn tests() -> Vec<(String, String)> {
 }
 
 #[test]
-fn each_code_of_the_contract_is_expected_by_a_test() {
+fn each_exit_code_is_expected_by_a_test() {
     let tests = tests();
     for exit in Exit::ALL {
         let expects = |text: &str| {
@@ -44,7 +44,7 @@ fn each_code_of_the_contract_is_expected_by_a_test() {
 }
 
 #[test]
-fn what_should_not_be_able_to_happen_is_70_and_asks_to_be_reported() {
+fn reports_internal_error_as_70() {
     // Not even the watchdog can start: two descriptors are free, and it wants more.
     let fetch = Fetch::untrusting("https://h/r");
     let (ended, _) = fetch.run_by(["prlimit", "--nofile=4"].map(str::to_owned).to_vec());

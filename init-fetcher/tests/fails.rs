@@ -1,4 +1,4 @@
-//! What is asked for and can't be: each has its exit code, a message that says what to do, and leaves
+//! Requests that cannot be met: each has its exit code, a message with the remedy, and leaves
 //! nothing behind.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
@@ -10,7 +10,7 @@ use workflow_contract::Exit;
 use workflow_git_server::{GitServer, Settings};
 
 #[test]
-fn malformed_settings_are_10() {
+fn rejects_malformed_settings() {
     for (name, value) in [
         ("WORKFLOW_GIT_URL", ""),
         ("WORKFLOW_GIT_URL", "not a url"),
@@ -28,7 +28,7 @@ fn malformed_settings_are_10() {
 }
 
 #[test]
-fn what_the_policy_forbids_is_11() {
+fn denies_sources_outside_the_policy() {
     for (name, value) in [
         ("WORKFLOW_GIT_URL", "ftp://h/r"),
         ("WORKFLOW_GIT_URL", "http://h/r"),
@@ -42,7 +42,7 @@ fn what_the_policy_forbids_is_11() {
 }
 
 #[test]
-fn refused_access_is_20_and_names_what_was_tried() {
+fn names_credentials_tried_if_access_is_denied() {
     let server = GitServer::start(&Settings::default().password("private", "user", "word")).unwrap();
     let repository = server.repository("private/flow").file("a", "1").create().unwrap();
     let none = Fetch::new(&server, repository.url()).run();
@@ -57,17 +57,17 @@ fn refused_access_is_20_and_names_what_was_tried() {
 }
 
 #[test]
-fn a_missing_repository_is_21() {
+fn reports_missing_repository() {
     let server = server();
     let ended = Fetch::new(&server, &server.url("acme/none.git")).run();
     assert!(ended.expect(Exit::RepositoryNotFound).contains("check the URL"));
 }
 
 #[test]
-fn a_missing_branch_is_22_and_close_ones_are_named() {
+fn suggests_branches_for_a_missing_one() {
     let server = server();
     let repository = repository(&server);
-    for (branch, said) in [
+    for (branch, expected) in [
         ("realease-1.0", "did you mean `release-1.0`?"),
         ("zzz", "the default branch is `main`"),
         (&"0123456789".repeat(4), "the server has no commit"),
@@ -76,7 +76,7 @@ fn a_missing_branch_is_22_and_close_ones_are_named() {
             let fetch = Fetch::new(&server, repository.url()).branch(branch).path(path);
             let ended = fetch.run();
             let message = ended.expect(Exit::RefNotFound);
-            assert!(message.contains(said), "{message}");
+            assert!(message.contains(expected), "{message}");
             assert_eq!(fetch.residue(&[]), Vec::<String>::new());
         }
     }
@@ -86,7 +86,7 @@ fn a_missing_branch_is_22_and_close_ones_are_named() {
 }
 
 #[test]
-fn a_tag_that_leads_to_no_commit_is_22() {
+fn rejects_tag_that_leads_to_no_commit() {
     let server = server();
     let repository = repository(&server);
     repository.git(&["tag", "odd", "main^{tree}"]).unwrap();
@@ -95,10 +95,10 @@ fn a_tag_that_leads_to_no_commit_is_22() {
 }
 
 #[test]
-fn a_missing_directory_is_23_and_close_ones_are_named() {
+fn suggests_directories_for_a_missing_one() {
     let server = server();
     let repository = repository(&server);
-    for (path, said) in [
+    for (path, expected) in [
         ("flow/review", "did you mean `flows`?"),
         ("flows/revew", "did you mean `review`?"),
         ("README.md", "not a directory but a file"),
@@ -106,7 +106,7 @@ fn a_missing_directory_is_23_and_close_ones_are_named() {
     ] {
         let fetch = Fetch::new(&server, repository.url()).path(path);
         let ended = fetch.run();
-        assert!(ended.expect(Exit::PathNotFound).contains(said), "{}", ended.message);
+        assert!(ended.expect(Exit::PathNotFound).contains(expected), "{}", ended.message);
         assert_eq!(fetch.residue(&[]), Vec::<String>::new());
     }
 }

@@ -1,4 +1,4 @@
-//! Servers and networks that fail: each fault in each phase ends in its code, with a message that says what to do,
+//! Servers and networks that fail: each fault in each phase ends in its code, with a message that names the remedy,
 //! and leaves nothing.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
@@ -18,7 +18,7 @@ use workflow_git_server::{Certificate, Fault, Front, GitServer, Phase, Repositor
 
 /// Runs at a time: nearly all of their time is waiting between attempts.
 const AT_A_TIME: usize = 32;
-/// What the schedule allows.
+/// Attempts that the schedule allows.
 const ALL: u32 = 5;
 
 const ASKS_FOR_PATIENCE: &str = "try again later";
@@ -26,20 +26,20 @@ const NAMES_THE_NETWORK: &str = "network policy and proxy";
 const DOUBTS_THE_URL: &str = "check the URL";
 const DOUBTS_THE_WAY: &str = "on the way";
 
-/// A fault that never passes, what it ends in, after how many attempts, and what is said.
+/// A fault that never passes, what it ends in, after how many attempts, and what is expected.
 #[derive(Clone)]
 struct Case {
     phase: Phase,
     fault: Fault,
     exit: Exit,
     attempts: u32,
-    said: [&'static str; 2],
-    /// A directory is asked for where only that passes the phase.
+    expected: [&'static str; 2],
+    /// A directory, if only that passes the phase.
     path: &'static str,
 }
 
-fn case(phase: Phase, fault: Fault, exit: Exit, attempts: u32, said: [&'static str; 2]) -> Case {
-    Case { phase, fault, exit, attempts, said, path: path_for(phase) }
+fn case(phase: Phase, fault: Fault, exit: Exit, attempts: u32, expected: [&'static str; 2]) -> Case {
+    Case { phase, fault, exit, attempts, expected, path: path_for(phase) }
 }
 
 fn path_for(phase: Phase) -> &'static str {
@@ -47,13 +47,13 @@ fn path_for(phase: Phase) -> &'static str {
 }
 
 fn check(repository: &Repository, server: &GitServer, case: &Case) {
-    let Case { phase, fault, exit, attempts, said, path } = case;
+    let Case { phase, fault, exit, attempts, expected, path } = case;
     let what = format!("{fault:?} in {phase:?}");
     let front = Front::start(server, Certificate::Good, vec![(*phase, When::Always, fault.clone())]).unwrap();
     let fetch = Fetch::through(&front, repository).path(path);
     let ended = fetch.run();
     let message = ended.expect(*exit);
-    for words in said {
+    for words in expected {
         assert!(message.contains(words), "{what}: `{words}` is not in: {message}");
     }
     assert_eq!(ended.details().attempts, Some(*attempts), "{what}: {}", ended.stderr);
@@ -124,7 +124,7 @@ fn redirects() -> Vec<Case> {
 fn connections() -> Vec<Case> {
     let reset = ["connection reset", NAMES_THE_NETWORK];
     let closed = ["it closed the connection", NAMES_THE_NETWORK];
-    // Within an answer the HTTP library tells both alike.
+    // Within an answer the HTTP library reports both alike.
     let early = ["ended early", DOUBTS_THE_WAY];
     let mut cases = vec![
         case(Refs, Fault::Reset(Start), ServerUnreachable, ALL, reset),
@@ -144,7 +144,7 @@ fn connections() -> Vec<Case> {
     cases
 }
 
-/// Packs that are not what was asked for.
+/// Packs without the requested object.
 fn packs(repository: &Repository) -> Vec<Case> {
     let other = repository.extend("main").branch("other").file("x", "y").create().unwrap();
     let other = || Fault::WantInstead(other.commit("other").unwrap());
@@ -156,7 +156,7 @@ fn packs(repository: &Repository) -> Vec<Case> {
         case(WayDown, Fault::Corrupt(Percent(50)), ServerError, ALL, corrupt),
         case(Pack, other(), ServerError, ALL, missing),
         case(WayDown, other(), ServerError, ALL, missing),
-        // A directory's tree that is sound, but another's.
+        // The tree of another directory.
         Case {
             path: "flows",
             ..case(Pack, Fault::WantInstead(review), ServerError, ALL, ["did not send object", "`"])
@@ -165,14 +165,14 @@ fn packs(repository: &Repository) -> Vec<Case> {
 }
 
 #[test]
-fn each_fault_in_each_phase_ends_in_its_code_and_says_what_to_do() {
+fn names_remedy_for_each_fault_in_each_phase() {
     let (server, repository) = behind_fronts();
     let cases = [answers(), redirects(), connections(), packs(&repository)].concat();
     for_all(&cases, AT_A_TIME, |case| check(&repository, &server, case));
 }
 
 #[test]
-fn a_redirect_to_a_host_that_the_policy_forbids_is_11() {
+fn denies_redirect_to_a_host_outside_the_policy() {
     let (server, repository) = behind_fronts();
     let away = Fault::redirect("https://localhost:1/x");
     let front = Front::start(&server, Certificate::Good, vec![(Listing, When::Always, away)]).unwrap();
@@ -181,14 +181,14 @@ fn a_redirect_to_a_host_that_the_policy_forbids_is_11() {
 }
 
 #[test]
-fn each_bad_certificate_is_31_at_once() {
+fn rejects_each_bad_certificate_at_once() {
     let (server, repository) = behind_fronts();
     let cases = [
         (Certificate::Expired, "has expired; it must be renewed"),
         (Certificate::OtherName, "is not for 127.0.0.1"),
-        (Certificate::Good, "not trusted here; add the authority as ca.crt"),
+        (Certificate::Good, "not trusted here; add the CA certificate as ca.crt"),
     ];
-    for_all(&cases, AT_A_TIME, |(certificate, said)| {
+    for_all(&cases, AT_A_TIME, |(certificate, expected)| {
         let front = Front::start(&server, *certificate, Vec::new()).unwrap();
         let mut fetch = Fetch::through(&front, &repository);
         if *certificate == Certificate::Good {
@@ -196,14 +196,14 @@ fn each_bad_certificate_is_31_at_once() {
         }
         let ended = fetch.run();
         let message = ended.expect(Exit::TlsFailed);
-        assert!(message.contains(said), "{message}");
+        assert!(message.contains(expected), "{message}");
         assert_eq!(ended.details().attempts, Some(1));
         assert!(front.requests().is_empty());
     });
 }
 
 #[test]
-fn a_port_that_does_not_speak_tls_is_33_and_no_matter_of_certificates() {
+fn names_port_that_does_not_speak_tls() {
     let (server, repository) = behind_fronts();
     let faults = vec![(Connect, When::Always, Fault::status(400))];
     let front = Front::start(&server, Certificate::Good, faults).unwrap();
@@ -213,17 +213,17 @@ fn a_port_that_does_not_speak_tls_is_33_and_no_matter_of_certificates() {
     assert_eq!(ended.details().attempts, Some(1));
 }
 
-/// A run that ends in `exit` because of somebody on the way, and what is said.
+/// A run that ends in `exit` because of another host, and the message.
 struct Absence {
     url: String,
     vars: Vec<(&'static str, String)>,
     exit: Exit,
-    said: String,
+    expected: String,
     advice: &'static str,
 }
 
 #[test]
-fn whoever_is_not_there_is_named_after_retries() {
+fn names_unreachable_host_after_retries() {
     let (server, repository) = behind_fronts();
     let wants_a_token = vec![(Listing, When::Always, Fault::status(401))];
     let wants_a_token = Front::start(&server, Certificate::Good, wants_a_token).unwrap();
@@ -232,21 +232,21 @@ fn whoever_is_not_there_is_named_after_retries() {
     // A port that was free a moment ago, and a name that never resolves (RFC 6761).
     let gone = &TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let no_name = "no-such-host.invalid:3128";
-    let git = |at: &str, said: &str, advice| Absence {
+    let git = |at: &str, expected: &str, advice| Absence {
         url: format!("https://{at}/r"),
         vars: Vec::new(),
         exit: ServerUnreachable,
-        said: format!("{at} {said}"),
+        expected: format!("{at} {expected}"),
         advice,
     };
-    let proxy = |scheme: &str, variable, at: &str, said: &str| Absence {
+    let proxy = |scheme: &str, variable, at: &str, expected: &str| Absence {
         url: format!("{scheme}://h/r"),
         vars: vec![(variable, format!("http://me:pr0xys3cret@{at}"))],
         exit: ServerUnreachable,
-        said: format!("the proxy {at} {said}"),
+        expected: format!("the proxy {at} {expected}"),
         advice: "check HTTPS_PROXY and HTTP_PROXY",
     };
-    let platform = |at: &str, exit, said: &str, advice| Absence {
+    let platform = |at: &str, exit, expected: &str, advice| Absence {
         url: wants_a_token.url(repository.url()),
         vars: vec![
             ("SSL_CERT_FILE", wants_a_token.ca_file().to_string_lossy().into_owned()),
@@ -257,7 +257,7 @@ fn whoever_is_not_there_is_named_after_retries() {
             ("BOT_TOKEN", "b0ts3cret".into()),
         ],
         exit,
-        said: format!("the platform could not be asked for one (gitlab): {at} {said}"),
+        expected: format!("the platform could not be asked for one (gitlab): {at} {expected}"),
         advice,
     };
     let (refused, unknown) =
@@ -271,12 +271,12 @@ fn whoever_is_not_there_is_named_after_retries() {
         platform(gone, ServerUnreachable, refused, NAMES_THE_NETWORK),
         platform(&fails.address().to_string(), ServerError, "answered 503", ASKS_FOR_PATIENCE),
     ];
-    for_all(&cases, AT_A_TIME, |Absence { url, vars, exit, said, advice }| {
+    for_all(&cases, AT_A_TIME, |Absence { url, vars, exit, expected, advice }| {
         let fetch = Fetch::untrusting(url).var("WORKFLOW_ALLOWED_SCHEMES", "https,http");
         let ended = vars.iter().fold(fetch, |fetch, (name, value)| fetch.var(name, value)).run();
         let message = ended.expect(*exit);
-        assert!(message.contains(said) && message.contains(advice), "`{said}` is not in: {message}");
-        let attempts = if said.contains("not resolve") { 2 } else { ALL };
+        assert!(message.contains(expected) && message.contains(advice), "`{expected}` is not in: {message}");
+        let attempts = if expected.contains("not resolve") { 2 } else { ALL };
         assert_eq!(ended.details().attempts, Some(attempts), "{message}");
         assert!(!ended.message.contains("s3cret") && !ended.stderr.contains("s3cret"));
     });

@@ -41,7 +41,7 @@ fn proxy(status: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
 }
 
 #[test]
-fn https_goes_through_the_proxy_with_the_proxys_own_credential_only() {
+fn sends_only_the_proxys_credential_to_the_proxy() {
     let server = server();
     let repository = repository(&server);
     let (address, seen) = proxy("200 OK");
@@ -58,7 +58,7 @@ fn https_goes_through_the_proxy_with_the_proxys_own_credential_only() {
 }
 
 #[test]
-fn hosts_in_no_proxy_are_reached_directly() {
+fn connects_directly_to_hosts_in_no_proxy() {
     let server = server();
     let repository = repository(&server);
     let (address, seen) = proxy("200 OK");
@@ -123,7 +123,7 @@ impl Drop for Socks {
 }
 
 #[test]
-fn https_goes_through_a_socks5_proxy() {
+fn uses_socks5_proxy_for_https() {
     let server = server();
     let repository = repository(&server);
     let open = Socks::start(&[]);
@@ -138,7 +138,7 @@ fn https_goes_through_a_socks5_proxy() {
 }
 
 #[test]
-fn ssh_goes_through_connect_and_socks5() {
+fn uses_connect_and_socks5_for_ssh() {
     let server = server();
     let repository = repository(&server);
     let ssh = Ssh::start(true);
@@ -158,7 +158,7 @@ fn ssh_goes_through_connect_and_socks5() {
 }
 
 #[test]
-fn ssh_through_a_proxy_that_denies_is_30_and_names_the_proxy() {
+fn names_proxy_that_denies_ssh() {
     let ssh = Ssh::start(true);
     let socks = Socks::start(&["-u", "me", "-P", "pr0xys3cret"]);
     let (forbids, _) = proxy("403 Forbidden");
@@ -181,7 +181,7 @@ fn ssh_through_a_proxy_that_denies_is_30_and_names_the_proxy() {
 }
 
 #[test]
-fn malformed_proxy_is_10_only_where_it_is_used() {
+fn rejects_malformed_proxy_only_if_it_is_used() {
     let server = server();
     let repository = repository(&server);
     let fetch = Fetch::new(&server, repository.url()).var("http_proxy", "not a proxy");

@@ -1,4 +1,4 @@
-//! What is published equals the tree, whatever the tree: random names, kinds, contents and directories.
+//! Random trees (names, kinds, contents, directories) are published unchanged.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
@@ -13,7 +13,7 @@ use proptest::test_runner::{Config, TestRunner};
 use workflow_contract::Exit;
 use workflow_git_server::Profile;
 
-/// What stands at a path.
+/// Entry at a path.
 #[derive(Debug, Clone)]
 enum Thing {
     File(Vec<u8>),
@@ -26,7 +26,7 @@ fn name() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => "[a-d]{1,2}",
         1 => "[A-Za-z0-9 _.+=@%é\"'$()\u{7f}-]{1,12}".prop_filter("names that are refused", |name| {
-            // Refusals have tests of their own.
+            // Rejected trees have tests of their own.
             !name.starts_with('.') && !name.ends_with(['.', ' ']) && !name.to_lowercase().starts_with("git")
         }),
     ]
@@ -68,7 +68,7 @@ fn tree() -> impl Strategy<Value = BTreeMap<String, Thing>> {
 }
 
 #[test]
-fn what_is_published_equals_the_tree() {
+fn publishes_random_trees_unchanged() {
     let server = server();
     let made = std::cell::Cell::new(0);
     let mut runner = TestRunner::new(Config { cases: 24, max_shrink_iters: 50, ..Config::default() });

@@ -1,4 +1,4 @@
-//! What passes: the next attempt delivers, and the message counts it.
+//! Faults that pass: the next attempt delivers, and the message counts it.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
@@ -35,7 +35,7 @@ fn deliver(
 }
 
 #[test]
-fn a_fault_that_passes_costs_one_attempt_in_each_phase() {
+fn recovers_from_passing_fault_in_each_phase() {
     let (server, repository) = behind_fronts();
     let other =
         repository.extend("main").branch("other").file("x", "y").create().unwrap().commit("other").unwrap();
@@ -63,7 +63,7 @@ fn a_fault_that_passes_costs_one_attempt_in_each_phase() {
 }
 
 #[test]
-fn faults_that_pass_one_after_the_other_cost_an_attempt_each() {
+fn recovers_from_several_faults() {
     let (server, repository) = behind_fronts();
     let faults = vec![
         (Connect, When::First(1), Fault::Reset(Start)),
@@ -74,7 +74,7 @@ fn faults_that_pass_one_after_the_other_cost_an_attempt_each() {
 }
 
 #[test]
-fn an_answer_that_breaks_or_is_corrupt_anywhere_is_made_good() {
+fn recovers_from_broken_and_corrupt_answers() {
     let (server, repository) = behind_fronts();
     let mut cases = Vec::new();
     for percent in [0, 99, 100] {
@@ -94,7 +94,7 @@ fn an_answer_that_breaks_or_is_corrupt_anywhere_is_made_good() {
 }
 
 #[test]
-fn a_wait_that_the_server_asks_for_is_kept_to() {
+fn respects_retry_after() {
     let (server, repository) = behind_fronts();
     // By the server's own clock, whatever it shows.
     let date = |time: &str| format!("Wed, 21 Oct 2015 07:28:{time} GMT");
@@ -116,7 +116,7 @@ fn with_two_futures(server: &GitServer) -> Repository {
 }
 
 #[test]
-fn a_branch_that_is_forced_elsewhere_between_listing_and_fetching_is_listed_again() {
+fn lists_again_after_a_forced_push() {
     let (server, _) = behind_fronts();
     for (path, phase) in [("", Pack), ("flows", WayDown), ("flows", Pack)] {
         let repository = with_two_futures(&server);

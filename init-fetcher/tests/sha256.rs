@@ -68,7 +68,7 @@ fn delivers_directories_of_branches_tags_and_commits() {
 }
 
 #[test]
-fn an_empty_repository_is_22() {
+fn reports_empty_repository() {
     for (_, server) in servers() {
         let empty = server.repository("acme/empty").sha256().create().unwrap();
         empty.git(&["update-ref", "-d", "refs/heads/main"]).unwrap();

@@ -14,7 +14,7 @@ use workflow_contract::Exit;
 use workflow_git_server::{Profile, SshServer};
 
 #[test]
-fn whole_and_in_part_by_either_protocol_and_kind_of_key() {
+fn delivers_over_both_protocols_with_each_kind_of_key() {
     let server = server();
     let repository = repository(&server);
     for (protocol_v2, client, host) in
@@ -56,7 +56,7 @@ fn every_server_profile_delivers_the_same_from_branches_and_tags() {
 }
 
 #[test]
-fn a_filter_that_is_advertised_and_refused_steps_down_once() {
+fn fetches_everything_if_advertised_filter_is_rejected() {
     let server = server();
     let repository = repository(&server);
     repository.git(&["config", "uploadpackfilter.allow", "false"]).unwrap();
@@ -92,7 +92,7 @@ fn git_works_in_what_was_delivered() {
 }
 
 #[test]
-fn keys_in_every_form_and_hashed_known_hosts_are_taken_however_their_lines_end() {
+fn accepts_every_form_of_keys_and_known_hosts() {
     let server = server();
     let repository = repository(&server);
     let ssh = Ssh::start(true);
@@ -126,7 +126,7 @@ fn keygen(args: &[&str], file: &Path) {
 }
 
 #[test]
-fn a_host_key_that_can_not_be_checked_is_32() {
+fn rejects_host_key_that_cannot_be_checked() {
     let server = server();
     let repository = repository(&server);
     let other = SshServer::start(true).unwrap();
@@ -155,7 +155,7 @@ fn a_host_key_that_can_not_be_checked_is_32() {
 }
 
 #[test]
-fn server_without_a_common_algorithm_is_33_and_its_offer_is_named() {
+fn names_offer_of_server_without_common_algorithm() {
     let server = server();
     let repository = repository(&server);
     for (line, expected) in [
@@ -179,7 +179,7 @@ fn server_without_a_common_algorithm_is_33_and_its_offer_is_named() {
 }
 
 #[test]
-fn a_key_that_is_missing_refused_or_of_no_use_is_20() {
+fn names_fault_of_key_that_is_missing_denied_or_unusable() {
     let server = server();
     let repository = repository(&server);
     let ssh = Ssh::start(true);
@@ -214,7 +214,7 @@ fn a_key_that_is_missing_refused_or_of_no_use_is_20() {
 }
 
 #[test]
-fn what_is_not_there_is_said_as_over_https() {
+fn reports_missing_refs_and_paths_as_over_https() {
     let server = server();
     let repository = repository(&server);
     for protocol_v2 in [true, false] {
@@ -232,7 +232,7 @@ fn what_is_not_there_is_said_as_over_https() {
 }
 
 #[test]
-fn a_path_is_no_command_and_its_encoding_is_undone() {
+fn quotes_and_decodes_path() {
     let server = server();
     let repository = repository(&server);
     let ssh = Ssh::start(true);
@@ -251,7 +251,7 @@ fn a_path_is_no_command_and_its_encoding_is_undone() {
 }
 
 #[test]
-fn hosts_and_schemes_that_are_not_allowed_are_11_over_ssh_too() {
+fn denies_hosts_and_schemes_outside_the_policy() {
     for (name, value) in [("WORKFLOW_ALLOWED_HOSTS", "github.com"), ("WORKFLOW_ALLOWED_SCHEMES", "https")] {
         for url in ["ssh://git@h/o/r", "git@h:o/r"] {
             common::Fetch::untrusting(url).var(name, value).run().expect(Exit::HostNotAllowed);

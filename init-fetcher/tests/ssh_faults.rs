@@ -26,7 +26,7 @@ fn listener(answer: impl Fn(TcpStream, usize) + Send + 'static) -> SocketAddr {
     address
 }
 
-/// Passes on what the server at `to` says, but closes the connections below `broken` after `bytes` of it.
+/// Forwards to the server at `to`, but closes connections with numbers below `broken` after `bytes` of its answer.
 fn breaking(to: SocketAddr, broken: usize, bytes: u64) -> SocketAddr {
     listener(move |client, number| {
         let server = TcpStream::connect(to).unwrap();
@@ -42,7 +42,7 @@ fn breaking(to: SocketAddr, broken: usize, bytes: u64) -> SocketAddr {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_30_after_retries() {
+fn retries_unreachable_server() {
     // A port that was free a moment ago, and a name that never resolves (RFC 6761).
     let ssh = Ssh::start(true);
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -55,7 +55,7 @@ fn a_server_that_is_not_there_is_30_after_retries() {
 }
 
 #[test]
-fn a_server_that_says_nothing_is_34_at_the_limit() {
+fn times_out_on_silent_server() {
     let ssh = Ssh::start(true);
     let silent = listener(|stream, _| {
         thread::spawn(move || (&stream).read_to_end(&mut Vec::new()));
@@ -78,7 +78,7 @@ fn a_server_that_says_nothing_is_34_at_the_limit() {
 const TICK: std::time::Duration = std::time::Duration::from_millis(20);
 
 #[test]
-fn a_server_that_hangs_up_is_30() {
+fn reports_server_that_closes_the_connection() {
     let ssh = Ssh::start(true);
     let address = listener(|mut stream, number| {
         // At once; after its banner; after what is no banner.
@@ -90,7 +90,7 @@ fn a_server_that_hangs_up_is_30() {
 }
 
 #[test]
-fn a_connection_that_breaks_is_made_good_by_the_next() {
+fn recovers_from_broken_connection() {
     let server = server();
     let noise: Vec<u8> =
         (0..400_000_u32).flat_map(|n| (n.wrapping_mul(2_654_435_761) >> 7).to_le_bytes()).collect();
@@ -114,7 +114,7 @@ fn a_connection_that_breaks_is_made_good_by_the_next() {
 }
 
 #[test]
-fn sigterm_ends_it_with_143_while_it_waits_for_the_server() {
+fn ends_at_sigterm_while_waiting_for_the_server() {
     static CONNECTED: AtomicUsize = AtomicUsize::new(0);
     let ssh = Ssh::start(true);
     let silent = listener(|stream, _| {

@@ -1,5 +1,5 @@
-//! Runs that are told to end, or killed: at whatever moment, what stood in the place stands there still or the new
-//! is there, whole; and the next run delivers and tidies up.
+//! Runs that are ended or killed: at any moment either the old or the new delivery is in place, complete; and the next
+//! run delivers and removes leftovers.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
@@ -17,7 +17,7 @@ use workflow_git_server::{Certificate, Fault, Front, Phase, Repository, When};
 
 const AT_A_TIME: usize = 6;
 
-/// What stood in the place, and what is to come.
+/// Old and new contents of the published directory.
 struct Contents {
     old: Listing,
     new: Listing,
@@ -57,7 +57,7 @@ fn moments() -> Vec<(Phase, Fault)> {
     for phase in [Phase::Listing, Phase::Refs, Phase::Pack] {
         moments.extend([(phase, Fault::Stall(Start)), (phase, Fault::Stall(Percent(50)))]);
     }
-    // All but the last bytes have come: everything that can be written before the end is written.
+    // All but the last bytes were received: everything that can be written before the end is written.
     moments.push((Phase::Pack, Fault::Stall(Percent(100))));
     moments
 }
@@ -96,14 +96,14 @@ fn end_in_each_phase(signal: Signal, code: i32) -> (usize, usize) {
 }
 
 #[test]
-fn sigterm_ends_it_in_each_phase_and_leaves_nothing() {
+fn ends_at_sigterm_in_each_phase_and_leaves_nothing() {
     let (tidy, all) = end_in_each_phase(Signal::TERM, 143);
     // Tidying has a limit of its own, which a busy machine may run into now and then.
     assert!(tidy * 2 > all, "only {tidy} of {all} were tidy");
 }
 
 #[test]
-fn what_is_killed_in_any_phase_is_made_good_by_the_next_run() {
+fn next_run_recovers_from_a_kill_in_each_phase() {
     end_in_each_phase(Signal::KILL, 137);
 }
 
@@ -140,7 +140,7 @@ fn end_at_writes(writes: &[(&'static str, u32, usize)], signal: &str, codes: &[i
 }
 
 #[test]
-fn what_is_killed_at_any_write_is_made_good_by_the_next_run() {
+fn next_run_recovers_from_a_kill_at_each_write() {
     end_at_writes(&WRITES, "KILL", &[137]);
 }
 
@@ -169,7 +169,7 @@ fn sigterm_after_publishing_ends_in_success_within_a_second() {
 }
 
 #[test]
-fn where_two_renames_must_do_for_an_exchange_the_next_run_makes_good_even_a_kill_between_them() {
+fn next_run_recovers_from_a_kill_between_two_renames() {
     let (_server, repository) = behind_fronts();
     let contents = old_and_new(&repository);
     let without_exchange = ("renameat2", "error=EINVAL");

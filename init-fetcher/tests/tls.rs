@@ -102,7 +102,7 @@ impl Drop for Server {
 const SAN: &[&str] = &["-addext", "subjectAltName=IP:127.0.0.1"];
 
 #[test]
-fn client_certificate_of_the_secret_is_presented_to_its_hosts() {
+fn presents_client_certificate_of_the_secret_to_its_hosts() {
     let pki = Pki::new();
     pki.signed("server", SAN);
     pki.signed("client", &[]);
@@ -170,7 +170,7 @@ fn rejects_server_that_has_no_key_for_trusted_certificate() {
 }
 
 #[test]
-fn client_certificate_that_cannot_be_used_is_named() {
+fn names_client_certificate_that_cannot_be_used() {
     let pki = Pki::new();
     pki.signed("client", &[]);
     pki.signed("other", &[]);

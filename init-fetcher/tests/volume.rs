@@ -1,4 +1,4 @@
-//! Volumes that are full or refuse: 50 and 51, nothing left, and what stood there before stands there still.
+//! Volumes that are full or not writable: 50 and 51, no leftovers, and the old delivery stays.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
@@ -25,9 +25,9 @@ fn chmod(directory: &Path, mode: u32) {
 }
 
 #[test]
-fn a_directory_that_refuses_is_51_and_is_named_with_owner_and_mode() {
+fn names_unwritable_directory_with_owner_and_mode() {
     let (_server, repository) = behind_fronts();
-    // Below the root's parent: what refuses, by which mode, at what.
+    // Unwritable directory below the root's parent, its mode, and the step that fails.
     for (refuses, mode, doing) in [
         ("root", 0o555, "create the directory"),
         ("root", 0o300, "read the directory"),
@@ -44,9 +44,9 @@ fn a_directory_that_refuses_is_51_and_is_named_with_owner_and_mode() {
         let ended = fetch.run_without_privileges();
         chmod(&directory, 0o700);
         let message = ended.expect(Exit::VolumeNotWritable);
-        let said =
+        let expected =
             format!("; {} belongs to 0:0 with mode {mode:04o}, and this runs as 0:0", directory.display());
-        assert!(message.contains(&said) && message.contains(doing), "{mode:o}: {message}");
+        assert!(message.contains(&expected) && message.contains(doing), "{mode:o}: {message}");
         assert!(message.contains("Permission denied"), "{message}");
     }
     let ended = plain(&repository).var("WORKFLOW_ROOT", "/proc/nothing/here").run();
@@ -55,7 +55,7 @@ fn a_directory_that_refuses_is_51_and_is_named_with_owner_and_mode() {
 }
 
 #[test]
-fn a_volume_that_can_only_be_read_is_51() {
+fn reports_read_only_volume() {
     let (_server, repository) = behind_fronts();
     let (ended, left) = plain(&repository).run_on_volume("ro");
     assert!(ended.expect(Exit::VolumeNotWritable).contains("Read-only file system"), "{}", ended.message);
@@ -63,7 +63,7 @@ fn a_volume_that_can_only_be_read_is_51() {
 }
 
 #[test]
-fn a_message_that_cannot_be_written_changes_nothing() {
+fn ignores_termination_message_that_cannot_be_written() {
     let (_server, repository) = behind_fronts();
     for place in ["/proc/x", "/dev/full"] {
         let ended = plain(&repository).var("WORKFLOW_TERMINATION_LOG", place).run();
@@ -73,7 +73,7 @@ fn a_message_that_cannot_be_written_changes_nothing() {
 }
 
 #[test]
-fn permissions_of_what_is_delivered_ignore_the_umask_of_the_caller() {
+fn ignores_umask_of_the_caller() {
     let server = server();
     let repository = repository(&server);
     let fetch = Fetch::new(&server, repository.url()).path("flows");
@@ -94,7 +94,7 @@ fn many_files(server: &GitServer) -> Repository {
 }
 
 #[test]
-fn a_volume_without_space_for_bytes_or_for_files_is_50_at_whatever_write_it_fills_up() {
+fn reports_full_volume_at_each_write() {
     let (server, _) = behind_fronts();
     let repository = many_files(&server);
     let pages: Vec<u32> = (1..=110).step_by(12).collect();
@@ -128,7 +128,7 @@ fn a_volume_without_space_for_bytes_or_for_files_is_50_at_whatever_write_it_fill
 }
 
 #[test]
-fn each_write_that_fails_ends_in_its_code_and_leaves_what_stood_there() {
+fn keeps_old_delivery_after_each_failed_write() {
     let (_server, repository) = behind_fronts();
     let old = repository.extend("main").branch("old").file("README.md", "old\n").create().unwrap();
     let (new_content, old_content) = (of_git(&repository, "main", ""), of_git(&old, "old", ""));
@@ -168,7 +168,7 @@ fn each_write_that_fails_ends_in_its_code_and_leaves_what_stood_there() {
 }
 
 #[test]
-fn read_only_delivery_is_replaced() {
+fn replaces_read_only_delivery() {
     let (_server, repository) = behind_fronts();
     let fetch = plain(&repository);
     fetch.run_without_privileges().expect(Exit::Reconciled);

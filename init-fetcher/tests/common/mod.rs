@@ -1,4 +1,4 @@
-//! Runs the real binary against a real git server, and compares what it leaves with what git says.
+//! Runs the real binary against a real git server, and compares its delivery with git's trees.
 
 #![allow(clippy::unwrap_used, clippy::panic, dead_code, reason = "helpers of tests, not all used by each")]
 
@@ -22,12 +22,12 @@ use workflow_git_server::{GitServer, Repository, Settings};
 /// One run of init-fetcher, described by its environment; nothing else is in that environment.
 #[derive(Clone)]
 pub struct Fetch {
-    /// Where it publishes and writes its message; clones share it.
+    /// Directory of its root and message; clones share it.
     pub dir: Arc<tempfile::TempDir>,
     vars: BTreeMap<String, String>,
 }
 
-/// How a run ended.
+/// Outcome of a run.
 pub struct Ended {
     /// Exit code.
     pub code: i32,
@@ -43,7 +43,7 @@ impl Fetch {
         Self::trusting(&server.ca_file(), url)
     }
 
-    /// A run for this URL that trusts this certificate authority.
+    /// A run for this URL that trusts this CA.
     pub fn trusting(ca: &Path, url: &str) -> Self {
         Self::untrusting(url).var("SSL_CERT_FILE", &ca.to_string_lossy())
     }
@@ -95,7 +95,7 @@ impl Fetch {
         ended
     }
 
-    /// Runs it to its end with no more memory than this: it is killed if it asks for more.
+    /// Runs it to its end with no more memory than this.
     pub fn run_within(&self, mib: u32) -> Ended {
         let script = format!("ulimit -d {} && exec \"$0\"", mib * 1024);
         self.run_by(["sh", "-c", &script].map(str::to_owned).to_vec()).0
@@ -128,7 +128,7 @@ impl Fetch {
         self.own_message().and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default()
     }
 
-    /// Where the message goes, if that is a file of the test's own: devices are neither removed nor read.
+    /// File of the message, if it is the test's own: devices are neither removed nor read.
     fn own_message(&self) -> Option<&Path> {
         let file = Path::new(&self.vars["WORKFLOW_TERMINATION_LOG"]);
         file.starts_with(self.dir.path()).then_some(file)
@@ -161,16 +161,16 @@ impl Ended {
         self.message.lines().next().unwrap()
     }
 
-    /// What of the termination message a program reads.
+    /// Fields of the termination message.
     pub fn details(&self) -> workflow_contract::termination::Details {
         Termination::parse(&self.message).details.unwrap()
     }
 }
 
-/// What stands at a path: git's mode and bytes (a link's target, nothing for a directory).
+/// Entries by path: git's mode and bytes (a link's target, nothing for a directory).
 pub type Listing = BTreeMap<String, (String, Vec<u8>)>;
 
-/// The truth: `git ls-tree -r` and the blobs of `revision`, below `path`.
+/// Reads `git ls-tree -r` and the blobs of `revision`, below `path`.
 pub fn of_git(repository: &Repository, revision: &str, path: &str) -> Listing {
     of_git_dir(repository.path(), revision, path)
 }
@@ -193,7 +193,7 @@ pub fn of_git_dir(git_dir: &Path, revision: &str, path: &str) -> Listing {
     listing
 }
 
-/// What is on disk, in the same words; `.git` is left out. Empty directories are submodules to git.
+/// Reads a directory in the same form, without `.git`. Empty directories are submodules to git.
 pub fn of_disk(directory: &Path) -> Listing {
     let mut listing = Listing::new();
     walk(directory, "", &mut listing);

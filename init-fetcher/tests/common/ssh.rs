@@ -6,7 +6,7 @@ use workflow_git_server::{Repository, SshServer, SshSoftware};
 
 use super::{Ended, Fetch};
 
-/// A server, and what a Secret says of it.
+/// A server with its line of `known_hosts`.
 pub struct Ssh {
     pub server: std::sync::Arc<SshServer>,
     pub known: String,

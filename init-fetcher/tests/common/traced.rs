@@ -4,11 +4,11 @@ use std::fs;
 
 use super::{Ended, Fetch};
 
-/// How a traced run ended.
+/// Outcome of a traced run.
 pub struct Traced {
     /// The run itself.
     pub ended: Ended,
-    /// Whether it came to that call.
+    /// True if it reached that call.
     pub hit: bool,
 }
 

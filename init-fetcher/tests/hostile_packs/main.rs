@@ -1,5 +1,5 @@
 //! Answers that no git server gives: packs that swell, lists without end, trees that git could not have
-//! written. Each is refused in little memory and at once, or delivered where it only looks odd.
+//! written. Each is rejected in little memory and at once, or delivered where it only looks odd.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
@@ -25,7 +25,7 @@ fn fixed(parts: &[Vec<u8>]) -> Body {
     Body { start: parts.concat(), ..Body::default() }
 }
 
-/// What a sound server of this commit and pack says.
+/// Answers of a valid server for this commit and pack.
 fn answers(commit: Oid, pack: &[u8], filter: bool) -> Answers {
     let features = if filter { &b"fetch=shallow filter\n"[..] } else { b"fetch=shallow\n" };
     let capabilities = [line(b"version 2\n"), line(b"ls-refs\n"), line(features), b"0000".to_vec()];
@@ -51,7 +51,7 @@ fn ends(fetch: &Fetch, exit: Exit, case: &str) -> Ended {
     ended
 }
 
-/// A pack of this tree in the directory `top`, asked for whole and in part, from servers with filter and without.
+/// A pack of this tree in the directory `top`, fetched whole and in part, from servers with filter and without.
 fn every_way(case: &str, exit: Exit, tree: impl FnOnce(&mut RawPack) -> Oid) {
     let mut pack = RawPack::new();
     let tree = tree(&mut pack);
@@ -69,7 +69,7 @@ fn nothing() -> Oid {
 }
 
 #[test]
-fn what_is_sound_is_delivered() {
+fn delivers_valid_packs() {
     every_way("sound", Exit::Reconciled, |pack| {
         let base = pack.end();
         let file = pack.blob(b"0123456789");
@@ -80,7 +80,7 @@ fn what_is_sound_is_delivered() {
 }
 
 #[test]
-fn names_that_git_does_not_write_are_41() {
+fn rejects_names_that_git_does_not_write() {
     for name in [&b""[..], b"a/b", b"/", b"../x", b"/etc/passwd", b"a/../../b", b".git/config"] {
         every_way("a name", Exit::UnsafeContent, |pack| {
             let file = pack.blob(b"x");
@@ -95,7 +95,7 @@ fn names_that_git_does_not_write_are_41() {
 }
 
 #[test]
-fn broken_trees_are_33() {
+fn reports_broken_trees() {
     for mode in ["0", "10064", "x", "777777777", "020000", "-100644"] {
         every_way("a mode", Exit::ServerError, |pack| {
             let file = pack.blob(b"x");
@@ -106,7 +106,7 @@ fn broken_trees_are_33() {
 }
 
 #[test]
-fn entries_out_of_order_and_old_modes_are_delivered() {
+fn delivers_entries_out_of_order_and_old_modes() {
     every_way("order", Exit::Reconciled, |pack| {
         let file = pack.blob(b"x");
         pack.tree(&[("100664", b"z", file), ("100644", b"b", file), ("0100755", b"a", file)])
@@ -114,7 +114,7 @@ fn entries_out_of_order_and_old_modes_are_delivered() {
 }
 
 #[test]
-fn directories_nested_ten_thousand_deep_are_40() {
+fn rejects_directories_nested_ten_thousand_deep() {
     every_way("deep", Exit::TooLarge, |pack| {
         let mut tree = pack.tree(&[]);
         for _ in 0..10_000 {
@@ -125,7 +125,7 @@ fn directories_nested_ten_thousand_deep_are_40() {
 }
 
 #[test]
-fn objects_that_claim_to_be_large_are_40_before_they_come() {
+fn rejects_objects_by_their_claimed_size() {
     for (kind, size) in [
         (ObjectType::Blob, 1 << 40),
         // A million files in one directory.
@@ -143,7 +143,7 @@ fn objects_that_claim_to_be_large_are_40_before_they_come() {
 
 /// Little is sent, and much would be made of it.
 #[test]
-fn deltas_that_swell_are_40() {
+fn rejects_deltas_that_expand_beyond_the_limit() {
     let base = vec![7; 64 << 10];
     let large = 64 << 20;
     every_way("one delta", Exit::TooLarge, |pack| {
@@ -170,7 +170,7 @@ fn deltas_that_swell_are_40() {
 
 /// The last of a chain is made from all before it; if each is wanted, that is the square of them.
 #[test]
-fn a_chain_of_deltas_is_delivered_or_40_in_little_memory_and_time() {
+fn bounds_memory_and_time_of_delta_chains() {
     const LINKS: usize = 3000;
     let mut pack = RawPack::new();
     let mut content = vec![b'x'; 100];
@@ -201,7 +201,7 @@ fn a_chain_of_deltas_is_delivered_or_40_in_little_memory_and_time() {
 }
 
 #[test]
-fn lists_without_end_are_refused_in_little_memory() {
+fn rejects_lists_without_end_in_little_memory() {
     let mut pack = RawPack::new();
     let tree = pack.tree(&[]);
     let commit = pack.commit(tree);

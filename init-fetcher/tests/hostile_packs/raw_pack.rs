@@ -70,7 +70,7 @@ impl RawPack {
         start
     }
 
-    /// Where the next entry starts.
+    /// Offset of the next entry.
     pub fn end(&self) -> usize {
         self.bytes.len()
     }

@@ -1,4 +1,4 @@
-//! A server that says what it is told to. Not a real one, because git's own refuses to send broken trees,
+//! A server with prepared answers. A fake, because git's own server does not send broken trees,
 //! makes packs itself, and ends its lists.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write};
@@ -16,7 +16,7 @@ pub struct Body {
     pub end: Vec<u8>,
 }
 
-/// What is said.
+/// Prepared answers.
 pub struct Answers {
     /// To `info/refs`.
     pub capabilities: Body,

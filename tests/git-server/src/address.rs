@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs, UdpSocket};
 /// The local address from which this machine reaches `host`, so the one on which that host, and what runs beside it,
 /// can in turn reach this machine.
 ///
-/// It asks the routing table only: "connecting" a UDP socket sends nothing.
+/// Only the routing table is used: "connecting" a UDP socket sends nothing.
 pub fn address_facing(host: &str, port: u16) -> io::Result<IpAddr> {
     let peer = (host, port)
         .to_socket_addrs()?
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loopback_is_reached_from_loopback() {
+    fn uses_loopback_for_loopback() {
         assert_eq!(address_facing("127.0.0.1", 443).unwrap(), Ipv4Addr::LOCALHOST);
     }
 

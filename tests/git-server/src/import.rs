@@ -1,16 +1,16 @@
 //! A repository's history as a stream for `git fast-import`: pure, so the same steps always give the same commit ids.
 //!
-//! fast-import rather than a work tree: modes and symlinks come out as asked whatever the file system or umask, and a
+//! fast-import rather than a work tree: modes and symlinks are as requested on every file system and under every umask, and a
 //! history costs one process.
 
 use std::fmt::Write as _;
 
-/// Who commits: fixed, as ids depend on it.
+/// Author and committer: fixed, because ids depend on them.
 const IDENTITY: &str = "Test <test@example.com>";
 /// When the first commit is made, in Unix seconds; each later one is a minute younger.
 const FIRST_COMMIT: u64 = 1_700_000_000;
 
-/// One step in the making of a history, in the order asked for.
+/// One step of a history.
 #[derive(Clone)]
 pub(crate) enum Step {
     /// Writes or replaces an entry of the tree. `mode` is git's, in octal.
@@ -27,13 +27,13 @@ pub(crate) enum Step {
     Tag { name: String },
 }
 
-/// Where a history starts.
+/// Start of a history.
 pub(crate) struct Start<'a> {
     /// The branch that the first commit goes to.
     pub(crate) branch: &'a str,
-    /// Whether that branch exists already.
+    /// True if that branch exists already.
     pub(crate) exists: bool,
-    /// How many commits the repository has: later commits get later dates.
+    /// Number of commits in the repository: later commits get later dates.
     pub(crate) commits: u64,
 }
 
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pending_at_the_end_is_committed() {
+    fn commits_pending_files_at_the_end() {
         assert_eq!(
             text(&[file("a")]),
             "commit refs/heads/main\nmark :1\ncommitter Test <test@example.com> 1700000000 +0000\n\
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_branch_starts_at_what_came_before_it() {
+    fn branch_starts_at_previous_commit() {
         let steps = [file("a"), Step::Branch { name: "dev".to_owned() }, file("b")];
         let text = text(&steps);
         assert!(text.contains("reset refs/heads/dev\nfrom :1\n"), "{text}");
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_names_what_came_before_it_and_leaves_the_branch() {
+    fn tag_names_previous_commit() {
         let steps = [file("a"), Step::Tag { name: "v1".to_owned() }, file("b")];
         let text = text(&steps);
         assert!(text.contains("reset refs/tags/v1\nfrom :1\n"), "{text}");
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn an_existing_branch_is_built_upon() {
+    fn extends_existing_branch() {
         let start = Start { branch: "main", exists: true, commits: 3 };
         let text = String::from_utf8(stream(&start, &[file("a")])).unwrap();
         assert!(text.contains("from refs/heads/main^0\n"), "{text}");
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_quoted_for_fast_import() {
+    fn quotes_paths() {
         assert_eq!(quoted("a b/\"c\"\n\\"), "\"a b/\\\"c\\\"\\n\\\\\"");
     }
 }

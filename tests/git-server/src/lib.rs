@@ -1,4 +1,4 @@
-//! A real git server for tests: stock `git http-backend` behind lighttpd, over HTTPS with a certificate authority
+//! A real git server for tests: stock `git http-backend` behind lighttpd, over HTTPS with a CA
 //! made for the occasion.
 //!
 //! Real, because what a fetcher meets in the field (protocol v2 and v0, filters, shallow negotiation, the server's own
@@ -26,7 +26,7 @@
 //! It must not read the user's git configuration, and must not need an entry in `/etc/hosts`.
 
 mod address;
-mod authority;
+mod certificates;
 mod error;
 mod front;
 mod git;

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_tls_out_when_asked_for_plain_http() {
+    fn leaves_tls_out_for_plain_http() {
         assert!(!text(&Settings::default().plain_http()).contains("ssl.engine"));
     }
 
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_apply_to_their_directory_only() {
+    fn applies_rules_to_their_directory_only() {
         let settings = Settings::default().password("private", "user", "word").protocol_v0("v0").answer(
             "busy",
             503,
@@ -146,14 +146,14 @@ mod tests {
     }
 
     #[test]
-    fn password_is_in_the_user_file_only() {
+    fn writes_password_to_the_user_file_only() {
         let settings = Settings::default().password("private", "user", "word");
         assert!(!text(&settings).contains("word"));
         assert_eq!(rule_text(&settings.rules[0].1), "user:word\n");
     }
 
     #[test]
-    fn answers_are_written_as_cgi_output() {
+    fn writes_answers_as_cgi_output() {
         let rule = Rule::Answer {
             status: 503,
             headers: vec![("Retry-After".to_owned(), "1".to_owned())],

@@ -71,7 +71,7 @@ impl Process {
         Ok((Self { child, log }, facts))
     }
 
-    /// What the server has printed on stderr so far.
+    /// Returns the server's stderr so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
     }

@@ -1,6 +1,6 @@
-//! How much of git's filter protocol a repository's server offers: real hosts differ, and a fetcher must cope.
+//! Support of git's filter protocol by the server of a repository, which differs between real hosts.
 
-/// What the server of one repository allows. Protocol v0 is a matter of the URL instead: [`Settings::protocol_v0`].
+/// Filters that the server of one repository allows. Protocol v0 is set by the URL instead: [`Settings::protocol_v0`].
 ///
 /// [`Settings::protocol_v0`]: crate::Settings::protocol_v0
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -8,9 +8,9 @@ pub enum Profile {
     /// Stock git with filters switched on.
     #[default]
     Filters,
-    /// Stock git as it comes: no filters.
+    /// Stock git's default: no filters.
     NoFilters,
-    /// As GitHub answers: `filter` is advertised, but `combine` and any `tree:N` above 0 are refused
+    /// As GitHub answers: `filter` is advertised, but `combine` and any `tree:N` above 0 are denied
     /// (public reports quote it as "tree filter allows max depth 0").
     GithubLike,
 }

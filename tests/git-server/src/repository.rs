@@ -81,7 +81,7 @@ impl RepositoryBuilder {
         self.step(Step::Tag { name: name.to_owned() })
     }
 
-    /// What the server allows for this repository.
+    /// Sets the filters that the server allows.
     pub fn profile(mut self, profile: Profile) -> Self {
         self.profile = Some(profile);
         self

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use crate::authority::{self, Validity};
+use crate::certificates::{self, Validity};
 use crate::error::GitServerError;
 use crate::git;
 use crate::lighttpd::{Layout, configuration, rule_text};
@@ -42,7 +42,7 @@ impl GitServer {
         Ok(Self { address, tls: settings.tls, ca, directory, lighttpd })
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -53,7 +53,7 @@ impl GitServer {
         format!("{scheme}://{}/{path}", self.address)
     }
 
-    /// The certificate authority that clients must trust, as PEM.
+    /// The CA certificate that clients must trust, as PEM.
     pub fn ca_pem(&self) -> &str {
         &self.ca
     }
@@ -70,7 +70,7 @@ impl GitServer {
         RepositoryBuilder::new(self.url(&file), path)
     }
 
-    /// What lighttpd and git http-backend have printed so far: why a request failed, in the server's eyes.
+    /// Returns the output of lighttpd and git http-backend so far, with reasons of failed requests.
     pub fn log(&self) -> String {
         self.lighttpd.log()
     }
@@ -87,10 +87,10 @@ fn write_files(settings: &Settings, port: u16, root: &Path) -> Result<String, Gi
         std::fs::create_dir(&path).map_err(|source| GitServerError::Write { path, source })?;
     }
     let names = vec![settings.address.to_string(), "localhost".to_owned()];
-    let authority = authority::issue(names, Validity::Now)?;
-    write("ca.crt", &authority.ca)?;
-    write(Layout::CERTIFICATE, &authority.certificate)?;
-    write(Layout::KEY, &authority.key)?;
+    let issued = certificates::issue(names, Validity::Now)?;
+    write("ca.crt", &issued.ca)?;
+    write(Layout::CERTIFICATE, &issued.certificate)?;
+    write(Layout::KEY, &issued.key)?;
     for (index, (_, rule)) in settings.rules.iter().enumerate() {
         if let Some(name) = Layout::rule_file(index, rule) {
             write(&name, &rule_text(rule))?;
@@ -100,7 +100,7 @@ fn write_files(settings: &Settings, port: u16, root: &Path) -> Result<String, Gi
     let backend = Path::new(String::from_utf8_lossy(&exec_path).trim()).join("git-http-backend");
     let layout = Layout { root, backend: &backend };
     write("lighttpd.conf", &configuration(settings, port, &layout))?;
-    Ok(authority.ca)
+    Ok(issued.ca)
 }
 
 /// Starts lighttpd with `listener` as its socket and waits until it serves.

@@ -1,10 +1,10 @@
-//! What a server is told before it starts: its address, and what is special about some of its directories.
+//! Settings of a server: its address and rules for directories.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::error::GitServerError;
 
-/// How to start a [`GitServer`](crate::GitServer). The default serves HTTPS on 127.0.0.1.
+/// Settings of a [`GitServer`](crate::GitServer). The default serves HTTPS on 127.0.0.1.
 ///
 /// A rule applies to every URL whose first path segment is the rule's directory.
 #[derive(Clone)]
@@ -14,12 +14,12 @@ pub struct Settings {
     pub(crate) rules: Vec<(String, Rule)>,
 }
 
-/// What is special about one directory.
+/// A rule for one directory.
 #[derive(Clone)]
 pub(crate) enum Rule {
     /// HTTP basic authentication.
     Password { user: String, password: String },
-    /// The client's wish for protocol v2 is not heard.
+    /// Requests for protocol v2 are ignored.
     ProtocolV0,
     /// Not git: always this answer.
     Answer { status: u16, headers: Vec<(String, String)>, body: String },
@@ -37,26 +37,26 @@ impl Settings {
         Self { address, tls: true, rules: Vec::new() }
     }
 
-    /// Serves http:// instead, for tests that show that it is refused.
+    /// Serves http:// instead, for tests of its denial.
     #[must_use]
     pub fn plain_http(mut self) -> Self {
         self.tls = false;
         self
     }
 
-    /// Repositories below `/FOLDER/` ask for this user and password (basic authentication; 401 without).
+    /// Repositories below `/DIRECTORY/` demand this user and password (basic authentication; 401 without).
     #[must_use]
     pub fn password(self, directory: &str, user: &str, password: &str) -> Self {
         self.rule(directory, Rule::Password { user: user.to_owned(), password: password.to_owned() })
     }
 
-    /// Repositories below `/FOLDER/` speak protocol v0 only.
+    /// Repositories below `/DIRECTORY/` are served by protocol v0 only.
     #[must_use]
     pub fn protocol_v0(self, directory: &str) -> Self {
         self.rule(directory, Rule::ProtocolV0)
     }
 
-    /// Everything below `/FOLDER/` gets this answer: `(200, "text/html", …)` is a web site that is no git server.
+    /// Everything below `/DIRECTORY/` gets this answer: `(200, "text/html", …)` is a web site that is no git server.
     #[must_use]
     pub fn answer(self, directory: &str, status: u16, headers: &[(&str, &str)], body: &str) -> Self {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -68,7 +68,7 @@ impl Settings {
         self
     }
 
-    /// Refuses directories that would have to be quoted in lighttpd's configuration.
+    /// Rejects directories that would need quoting in lighttpd's configuration.
     pub(crate) fn check(&self) -> Result<(), GitServerError> {
         let is_plain = |name: &str| {
             !name.is_empty()

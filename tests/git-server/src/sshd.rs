@@ -33,7 +33,7 @@ pub enum SshSoftware {
     /// One `sshd -i` for each connection. `protocol_v2` is whether clients can ask for git's protocol v2, as at all
     /// large hosts; Debian's own settings do not let them.
     OpenSsh {
-        /// Whether `GIT_PROTOCOL` is accepted.
+        /// True if `GIT_PROTOCOL` is accepted.
         protocol_v2: bool,
     },
     /// One `dropbear -i` for each connection. It passes no variables on, so git speaks protocol v0.
@@ -126,7 +126,7 @@ impl SshServer {
         self.write("sshd_config", &format!("{configuration}{line}\n"))
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -141,7 +141,7 @@ impl SshServer {
         self.file(&format!("client-{kind}"))
     }
 
-    /// What `known_hosts` calls it.
+    /// Returns its name in `known_hosts`.
     pub fn host(&self) -> String {
         format!("[{}]:{}", self.address.ip(), self.address.port())
     }

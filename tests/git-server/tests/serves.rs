@@ -74,7 +74,7 @@ fn extending_moves_the_branch_on() {
 }
 
 #[test]
-fn rejects_a_client_that_does_not_know_the_authority() {
+fn client_without_the_ca_certificate_rejects_the_server() {
     let server = GitServer::start(&Settings::default()).unwrap();
     let other = GitServer::start(&Settings::default()).unwrap();
     let repository = server.repository("flow").file("a", "1").create().unwrap();
@@ -84,7 +84,7 @@ fn rejects_a_client_that_does_not_know_the_authority() {
 }
 
 #[test]
-fn a_missing_repository_is_not_found() {
+fn reports_missing_repository() {
     let server = GitServer::start(&Settings::default()).unwrap();
     let output = client(&server, &["ls-remote", &server.url("acme/none.git")]);
     assert!(!output.status.success());
@@ -92,7 +92,7 @@ fn a_missing_repository_is_not_found() {
 }
 
 #[test]
-fn a_directory_with_a_password_asks_for_it() {
+fn demands_password_for_directory() {
     let server = GitServer::start(&Settings::default().password("private", "user", "word")).unwrap();
     let secret = server.repository("private/flow").file("a", "1").create().unwrap();
     let open = server.repository("open/flow").file("a", "1").create().unwrap();
@@ -138,14 +138,14 @@ fn profiles_differ_in_the_filters_they_accept() {
 }
 
 #[test]
-fn a_directory_can_be_no_git_server_at_all() {
+fn serves_other_answers_than_git() {
     let server = GitServer::start(&Settings::default().answer("busy", 503, &[], "busy\n")).unwrap();
     let output = client(&server, &["ls-remote", &server.url("busy/flow.git")]);
     assert!(stderr(&output).contains("returned error: 503"), "{}", stderr(&output));
 }
 
 #[test]
-fn plain_http_is_served_when_asked_for() {
+fn serves_plain_http() {
     let server = GitServer::start(&Settings::default().plain_http()).unwrap();
     let repository = server.repository("flow").file("a", "1").create().unwrap();
     assert!(repository.url().starts_with("http://"));
@@ -164,7 +164,7 @@ fn dropping_the_server_closes_its_port() {
 const SERVE_UNTIL_KILLED: &str = "SERVE_UNTIL_KILLED";
 
 #[test]
-fn a_killed_process_takes_its_server_along() {
+fn ends_with_its_process() {
     if std::env::var_os(SERVE_UNTIL_KILLED).is_some() {
         let server = GitServer::start(&Settings::default()).unwrap();
         println!("\nserving {}", server.address());
@@ -174,9 +174,9 @@ fn a_killed_process_takes_its_server_along() {
     }
     let temporary = tempfile::tempdir().unwrap();
     let mut process = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_killed_process_takes_its_server_along", "--nocapture"])
+        .args(["--exact", "ends_with_its_process", "--nocapture"])
         .env(SERVE_UNTIL_KILLED, "1")
-        // A killed process can't remove its repositories: keep them where this test does.
+        // A killed process cannot remove its repositories: keep them in this test's directory.
         .env("TMPDIR", temporary.path())
         .stdout(Stdio::piped())
         .spawn()

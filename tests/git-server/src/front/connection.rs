@@ -1,4 +1,4 @@
-//! One client's connection: requests go to the server, its answers come back, faults come between.
+//! One client's connection: passes requests to the server and answers back, with faults between.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
@@ -16,13 +16,13 @@ use super::http::Message;
 trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}
 
-/// What became of an answer.
+/// State of a connection after an answer.
 enum After {
     /// The connection goes on.
     NextRequest,
     /// It is over.
     Close,
-    /// It is over, and the client is told so rudely.
+    /// Closed with a reset.
     Reset,
 }
 
@@ -34,7 +34,7 @@ pub(super) fn serve(shared: &Shared, raw: &TcpStream) {
             let _ = rustix::net::sockopt::set_socket_linger(raw, Some(Duration::ZERO));
         }
         After::NextRequest | After::Close => {
-            // What is still unread would turn the close into a reset.
+            // Unread bytes would turn the close into a reset.
             let _ = raw.shutdown(Shutdown::Write);
             let _ = io::copy(&mut &*raw, &mut io::sink());
         }
@@ -70,7 +70,7 @@ fn at_once(fault: &Fault, mut raw: &TcpStream) -> io::Result<After> {
         Fault::Reset(_) => return Ok(After::Reset),
         Fault::Stall(_) => wait_for_the_client_to_go(raw),
         Fault::Answer(..) => {
-            // What is said first is not understood, whatever it is.
+            // The first bytes of the client are read and ignored.
             let _ = raw.read(&mut [0; 1024])?;
             raw.write_all(&ready(fault))?;
         }
@@ -138,7 +138,7 @@ fn answer(
     .inspect(|_| shared.happened())
 }
 
-/// What a request is for, if it is a git client's.
+/// Returns the phase of a git client's request.
 fn phase(request: &Message) -> Option<Phase> {
     let said = |words: &[u8]| request.body.windows(words.len()).any(|window| window == words);
     if request.first.starts_with("GET ") {

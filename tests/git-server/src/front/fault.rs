@@ -1,24 +1,24 @@
-//! The faults there are, and when each happens: pure.
+//! Faults, and the requests that they apply to. Pure.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// What a connection or a request is for.
+/// Phase of a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// A connection was accepted, and nothing was said yet.
+    /// A connection was accepted, nothing was sent yet.
     Connect,
-    /// `info/refs`: what the server can do; with protocol v0 also its refs.
+    /// `info/refs`: capabilities; with protocol v0 also refs.
     Listing,
     /// `ls-refs` of protocol v2.
     Refs,
-    /// A fetch with a filter: what leads to a directory.
+    /// A fetch with a filter: the commit and its trees.
     WayDown,
     /// Any other fetch: the pack that is delivered.
     Pack,
 }
 
-/// How often a fault happens.
+/// Requests that a fault applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
     /// Each time.
@@ -31,7 +31,7 @@ pub enum When {
     WithCredential,
 }
 
-/// Where in an answer a fault happens.
+/// Position of a fault in an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
     /// Before the first byte.
@@ -40,26 +40,26 @@ pub enum At {
     Percent(u8),
 }
 
-/// What happens instead of a sound answer.
+/// Replacement of a valid answer.
 #[derive(Clone)]
 pub enum Fault {
     /// The connection is reset (RST).
     Reset(At),
     /// The connection is closed (FIN), whatever was announced.
     Close(At),
-    /// Nothing more comes, until the client goes away.
+    /// Nothing more is sent, until the client closes.
     Stall(At),
     /// One byte a second.
     Drip,
-    /// The body ends early, in sound framing: only git can notice.
+    /// The body ends early within valid HTTP.
     Short(At),
     /// One bit is another.
     Corrupt(At),
-    /// Another answer: status, headers, body. On [`Phase::Connect`] it comes without TLS.
+    /// Another answer: status, headers, body. On [`Phase::Connect`] it is sent without TLS.
     Answer(u16, Vec<(&'static str, String)>, String),
     /// This happens only where the request's body lacks these words.
     Unless(&'static str, Box<Fault>),
-    /// This object is asked of the server instead of the one that was wanted.
+    /// The server is requested for this object instead of the wanted one.
     WantInstead(String),
     /// This happens before the request goes on to the server.
     Before(Arc<dyn Fn() + Send + Sync>),
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_are_of_the_pack_where_there_is_one() {
+    fn counts_shares_from_the_pack() {
         assert_eq!(At::Start.position(b"0123456789"), None);
         assert_eq!(At::Percent(50).position(b"0123456789"), Some(5));
         assert_eq!(At::Percent(100).position(b"0123456789"), Some(9));

@@ -16,7 +16,7 @@ pub(super) struct Message {
 }
 
 impl Message {
-    /// Reads a request; `None` where the client has nothing more to say.
+    /// Reads a request; `None` if the client has closed.
     pub(super) fn read_request(stream: &mut dyn Read) -> Option<Self> {
         let mut request = Self::parse_head(&read_head(stream)?);
         let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
@@ -129,20 +129,20 @@ mod tests {
     }
 
     #[test]
-    fn chunks_are_read_back() {
+    fn reads_back_chunks() {
         let body = vec![b'x'; CHUNK * 2 + 1];
         assert_eq!(unchunked(&answer(&body).chunks(body.len())), Some(body));
         assert_eq!(answer(b"").chunks(0), b"0\r\n\r\n");
     }
 
     #[test]
-    fn a_part_announces_all() {
+    fn part_announces_whole_length() {
         assert_eq!(answer(b"hello").chunks(2), b"5\r\nhe");
         assert_eq!(answer(b"hello").chunks(0), b"5\r\n");
     }
 
     #[test]
-    fn a_request_is_read_with_its_body() {
+    fn reads_request_with_its_body() {
         let mut wire = &b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nabGET"[..];
         let request = Message::read_request(&mut wire).unwrap();
         assert_eq!((request.first.as_str(), &request.body[..]), ("POST /x HTTP/1.1", &b"ab"[..]));

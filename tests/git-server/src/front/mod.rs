@@ -18,19 +18,19 @@ use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::authority::{self, Validity};
+use crate::certificates::{self, Validity};
 use crate::error::GitServerError;
 use crate::server::GitServer;
 use crate::settings::Settings;
 
 pub use fault::{At, Fault, Phase, When};
 
-/// How a [`Front`] presents itself.
+/// Certificate of a [`Front`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Certificate {
     /// No TLS.
     None,
-    /// A sound certificate.
+    /// A valid certificate.
     Good,
     /// One that has expired.
     Expired,
@@ -46,7 +46,7 @@ pub(crate) struct Rule {
     met: AtomicU32,
 }
 
-/// What all connections share.
+/// State of all connections.
 struct Shared {
     server: SocketAddr,
     tls: Option<Arc<ServerConfig>>,
@@ -121,7 +121,7 @@ impl Front {
         Ok((server, front))
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -133,7 +133,7 @@ impl Front {
         format!("{scheme}://{}/{path}", self.address)
     }
 
-    /// The certificate authority that clients must trust.
+    /// Returns the file of the CA certificate that clients must trust.
     pub fn ca_file(&self) -> &PathBuf {
         &self.ca
     }
@@ -143,7 +143,7 @@ impl Front {
         self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How many faults have happened.
+    /// Returns the number of faults so far.
     pub fn faults(&self) -> u32 {
         *self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -199,7 +199,7 @@ fn tls(
         Certificate::Expired => (vec![address.ip().to_string(), "localhost".into()], Validity::Past),
         Certificate::OtherName => (vec!["elsewhere.example".into()], Validity::Now),
     };
-    let issued = authority::issue(names, validity)?;
+    let issued = certificates::issue(names, validity)?;
     std::fs::write(ca, &issued.ca).map_err(|source| GitServerError::Write { path: ca.clone(), source })?;
     let chain = CertificateDer::pem_slice_iter(issued.certificate.as_bytes()).flatten().collect();
     let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes())

@@ -1,7 +1,7 @@
-//! A front that behaves like Azure DevOps: a fake, as the service can't be installed anywhere.
+//! A front that behaves like Azure DevOps: a fake, because the service cannot be installed.
 //!
-//! What is imitated is documented in public reports of other git clients: protocol v0 only, and 400 for a request that
-//! does not ask for `multi_ack`. The rest, capabilities included, is stock git's.
+//! Public reports of other git clients document this behaviour: protocol v0 only, and 400 for a request that does not
+//! request `multi_ack`. The rest, capabilities included, is stock git's.
 
 use crate::error::GitServerError;
 use crate::front::{Certificate, Fault, Front, Phase, When};

@@ -20,7 +20,7 @@ pub(super) fn command(name: &'static str) -> Result<Command, GitServerError> {
     Ok(Command::new(Path::new(&directory).join("start")))
 }
 
-/// Whether servers in Java can run here: where a JDK and Maven are installed, and in CI, which installs both.
+/// Reports whether servers in Java can run here: where a JDK and Maven are installed, and in CI, which installs both.
 pub fn jdk_at_hand() -> bool {
     let installed = |program: &str| {
         let path = std::env::var_os("PATH").unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Git server software that is not git's own, over plain http on loopback.
 //!
-//! Each answers in ways of its own: other capabilities, other statuses, other words. `install` beside this crate brings
-//! those that are no Debian packages.
+//! They differ in capabilities, statuses and messages. `install` beside this crate installs
+//! those that are not Debian packages.
 
 mod apache;
 mod azure;
@@ -71,7 +71,7 @@ impl OtherServer {
         RepositoryBuilder::new(self.url(&file), path)
     }
 
-    /// What the server has printed so far.
+    /// Returns the server's output so far.
     pub fn log(&self) -> String {
         self.process.log()
     }

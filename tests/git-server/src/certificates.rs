@@ -1,13 +1,13 @@
-//! The server's certificate and the authority that signed it, both made for one server and thrown away with it.
+//! Certificates of one server: its own and that of the CA, removed with the server.
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, date_time_ymd,
 };
 
-/// PEM texts of one server's trust chain.
+/// PEM texts of one server's certificates.
 pub(crate) struct Authority {
-    /// Certificate of the CA: what clients must trust.
+    /// CA certificate that clients must trust.
     pub(crate) ca: String,
     /// Certificate of the server.
     pub(crate) certificate: String,
@@ -15,7 +15,7 @@ pub(crate) struct Authority {
     pub(crate) key: String,
 }
 
-/// When a certificate is valid.
+/// Validity of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Validity {
     Now,
