@@ -123,7 +123,7 @@ fn bitbucket_server(origin: &str, segments: &[&str], query: &str) -> Option<Sour
 
 /// `https://host/repo.git/tree/wf?h=main`
 fn cgit(origin: &str, segments: &[&str], query: &str) -> Option<Source> {
-    let end = segments.iter().position(|segment| segment.ends_with(".git"))? + 1;
+    let end = segments.iter().position(|segment| segment.strip_suffix(".git").is_some())? + 1;
     let ["tree", path @ ..] = &segments[end..] else { return None };
     let revision = parameter(query, "h").or_else(|| parameter(query, "id"));
     // Without a revision it may be the page of another forge.

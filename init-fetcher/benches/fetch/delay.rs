@@ -1,5 +1,5 @@
-//! A network between client and server that takes time: every byte is late by half a round trip, however
-//! many there are. It also counts round trips. (The kernel's netem is not on every machine.)
+//! A proxy that delays every byte by half a round trip and counts round trips. (The kernel's netem is not on every
+//! machine.)
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 pub struct Delay {
     address: SocketAddr,
     flights: Arc<AtomicU32>,
+    round_trip: Duration,
 }
 
 impl Delay {
@@ -27,10 +28,15 @@ impl Delay {
                 connect(&client, &server, round_trip / 2, &counter);
             }
         });
-        Ok(Self { address, flights })
+        Ok(Self { address, flights, round_trip })
     }
 
-    /// Where clients find it.
+    /// Returns the round-trip time.
+    pub fn milliseconds(&self) -> u128 {
+        self.round_trip.as_millis()
+    }
+
+    /// Returns the address for clients.
     pub fn address(&self) -> String {
         self.address.to_string()
     }
@@ -40,15 +46,15 @@ impl Delay {
         self.flights.store(0, Ordering::SeqCst);
     }
 
-    /// How often the client spoke after the server had, but for the first: that is the handshake of TLS,
-    /// whose end travels with the first request.
+    /// Returns the number of times that the client sent after the server, except the first: that is the handshake of TLS,
+    /// whose end is sent with the first request.
     pub fn round_trips_after_tls(&self) -> u32 {
         self.flights.load(Ordering::SeqCst).saturating_sub(1)
     }
 }
 
 fn connect(client: &TcpStream, server: &TcpStream, late: Duration, flights: &Arc<AtomicU32>) {
-    // Whether the server was the last to speak.
+    // True if the server sent last.
     let answered = Arc::new(AtomicBool::new(true));
     let (flights, asked) = (Arc::clone(flights), Arc::clone(&answered));
     forward(client, server, late, move || {

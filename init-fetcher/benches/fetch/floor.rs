@@ -1,4 +1,4 @@
-//! What the server alone costs: the requests of a fetch, given to `git upload-pack` without a network.
+//! Cost of the server alone: the requests of a fetch, passed to `git upload-pack` without a network.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -12,11 +12,12 @@ pub fn measure(repository: &Repository, path: &str) -> f64 {
     let mut requests = vec![request("ls-refs", &["peel", "symrefs", "ref-prefix refs/heads/main"])];
     let (commit, tree) = (format!("want {}", id("main")), format!("want {}", id(&format!("main:{path}"))));
     if path.is_empty() {
-        requests.push(request("fetch", &["no-progress", "ofs-delta", "deepen 1", &commit, "done"]));
+        requests
+            .push(request("fetch", &["thin-pack", "no-progress", "ofs-delta", "deepen 1", &commit, "done"]));
     } else {
-        let way = ["no-progress", "ofs-delta", "filter blob:none", "deepen 1", &commit, "done"];
+        let way = ["thin-pack", "no-progress", "ofs-delta", "filter blob:none", "deepen 1", &commit, "done"];
         requests.push(request("fetch", &way));
-        requests.push(request("fetch", &["no-progress", "ofs-delta", &tree, "done"]));
+        requests.push(request("fetch", &["thin-pack", "no-progress", "ofs-delta", &tree, "done"]));
     }
     let began = Instant::now();
     upload_pack(repository, "--http-backend-info-refs", &[]);

@@ -1,12 +1,12 @@
-//! How long init-fetcher takes beside git, as a table of ratios in one run: `make bench-fetch`.
+//! Time, memory and round trips of init-fetcher and git in one run: `make bench-fetch`.
 //!
 //! ```text
 //!  repositories (made anew, always the same) ─ GitServer (lighttpd, git http-backend, TLS)
 //!        └─ delay (as a network would) ─ programs: init-fetcher, git clone, git's partial + sparse clone
 //! ```
 //!
-//! Programs take turns, so that what else the machine does meets all of them. The floor is what the
-//! server alone costs: the same requests, given to `git upload-pack` by hand.
+//! Programs take turns, so that other load of the machine affects all of them. The floor is the cost of the server
+//! alone: the same requests, passed to `git upload-pack` directly. The limits are those of docs/benchmarks.md.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,6 +20,7 @@
 
 mod delay;
 mod floor;
+mod hashing;
 mod programs;
 mod repositories;
 mod table;
@@ -30,10 +31,12 @@ use workflow_git_server::{GitServer, Settings};
 
 use delay::Delay;
 use programs::{Measured, Program, Source};
-use table::Row;
+use table::{Limits, Row};
 
-/// Runs of each program that count; one more before them does not.
+/// Measured runs of each program, after one that is not measured.
 const ROUNDS: usize = 5;
+/// Limit of resident memory, in MiB.
+const MAX_MEMORY: f64 = 20.0;
 /// Round-trip times, in milliseconds.
 const ROUND_TRIPS: [u64; 2] = [0, 20];
 
@@ -50,30 +53,37 @@ fn main() {
         for ms in ROUND_TRIPS {
             let delay = Delay::start(server.address(), Duration::from_millis(ms)).expect("a proxy");
             let url = bench.repository.url().replace(&server.address().to_string(), &delay.address());
-            for path in ["", bench.path] {
+            for (path, limit) in bench.paths() {
                 let source = Source { url: &url, path, ca: &server.ca_file() };
-                let row = measure(&bench, &source, &fetcher, &delay, ms, rounds);
+                // Round trips take the same time for all, so ratios are limited only without them.
+                let limit = (ms == 0).then_some(limit);
+                let row = measure(&bench, &source, limit, &fetcher, &delay, rounds);
                 eprintln!("{}", row.line());
                 rows.push(row);
             }
         }
     }
     println!("{}", table::render(&rows));
+    println!("{}", hashing::measure(rounds));
 }
 
 fn measure(
     bench: &repositories::Bench,
     source: &Source,
+    limit: Option<f64>,
     fetcher: &str,
     delay: &Delay,
-    ms: u64,
     rounds: usize,
 ) -> Row {
     let mut row = Row {
         repository: bench.name,
         path: source.path.to_owned(),
-        round_trip: ms,
-        limit: if source.path.is_empty() { 0.9 } else { bench.limit },
+        round_trip: delay.milliseconds(),
+        limits: Limits {
+            ratio: limit,
+            memory: MAX_MEMORY,
+            round_trips: if source.path.is_empty() { 4 } else { 5 },
+        },
         fetcher: Vec::new(),
         clone: Vec::new(),
         sparse: Vec::new(),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// What is run.
+/// A program to measure.
 pub enum Program<'a> {
     /// init-fetcher, by its path.
     Fetcher(&'a str),
@@ -15,14 +15,14 @@ pub enum Program<'a> {
     Sparse,
 }
 
-/// What is fetched.
+/// A repository and directory to fetch.
 pub struct Source<'a> {
     pub url: &'a str,
     pub path: &'a str,
     pub ca: &'a Path,
 }
 
-/// What a run cost.
+/// Cost of a run.
 #[derive(Clone, Copy, Default)]
 pub struct Measured {
     /// Wall time, in milliseconds.
@@ -35,7 +35,7 @@ pub struct Measured {
 
 const CLONE: &str = r#"exec git clone --quiet --depth 1 --single-branch "$URL" "$OUT/clone""#;
 const SPARSE: &str = r#"git clone --quiet --depth 1 --single-branch --filter=blob:none --sparse "$URL" "$OUT/clone" &&
-exec git -C "$OUT/clone" sparse-checkout set "$FOLDER""#;
+exec git -C "$OUT/clone" sparse-checkout set "$DIRECTORY""#;
 
 /// Runs it once.
 pub fn run(program: &Program, source: &Source) -> Measured {
@@ -60,14 +60,14 @@ pub fn run(program: &Program, source: &Source) -> Measured {
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("URL", source.url)
-        .env("FOLDER", source.path)
+        .env("DIRECTORY", source.path)
         .env("OUT", out.path())
         .stdin(Stdio::null());
     let began = Instant::now();
     let output = command.output().expect("the Debian package time is needed");
     let wall = began.elapsed().as_secs_f64() * 1000.0;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let costs = fs::read_to_string(costs).expect("what it cost");
+    let costs = fs::read_to_string(costs).expect("the costs");
     let numbers: Vec<f64> = costs.split_whitespace().filter_map(|word| word.parse().ok()).collect();
     Measured { wall, cpu: (numbers[1] + numbers[2]) * 1000.0, memory: numbers[0] }
 }

@@ -1,36 +1,51 @@
-//! The three repositories, the same in every run.
+//! The repositories, the same in every run.
 
-use workflow_git_server::{GitServer, Repository};
+use workflow_git_server::{GitServer, Repository, RepositoryBuilder};
 
-/// A repository, and what is wanted of it.
+/// A repository, and the directory to fetch.
 pub struct Bench {
-    /// How the table calls it.
+    /// Name in the table.
     pub name: &'static str,
     /// The repository.
     pub repository: Repository,
-    /// A directory three levels deep.
-    pub path: &'static str,
-    /// Share of git clone's time that the directory may take.
-    pub limit: f64,
+    /// Limit of the whole repository, as a share of git clone's time.
+    pub whole: f64,
+    /// The same for the directory; `None` if only the whole repository is measured.
+    pub sub_path: Option<f64>,
 }
 
-/// The directory that is wanted, everywhere: 20 files.
+impl Bench {
+    /// Returns the paths to fetch, each with its limit.
+    pub fn paths(&self) -> Vec<(&'static str, f64)> {
+        let sub_path = self.sub_path.map(|limit| (PATH, limit));
+        [("", self.whole)].into_iter().chain(sub_path).collect()
+    }
+}
+
+/// The directory to fetch, three levels deep: 20 files.
 const PATH: &str = "deploy/prod/app";
 
 /// Makes them.
 pub fn make(server: &GitServer) -> Vec<Bench> {
-    let bench = |name, limit, repository| Bench { name, limit, repository, path: PATH };
+    let bench =
+        |name, sub_path, repository| Bench { name, repository, whole: 0.75, sub_path: Some(sub_path) };
+    let middle = |builder| text(builder, 1_500, 11_000, 20);
     vec![
-        bench("130 kB", 0.6, text(server, "small", 60, 6_000, 4)),
-        bench("5 MB", 0.1, text(server, "middle", 1_500, 11_000, 20)),
-        bench("300 MB", 0.02, large(server)),
+        bench("130 kB", 0.55, text(server.repository("small"), 60, 6_000, 4)),
+        bench("5 MB", 0.12, middle(server.repository("middle"))),
+        bench("300 MB", 0.015, large(server)),
+        Bench {
+            name: "5 MB, SHA-256",
+            repository: middle(server.repository("sha256").sha256()),
+            whole: 0.9,
+            sub_path: None,
+        },
     ]
 }
 
 /// A repository as people have them: text in directories, some commits, packed by `git repack`.
-fn text(server: &GitServer, name: &str, files: u64, size: u64, commits: u64) -> Repository {
+fn text(mut builder: RepositoryBuilder, files: u64, size: u64, commits: u64) -> Repository {
     let mut random = Random(files);
-    let mut builder = server.repository(name);
     for file in 0..files {
         let content = random.text(size);
         builder = builder.file(&path(file), content);
@@ -59,7 +74,7 @@ fn large(server: &GitServer) -> Repository {
     builder.create().expect("a repository")
 }
 
-/// Twenty files in the directory that is wanted, the others in directories of some thirty.
+/// Twenty files in the directory to fetch, the others in directories of some thirty.
 fn path(file: u64) -> String {
     match file {
         0..20 => format!("{PATH}/file-{file}.yaml"),

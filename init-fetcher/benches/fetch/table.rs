@@ -4,14 +4,23 @@ use std::fmt::Write as _;
 
 use crate::programs::Measured;
 
-/// What was measured of one repository, directory and round-trip time.
+/// Limits of one row.
+#[derive(Clone, Copy)]
+pub struct Limits {
+    /// Share of git clone's time, if it is limited.
+    pub ratio: Option<f64>,
+    /// MiB.
+    pub memory: f64,
+    pub round_trips: u32,
+}
+
+/// Measurements of one repository, directory and round-trip time.
 pub struct Row {
     pub repository: &'static str,
     pub path: String,
     /// Milliseconds.
-    pub round_trip: u64,
-    /// Share of git clone's time that is allowed.
-    pub limit: f64,
+    pub round_trip: u128,
+    pub limits: Limits,
     pub fetcher: Vec<Measured>,
     pub clone: Vec<Measured>,
     pub sparse: Vec<Measured>,
@@ -31,19 +40,27 @@ impl Row {
         };
         let ratio = fetcher / clone;
         let floor = median(self.floor.clone());
+        let memory = self.fetcher.iter().map(|measured| measured.memory).fold(0.0, f64::max) / 1024.0;
+        let limit = self
+            .limits
+            .ratio
+            .map_or("–".to_owned(), |limit| format!("{limit} {}", verdict(ratio <= limit)));
         format!(
-            "| {} | {} | {} ms | {fetcher:.0} | {clone:.0} | {sparse} | **{ratio:.3}** | {} {} | {floor:.0} ({:.3}) | {:.0} | {:.1} | {} |",
+            "| {} | {} | {} ms | {fetcher:.0} | {clone:.0} | {sparse} | **{ratio:.3}** | {limit} | {floor:.0} ({:.3}) | {:.0} | {memory:.1} {} | {} {} |",
             self.repository,
             if self.path.is_empty() { "whole" } else { "sub-path" },
             self.round_trip,
-            self.limit,
-            if ratio <= self.limit { "met" } else { "MISSED" },
             floor / clone,
             median(self.fetcher.iter().map(|measured| measured.cpu).collect()),
-            self.fetcher.iter().map(|measured| measured.memory).fold(0.0, f64::max) / 1024.0,
+            verdict(memory <= self.limits.memory),
             self.round_trips,
+            verdict(self.round_trips <= self.limits.round_trips),
         )
     }
+}
+
+fn verdict(met: bool) -> &'static str {
+    if met { "met" } else { "MISSED" }
 }
 
 /// All rows.

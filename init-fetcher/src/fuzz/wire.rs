@@ -1,11 +1,13 @@
-//! Bytes as a server's answer: it is understood or refused, never a panic, and an object that is taken in
-//! has the id of its bytes.
+//! Bytes as a server's answer: they are parsed or rejected without a panic, and an object that is accepted has the id
+//! of its bytes.
 
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
 use git2::{ObjectFormat, Oid};
+use rustls::CertificateError;
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use workflow_contract::{RefName, RepoUrl};
 
 use super::made;
@@ -16,10 +18,10 @@ use crate::pack::{PackError, PackSink};
 use crate::protocol::capabilities::Capabilities;
 use crate::protocol::pktline::{Lines, server_message};
 use crate::protocol::{ProtocolError, Ref, Want, advertisement, v0, v2};
-use crate::transport::http::answer;
+use crate::transport::http::{answer, verifier};
 use crate::transport::ssh::known_hosts::{KnownHosts, Verdict};
 use crate::transport::ssh::offer;
-use crate::transport::tunnel;
+use crate::transport::{tunnel, words};
 use crate::tree::gitmodules;
 
 const LIMITS: Limits = Limits { timeout: Duration::from_secs(1), bytes: 1 << 20, files: 100 };
@@ -48,6 +50,8 @@ pub fn wire(bytes: &[u8], dir: &Path) {
         b'g' => gitmodules(rest),
         b'k' => known(&String::from_utf8_lossy(rest)),
         b's' => drop(offer::read(&mut &*rest)),
+        b'c' => certificate(rest),
+        b'w' => drop(words::find(&String::from_utf8_lossy(rest))),
         b't' => {
             drop(tunnel::connect(&mut Peer(rest), "h", 22, None));
             drop(tunnel::socks5(&mut Peer(rest), "h", 22, None));
@@ -71,6 +75,17 @@ fn gitmodules(bytes: &[u8]) {
         if module.check_name().is_ok() {
             assert!(module.name.split('/').all(|part| !matches!(part, "" | "." | ".." | ".git")));
         }
+    }
+}
+
+/// A server's certificate: parsed for its name, its validity and the reason of its rejection.
+fn certificate(der: &[u8]) {
+    let der = CertificateDer::from(der);
+    let name = ServerName::try_from("h").unwrap();
+    drop(verifier::verify_name_and_validity(&der, &name, UnixTime::now()));
+    for fault in [CertificateError::UnknownIssuer, CertificateError::BadSignature] {
+        drop(verifier::explain(fault.clone().into(), &der));
+        drop(verifier::explain_signature(fault.into(), &der));
     }
 }
 

@@ -15,7 +15,7 @@ mod listing;
 mod proxy;
 pub mod ssh;
 pub mod tunnel;
-mod words;
+pub mod words;
 
 use crate::pack::PackSink;
 use crate::protocol::capabilities::Capabilities;

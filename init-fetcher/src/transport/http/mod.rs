@@ -9,7 +9,7 @@ mod proxy;
 pub mod redirect;
 mod tls;
 pub mod trust;
-mod verifier;
+pub mod verifier;
 
 use url::Url;
 use workflow_contract::{Policy, RepoUrl, text};

@@ -96,7 +96,7 @@ impl ServerCertVerifier for Verifier {
 }
 
 /// Verifies all of a certificate but its issuer.
-fn verify_name_and_validity(
+pub fn verify_name_and_validity(
     certificate: &CertificateDer<'_>,
     server_name: &ServerName<'_>,
     now: UnixTime,
@@ -119,7 +119,7 @@ fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>,
 }
 
 /// Separates the faults of [`Untrusted`] from others.
-fn explain(error: Error, certificate: &CertificateDer<'_>) -> Error {
+pub fn explain(error: Error, certificate: &CertificateDer<'_>) -> Error {
     let Error::InvalidCertificate(fault) = &error else { return error };
     let is_ca = is_ca_used_as_end_entity(fault);
     if !is_ca && *fault != CertificateError::UnknownIssuer {
@@ -137,7 +137,7 @@ fn explain(error: Error, certificate: &CertificateDer<'_>) -> Error {
 }
 
 /// Names the length of a key as the reason why a signature was not accepted.
-fn explain_signature(error: Error, certificate: &CertificateDer<'_>) -> Error {
+pub fn explain_signature(error: Error, certificate: &CertificateDer<'_>) -> Error {
     /// Shortest RSA modulus that ring accepts, in bits.
     const MIN_RSA_BITS: usize = 2048;
     let short = parse(certificate).is_ok_and(|parsed| {
