@@ -195,7 +195,7 @@ fn names_fault_of_key_that_is_missing_denied_or_unusable() {
         ("s3cret nonsense".to_owned(), "not a private key"),
         (
             "-----BEGIN OPENSSH PRIVATE KEY-----\ns3cret\n-----END OPENSSH PRIVATE KEY-----".into(),
-            "can't be used",
+            "cannot be used",
         ),
     ] {
         let ended = ssh.run(&ssh.fetch_with(&url, &key));
