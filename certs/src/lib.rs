@@ -8,8 +8,8 @@
 //! ```
 //!
 //! `cert`, `issue`, `rotation` and `verify` are functions of their arguments; `store`, `controller`, `follower` and
-//! `files` do the I/O. The crate does not know webhooks: it publishes the CA bundle that clients must trust, and
-//! is given the bundle that they have.
+//! `files` do the I/O. The crate does not depend on webhooks: it publishes the CA bundle that clients must trust, and
+//! receives the bundle that they have.
 
 pub mod cert;
 pub mod clock;

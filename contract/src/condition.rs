@@ -7,7 +7,7 @@ pub const WORKFLOW_RECONCILED: &str = "WorkflowReconciled";
 
 /// Reasons without an exit code.
 pub mod reason {
-    /// The session asks for no workflow.
+    /// The session has no workflow.
     pub const NOT_CONFIGURED: &str = "NotConfigured";
     /// The init container is waiting or running.
     pub const FETCHING: &str = "Fetching";
@@ -21,7 +21,7 @@ pub mod reason {
     pub const FETCH_FAILED: &str = "FetchFailed";
     /// The pod ended before the init container did.
     pub const INTERRUPTED: &str = "Interrupted";
-    /// The pod has no init container although its session asked for a workflow when it was created.
+    /// The pod has no init container although its session had a workflow when it was created.
     pub const NOT_INJECTED: &str = "NotInjected";
     /// The session's workflow was changed, or first set, after the pod was created.
     pub const RESTART_REQUIRED: &str = "RestartRequired";
@@ -51,7 +51,7 @@ pub mod event {
     pub const FAILED: &str = "WorkflowFailed";
     /// The pod was created without the init container.
     pub const NOT_INJECTED: &str = "WorkflowNotInjected";
-    /// The session must be restarted to get the workflow that it asks for.
+    /// The session must be restarted to get its workflow.
     pub const RESTART_REQUIRED: &str = "WorkflowRestartRequired";
     /// The next start of the session will skip its initial prompt.
     pub const PROMPT_SKIPPED: &str = "InitialPromptSkipped";

@@ -12,7 +12,7 @@ impl Secret {
         Self(value.to_owned())
     }
 
-    /// Drops surrounding white space: values that come from files or variables often end in a newline.
+    /// Drops surrounding white space: values from files or variables often end in a newline.
     #[must_use]
     pub fn trimmed(value: &str) -> Self {
         Self::new(value.trim())

@@ -15,7 +15,7 @@ impl std::fmt::Display for KeyName {
     }
 }
 
-/// Why an object is not trusted. Each message completes "the commit …".
+/// Reasons to distrust an object. Each message completes "the commit …".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     #[error("is not signed")]

@@ -8,8 +8,8 @@ use jiff::SignedDuration;
 pub struct Lifetimes {
     pub ca: SignedDuration,
     pub serving: SignedDuration,
-    /// How long a new CA is in every caBundle before it signs the serving certificate: the time that the slowest API
-    /// server may take to observe the change.
+    /// Time for which a new CA is in every caBundle before it signs the serving certificate: the slowest API server must
+    /// have observed the change.
     pub settle: SignedDuration,
 }
 

@@ -1,8 +1,8 @@
 //! Decides when certificates are replaced, and in which order. Pure: the time is given, nothing is written.
 //!
 //! ```text
-//!  Start ─> Keep ─┬─ serving certificate at 2/3 of its life ─> RenewServing
-//!                 └─ CA at 2/3 of its life ─> AddNext ─ in every caBundle ─> MarkPublished ─ settle time ─> Promote
+//!  Start ─> Keep ─┬─ serving certificate at 2/3 of its lifetime ─> RenewServing
+//!                 └─ CA at 2/3 of its lifetime ─> AddNext ─ in every caBundle ─> MarkPublished ─ settle time ─> Promote
 //!                                             ─ last serving certificate of the old CA expired ─> DropRetired
 //! ```
 //!
@@ -26,7 +26,7 @@ use crate::issue::{self, IssueError, Validity};
 pub use lifetimes::{Lifetimes, LifetimesError};
 pub use state::{Issued, NextCa, RetiredCa, State};
 
-/// How far validity starts before the time of issue, so that verifiers whose clock is behind accept a new certificate.
+/// Time by which validity starts before the time of issue, so that verifiers whose clock is behind accept a certificate.
 /// Renewal counts from the end of validity and is not affected.
 const BACKDATE: SignedDuration = SignedDuration::from_hours(24);
 
@@ -146,9 +146,9 @@ fn serving_due(state: &State, names: &[String], now: Timestamp, lifetimes: &Life
     lasts_longer && now >= renewal(serving.not_after, lifetimes.serving)
 }
 
-/// The time at which two thirds of a life that ends at `end` are over.
-fn renewal(end: Timestamp, life: SignedDuration) -> Timestamp {
-    end - life / 3
+/// The time at which two thirds of a lifetime that ends at `end` have passed.
+fn renewal(end: Timestamp, lifetime: SignedDuration) -> Timestamp {
+    end - lifetime / 3
 }
 
 /// Returns the next time after `now` at which something becomes due by time alone.

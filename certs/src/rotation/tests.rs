@@ -176,7 +176,7 @@ fn skew() -> impl Strategy<Value = i64> {
     prop_oneof![Just(0), -10 * MINUTE..10 * MINUTE, -2 * 86_400..2 * 86_400_i64, -20 * YEAR..20 * YEAR]
 }
 
-/// What a leader meets: its clock error, the time since the last leader acted, and whether the caBundle is in place.
+/// The conditions of a leader: its clock error, the time since the last leader acted, and the state of the caBundle.
 fn turn() -> impl Strategy<Value = (i64, i64, Option<bool>)> {
     let elapsed = prop_oneof![0..120_i64, 0..40 * 86_400_i64, 0..2 * YEAR];
     (skew(), elapsed, any::<Option<bool>>())
@@ -185,7 +185,7 @@ fn turn() -> impl Strategy<Value = (i64, i64, Option<bool>)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Leaders with any clocks take turns at any point of a CA's life.
+    /// Leaders with any clocks take turns at any point of a CA's lifetime.
     #[test]
     fn advance_ends_in_few_steps_whatever_the_clocks(turns in prop::collection::vec(turn(), 1..8)) {
         let (lifetimes, mut seconds, mut state) = (Lifetimes::default(), 30 * YEAR, None::<State>);
@@ -203,7 +203,7 @@ proptest! {
         }
     }
 
-    /// Two leaders take turns; their clocks differ by less than a third of a serving certificate's life.
+    /// Two leaders take turns; their clocks differ by less than a third of a serving certificate's lifetime.
     #[test]
     fn two_leaders_with_different_clocks_do_not_undo_each_other(skew in -9 * 86_400..9 * 86_400_i64, age in 0..10 * 86_400_i64) {
         let lifetimes = Lifetimes::default();

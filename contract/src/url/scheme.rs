@@ -1,4 +1,4 @@
-//! How a repository is reached.
+//! The transports of repositories.
 
 use std::fmt;
 

@@ -138,7 +138,7 @@ pub(super) async fn a_misspelt_branch(
     if session.phase() != Some(Phase::Failed) || session.condition("RunnerStarted").is_some() {
         bail!("the runner of session {MISSPELT} ran although its workflow is missing");
     }
-    screen.line("-> The runner never started, and the condition says what to correct.")?;
+    screen.line("-> The runner never started, and the condition names the remedy.")?;
     Ok(())
 }
 

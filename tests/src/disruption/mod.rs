@@ -1,6 +1,6 @@
 //! Disruptions of an installed injector: updates, drained nodes, changes of the leader, new certificates, crashes.
 //!
-//! Each ends when the injector is healthy again: as many ready replicas as the Deployment asks for. Replicas that are
+//! Each ends when the injector is healthy again, with all replicas of the Deployment ready. Replicas that are
 //! being deleted may still drain then.
 
 pub mod certificate;

@@ -64,7 +64,7 @@ async fn applying_again_changes_nothing_and_loses_no_session() -> anyhow::Result
     installation.expect_check(Scope::Everything, true, &[]).await?;
     let registered = async || -> anyhow::Result<String> {
         let mut registration = installation.registrations().get(INJECTOR).await?;
-        // Who wrote what, and when, may change.
+        // managedFields and times may change.
         registration.metadata.managed_fields = None;
         registration.metadata.resource_version = None;
         registration.metadata.generation = None;

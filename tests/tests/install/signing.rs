@@ -37,7 +37,7 @@ fn the_guides_commands_sign_a_commit_that_git_and_config_yaml_accept() -> anyhow
     let home = tempfile::tempdir()?;
     shell(home.path(), ".", BEFORE)?;
     for command in COMMANDS {
-        // A passphrase is asked for otherwise.
+        // ssh-keygen prompts for a passphrase otherwise.
         let command = command.replace("ssh-keygen ", "ssh-keygen -q -N '' ");
         shell(home.path(), "work", &command)?;
     }

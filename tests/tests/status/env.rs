@@ -258,7 +258,7 @@ async fn remove_sessions(client: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A session that asks for a workflow.
+/// A session with a workflow.
 pub fn session(name: &str) -> Session {
     SessionBuilder::new(name).workflow_path(URL, "main", "a").build()
 }

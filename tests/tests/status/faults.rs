@@ -59,7 +59,7 @@ async fn reports_outcomes_after_a_restart_of_the_api_server() -> anyhow::Result<
         env.manual.begin(session(name)).await?;
         env.reason(name, "Fetching").await?;
     }
-    // Half of them end unseen, so that the new server's watch cache is younger than what the replica asks for.
+    // Half of them end unobserved, so that the new server's watch cache is younger than the requested resourceVersion.
     faults.blind(true);
     let (before, after) = names.split_at(5);
     for name in before {

@@ -36,20 +36,20 @@ static ROUTER: LazyLock<Router> = LazyLock::new(|| {
     Admission::new(sessions, Arc::default(), Arc::default()).router()
 });
 
-async fn answer(body: &[u8]) -> (StatusCode, Vec<u8>) {
+async fn respond(body: &[u8]) -> (StatusCode, Vec<u8>) {
     let request = Request::post("/mutate").body(Body::from(body.to_vec())).unwrap();
     let response = ROUTER.clone().oneshot(request).await.unwrap();
     (response.status(), to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec())
 }
 
-fn check(asked: &[u8], status: StatusCode, answered: &[u8]) {
+fn check(request: &[u8], status: StatusCode, body: &[u8]) {
     if status != StatusCode::OK {
         assert_eq!(status, StatusCode::BAD_REQUEST);
-        assert!(!answered.is_empty(), "a rejection has a message");
+        assert!(!body.is_empty(), "a rejection has a message");
         return;
     }
-    let answered: Value = serde_json::from_slice(answered).unwrap();
-    let response = &answered["response"];
+    let review: Value = serde_json::from_slice(body).unwrap();
+    let response = &review["response"];
     assert!(response["allowed"] == true || response["status"]["message"].is_string());
     let patch = &response["patch"];
     if patch.is_null() {
@@ -58,13 +58,13 @@ fn check(asked: &[u8], status: StatusCode, answered: &[u8]) {
     assert_eq!(response["allowed"], true);
     let ByteString(patch) = serde_json::from_value(patch.clone()).unwrap();
     let patch: Patch = serde_json::from_slice(&patch).unwrap();
-    let review = review::parse(asked).unwrap();
+    let review = review::parse(request).unwrap();
     let mut pod = review.object().clone();
     json_patch::patch(&mut pod, &patch).unwrap();
 }
 
 fuzz_target!(|body: &[u8]| {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let (status, answered) = runtime.block_on(answer(body));
-    check(body, status, &answered);
+    let (status, response) = runtime.block_on(respond(body));
+    check(body, status, &response);
 });

@@ -4,7 +4,7 @@
 //! was read only, so that no change of an admin is undone. The bundle in place is published: a new CA signs only once
 //! every entry holds it.
 //!
-//! If an annotation asks another controller to fill caBundle, the leader leaves it to that one: the CA that replicas
+//! If an annotation requests that another controller fills caBundle, the leader does not write it: the CA that replicas
 //! have mounted is up to a minute behind, and two writers would take turns.
 
 use std::sync::Arc;
@@ -32,7 +32,7 @@ const RESYNC: Duration = Duration::from_mins(1);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Annotations by which a registration asks cert-manager's cainjector or OpenShift's service-ca to fill caBundle.
+/// Annotations that make cert-manager's cainjector or OpenShift's service-ca fill caBundle.
 const FILLED_BY_OTHERS: [&str; 4] = [
     "cert-manager.io/inject-ca-from",
     "cert-manager.io/inject-ca-from-secret",

@@ -10,7 +10,7 @@ use super::status_json::ShapeError;
 /// Limit on one call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why a session's status or an Event could not be written. Each is tried again.
+/// Errors of writing a session's status or an Event. Each is retried.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     #[error("failed to {action}")]

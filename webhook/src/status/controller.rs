@@ -37,7 +37,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Number of init containers that are waiting or running, as far as this replica knows.
+    /// Number of init containers that are waiting or running in the cache.
     #[must_use]
     pub fn fetching(&self) -> usize {
         self.cache.fetching()

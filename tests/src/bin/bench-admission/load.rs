@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::handler::Handler;
 
-/// What wrk saw.
+/// The result of a run of wrk.
 #[derive(Debug, Deserialize)]
 pub struct WrkResult {
     /// Requests that were answered.

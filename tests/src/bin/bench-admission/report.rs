@@ -33,7 +33,7 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// From what wrk saw, the CPU time that it took, and memory before, in KiB.
+    /// From wrk's result, the handler's CPU time, and its memory before the run, in KiB.
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     pub fn new(load: &WrkResult, cpu: Duration, idle: u64) -> Self {
         Self {

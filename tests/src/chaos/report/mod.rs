@@ -27,9 +27,9 @@ pub struct SessionResult {
     pub delivered: bool,
     /// Deviations of pod, runner or condition from the expected outcome.
     pub problems: Vec<String>,
-    /// Why its pod found no node, or was rejected by the kubelet.
+    /// The reason if its pod found no node, or was rejected by the kubelet.
     pub not_run: Option<String>,
-    /// Why it did not reach its end.
+    /// The error if it did not reach its end.
     pub stuck: Option<String>,
 }
 

@@ -48,7 +48,7 @@ pub enum Outcome {
     Undelivered(Failure),
 }
 
-/// Why nothing was delivered.
+/// The reason for a failed delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
     /// An exit code of init-fetcher; `message` is line 1 of its termination message, possibly empty.
@@ -103,7 +103,7 @@ pub struct PodFacts {
     /// Creation time, by the API server's clock.
     pub created: Timestamp,
     pub stamp: Option<Stamp>,
-    /// How often the runner has the variable by which the operator passes it the workflow's URL.
+    /// Number of the runner's variables with the name by which the operator passes the workflow's URL.
     pub workflow_variables: usize,
     pub outcome: Outcome,
     /// End of the init container, by the node's clock.

@@ -33,7 +33,7 @@ fn own_time() -> Timestamp {
     at(ENDED) + OWN_MARK
 }
 
-/// A session that asks for a workflow, in this phase.
+/// A session with a workflow, in this phase.
 fn session(phase: &str) -> AgenticSession {
     serde_json::from_value(json!({
         "metadata": {"name": "s", "namespace": "ns", "uid": "session-uid", "generation": 3},
@@ -50,7 +50,7 @@ trait With: Sized {
     fn recorded(self, status: &str, applied_at: i64) -> Self;
     /// The record that this controller writes for the pod.
     fn recorded_by_us(self, status: &str) -> Self;
-    /// What the operator writes after a POST that was answered with 200: it keeps the generation.
+    /// Changes it as the operator does after a POST that was answered with 200: the generation stays.
     fn posted_at(self, applied_at: i64) -> Self;
     fn after(self, change: &Change) -> Self;
 }
