@@ -79,7 +79,7 @@ fuzz: ## fuzz the parsers of network input; FUZZ selects fuzzers, SECONDS_EACH=6
 .PHONY: render-manifests
 render-manifests: ## render every kustomization to target/manifests/ and validate it with a real API server
 	@tests/cluster/build-tools
-	@tests/cluster/promtool
+	@tests/cluster/prometheus
 	@tests/run e2e '^tests/install$$' 'alerts manifests'
 	@echo 'rendered, and valid to an API server: target/manifests/*.yaml'
 

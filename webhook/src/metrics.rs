@@ -10,11 +10,20 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+use workflow_contract::Exit;
+use workflow_contract::condition::reason;
 use workflow_contract::names::METRICS_PREFIX;
 
 /// Upper bounds in seconds: a decision takes less than a millisecond, a lookup a few, and the API server times out after
 /// 5 s.
 const BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 2.5, 5.0];
+
+/// Upper bounds in seconds: a small repository takes a fraction of a second, and `timeout` is 120 s by default.
+const DELIVERY_BUCKETS: [f64; 11] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+
+/// Upper bounds in seconds: the kubelet reports ends in whole seconds, and about a second late; another leader takes over
+/// within 20 s.
+const LAG_BUCKETS: [f64; 8] = [1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
@@ -38,8 +47,8 @@ const LIVE_OUTCOMES: [&str; 4] = ["added", "rejected", "delivered", "failed"];
 
 /// Decisions of admission. Each counter starts at 0: Prometheus records no increase of a series that starts at 1.
 const DECISIONS: [&str; 5] = ["injected", "unchanged", "skipped", "refused", "malformed"];
-/// Reasons used by alerts, which start at 0 for the same reason.
-const ALERTED: [&str; 3] = ["NotInjected", "ImagePullFailed", "SignatureNotTrusted"];
+/// Resources that are watched.
+const WATCHED: [&str; 3] = ["agenticsessions", "mutatingwebhookconfigurations", "pods"];
 
 #[derive(Debug)]
 pub struct Metrics {
@@ -49,6 +58,8 @@ pub struct Metrics {
     outcomes: Family<ReasonLabel, Counter>,
     live_deliveries: Family<OutcomeLabel, Counter>,
     live_duration: Histogram,
+    delivery: Histogram,
+    lag: Histogram,
     conflicts: Counter,
     write_failures: Counter,
     watch_failures: Family<ResourceLabel, Counter>,
@@ -77,7 +88,7 @@ impl Default for Metrics {
             duration.clone(),
         );
         let outcomes = Family::<ReasonLabel, Counter>::default();
-        for reason in ALERTED {
+        for reason in Exit::ALL.iter().map(|exit| exit.reason()).chain(reason::ALL) {
             drop(outcomes.get_or_create(&ReasonLabel { reason: reason.to_owned() }));
         }
         registry.register("status_outcomes", "Conditions written, by reason", outcomes.clone());
@@ -97,6 +108,20 @@ impl Default for Metrics {
             Unit::Seconds,
             live_duration.clone(),
         );
+        let delivery = Histogram::new(DELIVERY_BUCKETS);
+        registry.register_with_unit(
+            "delivery_duration",
+            "Duration of deliveries whose outcome was written, by the init container's clock",
+            Unit::Seconds,
+            delivery.clone(),
+        );
+        let lag = Histogram::new(LAG_BUCKETS);
+        registry.register_with_unit(
+            "status_lag",
+            "Time from the end of an init container, by its node's clock, to the condition",
+            Unit::Seconds,
+            lag.clone(),
+        );
         let conflicts = Counter::default();
         registry.register(
             "status_conflicts",
@@ -109,7 +134,10 @@ impl Default for Metrics {
             "Failed writes of a session's status or Event",
             write_failures.clone(),
         );
-        let watch_failures = Family::default();
+        let watch_failures = Family::<ResourceLabel, Counter>::default();
+        for resource in WATCHED {
+            drop(watch_failures.get_or_create(&ResourceLabel { resource }));
+        }
         registry.register(
             "watch_failures",
             "Failed watches that were restarted, by resource",
@@ -146,6 +174,8 @@ impl Default for Metrics {
             outcomes,
             live_deliveries,
             live_duration,
+            delivery,
+            lag,
             conflicts,
             write_failures,
             watch_failures,
@@ -176,6 +206,14 @@ impl Metrics {
         if let Some(took) = took {
             self.live_duration.observe(took.as_secs_f64());
         }
+    }
+
+    /// Records the duration of a delivery, if known, and the time from its end to its condition.
+    pub fn reported(&self, took: Option<Duration>, lag: Duration) {
+        if let Some(took) = took {
+            self.delivery.observe(took.as_secs_f64());
+        }
+        self.lag.observe(lag.as_secs_f64());
     }
 
     /// Counts a resourceVersion conflict of a status update.
@@ -242,6 +280,8 @@ mod tests {
         metrics.certificate_is_current(true);
         metrics.config_is_current(false);
         metrics.delivered_live("delivered", Some(Duration::from_secs(2)));
+        metrics.reported(Some(Duration::from_millis(300)), Duration::from_secs(4));
+        metrics.reported(None, Duration::from_millis(1500));
         metrics.status_conflict();
         metrics.status_write_failed();
         metrics.watch_failed("pods");
@@ -256,6 +296,10 @@ mod tests {
             r#"workflow_injector_live_deliveries_total{outcome="delivered"} 1"#,
             r#"workflow_injector_live_deliveries_total{outcome="rejected"} 0"#,
             r#"workflow_injector_live_delivery_duration_seconds_bucket{le="2.5"} 1"#,
+            "workflow_injector_delivery_duration_seconds_count 1",
+            r#"workflow_injector_delivery_duration_seconds_bucket{le="0.5"} 1"#,
+            "workflow_injector_status_lag_seconds_count 2",
+            r#"workflow_injector_status_lag_seconds_bucket{le="2.0"} 1"#,
             "workflow_injector_status_conflicts_total 1",
             "workflow_injector_status_write_failures_total 1",
             r#"workflow_injector_watch_failures_total{resource="pods"} 1"#,

@@ -188,6 +188,10 @@ impl Observe for Counted {
         self.0.outcome(reason);
     }
 
+    fn reported(&self, took: Option<Duration>, lag: Duration) {
+        self.0.reported(took, lag);
+    }
+
     fn conflict(&self) {
         self.0.status_conflict();
     }

@@ -37,7 +37,7 @@ fn promtool(arguments: &[&str], rules: &Value) -> anyhow::Result<()> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/cluster/bin/promtool");
     let program = if own.exists() { own.canonicalize()? } else { "promtool".into() };
     let output = Command::new(program).args(arguments).current_dir(directory.path()).output();
-    let output = output.context("promtool could not be started: run tests/cluster/promtool")?;
+    let output = output.context("promtool could not be started: run tests/cluster/prometheus")?;
     let printed = [output.stdout, output.stderr].concat();
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&printed));
     Ok(())

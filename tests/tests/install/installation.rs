@@ -141,6 +141,11 @@ impl Installation {
         self.running = None;
     }
 
+    /// Address of the replica's probes and metrics.
+    pub fn ops_address(&self) -> anyhow::Result<SocketAddr> {
+        Ok(SocketAddr::new(endpoints::address()?, self.ops))
+    }
+
     /// The certificate that the replica serves.
     pub fn served(&self) -> Option<CertInfo> {
         self.running.as_ref()?.replica.resolver.info()

@@ -3,6 +3,7 @@
 mod alerts;
 mod at_once;
 mod check;
+mod dashboard;
 mod docs;
 mod freeze_running;
 mod installation;

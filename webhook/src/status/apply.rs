@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use jiff::{Timestamp, Unit};
+use jiff::{SignedDuration, Timestamp, Unit};
 use kube::api::{DynamicObject, PostParams};
 use kube::core::ApiResource;
 use kube::{Api, Client, ResourceExt};
@@ -271,6 +271,11 @@ impl StatusWriter {
         let condition = &change.condition;
         let reason = condition.reason.as_deref().unwrap_or_default();
         self.observe.wrote(reason);
+        if let Some((pod, ended)) = pod.and_then(|pod| Some((pod, newly_reported(session, pod, change)?))) {
+            // Clocks of nodes differ, and the kubelet's times are whole seconds.
+            let lag = Timestamp::now().duration_since(ended).max(SignedDuration::ZERO).unsigned_abs();
+            self.observe.reported(pod.took, lag);
+        }
         tracing::info!(
             namespace = session.namespace(),
             session = session.name_any(),
@@ -294,6 +299,15 @@ impl StatusWriter {
             self.events.enqueue(session, reason, &change.condition);
         }
     }
+}
+
+/// End of the pod's init container, if the change is the first that reports the outcome.
+fn newly_reported(session: &AgenticSession, pod: &PodFacts, change: &Change) -> Option<Timestamp> {
+    let is_outcome = matches!(change.event, Some(event::DELIVERED | event::FAILED));
+    let reported = change.workflow.as_ref()?.applied_at;
+    let recorded = session.status.as_ref()?.reconciled_workflow.as_ref().and_then(|record| record.applied_at);
+    // After a delivery into the running session it would be about that one.
+    pod.ended.filter(|_| is_outcome && recorded != reported && pod.live.is_empty())
 }
 
 fn typed(live: &DynamicObject) -> Result<AgenticSession, WriteError> {

@@ -41,6 +41,9 @@ pub use controller::{Handle, spawn};
 pub trait Observe: Send + Sync {
     /// A condition with this reason was written.
     fn wrote(&self, _reason: &str) {}
+    /// The outcome of a delivery was written for the first time: its duration, if the init container reported
+    /// it, and the time from its end to the write.
+    fn reported(&self, _took: Option<Duration>, _lag: Duration) {}
     /// A write met a resourceVersion conflict and is retried.
     fn conflict(&self) {}
     /// A write failed and is retried.

@@ -116,6 +116,7 @@ mod tests {
             live: Vec::new(),
             runner: RunnerState::default(),
             is_ending: false,
+            took: None,
             presence: Presence::Exists,
         }
     }

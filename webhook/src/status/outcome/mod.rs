@@ -3,6 +3,8 @@
 
 mod live;
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
@@ -113,6 +115,8 @@ pub struct PodFacts {
     pub runner: RunnerState,
     /// The pod is being deleted.
     pub is_ending: bool,
+    /// Duration of the delivery, by the termination message.
+    pub took: Option<Duration>,
     pub presence: Presence,
 }
 
@@ -174,10 +178,9 @@ pub fn read(pod: &SessionPod) -> Option<PodFacts> {
     name?;
     let stamp = pod.annotations().get(STAMP_ANNOTATION).and_then(|value| Stamp::from_annotation(value).ok());
     let stamp = stamp.filter(|stamp| stamp.session_uid == owner.uid);
-    let ended = status_of(&pod.status, INIT_CONTAINER)
-        .and_then(|status| end_of(status, &pod.status))
-        .and_then(|end| end.finished_at.as_ref())
-        .map(|time| time.0);
+    let end = status_of(&pod.status, INIT_CONTAINER).and_then(|status| end_of(status, &pod.status));
+    let ended = end.and_then(|end| end.finished_at.as_ref()).map(|time| time.0);
+    let took = end.and_then(|end| Termination::parse(&end.message).details?.ms).map(Duration::from_millis);
     Some(PodFacts {
         namespace: pod.namespace()?,
         session: owner.name.clone(),
@@ -191,6 +194,7 @@ pub fn read(pod: &SessionPod) -> Option<PodFacts> {
         stamp,
         workflow_variables: workflow_variables(pod),
         ended,
+        took,
         presence: Presence::Exists,
     })
 }

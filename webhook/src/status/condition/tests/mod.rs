@@ -138,6 +138,7 @@ fn pod(outcome: Outcome) -> PodFacts {
         live: Vec::new(),
         runner: RunnerState::Running,
         is_ending: false,
+        took: None,
         presence: Presence::Exists,
     }
 }
