@@ -47,4 +47,5 @@ pub mod namespace;
 pub mod released;
 pub mod runner;
 pub mod session_pool;
+pub mod signing;
 pub mod wait;

@@ -5,6 +5,7 @@
 mod chaos;
 mod disruptions;
 mod missing_image;
+mod signed;
 mod upgrade;
 
 use tokio::sync::Mutex;

@@ -16,7 +16,7 @@ const COMMANDS: [&str; 5] = [
 ];
 
 const BEFORE: &str = "mkdir -m 700 ~/.ssh && git init -q --bare remote && git clone -q remote work && cd work && \
-                      git commit -q --allow-empty -m one && git push -q -u origin HEAD";
+                      echo x >prompt.md && git add . && git commit -q -m one && git push -q -u origin HEAD";
 
 /// Runs a command with a home directory of its own.
 fn shell(home: &Path, directory: &str, command: &str) -> anyhow::Result<String> {
