@@ -6,10 +6,12 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a broken claim is a panic")]
 
 pub(crate) mod made;
+mod signatures;
 pub(crate) mod taken;
 mod trees;
 mod wire;
 
+pub use signatures::signatures;
 pub use trees::trees;
 pub use wire::wire;
 
@@ -34,5 +36,6 @@ mod tests {
     fn what_the_fuzzers_claim_holds_for_their_seeds() {
         assert!(replay("wire", super::wire) > 0);
         assert!(replay("trees", super::trees) > 0);
+        assert!(replay("signatures", |bytes, _| super::signatures(bytes)) > 0);
     }
 }
