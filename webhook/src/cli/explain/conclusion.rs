@@ -248,6 +248,9 @@ fn exit_cause(reason: &str) -> String {
         Some(Exit::TooLarge) => {
             "name a directory of the repository, or ask an admin to raise `maxBytes` and `maxFiles`"
         }
+        Some(Exit::SignatureNotTrusted) => {
+            "have the commit or tag signed with a trusted key, or ask an admin to list the key under `verify`"
+        }
         Some(Exit::VolumeFull) => "make room on the volume of the workspace",
         Some(Exit::VolumeNotWritable) => {
             "correct the security context of the pod or the directory that the message names"

@@ -4,6 +4,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use serde::Deserialize;
 use serde_json::Value;
+use workflow_contract::env::WORKFLOW_SIGNERS;
+use workflow_contract::names::INIT_CONTAINER;
+use workflow_contract::verify::Signers;
 
 use crate::session::AgenticSession;
 use crate::status::outcome::{self, PodFacts};
@@ -38,6 +41,8 @@ pub struct Pod {
     /// Facts for the status controller, unless the pod belongs to no session of its name.
     pub facts: Option<PodFacts>,
     pub statuses: Statuses,
+    /// Rule for signatures with which the pod was injected.
+    pub signers: Option<Signers>,
 }
 
 /// States of containers, init containers in the order of the spec.
@@ -120,8 +125,16 @@ impl Pod {
         let read = SessionPod::deserialize(pod)?;
         let facts = outcome::read(&read);
         let statuses = pod.get("status").map(Statuses::deserialize).transpose()?.unwrap_or_default();
-        Ok(Self { read, facts, statuses })
+        Ok(Self { read, facts, statuses, signers: signers(pod) })
     }
+}
+
+/// Reads the rule from the init container's environment, in which the webhook doubles every `$`.
+fn signers(pod: &Value) -> Option<Signers> {
+    let named = |list: &Value, name: &str| list.as_array()?.iter().find(|one| one["name"] == name).cloned();
+    let container = named(&pod["spec"]["initContainers"], INIT_CONTAINER)?;
+    let variable = named(&container["env"], WORKFLOW_SIGNERS)?;
+    Signers::from_json(&variable["value"].as_str()?.replace("$$", "$")).ok()
 }
 
 impl Event {

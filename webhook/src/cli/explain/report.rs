@@ -8,6 +8,7 @@ use workflow_contract::names::{
 };
 use workflow_contract::text::{cut, one_line};
 use workflow_contract::url::redacted;
+use workflow_contract::verify::{Require, Signers};
 use workflow_contract::{Exit, Stamp, Termination};
 
 use super::conclusion::{Author, author, conclude};
@@ -152,7 +153,10 @@ fn add_pod(timeline: &mut Timeline, pod: &Pod, found: &Gathered) {
     timeline.add(
         created,
         match &facts.stamp {
-            Some(stamp) => format!("pod {name} created, injected with {}", stamp_text(stamp)),
+            Some(stamp) => {
+                let rule = pod.signers.as_ref().map(rule_text).unwrap_or_default();
+                format!("pod {name} created, injected with {}{rule}", stamp_text(stamp))
+            }
             None => format!("pod {name} created, not injected"),
         },
     );
@@ -170,6 +174,23 @@ fn add_pod(timeline: &mut Timeline, pod: &Pod, found: &Gathered) {
 
 fn stamp_text(stamp: &Stamp) -> String {
     format!("{} for generation {}, image {}", stamp.source, stamp.generation, stamp.image)
+}
+
+/// The signature that is demanded, and how many lists of keys may have made it.
+fn rule_text(signers: &Signers) -> String {
+    let what = match signers.require {
+        Require::None => return String::new(),
+        Require::Commit => "commit",
+        Require::Tag => "tag",
+        Require::Either => "commit or tag",
+    };
+    let lines =
+        |list: &str| list.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')).count();
+    let keys = signers.openpgp_keys.matches("-----BEGIN PGP PUBLIC KEY BLOCK-----").count();
+    format!(
+        ", requires a signed {what} (verify: {} sshSigners, {keys} openpgpKeys)",
+        lines(&signers.ssh_signers)
+    )
 }
 
 fn add_container(timeline: &mut Timeline, kind: &str, status: &ContainerStatus) {

@@ -368,6 +368,17 @@ fn the_history_is_in_order_with_times_and_names_what_was_injected() {
 }
 
 #[test]
+fn the_rule_for_signatures_is_shown() {
+    let mut pod = pod("Running", &delivered());
+    let rule = json!({"require": "commit", "sshSigners": "# list\na ssh-ed25519 A $$(X)\n\nb ssh-rsa B\n"});
+    pod["spec"]["initContainers"][1]["env"] =
+        json!([{"name": "WORKFLOW_SIGNERS", "value": rule.to_string()}]);
+    let shown = format!("image {IMAGE}, requires a signed commit (verify: 2 sshSigners, 0 openpgpKeys)");
+    let found = gathered(session("Running"), Some(&pod));
+    assert!(reported(&found).lines.iter().any(|line| line.ends_with(&shown)), "{:?}", reported(&found).lines);
+}
+
+#[test]
 fn live_deliveries_are_listed() {
     let mut pod = pod("Running", &delivered());
     pod["status"]["ephemeralContainerStatuses"] = json!([
