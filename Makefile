@@ -120,6 +120,10 @@ bench-fetch: setup build ## init-fetcher compared with git: the table of docs/be
 	@TMPDIR=/dev/shm INIT_FETCHER="$$(realpath "$$(tests/cluster/programs --print | grep -x '.*/init-fetcher')")" \
 		cargo bench --quiet --profile dev -p init-fetcher --bench fetch
 
+.PHONY: bench-signatures
+bench-signatures: ## time and memory of one verification of each kind; fails above 10 ms or 2 MiB
+	@cargo bench --quiet -p workflow-signatures --bench verify
+
 .PHONY: chaos
 chaos: images install ## 50 session pods a second during random disruptions; CHAOS_SECONDS=600, SEED
 	@$(quietly) chaos 'building chaos' target/log/chaos-build.log cargo build -p workflow-tests --bin chaos

@@ -11,7 +11,7 @@
 mod error;
 mod object;
 mod openpgp;
-pub mod pattern;
+mod pattern;
 mod ssh;
 
 use std::fmt;
