@@ -25,7 +25,7 @@ enum Thing {
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => "[a-d]{1,2}",
-        1 => "[A-Za-z0-9 _.+=@%é\"'$()\u{7f}-]{1,12}".prop_filter("names that are refused", |name| {
+        1 => "[A-Za-z0-9 _.+=@%é\"'$()\u{7f}-]{1,12}".prop_filter("names that are rejected", |name| {
             // Rejected trees have tests of their own.
             !name.starts_with('.') && !name.ends_with(['.', ' ']) && !name.to_lowercase().starts_with("git")
         }),

@@ -77,11 +77,11 @@ fn end_in_each_phase(signal: Signal, code: i32) -> (usize, usize) {
             .var("SSL_CERT_FILE", &front.ca_file().to_string_lossy());
         let mut child = fetch.spawn();
         assert!(front.wait_for_faults(1), "{what}: never came there");
-        let told = Instant::now();
+        let signaled = Instant::now();
         kill_process(Pid::from_child(&child), signal).unwrap();
         let status = child.wait().unwrap();
         // One second is the promise; a machine that is busy with other tests gets more.
-        assert!(told.elapsed() < Duration::from_secs(10), "{what}");
+        assert!(signaled.elapsed() < Duration::from_secs(10), "{what}");
         assert_eq!(common::code_of(status), code, "{what}");
         if signal == Signal::TERM {
             let message = workflow_contract::Termination::parse(&fetch.message());

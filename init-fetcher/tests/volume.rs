@@ -28,7 +28,7 @@ fn chmod(directory: &Path, mode: u32) {
 fn names_unwritable_directory_with_owner_and_mode() {
     let (_server, repository) = behind_fronts();
     // Unwritable directory below the root's parent, its mode, and the step that fails.
-    for (refuses, mode, doing) in [
+    for (unwritable, mode, doing) in [
         ("root", 0o555, "create the directory"),
         ("root", 0o300, "read the directory"),
         ("root", 0o600, "create the directory"),
@@ -37,8 +37,8 @@ fn names_unwritable_directory_with_owner_and_mode() {
     ] {
         let fetch = plain(&repository);
         let parent = fetch.dir.path().join("parent");
-        fs::create_dir_all(parent.join(refuses)).unwrap();
-        let directory = if refuses.is_empty() { parent.clone() } else { parent.join(refuses) };
+        fs::create_dir_all(parent.join(unwritable)).unwrap();
+        let directory = if unwritable.is_empty() { parent.clone() } else { parent.join(unwritable) };
         chmod(&directory, mode);
         let fetch = fetch.var("WORKFLOW_ROOT", &parent.join("root").to_string_lossy());
         let ended = fetch.run_without_privileges();
@@ -143,7 +143,7 @@ fn keeps_old_delivery_after_each_failed_write() {
     ] {
         cases.extend((1..=last).step_by(step).map(|number| (call, number, error, exit)));
     }
-    let refused = Mutex::new(Vec::new());
+    let failed = Mutex::new(Vec::new());
     for_all(&cases, AT_A_TIME, |(call, number, error, exit)| {
         let fetch = plain(&repository);
         fetch.clone().branch("old").run().expect(Exit::Reconciled);
@@ -159,11 +159,11 @@ fn keeps_old_delivery_after_each_failed_write() {
         assert_eq!(on_disk, old_content, "{what}");
         // The message may be what could not be written: threads are counted each by itself.
         assert_eq!(traced.ended.code, i32::from(exit.code()), "{what}");
-        refused.lock().unwrap().push(*call);
+        failed.lock().unwrap().push(*call);
     });
-    let refused = refused.into_inner().unwrap();
+    let failed = failed.into_inner().unwrap();
     for call in ["write", "?mkdir,?mkdirat", "?rename,?renameat", "renameat2", "?symlink,?symlinkat"] {
-        assert!(refused.contains(&call), "no {call} was refused, only {refused:?}");
+        assert!(failed.contains(&call), "no {call} failed, only {failed:?}");
     }
 }
 

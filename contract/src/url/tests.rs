@@ -174,3 +174,21 @@ fn userinfo_is_decoded() {
     assert_eq!(token.userinfo().unwrap().username.expose(), "t0ken");
     assert_eq!(token.without_userinfo(), "https://h:444/r");
 }
+
+#[test]
+fn page_addresses_with_a_query_name_the_source_to_use() {
+    for (url, expected) in [
+        (
+            "https://dev.azure.com/org/project/_git/repo?path=/x&version=GBmain",
+            "that is the address of a page; use URL https://dev.azure.com/org/project/_git/repo, branch main, path x",
+        ),
+        (
+            "https://me:s3cret@h/org/repo/blob/v1/README.md#L3",
+            "that is the address of a page; use URL https://h/org/repo, branch v1",
+        ),
+        ("https://h/org/repo.git?x=y", "it must not contain a query, a fragment or a backslash"),
+    ] {
+        let message = RepoUrl::parse(url).unwrap_err().to_string();
+        assert!(message.ends_with(expected) && !message.contains("s3cret"), "{message}");
+    }
+}

@@ -76,7 +76,7 @@ pub fn read(mut bytes: &[u8]) -> Described {
 type Object = (ObjectType, Vec<u8>);
 
 impl Described {
-    /// Ids of all objects, `None` if one of them can't be made.
+    /// Returns the ids of all objects, `None` if one of them cannot be made.
     pub fn objects(&self) -> Option<Vec<Oid>> {
         let made = self.make();
         made.into_iter().map(|made| made.map(|object| id(&object))).collect()

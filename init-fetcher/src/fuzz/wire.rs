@@ -164,7 +164,7 @@ fn pack_as_described(bytes: &[u8], dir: &Path) {
     let Some(objects) = described.objects() else { return };
     match taken {
         Err(PackError::TooLarge { .. }) => {}
-        Err(error) => panic!("a sound pack is refused: {error}"),
+        Err(error) => panic!("a valid pack is rejected: {error}"),
         Ok(ids) => assert_eq!(ids, objects, "other objects than were sent"),
     }
 }

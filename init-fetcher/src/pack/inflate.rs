@@ -67,7 +67,7 @@ fn wrong_size(size: u64) -> PackError {
 
 /// Returns the error for a pack that cannot be read from disk.
 pub fn unreadable(error: &io::Error) -> PackError {
-    PackError::Corrupt(format!("it can't be read back: {error}"))
+    PackError::Corrupt(format!("it cannot be read back: {error}"))
 }
 
 #[cfg(test)]

@@ -107,7 +107,7 @@ impl<'a> Store<'a> {
         };
         let taken = intake::take(&place, self.limits, &mut self.received, self.checkpoint, receive);
         if taken.is_err() {
-            // After a refusal there is another request, which uses the same name.
+            // After a rejected request there is another one, which uses the same name.
             let _ = fs::remove_file(place.pack);
         }
         let (result, pack) = taken?;

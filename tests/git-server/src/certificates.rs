@@ -6,7 +6,7 @@ use rcgen::{
 };
 
 /// PEM texts of one server's certificates.
-pub(crate) struct Authority {
+pub(crate) struct Issued {
     /// CA certificate that clients must trust.
     pub(crate) ca: String,
     /// Certificate of the server.
@@ -23,7 +23,7 @@ pub(crate) enum Validity {
 }
 
 /// Issues a CA and, from it, a certificate for these names and addresses. Keys are ECDSA P-256.
-pub(crate) fn issue(names: Vec<String>, validity: Validity) -> Result<Authority, rcgen::Error> {
+pub(crate) fn issue(names: Vec<String>, validity: Validity) -> Result<Issued, rcgen::Error> {
     let ca_key = KeyPair::generate()?;
     let mut ca = CertificateParams::new(Vec::new())?;
     ca.distinguished_name.push(DnType::CommonName, "workflow-git-server CA");
@@ -42,5 +42,5 @@ pub(crate) fn issue(names: Vec<String>, validity: Validity) -> Result<Authority,
     leaf.use_authority_key_identifier_extension = true;
     let certificate = leaf.signed_by(&key, &issuer)?;
 
-    Ok(Authority { ca: ca_certificate.pem(), certificate: certificate.pem(), key: key.serialize_pem() })
+    Ok(Issued { ca: ca_certificate.pem(), certificate: certificate.pem(), key: key.serialize_pem() })
 }

@@ -3,7 +3,7 @@
 //!
 //! Real, because what a fetcher meets in the field (protocol v2 and v0, filters, shallow negotiation, the server's own
 //! words on failure) is easy to imitate wrongly. It needs the Debian packages `git`, `lighttpd`, `lighttpd-mod-openssl`
-//! and `util-linux`, no cluster, and no network but the address it is told to bind.
+//! and `util-linux`, no cluster, and no network but its own address.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), workflow_git_server::GitServerError> {

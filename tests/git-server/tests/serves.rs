@@ -127,8 +127,8 @@ fn profiles_differ_in_the_filters_they_accept() {
         client(&server, &["clone", "--bare", &filter, repository.url(), &into.to_string_lossy()])
     };
     assert!(fetch(Profile::Filters, "tree:1").status.success());
-    let refused = fetch(Profile::GithubLike, "tree:1");
-    assert!(stderr(&refused).contains("tree filter allows max depth 0"), "{}", stderr(&refused));
+    let denied = fetch(Profile::GithubLike, "tree:1");
+    assert!(stderr(&denied).contains("tree filter allows max depth 0"), "{}", stderr(&denied));
     assert!(fetch(Profile::GithubLike, "tree:0").status.success());
     assert!(fetch(Profile::GithubLike, "blob:none").status.success());
     let combined = fetch(Profile::GithubLike, "combine:blob:none+tree:0");
