@@ -85,7 +85,7 @@ mod go_git_v5 {
     }
 }
 
-/// A missing repository is a 500 here, which git reports as such.
+/// A missing repository is a 500 here, which git reports as such too.
 mod go_git_v6 {
     use super::*;
 
@@ -97,6 +97,15 @@ mod go_git_v6 {
     #[test]
     fn reports_missing_refs_and_paths() {
         reports_refs_and_paths(Software::GoGitV6);
+    }
+
+    #[test]
+    fn names_missing_repository_as_a_reason_of_the_500() {
+        let server = OtherServer::start(Software::GoGitV6).unwrap();
+        // The limit falls into the wait for the second attempt.
+        let ended = fetch(&server.url("nothere.git")).var("WORKFLOW_TIMEOUT", "900ms").run();
+        let message = ended.expect(Exit::ServerError);
+        assert!(message.contains("some servers answer so if the repository does not exist"), "{message}");
     }
 }
 
