@@ -130,6 +130,11 @@ impl Run {
         Ok(())
     }
 
+    /// What was published was changed by another program: the run ends as a failure unless it publishes again.
+    pub fn unpublished(&self) {
+        self.lock().published = None;
+    }
+
     /// Reports whether the run may still publish; only meaningful while the lock is held.
     fn may_publish(&self) -> bool {
         let in_time = self.limit.get().is_none_or(|limit| self.elapsed() < *limit);

@@ -7,6 +7,7 @@
 pub mod git_dir;
 pub mod index;
 pub mod publish;
+pub mod snapshot;
 pub mod write;
 
 use crate::pack::PackError;

@@ -164,7 +164,21 @@ fn put(new: &Path, place: &Path, aside: &Path) -> Result<(), Errno> {
     }
 }
 
+/// Attempts in which another program may remove and create the place between two calls.
+const RACES: usize = 100;
+
 fn put_once(new: &Path, place: &Path, aside: &Path) -> Result<(), Errno> {
+    for _ in 1..RACES {
+        match try_put(new, place, aside) {
+            // The place vanished, or is there again.
+            Err(Errno::NOENT | Errno::EXIST | Errno::NOTEMPTY) if fs::symlink_metadata(new).is_ok() => {}
+            other => return other,
+        }
+    }
+    try_put(new, place, aside)
+}
+
+fn try_put(new: &Path, place: &Path, aside: &Path) -> Result<(), Errno> {
     let rename = |flags| rustix::fs::renameat_with(CWD, new, CWD, place, flags);
     match rename(RenameFlags::NOREPLACE) {
         Err(Errno::EXIST) => {}
@@ -179,6 +193,8 @@ fn put_once(new: &Path, place: &Path, aside: &Path) -> Result<(), Errno> {
 
 /// For file systems that know neither flag: between the two steps nothing stands at the place.
 fn rename_fallback(new: &Path, place: &Path, aside: &Path) -> Result<(), Errno> {
+    // What an earlier attempt moved there.
+    let _ = remove(aside);
     match rustix::fs::rename(place, aside) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => return Err(error),
@@ -238,6 +254,37 @@ mod tests {
             assert_eq!(fs::read_to_string(place.join("file")).unwrap(), what);
             assert_eq!(fs::read_link(root.path().join("alias")).unwrap(), Path::new("flow"), "{what}");
         }
+    }
+
+    /// As the platform's runner does it: remove, then copy file by file.
+    fn rewrite(place: &Path, files: usize) {
+        // Both fail if the other side is faster.
+        let _ = fs::remove_dir_all(place);
+        let _ = fs::create_dir(place);
+        for number in 0..files {
+            let _ = fs::write(place.join(format!("{number}")), "runner");
+        }
+    }
+
+    #[test]
+    fn publishes_while_another_program_removes_and_creates_the_place() {
+        let root = tempfile::tempdir().unwrap();
+        let place = root.path().join("flow");
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    rewrite(&place, 5);
+                }
+            });
+            for _ in 0..500 {
+                staged(root.path(), "ours").publish(root.path(), "flow", None).unwrap();
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        staged(root.path(), "ours").publish(root.path(), "flow", None).unwrap();
+        assert_eq!(names(&place), ["file"]);
+        assert_eq!(names(root.path()), ["flow"]);
     }
 
     #[test]

@@ -161,6 +161,8 @@ pub struct Config {
     pub path: RepoPath,
     /// Directory to publish under.
     pub root: PathBuf,
+    /// How long the published directory is observed; zero for not at all.
+    pub settle: Duration,
     /// Limits on this run.
     pub limits: Limits,
     /// Hosts and schemes that are allowed.

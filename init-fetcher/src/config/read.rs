@@ -1,6 +1,7 @@
 //! Reading the environment into [`super::Config`].
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use workflow_contract::limits::{self, LimitError};
 use workflow_contract::policy::{self, PolicyError};
@@ -49,6 +50,7 @@ impl Config {
             reference,
             path,
             root: absolute(env::WORKFLOW_ROOT, &or(env::WORKFLOW_ROOT, env::default::ROOT))?,
+            settle: read_settle(&var)?,
             limits: read_limits(&var)?,
             policy,
             submodules: word(&var, env::WORKFLOW_SUBMODULES, "none or recursive", Submodules::from_name)?,
@@ -157,6 +159,12 @@ fn absolute(name: &'static str, value: &str) -> Result<PathBuf, ConfigError> {
     }
     let why = format!("`{}` is not an absolute path", text::sanitize(value));
     Err(ConfigError::Value { name, why })
+}
+
+fn read_settle(var: &dyn Fn(&str) -> Option<String>) -> Result<Duration, ConfigError> {
+    let settle = var(env::WORKFLOW_SETTLE).map(|settle| limits::parse_duration(&settle)).transpose();
+    let name = env::WORKFLOW_SETTLE;
+    settle.map(Option::unwrap_or_default).map_err(|source| ConfigError::Limit { name, source })
 }
 
 fn read_limits(var: &dyn Fn(&str) -> Option<String>) -> Result<Limits, ConfigError> {

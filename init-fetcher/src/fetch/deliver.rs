@@ -9,6 +9,7 @@ use super::failure::Failure;
 use super::repository::{Attempt, Place, Source};
 use super::totals::Totals;
 use crate::checkout::publish::{self, Staging};
+use crate::checkout::snapshot::Snapshot;
 use crate::config::{Config, ConfigError, TrustSettings};
 use crate::credentials::{Authenticator, MountedSecret};
 use crate::report::{self, Delivered};
@@ -116,6 +117,13 @@ fn make<'c>(attempt: &Attempt<'_, 'c>, authenticator: &mut Authenticator<'c>) ->
         signer,
         note: authenticator.note(),
     };
+    let built = (!config.settle.is_zero()).then(|| Snapshot::take(&staging.tree()).ok());
     run.publish(&delivered, || staging.publish(&config.root, config.url.name(), config.url.alias()))?;
-    Ok(delivered)
+    let Some(built) = built else { return Ok(delivered) };
+    thread::sleep(config.settle.min(config.limits.timeout.saturating_sub(run.elapsed())));
+    if built.is_some() && Snapshot::take(&delivered.place).ok() == built {
+        return Ok(delivered);
+    }
+    run.unpublished();
+    Err(Failure::Disturbed { place: delivered.place })
 }

@@ -1,5 +1,7 @@
 //! Failures with their exit codes and retries: one match each.
 
+use std::path::PathBuf;
+
 use workflow_contract::{Exit, RepoUrl, Source, text};
 
 use super::resolve::RefNotFound;
@@ -60,6 +62,9 @@ pub enum Failure {
     /// The volume.
     #[error(transparent)]
     Volume(#[from] VolumeError),
+    /// The published directory did not stay as it was.
+    #[error("{} was changed by another program right after it was published", place.display())]
+    Disturbed { place: PathBuf },
     /// A URL without a repository that has the form of a web page's address.
     #[error("{failure}; that is the address of a page; use {}", page.settings())]
     Page {
@@ -116,6 +121,7 @@ impl Failure {
             Self::Directory(SubdirError::Tree(error)) | Self::Tree(error) => of_tree(error),
             Self::Directory(_) => Exit::PathNotFound,
             Self::Volume(error) => of_volume(error),
+            Self::Disturbed { .. } => Exit::VolumeNotWritable,
             Self::Submodules(error) => of_submodules(error),
             Self::Page { failure, .. } | Self::Submodule { failure, .. } => failure.exit(),
         }
@@ -154,6 +160,7 @@ impl Failure {
         match self {
             Self::Transport(error) => error.retryable(),
             Self::Pack(error) => error.is_transient().then_some(PLAIN),
+            Self::Disturbed { .. } => Some(PLAIN),
             Self::Submodule { failure, .. } => failure.retryable(),
             // The pack was valid but did not contain the requested object.
             Self::Directory(SubdirError::Tree(error)) | Self::Tree(error) => match error {
