@@ -56,7 +56,15 @@ async fn the_api_server_accepts_every_directory() -> anyhow::Result<()> {
     for directory in directories {
         let rendered = render(&directory)?;
         fs::write(out.join(format!("{}.yaml", directory.replace('/', "-"))), &rendered)?;
-        let checked = ["apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-"];
+        let checked = [
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--dry-run=server",
+            "--validate=strict",
+            "-f",
+            "-",
+        ];
         kubectl.run(&checked, Some(&rendered)).map_err(|error| error.context(directory))?;
     }
     Ok(())

@@ -65,8 +65,10 @@ fn requests(log: &Path, from: u64) -> anyhow::Result<Requests> {
 
 /// Grants the injector's account the rights of this overlay and no others; returns them as `VERB RESOURCE`.
 pub fn grant(kubectl: &Kubectl, way: &str) -> anyhow::Result<BTreeSet<String>> {
-    kubectl
-        .run(&["-n", INJECTOR, "delete", "role,rolebinding,lease", "--all", "--ignore-not-found"], None)?;
+    kubectl.run(
+        &["-n", INJECTOR, "delete", "role,rolebinding,lease,secret", "--all", "--ignore-not-found"],
+        None,
+    )?;
     let mut granted = BTreeSet::new();
     for object in objects(way)? {
         let kind = object["kind"].as_str().unwrap_or_default();
