@@ -248,6 +248,7 @@ fn exit_cause(reason: &str) -> String {
         Some(Exit::TooLarge) => {
             "name a directory of the repository, or ask an admin to raise `maxBytes` and `maxFiles`"
         }
+        Some(Exit::UnsafeContent) => "remove from the repository what the message names",
         Some(Exit::SignatureNotTrusted) => {
             "have the commit or tag signed with a trusted key, or ask an admin to list the key under `verify`"
         }
