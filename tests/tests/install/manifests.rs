@@ -97,6 +97,36 @@ async fn own_pods_pass_pod_security_restricted_in_each_overlay() -> anyhow::Resu
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn host_network_gives_ports_of_its_own_that_our_namespace_admits() -> anyhow::Result<()> {
+    let (_cluster, _turn) = api_server::exclusive().await?;
+    let kubectl = kubectl()?;
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/host-network");
+    fs::create_dir_all(&directory)?;
+    let kustomization = json!({
+        "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization",
+        "resources": ["../../manifests/overlays/self-managed"],
+        "components": ["../../manifests/components/host-network"],
+    });
+    fs::write(directory.join("kustomization.yaml"), kustomization.to_string())?;
+    let rendered = kubectl.run(&["kustomize", &directory.display().to_string()], None)?;
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&rendered)?;
+
+    let namespace = of_kind(&objects, "Namespace")[0];
+    kubectl.run(&["apply", "--server-side", "-f", "-"], Some(&namespace.to_string()))?;
+    let template = &of_kind(&objects, "Deployment")[0]["spec"]["template"];
+    let mut pod = json!({ "apiVersion": "v1", "kind": "Pod", "spec": template["spec"] });
+    pod["metadata"] = json!({ "name": "pod", "namespace": INJECTOR });
+    let create = ["create", "--dry-run=server", "--validate=strict", "-o", "json", "-f", "-"];
+    let admitted: Value = serde_json::from_str(&kubectl.run(&create, Some(&pod.to_string()))?)?;
+    let container = &admitted["spec"]["containers"][0];
+    assert_eq!(container["args"], json!(["serve", "--listen=[::]:10343", "--listen-ops=[::]:10344"]));
+    let ports: Vec<_> =
+        container["ports"].as_array().into_iter().flatten().map(|port| port["hostPort"].as_u64()).collect();
+    assert_eq!(ports, [Some(10343), Some(10344)]);
+    Ok(())
+}
+
 /// The rights that the overlay's roles grant: verb and resource, with the names that they are limited to.
 fn rights(way: &str) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
     let list = |value: &Value| -> Vec<String> {

@@ -93,6 +93,10 @@ const COMMANDS: &[(&str, Run)] = &[
         ),
     ),
     (
+        "make install CLUSTER=current WITH=host-network",
+        Run::Untested("replicas of the tests' API server run in the test; manifests.rs has the pod admitted"),
+    ),
+    (
         "make install CLUSTER=current OVERLAY=cert-manager",
         Run::In("tests/tests/install/issuers_on_node.rs", r#"[("OVERLAY", kind.overlay()),"#),
     ),
