@@ -9,7 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 use workflow_contract::Exit;
 use workflow_contract::condition::reason;
 use workflow_contract::names::METRICS_PREFIX;
@@ -73,119 +73,116 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix(METRICS_PREFIX);
+        let all = &mut registry;
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "Version of this replica", version);
-        let decisions = Family::<OutcomeLabel, Counter>::default();
-        for outcome in DECISIONS {
-            drop(decisions.get_or_create(&OutcomeLabel { outcome }));
-        }
-        registry.register("admission_decisions", "Admission requests by outcome", decisions.clone());
-        let duration = Histogram::new(BUCKETS);
-        registry.register_with_unit(
-            "admission_duration",
-            "Time from reading a request to its response",
-            Unit::Seconds,
-            duration.clone(),
-        );
-        let outcomes = Family::<ReasonLabel, Counter>::default();
-        for reason in Exit::ALL.iter().map(|exit| exit.reason()).chain(reason::ALL) {
-            drop(outcomes.get_or_create(&ReasonLabel { reason: reason.to_owned() }));
-        }
-        registry.register("status_outcomes", "Conditions written, by reason", outcomes.clone());
-        let live_deliveries = Family::<OutcomeLabel, Counter>::default();
-        for outcome in LIVE_OUTCOMES {
-            drop(live_deliveries.get_or_create(&OutcomeLabel { outcome }));
-        }
-        registry.register(
-            "live_deliveries",
-            "Deliveries into running sessions, by outcome",
-            live_deliveries.clone(),
-        );
-        let live_duration = Histogram::new(LIVE_BUCKETS);
-        registry.register_with_unit(
-            "live_delivery_duration",
-            "Time from a change of a running session's workflow to the condition with its outcome",
-            Unit::Seconds,
-            live_duration.clone(),
-        );
-        let delivery = Histogram::new(DELIVERY_BUCKETS);
-        registry.register_with_unit(
-            "delivery_duration",
-            "Duration of deliveries whose outcome was written, by the init container's clock",
-            Unit::Seconds,
-            delivery.clone(),
-        );
-        let lag = Histogram::new(LAG_BUCKETS);
-        registry.register_with_unit(
-            "status_lag",
-            "Time from the end of an init container, by its node's clock, to the condition",
-            Unit::Seconds,
-            lag.clone(),
-        );
-        let conflicts = Counter::default();
-        registry.register(
-            "status_conflicts",
-            "Status updates retried after a resourceVersion conflict",
-            conflicts.clone(),
-        );
-        let write_failures = Counter::default();
-        registry.register(
-            "status_write_failures",
-            "Failed writes of a session's status or Event",
-            write_failures.clone(),
-        );
-        let watch_failures = Family::<ResourceLabel, Counter>::default();
-        for resource in WATCHED {
-            drop(watch_failures.get_or_create(&ResourceLabel { resource }));
-        }
-        registry.register(
-            "watch_failures",
-            "Failed watches that were restarted, by resource",
-            watch_failures.clone(),
-        );
-        let fetching = Gauge::default();
-        registry.register("fetching", "Init containers that are waiting or running", fetching.clone());
-        let certificate_expiry = Gauge::default();
-        registry.register_with_unit(
-            "certificate_expiry_timestamp",
-            "Expiry of the served certificate (Unix time); 0 while none is served",
-            Unit::Seconds,
-            certificate_expiry.clone(),
-        );
-        let certificate_current = Gauge::default();
-        registry.register(
-            "certificate_current",
-            "1 while the latest certificate is valid and served, 0 while it can't be issued, read or used",
-            certificate_current.clone(),
-        );
-        let config_current = Gauge::default();
-        config_current.set(1);
-        registry.register(
-            "config_current",
-            "1 while the current config file is in use, 0 while it is invalid and an older one is used",
-            config_current.clone(),
-        );
-        let leader = Gauge::default();
-        registry.register("leader", "1 on the leader, 0 on other replicas", leader.clone());
-        Self {
+        all.register("build", "Version of this replica", version);
+        let outcome = |outcome| OutcomeLabel { outcome };
+        let reasons = Exit::ALL.iter().map(|exit| exit.reason()).chain(reason::ALL);
+        let metrics = Self {
+            decisions: add(
+                all,
+                "admission_decisions",
+                "Admission requests by outcome",
+                family(DECISIONS.map(outcome)),
+            ),
+            duration: add_seconds(
+                all,
+                "admission_duration",
+                "Time from reading a request to its response",
+                Histogram::new(BUCKETS),
+            ),
+            outcomes: add(
+                all,
+                "status_outcomes",
+                "Conditions written, by reason",
+                family(reasons.map(|reason| ReasonLabel { reason: reason.to_owned() })),
+            ),
+            live_deliveries: add(
+                all,
+                "live_deliveries",
+                "Deliveries into running sessions, by outcome",
+                family(LIVE_OUTCOMES.map(outcome)),
+            ),
+            live_duration: add_seconds(
+                all,
+                "live_delivery_duration",
+                "Time from a change of a running session's workflow to the condition with its outcome",
+                Histogram::new(LIVE_BUCKETS),
+            ),
+            delivery: add_seconds(
+                all,
+                "delivery_duration",
+                "Duration of deliveries whose outcome was written, by the init container's clock",
+                Histogram::new(DELIVERY_BUCKETS),
+            ),
+            lag: add_seconds(
+                all,
+                "status_lag",
+                "Time from the end of an init container, by its node's clock, to the condition",
+                Histogram::new(LAG_BUCKETS),
+            ),
+            conflicts: add(
+                all,
+                "status_conflicts",
+                "Status updates retried after a resourceVersion conflict",
+                Counter::default(),
+            ),
+            write_failures: add(
+                all,
+                "status_write_failures",
+                "Failed writes of a session's status or Event",
+                Counter::default(),
+            ),
+            watch_failures: add(
+                all,
+                "watch_failures",
+                "Failed watches that were restarted, by resource",
+                family(WATCHED.map(|resource| ResourceLabel { resource })),
+            ),
+            fetching: add(all, "fetching", "Init containers that are waiting or running", Gauge::default()),
+            certificate_expiry: add_seconds(
+                all,
+                "certificate_expiry_timestamp",
+                "Expiry of the served certificate (Unix time); 0 while none is served",
+                Gauge::default(),
+            ),
+            certificate_current: add(
+                all,
+                "certificate_current",
+                "1 while the latest certificate is valid and served, 0 while it can't be issued, read or used",
+                Gauge::default(),
+            ),
+            config_current: add(
+                all,
+                "config_current",
+                "1 while the current config file is in use, 0 while it is invalid and an older one is used",
+                Gauge::default(),
+            ),
+            leader: add(all, "leader", "1 on the leader, 0 on other replicas", Gauge::default()),
             registry,
-            decisions,
-            duration,
-            outcomes,
-            live_deliveries,
-            live_duration,
-            delivery,
-            lag,
-            conflicts,
-            write_failures,
-            watch_failures,
-            fetching,
-            certificate_expiry,
-            certificate_current,
-            config_current,
-            leader,
-        }
+        };
+        metrics.config_current.set(1);
+        metrics
     }
+}
+
+fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+fn add_seconds<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register_with_unit(name, help, Unit::Seconds, metric.clone());
+    metric
+}
+
+/// Counters that start at 0 with these labels.
+fn family<L: Clone + std::hash::Hash + Eq>(labels: impl IntoIterator<Item = L>) -> Family<L, Counter> {
+    let family = Family::default();
+    for label in labels {
+        drop(family.get_or_create(&label));
+    }
+    family
 }
 
 impl Metrics {
