@@ -83,6 +83,18 @@ render-manifests: ## render every kustomization to target/manifests/ and validat
 	@tests/run e2e '^tests/install$$' 'alerts manifests'
 	@echo 'rendered, and valid to an API server: target/manifests/*.yaml'
 
+.PHONY: release
+release: ## artifacts of a release, for amd64 and arm64, in target/release-VERSION/; VERSION, IMAGE_REGISTRY
+	@.ci/release '$(VERSION)'
+
+.PHONY: release-push
+release-push: ## push the images of that release; VERSION, IMAGE_REGISTRY
+	@.ci/release-push '$(VERSION)'
+
+.PHONY: release-test
+release-test: ## make a release twice, compare, run its arm64 programs, push it to a registry on this machine, install it
+	@.ci/release-test
+
 .PHONY: setup
 setup: ## install missing system packages (Debian, root); check toolchains and kernel
 	@tests/cluster/setup

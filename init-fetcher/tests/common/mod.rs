@@ -78,7 +78,7 @@ impl Fetch {
 
     /// The program with its environment.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_init-fetcher"));
+        let mut command = Command::new(program());
         command.env_clear().envs(&self.vars).current_dir("/").stdin(Stdio::null());
         command
     }
@@ -106,7 +106,7 @@ impl Fetch {
         if let Some(log) = self.own_message() {
             let _ = fs::remove_file(log);
         }
-        let program = std::iter::once(env!("CARGO_BIN_EXE_init-fetcher").to_owned());
+        let program = std::iter::once(program());
         let mut words = command.into_iter().chain(program);
         let output = Command::new(words.next().unwrap())
             .args(words)
@@ -292,4 +292,9 @@ pub fn input_bytes(mut command: Command, bytes: &[u8]) -> String {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(bytes).unwrap();
     String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+}
+
+/// The program that is tested: cargo's, unless INIT_FETCHER names another build.
+fn program() -> String {
+    std::env::var("INIT_FETCHER").unwrap_or_else(|_| env!("CARGO_BIN_EXE_init-fetcher").to_owned())
 }

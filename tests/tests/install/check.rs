@@ -347,7 +347,7 @@ async fn reports_two_versions_at_once() -> anyhow::Result<()> {
     pods.patch("second", &PatchParams::default(), &as_patch(other)?).await?;
     let line = (
         "FAILED  versions ",
-        "two versions serve at once: 1 of workflow-injector:0.1.0, 1 of workflow-injector:other",
+        "two versions serve at once: 1 of workflow-injector:0.2.0, 1 of workflow-injector:other",
     );
     installation.expect_check(Scope::Everything, false, &[line, ("FAILED  versions ", "rollout undo")]).await
 }

@@ -75,12 +75,12 @@ async fn install_rotate_and_uninstall(kind: IssuerKind) -> anyhow::Result<()> {
     let target =
         Target { client: client.clone(), kubectl: Kubectl::with(&kubeconfig), kubeconfig: Some(kubeconfig) };
 
-    let image = format!("{INJECTOR}:0.1.0");
+    let image = format!("{INJECTOR}:0.2.0");
     let environment = [
         ("OVERLAY", kind.overlay()),
         ("WITH", "monitoring freeze-running validate-sessions"),
         ("WORKFLOW_INJECTOR_IMAGE", image.as_str()),
-        ("INIT_FETCHER_IMAGE", "init-fetcher:0.1.0"),
+        ("INIT_FETCHER_IMAGE", "init-fetcher:0.2.0"),
     ];
     let meanwhile = async || {
         roll_out(&client).await?;

@@ -64,6 +64,17 @@ const COMMANDS: &[(&str, Run)] = &[
     ),
     ("git commit --amend --no-edit -S", Run::In(SIGNING, "git commit --amend --no-edit -S")),
     ("git push --force-with-lease", Run::In(SIGNING, "git push --force-with-lease")),
+    (
+        "kubectl apply --server-side -f install.yaml",
+        Run::In("tests/tests/install/at_once.rs", r#"&["apply", "--server-side""#),
+    ),
+    (
+        "kubectl -n workflow-injector rollout status deployment/workflow-injector",
+        Run::In("manifests/install", "rollout status deployment/workflow-injector"),
+    ),
+    ("workflow-injector check", Run::In("manifests/install", r#""$program" check"#)),
+    ("kubectl replace", Run::In("tests/tests/install/at_once.rs", r#"&["replace"]"#)),
+    ("kubectl delete -f install.yaml", Run::In("tests/tests/install/at_once.rs", r#"&["delete""#)),
     ("kubectl drain", Run::In("tests/tests/availability/disruptions.rs", "eviction_loses_no_request")),
     (
         "kubectl -n workflow-injector create secret generic workflow-injector-client-ca --from-file=ca.crt",
