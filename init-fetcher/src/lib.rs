@@ -1,7 +1,7 @@
 //! The init container that puts a workflow's git repository on disk before the runner starts.
 //!
 //! ```text
-//!  config, credentials -> fetch (resolve, deliver) -> transport (http, ssh) -> protocol (v0, v2)
+//!  config, credentials -> fetch (deliver, resolve) -> transport (http, ssh) -> protocol (v0, v2)
 //!                           |                                                  |
 //!                           |                                                pack (objects by their ids)
 //!                           v                                                  |
@@ -9,6 +9,9 @@
 //!
 //!  run, watchdog: time limit, signals        report, termination: message     retry: schedule
 //! ```
+//!
+//! Modules import from lower layers only; from the lowest: `pack`, `protocol`, `transport`, `tree`, `checkout`, `run`,
+//! `fetch`.
 //!
 //! All names of a repository are checked before the first is written, and the directory is published only
 //! when it is complete. Every outcome has an exit code ([`workflow_contract::Exit`]) and a message.

@@ -11,27 +11,43 @@ use std::path::{Path, PathBuf};
 use git2::{ObjectFormat, Oid};
 use workflow_contract::RepoUrl;
 
-use crate::fetch::resolve::TargetKind;
-use crate::fetch::submodules::Resolved;
 use crate::volume::VolumeError;
 
 /// What `.git` says.
 pub struct Facts<'a> {
     /// The remote; written without credentials.
     pub url: &'a RepoUrl,
-    /// The branch's or tag's own name.
-    pub name: &'a str,
-    /// What kind of name it is.
-    pub kind: TargetKind,
-    /// What a tag names: the commit, or the tag's own object.
-    pub want: Oid,
+    pub head: Head<'a>,
     /// The commit that is checked out.
     pub commit: Oid,
     /// Commits at which the history is cut.
     pub shallow: &'a [Oid],
     /// Path from the git directory to the files, if that is not its parent directory.
     pub worktree: Option<PathBuf>,
-    pub submodules: &'a [Resolved],
+    pub submodules: Vec<Submodule<'a>>,
+}
+
+/// The branch or tag that led to the commit; names without `refs/heads/` or `refs/tags/`.
+#[derive(Debug, Clone, Copy)]
+pub enum Head<'a> {
+    Branch {
+        name: &'a str,
+    },
+    Tag {
+        name: &'a str,
+        /// The commit, or the tag's own object.
+        object: Oid,
+    },
+    /// No branch or tag.
+    Commit,
+}
+
+/// A submodule that is fetched.
+#[derive(Debug)]
+pub struct Submodule<'a> {
+    pub name: &'a str,
+    /// Written without credentials.
+    pub url: &'a RepoUrl,
 }
 
 /// Path from a git directory to its files, both below the same directory; `None` for `.git` beside the files.
@@ -81,18 +97,16 @@ fn put(path: &Path, content: &str) -> io::Result<()> {
 
 /// The files, by their path below `.git`. Pure.
 fn files(facts: &Facts) -> Vec<(String, String)> {
-    let Facts { url, name, kind, want, commit, shallow, worktree, submodules } = facts;
+    let Facts { url, head, commit, shallow, worktree, submodules } = facts;
     let remote = url.address();
-    let head = match kind {
-        TargetKind::Branch => format!("ref: refs/heads/{name}\n"),
-        TargetKind::Tag | TargetKind::Commit | TargetKind::OtherRef => format!("{commit}\n"),
-    };
     // Only what was asked for is tracked, as after `git clone --single-branch`: `git fetch` then costs
     // little. A detached head tracks nothing, so it may as well see all branches.
-    let tracked = match kind {
-        TargetKind::Branch => format!("+refs/heads/{name}:refs/remotes/origin/{name}"),
-        TargetKind::Tag | TargetKind::Commit | TargetKind::OtherRef => {
-            "+refs/heads/*:refs/remotes/origin/*".to_owned()
+    let (head_file, tracked) = match head {
+        Head::Branch { name } => {
+            (format!("ref: refs/heads/{name}\n"), format!("+refs/heads/{name}:refs/remotes/origin/{name}"))
+        }
+        Head::Tag { .. } | Head::Commit => {
+            (format!("{commit}\n"), "+refs/heads/*:refs/remotes/origin/*".to_owned())
         }
     };
     let format = commit.object_format();
@@ -117,14 +131,14 @@ fn files(facts: &Facts) -> Vec<(String, String)> {
     ]);
     config.extend(submodules.iter().flat_map(|submodule| {
         [
-            format!("[submodule {}]", quoted(&submodule.name)),
+            format!("[submodule {}]", quoted(submodule.name)),
             "\tactive = true".to_owned(),
             format!("\turl = {}", quoted(&submodule.url.address())),
         ]
     }));
-    let mut all = vec![("HEAD".to_owned(), head)];
-    match kind {
-        TargetKind::Branch => {
+    let mut all = vec![("HEAD".to_owned(), head_file)];
+    match head {
+        Head::Branch { name } => {
             config.extend([
                 format!("[branch {}]", quoted(name)),
                 "\tremote = origin".to_owned(),
@@ -133,8 +147,8 @@ fn files(facts: &Facts) -> Vec<(String, String)> {
             all.push((format!("refs/heads/{name}"), format!("{commit}\n")));
             all.push((format!("refs/remotes/origin/{name}"), format!("{commit}\n")));
         }
-        TargetKind::Tag => all.push((format!("refs/tags/{name}"), format!("{want}\n"))),
-        TargetKind::Commit | TargetKind::OtherRef => {}
+        Head::Tag { name, object } => all.push((format!("refs/tags/{name}"), format!("{object}\n"))),
+        Head::Commit => {}
     }
     all.push(("config".to_owned(), lines(&config)));
     if !shallow.is_empty() {
@@ -158,18 +172,20 @@ fn quoted(value: &str) -> String {
 mod tests {
     use super::*;
 
-    fn files_of(kind: TargetKind, reference: &str) -> Vec<(String, String)> {
+    fn oid() -> Oid {
+        crate::oid::parse("1".repeat(40).as_bytes()).unwrap()
+    }
+
+    fn files_of(head: Head<'_>) -> Vec<(String, String)> {
         let url = RepoUrl::parse("https://me:s3cret@h/o/r.git").unwrap();
-        let oid = crate::oid::parse("1".repeat(40).as_bytes()).unwrap();
+        let oid = oid();
         files(&Facts {
             url: &url,
-            name: reference,
-            kind,
-            want: oid,
+            head,
             commit: oid,
             shallow: &[oid],
             worktree: None,
-            submodules: &[],
+            submodules: Vec::new(),
         })
     }
 
@@ -179,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_branch_is_checked_out_and_tracked() {
-        let files = files_of(TargetKind::Branch, "feature/x");
+        let files = files_of(Head::Branch { name: "feature/x" });
         assert_eq!(file(&files, "HEAD"), Some("ref: refs/heads/feature/x\n"));
         assert!(file(&files, "refs/remotes/origin/feature/x").is_some());
         let config = file(&files, "config").unwrap();
@@ -191,16 +207,16 @@ mod tests {
 
     #[test]
     fn tags_and_commits_are_detached() {
-        for kind in [TargetKind::Tag, TargetKind::Commit] {
-            let files = files_of(kind, "v1");
+        for (head, has_tag) in [(Head::Tag { name: "v1", object: oid() }, true), (Head::Commit, false)] {
+            let files = files_of(head);
             assert_eq!(file(&files, "HEAD"), Some(format!("{}\n", "1".repeat(40)).as_str()));
-            assert_eq!(file(&files, "refs/tags/v1").is_some(), kind == TargetKind::Tag);
+            assert_eq!(file(&files, "refs/tags/v1").is_some(), has_tag);
         }
     }
 
     #[test]
     fn no_credential_is_written() {
-        let files = files_of(TargetKind::Branch, "main");
+        let files = files_of(Head::Branch { name: "main" });
         assert!(files.iter().all(|(_, content)| !content.contains("s3cret")));
         assert!(file(&files, "config").unwrap().contains("url = \"https://h/o/r.git\""));
     }

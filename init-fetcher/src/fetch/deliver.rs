@@ -3,20 +3,19 @@
 use std::thread;
 use std::time::Duration;
 
-use workflow_contract::{RepoUrl, Scheme, url::repository_of_page};
+use workflow_contract::url::repository_of_page;
 
+use super::attempt::{Attempt, Place, Source};
 use super::failure::Failure;
-use super::repository::{Attempt, Place, Source};
+use super::recurse::client;
 use super::totals::Totals;
 use crate::checkout::publish::{self, Staging};
 use crate::checkout::snapshot::Snapshot;
-use crate::config::{Config, ConfigError, TrustSettings};
+use crate::config::Config;
 use crate::credentials::{Authenticator, MountedSecret};
 use crate::report::{self, Delivered};
 use crate::retry;
 use crate::run::Run;
-use crate::transport::http::client::Client;
-use crate::transport::http::identity::Identity;
 
 /// Delivers, with as many attempts as make sense.
 ///
@@ -62,23 +61,6 @@ fn unit(random: u64) -> f64 {
     #[allow(clippy::cast_precision_loss, reason = "any number in the range will do")]
     let unit = random as f64 / u64::MAX as f64;
     unit
-}
-
-/// A client for one repository: its certificate is presented to that repository's host only.
-///
-/// # Errors
-/// Those of the client, and a client certificate that cannot be used.
-pub fn client(config: &Config, secret: &MountedSecret, url: &RepoUrl) -> Result<Client, Failure> {
-    let identity = secret.client_certificate(url).map(|pem| {
-        Identity::parse(url.host(), pem).map_err(|why| ConfigError::Value {
-            name: "tls.crt and tls.key of the Secret",
-            why: why.to_owned(),
-        })
-    });
-    // ssh uses no CA certificates, so its runs ignore them.
-    let is_ssh = url.scheme() == Scheme::Ssh;
-    let trust = if is_ssh { &TrustSettings::default() } else { &config.trust };
-    Ok(Client::new(trust, config.proxies.clone(), identity.transpose()?)?)
 }
 
 /// One attempt, up to publishing.

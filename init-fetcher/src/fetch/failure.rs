@@ -6,7 +6,6 @@ use workflow_contract::{Exit, RepoUrl, Source, text};
 
 use super::resolve::RefNotFound;
 use super::signed::{NotTrusted, VerifyError};
-use super::submodules::SubmoduleError;
 use crate::checkout::CheckoutError;
 use crate::config::ConfigError;
 use crate::pack::PackError;
@@ -15,6 +14,7 @@ use crate::retry::{MAX_ATTEMPTS, Retryable};
 use crate::transport::TransportError;
 use crate::transport::http::trust::TrustError;
 use crate::tree::TreeError;
+use crate::tree::gitmodules::SubmoduleError;
 use crate::tree::subdir::SubdirError;
 use crate::volume::VolumeError;
 

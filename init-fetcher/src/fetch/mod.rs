@@ -1,10 +1,16 @@
-//! A run: attempts from listing to publishing.
+//! A run: attempts from listing to publishing. Imports go from left to right.
+//!
+//! ```text
+//!  deliver -> recurse -> repository -> submodules -> receive -> failure, totals -> signed -> resolve, attempt
+//! ```
 
+mod attempt;
 pub mod deliver;
 pub mod failure;
 mod receive;
-pub mod repository;
+mod recurse;
+mod repository;
 pub mod resolve;
-pub mod signed;
-pub mod submodules;
-pub mod totals;
+mod signed;
+mod submodules;
+mod totals;

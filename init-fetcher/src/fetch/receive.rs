@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use git2::{ObjectFormat, Oid};
-use workflow_contract::text;
+use workflow_contract::{Submodules, text};
 
+use super::attempt::{Attempt, Found};
 use super::failure::Failure;
-use super::repository::{Attempt, Found};
 use super::resolve::{self, RefNotFound, Target, TargetKind};
 use super::signed;
 use super::totals::Totals;
@@ -17,7 +17,8 @@ use crate::pack::store::{Commit, CommitError, SpoolBlobs, Store};
 use crate::protocol::{Listing, ProtocolError, Received, Want};
 use crate::transport::{Remote, TransportError};
 use crate::tree::TreeError;
-use crate::tree::plan::{self, Plan, Planned, Selection};
+use crate::tree::plan::{self, Plan, Planned, Selection, Submodule};
+use crate::tree::subdir::{self, SubdirError};
 
 /// Objects in one request.
 const MAX_WANTS: usize = 1000;
@@ -109,6 +110,20 @@ impl Attempt<'_, '_> {
             return Ok(None);
         }
         Ok(Some((commit, found)))
+    }
+
+    /// Finds the directory, or the submodule on the way to it if submodules are fetched.
+    pub fn find(&self, store: &Store, commit: &Commit) -> Result<Found, Failure> {
+        match subdir::find(store, commit.tree, &self.source.path) {
+            Ok(tree) => Ok(Found::Tree(tree)),
+            Err(SubdirError::Submodule { path, commit, rest })
+                if self.config.submodules == Submodules::Recursive =>
+            {
+                let submodule = Submodule { path: Vec::new(), source: path.into_bytes(), commit };
+                Ok(Found::Submodule(submodule, rest))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub fn everything(

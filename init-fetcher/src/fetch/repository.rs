@@ -3,97 +3,27 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use git2::Oid;
-use workflow_contract::{RefName, RepoPath, RepoUrl, Scheme, Submodules};
+use workflow_contract::{RepoPath, Scheme};
 
+use super::attempt::{Attempt, Fetched, Found, Place};
 use super::failure::Failure;
 use super::receive::{all_blobs, pinned};
-use super::resolve::Target;
-use super::submodules::Resolved;
+use super::resolve::{Target, TargetKind};
 use super::totals::Totals;
-use crate::checkout::git_dir;
+use crate::checkout::git_dir::{self, Head};
 use crate::checkout::index::Recorder;
-use crate::checkout::write::{self, Written};
-use crate::config::Config;
+use crate::checkout::write;
+use crate::credentials::Authenticator;
 use crate::credentials::ssh::SshKey;
-use crate::credentials::{Authenticator, MountedSecret};
-use crate::pack::store::{Commit, SpoolBlobs, Store};
-use crate::run::Run;
+use crate::pack::store::{SpoolBlobs, Store};
 use crate::transport::Remote;
 use crate::transport::http::SmartHttp;
-use crate::transport::http::client::Client;
 use crate::transport::ssh::Ssh;
-use crate::tree::plan::{Plan, Selection, Submodule};
-use crate::tree::subdir::{self, SubdirError};
-
-/// A repository and the part of it that is delivered.
-pub struct Source {
-    pub url: RepoUrl,
-    pub reference: RefName,
-    /// The commit of a submodule, to which no branch or tag is preferred.
-    pub pinned: Option<Oid>,
-    pub path: RepoPath,
-}
-
-/// Where a repository is written.
-pub struct Place {
-    /// The directory that will be published.
-    pub top: PathBuf,
-    /// Directory of the files, below `top`; empty for `top` itself.
-    pub worktree: PathBuf,
-    /// The git directory, below `top`; `None` if only files are delivered.
-    pub git_dir: Option<PathBuf>,
-    pub scratch: PathBuf,
-}
-
-impl Place {
-    fn files(&self) -> PathBuf {
-        self.top.join(&self.worktree)
-    }
-}
-
-/// A repository whose files are written. Those of its submodules are not.
-pub struct Fetched {
-    pub commit: Commit,
-    pub plan: Plan,
-    pub written: Written,
-    /// The submodules to fetch.
-    pub submodules: Vec<Resolved>,
-    /// Directory within the submodule, if the path leads into one.
-    pub directory: RepoPath,
-}
-
-/// One attempt to fetch a repository.
-pub struct Attempt<'a, 'c> {
-    pub config: &'a Config,
-    pub run: &'a Run,
-    pub secret: &'a MountedSecret,
-    pub client: &'c Client,
-    pub source: &'a Source,
-    /// Path of the submodule that is fetched; empty for the repository itself.
-    pub prefix: String,
-}
+use crate::tree::plan::{Plan, Selection};
 
 impl<'c> Attempt<'_, 'c> {
-    /// Fetches the repository and the submodules that are configured to be fetched. `depth` counts submodules within
-    /// submodules.
-    pub fn fetch(
-        &self,
-        authenticator: &mut Authenticator<'c>,
-        place: &Place,
-        totals: &mut Totals,
-        depth: usize,
-    ) -> Result<Commit, Failure> {
-        let fetched = self.repository(authenticator, place, totals)?;
-        totals.add(&fetched, &self.prefix);
-        for (number, submodule) in fetched.submodules.iter().enumerate() {
-            let place = place.of_submodule(submodule, number);
-            self.submodule(submodule, &fetched.directory, &place, totals, depth + 1)?;
-        }
-        Ok(fetched.commit)
-    }
-
-    fn repository(
+    /// Fetches the repository without its submodules.
+    pub fn repository(
         &self,
         authenticator: &mut Authenticator<'c>,
         place: &Place,
@@ -146,16 +76,17 @@ impl<'c> Attempt<'_, 'c> {
         let written = write::write(&plan, &store, &place.files(), Some(&mut recorder), &checkpoint)?;
         let facts = git_dir::Facts {
             url: &self.source.url,
-            name: &target.name,
-            kind: target.kind,
-            want: target.want,
+            head: head(target),
             commit: commit.id,
             shallow: &received.shallow,
             worktree: place
                 .git_dir
                 .as_deref()
                 .and_then(|git_dir| git_dir::worktree(git_dir, &place.worktree)),
-            submodules: &submodules,
+            submodules: submodules
+                .iter()
+                .map(|one| git_dir::Submodule { name: &one.name, url: &one.url })
+                .collect(),
         };
         git_dir::write(git_dir, &facts)?;
         store.write_indexes()?;
@@ -207,25 +138,19 @@ impl<'c> Attempt<'_, 'c> {
         totals.received = store.received();
         Ok(Fetched { commit, plan, written, submodules, directory })
     }
+}
 
-    /// Finds the directory, or the submodule on the way to it if submodules are fetched.
-    pub fn find(&self, store: &Store, commit: &Commit) -> Result<Found, Failure> {
-        match subdir::find(store, commit.tree, &self.source.path) {
-            Ok(tree) => Ok(Found::Tree(tree)),
-            Err(SubdirError::Submodule { path, commit, rest })
-                if self.config.submodules == Submodules::Recursive =>
-            {
-                let submodule = Submodule { path: Vec::new(), source: path.into_bytes(), commit };
-                Ok(Found::Submodule(submodule, rest))
-            }
-            Err(error) => Err(error.into()),
-        }
+impl Place {
+    fn files(&self) -> PathBuf {
+        self.top.join(&self.worktree)
     }
 }
 
-/// What a path leads to.
-pub enum Found {
-    Tree(Oid),
-    /// A submodule, and the directory within it.
-    Submodule(Submodule, RepoPath),
+fn head(target: &Target) -> Head<'_> {
+    let name = &target.name;
+    match target.kind {
+        TargetKind::Branch => Head::Branch { name },
+        TargetKind::Tag => Head::Tag { name, object: target.want },
+        TargetKind::Commit | TargetKind::OtherRef => Head::Commit,
+    }
 }

@@ -1,58 +1,25 @@
-//! Submodules: each is fetched like the repository itself, at the commit that the repository names.
+//! The submodules of a commit that are fetched, with their URLs.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use git2::Oid;
-use workflow_contract::{Policy, RefName, RepoPath, RepoUrl, Submodules, text};
+use workflow_contract::{Policy, RepoUrl, Submodules, text};
 
+use super::attempt::{Attempt, Resolved};
 use super::failure::Failure;
-use super::repository::{Attempt, Place, Source};
 use super::resolve::Target;
-use super::totals::Totals;
-use crate::checkout::{git_dir, publish};
 use crate::config::ConfigError;
-use crate::credentials::Authenticator;
 use crate::pack::Objects as _;
 use crate::pack::store::Store;
 use crate::transport::Remote;
-use crate::tree::gitmodules::{self, Module};
+use crate::tree::TreeError;
+use crate::tree::gitmodules::{self, Module, SubmoduleError};
 use crate::tree::object::{self, Kind};
 use crate::tree::plan::Submodule;
-use crate::tree::{TreeError, shown};
-
-/// Submodules within submodules at most.
-const MAX_NESTED: usize = 32;
 
 const GITMODULES: &str = ".gitmodules";
-
-/// Reasons for not knowing what to fetch for a submodule.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SubmoduleError {
-    #[error(transparent)]
-    Malformed(#[from] gitmodules::Malformed),
-    #[error("the repository's `.gitmodules` has no url for it; add it there")]
-    NoUrl,
-    #[error("the repository's `.gitmodules` is larger than {} bytes", gitmodules::MAX_SIZE)]
-    TooLarge,
-    #[error("it is never checked out (`update = none` in `.gitmodules`)")]
-    NeverUpdated,
-    #[error("its name contains that of the submodule `{other}`, so that one would be inside the other")]
-    Nested { other: String },
-}
-
-/// A submodule with what its repository says about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resolved {
-    /// Path below the delivered directory.
-    pub path: PathBuf,
-    /// Path in the repository.
-    pub source: String,
-    pub name: String,
-    pub url: RepoUrl,
-    pub commit: Oid,
-}
 
 /// Looks up submodules in the list of their repository. Those that are never checked out are left out.
 ///
@@ -155,71 +122,6 @@ impl Attempt<'_, '_> {
             return Err(SubmoduleError::TooLarge.into());
         }
         Ok(store.blob(oid)?.ok_or_else(|| missing(oid, GITMODULES))?)
-    }
-
-    /// Fetches a submodule and its own submodules to its place within that of its repository.
-    pub fn submodule(
-        &self,
-        submodule: &Resolved,
-        directory: &RepoPath,
-        place: &Place,
-        totals: &mut Totals,
-        depth: usize,
-    ) -> Result<(), Failure> {
-        let Resolved { source, url, .. } = submodule;
-        let path = if self.prefix.is_empty() { source.clone() } else { format!("{}/{source}", self.prefix) };
-        self.run.enter_submodule(&path);
-        tracing::info!(path, %url, commit = %submodule.commit, "fetching submodule");
-        self.submodule_at(submodule, directory, &path, place, totals, depth)
-            .map_err(|failure| failure.of_submodule(source, Some(url)))?;
-        self.run.enter_submodule(&self.prefix);
-        Ok(())
-    }
-
-    fn submodule_at(
-        &self,
-        submodule: &Resolved,
-        directory: &RepoPath,
-        path: &str,
-        place: &Place,
-        totals: &mut Totals,
-        depth: usize,
-    ) -> Result<(), Failure> {
-        if depth > MAX_NESTED {
-            return Err(TreeError::TooDeep { path: shown(path.as_bytes()) }.into());
-        }
-        let client = super::deliver::client(self.config, self.secret, &submodule.url)?;
-        let mut authenticator =
-            Authenticator::new(&client, &self.config.credentials, self.secret, &submodule.url);
-        let source = Source {
-            url: submodule.url.clone(),
-            reference: RefName::parse(&submodule.commit.to_string()).map_err(ConfigError::from)?,
-            pinned: Some(submodule.commit),
-            path: directory.clone(),
-        };
-        let attempt = Attempt { source: &source, client: &client, prefix: path.to_owned(), ..*self };
-        attempt.fetch(&mut authenticator, place, totals, depth)?;
-        if let Some(git_dir) = &place.git_dir {
-            git_dir::link(&place.top, &place.worktree, git_dir)?;
-        }
-        // Its packs are of no further use.
-        if let Err(error) = publish::remove(&place.scratch) {
-            tracing::debug!(%error, "failed to remove scratch files");
-        }
-        Ok(())
-    }
-}
-
-impl Place {
-    /// Where a submodule of the repository is written; `number` is unique among its submodules.
-    pub fn of_submodule(&self, submodule: &Resolved, number: usize) -> Self {
-        let modules = |git_dir: &Path| git_dir.join("modules").join(&submodule.name);
-        Self {
-            top: self.top.clone(),
-            worktree: self.worktree.join(&submodule.path),
-            git_dir: self.git_dir.as_deref().map(modules),
-            scratch: self.scratch.join(format!("submodule-{number}")),
-        }
     }
 }
 

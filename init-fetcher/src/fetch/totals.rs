@@ -2,7 +2,7 @@
 
 use workflow_contract::text;
 
-use super::repository::Fetched;
+use super::attempt::Fetched;
 use crate::report::{Links, Submodules};
 use crate::tree::plan::Used;
 

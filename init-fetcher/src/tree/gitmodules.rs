@@ -14,6 +14,21 @@ pub struct Malformed {
     line: usize,
 }
 
+/// Reasons for not knowing what to fetch for a submodule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubmoduleError {
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error("the repository's `.gitmodules` has no url for it; add it there")]
+    NoUrl,
+    #[error("the repository's `.gitmodules` is larger than {} bytes", MAX_SIZE)]
+    TooLarge,
+    #[error("it is never checked out (`update = none` in `.gitmodules`)")]
+    NeverUpdated,
+    #[error("its name contains that of the submodule `{other}`, so that one would be inside the other")]
+    Nested { other: String },
+}
+
 /// A submodule as it is listed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Module {
