@@ -10,8 +10,8 @@
 //!  run, watchdog: time limit, signals        report, termination: message     retry: schedule
 //! ```
 //!
-//! Modules import from lower layers only; from the lowest: `pack`, `protocol`, `transport`, `tree`, `checkout`, `run`,
-//! `fetch`.
+//! Modules import from lower layers only; from the lowest: `config`, `credentials`, `pack`, `protocol`, `transport`, `tree`,
+//! `checkout`, `run`, `fetch`.
 //!
 //! All names of a repository are checked before the first is written, and the directory is published only
 //! when it is complete. Every outcome has an exit code ([`workflow_contract::Exit`]) and a message.

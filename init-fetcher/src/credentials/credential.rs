@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use workflow_contract::Secret;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
+enum Kind {
     Basic { username: Secret, password: Secret },
     Bearer(Secret),
 }
@@ -15,15 +15,15 @@ pub enum Kind {
 pub struct Credential {
     /// For messages, such as `GITHUB_TOKEN`.
     pub origin: &'static str,
-    pub(super) kind: Kind,
+    kind: Kind,
 }
 
 impl Credential {
-    pub(super) fn basic(origin: &'static str, username: Secret, password: Secret) -> Self {
+    pub fn basic(origin: &'static str, username: Secret, password: Secret) -> Self {
         Self { origin, kind: Kind::Basic { username, password } }
     }
 
-    pub(super) fn bearer(origin: &'static str, token: Secret) -> Self {
+    pub fn bearer(origin: &'static str, token: Secret) -> Self {
         Self { origin, kind: Kind::Bearer(token) }
     }
 

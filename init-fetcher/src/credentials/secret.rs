@@ -32,11 +32,11 @@ pub struct ClientCertificate {
 /// The keys for HTTP.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MountedSecret {
-    pub(super) username: Option<Secret>,
-    pub(super) password: Option<Secret>,
-    pub(super) bearer: Option<Secret>,
-    pub(super) client: Option<ClientCertificate>,
-    pub(super) hosts: Option<String>,
+    pub username: Option<Secret>,
+    pub password: Option<Secret>,
+    pub bearer: Option<Secret>,
+    pub client: Option<ClientCertificate>,
+    pub hosts: Option<String>,
 }
 
 impl MountedSecret {

@@ -12,10 +12,11 @@ use super::totals::Totals;
 use crate::checkout::publish::{self, Staging};
 use crate::checkout::snapshot::Snapshot;
 use crate::config::Config;
-use crate::credentials::{Authenticator, MountedSecret};
+use crate::credentials::MountedSecret;
 use crate::report::{self, Delivered};
 use crate::retry;
 use crate::run::Run;
+use crate::transport::http::authenticator::Authenticator;
 
 /// Delivers, with as many attempts as make sense.
 ///

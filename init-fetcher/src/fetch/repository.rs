@@ -13,11 +13,11 @@ use super::totals::Totals;
 use crate::checkout::git_dir::{self, Head};
 use crate::checkout::index::Recorder;
 use crate::checkout::write;
-use crate::credentials::Authenticator;
 use crate::credentials::ssh::SshKey;
 use crate::pack::store::{SpoolBlobs, Store};
 use crate::transport::Remote;
 use crate::transport::http::SmartHttp;
+use crate::transport::http::authenticator::Authenticator;
 use crate::transport::ssh::Ssh;
 use crate::tree::plan::{Plan, Selection};
 

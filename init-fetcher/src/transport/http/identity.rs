@@ -9,7 +9,7 @@ use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use super::trust;
-use crate::credentials::secret::ClientCertificate;
+use crate::credentials::ClientCertificate;
 
 /// A client certificate with its key, for one host.
 #[derive(Debug)]

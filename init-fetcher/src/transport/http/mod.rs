@@ -1,8 +1,10 @@
 //! One repository over smart HTTP: URLs after redirects, credentials of requests, the meaning of statuses.
 
 pub mod answer;
+pub mod authenticator;
 pub mod client;
 mod connector;
+mod endpoint;
 pub mod error;
 pub mod identity;
 mod proxy;
@@ -16,12 +18,13 @@ use workflow_contract::{Policy, RepoUrl, text};
 
 use super::words::{self, Meaning};
 use super::{Remote, TransportError, listing};
-use crate::credentials::{Authenticator, Credential};
+use crate::credentials::Credential;
 use crate::pack::PackSink;
 use crate::protocol::capabilities::Capabilities;
 use crate::protocol::pktline::Lines;
 use crate::protocol::{Listing, ProtocolError, Received, Ref, Want, v0, v2};
 use answer::Body;
+use authenticator::Authenticator;
 use client::{Answer, Client};
 use error::received;
 use redirect::{INFO_REFS, MAX_REDIRECTS, base_of, host_of, same_origin};

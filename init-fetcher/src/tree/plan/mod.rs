@@ -3,6 +3,7 @@
 //! The delivered directory is walked first; each symlink that leaves it and can be replaced adds a directory to copy,
 //! which is walked in the same way.
 
+mod types;
 mod walk;
 
 use std::rc::Rc;
@@ -12,84 +13,15 @@ use workflow_contract::UnsafeLinks;
 
 use super::object::Kind;
 use super::resolve::{Resolver, Target};
-use super::symlink::{Followed, Follower, Links};
+use super::symlink::{Followed, Follower};
 use super::{TreeError, shown};
 use crate::config::Limits;
 use crate::pack::Objects;
-use walk::Walk;
+pub use types::{Item, Plan, Selection, Submodule, Used};
+use walk::{Walk, joined};
 
 /// Copies within copies; the kernel follows as many links.
 const MAX_NESTED: usize = 40;
-
-/// Something to write.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
-    /// Path below the delivered directory; parts separated by `/`.
-    pub path: Vec<u8>,
-    /// What it is. A submodule becomes an empty directory.
-    pub kind: Kind,
-    /// The object.
-    pub oid: Oid,
-    /// Size of a file or of a link's target, in bytes.
-    pub size: u64,
-}
-
-/// The part of a commit that is delivered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Selection {
-    /// Tree of the commit.
-    pub root: Oid,
-    /// Path of the delivered directory; empty for the whole repository.
-    pub path: Vec<u8>,
-    /// Tree of the delivered directory.
-    pub tree: Oid,
-}
-
-impl Selection {
-    pub fn whole(root: Oid) -> Self {
-        Self { root, path: Vec::new(), tree: root }
-    }
-}
-
-/// A submodule, whose directory is empty so far.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Submodule {
-    /// Path below the delivered directory.
-    pub path: Vec<u8>,
-    /// Path in the repository.
-    pub source: Vec<u8>,
-    pub commit: Oid,
-}
-
-/// All that will be written, directories before what is in them.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Plan {
-    pub items: Vec<Item>,
-    /// Targets of the symlinks, by path.
-    pub links: Links,
-    /// Files and symlinks.
-    pub files: u64,
-    /// Bytes in them.
-    pub bytes: u64,
-    pub directories: u64,
-    pub submodules: Vec<Submodule>,
-    /// Symlinks that are replaced by copies.
-    pub replaced: u64,
-    /// The first of them, fit for a message.
-    pub first_replaced: Option<String>,
-    /// Symlinks that are left out.
-    pub skipped: Vec<Item>,
-    /// The first of them and the reason, fit for a message.
-    pub first_skipped: Option<String>,
-}
-
-/// What other repositories of the delivery use of the limits.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Used {
-    pub files: u64,
-    pub bytes: u64,
-    pub directories: u64,
-}
 
 /// An object that was not received yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -294,10 +226,6 @@ impl Planner<'_> {
 fn is_below(path: &[u8], directory: &[u8]) -> bool {
     directory.is_empty()
         || path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-}
-
-fn joined(directory: &[u8], name: &[u8]) -> Vec<u8> {
-    if directory.is_empty() { name.to_vec() } else { [directory, b"/", name].concat() }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use git2::Oid;
 
-use super::{Item, Plan, Submodule, Used, joined};
+use super::types::{Item, Plan, Submodule, Used};
 use crate::config::Limits;
 use crate::pack::Objects;
 use crate::tree::object::{self, Kind};
@@ -191,4 +191,8 @@ fn judge(tree: object::Tree, path: &[u8]) -> Result<(), TreeError> {
 
 fn too_large(limit: u64, unit: &'static str, setting: &'static str) -> TreeError {
     TreeError::TooLarge { limit, unit, setting }
+}
+
+pub fn joined(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    if directory.is_empty() { name.to_vec() } else { [directory, b"/", name].concat() }
 }

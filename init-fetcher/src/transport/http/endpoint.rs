@@ -6,11 +6,11 @@ use serde::Deserialize;
 use url::Url;
 use workflow_contract::Secret;
 
+use super::client::Client;
+use super::error::broken;
+use super::redirect::host_of;
 use crate::config::TokenEndpoint;
 use crate::transport::TransportError;
-use crate::transport::http::client::Client;
-use crate::transport::http::error::broken;
-use crate::transport::http::redirect::host_of;
 
 /// The endpoint's answer; other fields are ignored.
 #[derive(Deserialize)]
