@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use workflow_contract::names::{INJECTOR, INJECTOR_SELECTOR, TLS_SECRET};
 
-use super::untyped;
+use super::untyped::untyped;
 
 /// Time for replicas to stop: their drain period and some more.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_mins(2);

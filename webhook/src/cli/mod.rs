@@ -5,6 +5,7 @@ pub mod cleanup;
 pub mod explain;
 pub mod render;
 pub mod serve;
+mod untyped;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -13,9 +14,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use k8s_openapi::NamespaceResourceScope;
-use kube::core::{ApiResource, DynamicObject};
-use kube::{Api, Client, Resource};
+use kube::Client;
 
 use crate::kube::client;
 
@@ -91,15 +90,6 @@ fn command(args: Vec<OsString>) -> Command {
     } else {
         Cli::parse_from(args).command
     }
-}
-
-/// Returns an API of untyped objects, for large types of which few fields are read: decoding pods in full is half a
-/// megabyte of program.
-fn untyped<K>(client: &Client, namespace: &str) -> Api<DynamicObject>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-{
-    Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<K>(&()))
 }
 
 /// Runs a command with a client for the cluster of KUBECONFIG; errors are printed to stderr.

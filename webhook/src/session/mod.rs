@@ -16,12 +16,15 @@ use workflow_contract::Source;
 use workflow_contract::condition::WORKFLOW_RECONCILED;
 use workflow_contract::names::{INJECT_ANNOTATION, OPT_OUT};
 
-use prompt::POD_SCHEDULED;
-
 use crate::kube::metadata;
 
 pub use names::Names;
-pub use prompt::{RUNNER_STARTED, never_ran, prompt_will_be_skipped};
+pub use prompt::{never_ran, prompt_will_be_skipped};
+
+/// Condition that the operator writes once a runner runs, or when a session is stopped.
+pub const RUNNER_STARTED: &str = "RunnerStarted";
+/// Condition that newer operators write once a pod has a node; it is never removed.
+const POD_SCHEDULED: &str = "PodScheduled";
 
 /// Conditions that are read.
 const CONDITIONS: [&str; 5] = [WORKFLOW_RECONCILED, "Ready", "PodCreated", RUNNER_STARTED, POD_SCHEDULED];

@@ -8,12 +8,7 @@
 use workflow_contract::condition::WORKFLOW_RECONCILED;
 use workflow_contract::names::FORCE_PROMPT_ANNOTATION;
 
-use super::AgenticSession;
-
-/// Condition that the operator writes once a runner runs, or when a session is stopped.
-pub const RUNNER_STARTED: &str = "RunnerStarted";
-/// Condition that newer operators write once a pod has a node; it is never removed.
-pub const POD_SCHEDULED: &str = "PodScheduled";
+use super::{AgenticSession, POD_SCHEDULED, RUNNER_STARTED};
 
 /// Returns whether it is certain that no runner of this session ever ran.
 ///

@@ -11,8 +11,8 @@ use workflow_contract::names::{
     SESSION_VERSION, runner_pod,
 };
 
-use super::CheckResult;
-use crate::cli::untyped;
+use super::result::CheckResult;
+use crate::cli::untyped::untyped;
 
 /// The session that the dry-run pod claims; it must not exist.
 const NO_SESSION: &str = "workflow-injector-check";

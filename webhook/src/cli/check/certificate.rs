@@ -13,7 +13,7 @@ use workflow_certs::{CertInfo, store, verify};
 use workflow_contract::names::{INJECTOR, TLS_SECRET};
 
 use super::replicas::{ReplicaReport, containers};
-use super::{CheckResult, list};
+use super::result::{CheckResult, list};
 
 const TLS_DIR: &str = "--tls-dir";
 

@@ -10,8 +10,8 @@ use serde_json::Value;
 use workflow_contract::names::{APP_LABEL, APP_LABEL_VALUE, INIT_CONTAINER, INJECTOR};
 
 use super::replicas::ReplicaReport;
+use super::result::{CheckResult, list};
 use super::sessions::{for_each, full_name};
-use super::{CheckResult, list};
 use crate::config;
 use crate::status::outcome::NO_IMAGE;
 

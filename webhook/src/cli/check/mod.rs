@@ -10,6 +10,7 @@ mod config;
 mod permissions;
 mod registration;
 mod replicas;
+mod result;
 mod sessions;
 
 use std::fmt;
@@ -20,12 +21,12 @@ use std::time::Duration;
 use anyhow::Context;
 use jiff::Timestamp;
 use kube::Client;
-use serde_json::Value;
 use tokio::time::Instant;
 use workflow_contract::limits::parse_duration;
 use workflow_contract::text::one_line;
 
 use replicas::InstalledObjects;
+use result::CheckResult;
 
 /// Time between two rounds while something fails.
 const RETRY: Duration = Duration::from_secs(1);
@@ -76,9 +77,6 @@ impl From<Args> for Options {
         Self { namespace: args.namespace, scope, wait: args.wait.unwrap_or_default() }
     }
 }
-
-/// The finding, or the defect with its remedy.
-type CheckResult = Result<String, String>;
 
 struct ReportLine {
     subject: &'static str,
@@ -156,8 +154,4 @@ async fn check(client: &Client, options: &Options) -> anyhow::Result<Vec<ReportL
         }
     }
     Ok(lines)
-}
-
-fn list(value: &Value) -> &[Value] {
-    value.as_array().map(Vec::as_slice).unwrap_or_default()
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use workflow_contract::names::INJECTOR;
 
-use super::CheckResult;
+use super::result::CheckResult;
 
 const BASE: &str = include_str!("../../../../manifests/base/rbac.yaml");
 const LIVE_DELIVERY: &str = include_str!("../../../../manifests/components/live-delivery/rbac.yaml");

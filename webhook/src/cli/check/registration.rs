@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt};
 use workflow_contract::names::INJECTOR;
 
-use super::CheckResult;
+use super::result::CheckResult;
 use crate::registration::compare::{Differences, compare};
 
 /// The registration of this version.

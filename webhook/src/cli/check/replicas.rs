@@ -16,8 +16,8 @@ use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use workflow_contract::names::{INJECTOR, INJECTOR_SELECTOR};
 
-use super::{CheckResult, list};
-use crate::cli::untyped;
+use super::result::{CheckResult, list};
+use crate::cli::untyped::untyped;
 use crate::status::outcome::NO_IMAGE;
 
 /// Version of this program and of the manifests in it.

@@ -7,7 +7,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use workflow_contract::condition::{WORKFLOW_RECONCILED, reason};
 use workflow_contract::text::cut;
 
-use super::CheckResult;
+use super::result::CheckResult;
 use crate::session::AgenticSession;
 use crate::status::condition::is_own_reason;
 

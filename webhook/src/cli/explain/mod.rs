@@ -18,7 +18,7 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use workflow_contract::names::{INJECTOR, runner_pod};
 
-use super::untyped;
+use super::untyped::untyped;
 use crate::session::{AgenticSession, is_object_name};
 use objects::{Event, Gathered, Pod, Registration};
 

@@ -1,8 +1,10 @@
 //! Outcomes of pods, row by row.
 
 use serde_json::{Value, json};
+use workflow_contract::Exit;
 use workflow_contract::termination::Details;
 
+use super::container::MAX_LOG_MESSAGE;
 use super::*;
 
 const IMAGE: &str = "injector/init-fetcher:1";

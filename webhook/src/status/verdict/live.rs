@@ -3,7 +3,7 @@
 use workflow_contract::names::live_container;
 use workflow_contract::{Exit, Source};
 
-use super::{Verdict, fetching};
+use super::types::{Verdict, fetching};
 use crate::status::outcome::{Failure, Outcome};
 
 /// Why a delivery into the running session has not begun.

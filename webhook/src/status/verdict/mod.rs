@@ -2,108 +2,17 @@
 //! contract's table, each with the message for people.
 
 mod live;
+mod types;
 
-use jiff::Timestamp;
-use workflow_contract::condition::{event, reason};
+use workflow_contract::condition::reason;
 use workflow_contract::names::{INIT_CONTAINER, WORKFLOWS_ROOT};
 use workflow_contract::{Exit, RepoUrl, Source, Stamp};
 
 use super::outcome::{Attempt, Failure, Outcome, Presence};
 use crate::session::ActiveWorkflow;
 pub use live::{WaitsFor, waiting};
-
-/// `status` of the condition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConditionStatus {
-    /// The workflow is on disk, or none is asked for.
-    True,
-    False,
-    Unknown,
-}
-
-/// `status` of `reconciledWorkflow`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    /// No outcome yet.
-    Cloning,
-    /// Delivered.
-    Active,
-    /// Not delivered.
-    Failed,
-}
-
-/// A condition without its times.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
-    pub status: ConditionStatus,
-    pub reason: &'static str,
-    pub message: String,
-    /// Generation of the session whose source was delivered or tried.
-    pub generation: Option<i64>,
-    /// Status of `reconciledWorkflow`; none where that is left alone.
-    pub progress: Option<Progress>,
-    /// `appliedAt` of `reconciledWorkflow`, where it does not depend on the time of the write.
-    pub applied_at: Option<Timestamp>,
-}
-
-impl ConditionStatus {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::True => "True",
-            Self::False => "False",
-            Self::Unknown => "Unknown",
-        }
-    }
-}
-
-impl Progress {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Cloning => "Cloning",
-            Self::Active => "Active",
-            Self::Failed => "Failed",
-        }
-    }
-}
-
-impl Verdict {
-    /// A failure, unless the caller changes it.
-    fn new(reason: &'static str, message: String) -> Self {
-        Self {
-            status: ConditionStatus::False,
-            reason,
-            message,
-            generation: None,
-            progress: Some(Progress::Failed),
-            applied_at: None,
-        }
-    }
-
-    fn about(self, stamp: &Stamp) -> Self {
-        Self { generation: Some(stamp.generation), ..self }
-    }
-
-    /// Reason of the Event that reports it.
-    #[must_use]
-    pub fn event(&self) -> Option<&'static str> {
-        event(self.status.as_str(), self.reason)
-    }
-}
-
-/// Reason of the Event that reports a condition of ours with this status and reason.
-#[must_use]
-pub fn event(status: &str, reason: &str) -> Option<&'static str> {
-    match (status, reason) {
-        ("True", reason::NOT_CONFIGURED) => None,
-        ("True", _) => Some(event::DELIVERED),
-        ("False", reason::NOT_INJECTED) => Some(event::NOT_INJECTED),
-        ("False", reason::RESTART_REQUIRED) => Some(event::RESTART_REQUIRED),
-        ("False", _) => Some(event::FAILED),
-        _ => None,
-    }
-}
+use types::fetching;
+pub use types::{ConditionStatus, Progress, Verdict, event};
 
 /// The session asks for no workflow.
 #[must_use]
@@ -198,15 +107,6 @@ pub fn restart_required(
     let obstacle = obstacle.map(|why| format!("; {why}")).unwrap_or_default();
     let message = format!("{state}{note}{obstacle}; restart the session to have it delivered");
     Verdict::new(reason::RESTART_REQUIRED, message)
-}
-
-/// The container is to deliver the source, waits for something (`when`), or runs.
-fn fetching(container: &str, source: &Source, when: &str) -> Verdict {
-    Verdict {
-        status: ConditionStatus::Unknown,
-        progress: Some(Progress::Cloning),
-        ..Verdict::new(reason::FETCHING, format!("{container} is to deliver {source}{when}"))
-    }
 }
 
 /// The session asked for a workflow when the pod was created, and the pod has no init container.
