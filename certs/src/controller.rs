@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::clock::Clock;
 use crate::rotation::{self, Lifetimes, RotationError, State};
 use crate::store::{StoreError, Stored, TlsSecret, Version};
-use crate::{Bundle, Fault};
+use crate::types::{Bundle, Fault};
 
 /// Longest time between two reconciliations, and longest backoff. It bounds how late a suspended machine or a clock
 /// that was set is noticed.

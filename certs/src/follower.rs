@@ -11,11 +11,12 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 use workflow_contract::names::TLS_SECRET;
 
+use crate::cert;
 use crate::clock::Clock;
 use crate::resolver::{Resolver, Swap};
 use crate::rotation::State;
 use crate::store::{Stored, TlsSecret};
-use crate::{Fault, cert};
+use crate::types::Fault;
 
 /// Time between attempts to serve a rejected certificate: it may become valid without a change of the Secret.
 const RETRY: Duration = Duration::from_secs(30);

@@ -20,6 +20,7 @@ pub mod issue;
 pub mod resolver;
 pub mod rotation;
 pub mod store;
+mod types;
 pub mod verify;
 
 use std::sync::Arc;
@@ -31,12 +32,7 @@ pub use cert::{CertInfo, Pair};
 pub use clock::Clock;
 pub use resolver::{Resolver, Serving};
 pub use rotation::{Lifetimes, State};
-
-/// A CA bundle in PEM; `None` while it is unknown.
-pub type Bundle = Option<Arc<str>>;
-
-/// The reason why certificates can't be maintained or served as they should be; `None` if there is none.
-pub type Fault = Option<String>;
+pub use types::{Bundle, Fault};
 
 /// A running source of serving certificates.
 #[derive(Debug)]

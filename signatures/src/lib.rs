@@ -12,34 +12,20 @@ mod error;
 mod object;
 mod openpgp;
 mod pattern;
+mod signer;
 mod ssh;
-
-use std::fmt;
 
 use workflow_contract::verify::Signers;
 
 pub use error::{KeyName, SignatureError, SignersError};
 pub use object::{ObjectFormat, ObjectKind, SignedObject, header, split};
+pub use signer::Signer;
 
 use openpgp::OpenPgpKey;
 use ssh::SshKeys;
 
 /// Longest signature that is read, in bytes. RSA with 4096 bits has less than 1,000.
 const MAX_SIGNATURE: usize = 64 << 10;
-
-/// The person or program that signed, and the key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signer {
-    /// Principal of an SSH key, or user id of an OpenPGP key; as the admin or the key has it.
-    pub name: String,
-    pub key: KeyName,
-}
-
-impl fmt::Display for Signer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", workflow_contract::text::sanitize(&self.name), self.key)
-    }
-}
 
 /// The keys that are trusted.
 #[derive(Debug, Clone, Default)]

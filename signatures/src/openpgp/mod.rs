@@ -11,9 +11,9 @@ use workflow_contract::text;
 
 pub use keys::{OpenPgpKey, parse};
 
-use crate::Signer;
 use crate::error::{KeyName, SignatureError};
 use crate::object::SignedObject;
+use crate::signer::Signer;
 
 pub const BEGIN: &str = "-----BEGIN PGP SIGNATURE-----";
 pub const BEGIN_MESSAGE: &str = "-----BEGIN PGP MESSAGE-----";

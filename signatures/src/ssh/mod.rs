@@ -12,10 +12,10 @@ pub use allowed_signers::{AllowedSigner, date, parse, parse_revoked};
 pub use sshsig::BEGIN;
 use workflow_contract::text;
 
-use crate::Signer;
 use crate::error::{KeyName, SignatureError};
 use crate::object::SignedObject;
 use crate::pattern::{list_matches, matches};
+use crate::signer::Signer;
 use certificate::Certificate;
 use sshsig::MadeBy;
 
