@@ -17,6 +17,7 @@ pub mod limits;
 pub mod names;
 pub mod path;
 pub mod policy;
+mod redact;
 pub mod reference;
 pub mod secret;
 pub mod source;

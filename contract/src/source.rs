@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::path::RepoPath;
+use crate::redact::redacted;
 use crate::reference;
-use crate::url::redact::redacted;
 
 /// A repository, a branch and a directory, normalized so that equal values mean the same delivery.
 ///

@@ -4,15 +4,14 @@
 //! [`redacted`] does the same, erring on the safe side, for text that is not a URL.
 
 mod page;
-pub(crate) mod redact;
 mod relative;
 mod scheme;
 mod scp;
 
 use std::fmt;
 
+pub use crate::redact::redacted;
 pub use page::repository_of_page;
-pub use redact::redacted;
 pub use scheme::Scheme;
 
 use crate::names::STAGING_PREFIX;
