@@ -48,6 +48,12 @@ impl TestEnv {
         Self::start(namespace, mode, |git| git, settings).await
     }
 
+    /// As [`new`](Self::new), but the session pods have this user, as OpenShift assigns it.
+    pub async fn with_user(namespace: TestNamespace, mode: Mode, user: i64) -> anyhow::Result<Self> {
+        let settings = Settings { user: Some(user), ..Settings::new(&images::session_runner()?) };
+        Self::start(namespace, mode, |git| git, settings).await
+    }
+
     async fn start(
         namespace: TestNamespace,
         mode: Mode,

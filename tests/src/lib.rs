@@ -39,6 +39,7 @@ pub mod images;
 pub mod installed;
 pub mod installer;
 pub mod kubelet;
+pub mod live_delivery;
 pub mod load;
 pub mod manifests;
 pub mod manual_operator;

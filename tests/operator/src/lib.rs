@@ -80,6 +80,9 @@ pub struct Settings {
     pub runner: Option<PostHandler>,
     /// Sets the pod's security context to `{fsGroup: 0, ...}` instead of `{}`: the platform has both.
     pub fs_group: bool,
+    /// User of all containers, and group of the volumes, as OpenShift assigns them to a namespace's pods; if none, the
+    /// users of the images.
+    pub user: Option<i64>,
 }
 
 impl Settings {
@@ -97,6 +100,7 @@ impl Settings {
             admission: None,
             runner: None,
             fs_group: false,
+            user: None,
         }
     }
 }

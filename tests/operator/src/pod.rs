@@ -36,10 +36,10 @@ pub(crate) fn pod(session: &Session, facts: &PodInputs<'_>) -> Value {
     let name = session.name_any();
     let uid = session.uid().unwrap_or_default();
     let settings = facts.settings;
-    let pod_security = if settings.fs_group {
-        json!({ "fsGroup": 0, "fsGroupChangePolicy": "OnRootMismatch" })
-    } else {
-        json!({})
+    let pod_security = match settings.user {
+        Some(user) => json!({ "fsGroup": user }),
+        None if settings.fs_group => json!({ "fsGroup": 0, "fsGroupChangePolicy": "OnRootMismatch" }),
+        None => json!({}),
     };
     let mut spec = json!({
         "restartPolicy": "Never",
@@ -94,12 +94,16 @@ fn workspace_mounts(settings: &Settings) -> Vec<Value> {
     ]
 }
 
-fn container_security() -> Value {
-    json!({
+fn container_security(settings: &Settings) -> Value {
+    let mut context = json!({
         "allowPrivilegeEscalation": false,
         "readOnlyRootFilesystem": false,
         "capabilities": { "drop": ["ALL"] },
-    })
+    });
+    if let Some(user) = settings.user {
+        context["runAsUser"] = json!(user);
+    }
+    context
 }
 
 fn hydrate(session: &Session, settings: &Settings) -> Value {
@@ -108,7 +112,7 @@ fn hydrate(session: &Session, settings: &Settings) -> Value {
         "image": settings.image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["/session-runner", "hydrate"],
-        "securityContext": container_security(),
+        "securityContext": container_security(settings),
         "env": environment::hydrate(session, settings),
         "volumeMounts": workspace_mounts(settings),
     })
@@ -126,7 +130,7 @@ fn runner(session: &Session, facts: &PodInputs<'_>) -> Value {
         "name": RUNNER_CONTAINER,
         "image": facts.settings.image,
         "imagePullPolicy": "IfNotPresent",
-        "securityContext": container_security(),
+        "securityContext": container_security(facts.settings),
         "ports": [{ "name": "agui", "containerPort": 8001, "protocol": "TCP" }],
         "env": environment::runner(session, facts.settings, facts.resume),
         "envFrom": [
@@ -143,7 +147,7 @@ fn state_sync(settings: &Settings) -> Value {
         "image": settings.image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["/session-runner", "state-sync"],
-        "securityContext": container_security(),
+        "securityContext": container_security(settings),
         "volumeMounts": workspace_mounts(settings),
     })
 }

@@ -7,7 +7,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
@@ -216,6 +216,13 @@ async fn the_account_can_add_its_own_container_to_session_pods_and_nothing_else(
     }
     let admin = env.manual.cluster().client.clone();
     assert_eq!(env.add(&admin, "s-runner", &debug).await, Ok(()), "others are not limited");
+
+    let enforced = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+    let namespaces: Api<Namespace> = Api::all(admin.clone());
+    namespaces.patch("live-policy", &PatchParams::default(), &Patch::Merge(enforced)).await?;
+    // The rest of the pod is not restricted.
+    let response = env.add(&admin, "s-runner", &json!([own])).await.unwrap_err();
+    assert!(response.contains("restricted") && !response.contains("deliver-workflow"), "{response}");
 
     let mut others = serde_json::to_value(&pod)?;
     others["metadata"] = json!({"name": "other-runner", "labels": pod.labels()});
