@@ -15,7 +15,7 @@ struct Args {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let result = run(Args::parse().source, &mut io::stdout()).await;
+    let result = Box::pin(run(Args::parse().source, &mut io::stdout())).await;
     result.map_or_else(
         |error| {
             // Nothing can be done if this fails, too.
