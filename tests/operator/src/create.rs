@@ -14,7 +14,8 @@ use crate::session::{FORCE_PROMPT, Phase, Session, SessionView, Workflow};
 use crate::error::{OperatorError, failed_to, is_conflict, typed};
 use crate::pod::PodInputs;
 use crate::reconcile::{Next, Reconciler};
-use crate::{Mode, drift, objects, pod};
+use crate::settings::Mode;
+use crate::{drift, objects, pod};
 
 impl Reconciler {
     /// Creates Secret, pod and Service, then writes Creating.

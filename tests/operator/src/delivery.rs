@@ -1,34 +1,17 @@
 //! The platform's own delivery of a workflow: one POST to the runner, whose response does not depend on the files.
 
-use std::sync::Arc;
-
-use futures::future::BoxFuture;
 use http::{Request, StatusCode};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
 use serde_json::json;
 
-use crate::Mode;
 use crate::objects::{service_name, token_secret};
 use crate::reconcile::Reconciler;
 use crate::session::Workflow;
+use crate::settings::{Mode, Post};
 
 /// Header with the runner's token; the fake runner has the same constant.
 pub const TOKEN_HEADER: &str = "x-runner-token";
-
-/// A POST to `/workflow` of a session's runner.
-#[derive(Clone, Debug)]
-pub struct Post {
-    /// Name of the session.
-    pub session: String,
-    /// The runner's token. [`Mode::PostEarly`] sends none.
-    pub token: Option<String>,
-    /// JSON: gitUrl, branch, path.
-    pub body: String,
-}
-
-/// Handles a [`Post`]; the error is the reason why the connection failed.
-pub type PostHandler = Arc<dyn Fn(Post) -> BoxFuture<'static, Result<StatusCode, String>> + Send + Sync>;
 
 impl Reconciler {
     /// POSTs the workflow to the session's runner; the error is the message for the condition.

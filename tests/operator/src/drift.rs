@@ -1,7 +1,7 @@
 //! Decides whether the operator POSTs the workflow to the runner: pure, one rule for each revision.
 
-use crate::Mode;
 use crate::session::SessionView;
+use crate::settings::Mode;
 use crate::status::UPDATE_FAILED;
 
 /// Reports whether the operator in this mode would POST now.

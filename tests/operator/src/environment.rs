@@ -9,8 +9,8 @@ use workflow_contract::env::{
 
 use crate::session::{Session, SessionView};
 
-use crate::Settings;
 use crate::objects::token_secret;
+use crate::settings::Settings;
 
 /// The variables of `init-hydrate`.
 pub(crate) fn hydrate(session: &Session, settings: &Settings) -> Vec<Value> {

@@ -9,8 +9,9 @@ use workflow_contract::names::{
 
 use crate::session::Session;
 
+use crate::environment;
 use crate::objects::{session_owner, token_secret};
-use crate::{Settings, environment};
+use crate::settings::Settings;
 
 /// ConfigMap of the platform's CA bundle; mounted where the namespace has it.
 pub const TRUSTED_CA: &str = "trusted-ca-bundle";

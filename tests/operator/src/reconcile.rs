@@ -14,8 +14,9 @@ use crate::session::{self, DESIRED_PHASE, FORCE_PROMPT, Phase, Session, SessionV
 
 use crate::decide::{Desired, Step, decide};
 use crate::error::{OperatorError, failed_to};
+use crate::settings::{Mode, Settings};
 use crate::status::StatusEditor;
-use crate::{Mode, Settings, drift, objects, outcome};
+use crate::{drift, objects, outcome};
 
 /// When to reconcile a session again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

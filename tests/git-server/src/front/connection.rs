@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use rustls::{ServerConnection, StreamOwned};
 
-use super::Shared;
 use super::fault::{At, Fault, Phase};
 use super::http::Message;
+use super::shared::Shared;
 
 trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}

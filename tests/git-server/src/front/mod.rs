@@ -6,6 +6,7 @@
 mod connection;
 mod fault;
 mod http;
+mod shared;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use crate::server::GitServer;
 use crate::settings::Settings;
 
 pub use fault::{At, Fault, Phase, When};
+use shared::{Rule, Shared};
 
 /// Certificate of a [`Front`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,25 +38,6 @@ pub enum Certificate {
     Expired,
     /// One that is for another name.
     OtherName,
-}
-
-/// A fault and when it happens.
-pub(crate) struct Rule {
-    phase: Phase,
-    when: When,
-    fault: Fault,
-    met: AtomicU32,
-}
-
-/// State of all connections.
-struct Shared {
-    server: SocketAddr,
-    tls: Option<Arc<ServerConfig>>,
-    rules: Vec<Rule>,
-    requests: Mutex<Vec<String>>,
-    faults: Mutex<u32>,
-    fault_happened: Condvar,
-    ended: AtomicBool,
 }
 
 /// A running front. Dropping it ends it; connections that are open end with their clients.
@@ -164,27 +147,6 @@ impl Drop for Front {
         self.shared.ended.store(true, Ordering::SeqCst);
         // Wakes the thread that accepts; where that fails it has ended already.
         let _ = TcpStream::connect(self.address);
-    }
-}
-
-impl Shared {
-    /// The fault that happens now, if any.
-    fn fault(&self, phase: Phase, with_credential: bool) -> Option<&Fault> {
-        let rule = self.rules.iter().find(|rule| {
-            rule.phase == phase
-                && match rule.when {
-                    When::Always => true,
-                    When::First(times) => rule.met.fetch_add(1, Ordering::SeqCst) < times,
-                    When::WithoutCredential => !with_credential,
-                    When::WithCredential => with_credential,
-                }
-        })?;
-        Some(&rule.fault)
-    }
-
-    fn happened(&self) {
-        *self.faults.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.fault_happened.notify_all();
     }
 }
 
