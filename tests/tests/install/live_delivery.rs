@@ -217,19 +217,19 @@ async fn the_account_can_add_its_own_container_to_session_pods_and_nothing_else(
     let admin = env.manual.cluster().client.clone();
     assert_eq!(env.add(&admin, "s-runner", &debug).await, Ok(()), "others are not limited");
 
-    let enforced = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
-    let namespaces: Api<Namespace> = Api::all(admin.clone());
-    namespaces.patch("live-policy", &PatchParams::default(), &Patch::Merge(enforced)).await?;
-    // The rest of the pod is not restricted.
-    let response = env.add(&admin, "s-runner", &json!([own])).await.unwrap_err();
-    assert!(response.contains("restricted") && !response.contains("deliver-workflow"), "{response}");
-
     let mut others = serde_json::to_value(&pod)?;
     others["metadata"] = json!({"name": "other-runner", "labels": pod.labels()});
     let others: Pod = serde_json::from_value(others)?;
     env.manual.pods().create(&PostParams::default(), &others).await?;
     let response = env.add(&env.injector, "other-runner", &json!([own])).await.unwrap_err();
     assert!(response.contains("to session pods only"), "{response}");
+
+    let enforced = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+    let namespaces: Api<Namespace> = Api::all(admin.clone());
+    namespaces.patch("live-policy", &PatchParams::default(), &Patch::Merge(enforced)).await?;
+    // The rest of the pod is not restricted.
+    let response = env.add(&admin, "s-runner", &json!([own])).await.unwrap_err();
+    assert!(response.contains("restricted") && !response.contains("deliver-workflow"), "{response}");
     env.kubectl.run(&["delete", "-f", "-"], Some(&render("components/live-delivery")?))?;
     Ok(())
 }
