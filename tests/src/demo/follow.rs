@@ -36,6 +36,19 @@ pub(super) async fn follow(
     screen: &mut Screen<'_>,
     is_over: impl Fn(&Scene) -> bool,
 ) -> anyhow::Result<Scene> {
+    follow_on(env, session, &Scene::default(), began, waiting_for, screen, is_over).await
+}
+
+/// As [`follow`], but without what has happened in `earlier`.
+pub(super) async fn follow_on(
+    env: &TestEnv,
+    session: &str,
+    earlier: &Scene,
+    began: Instant,
+    waiting_for: &str,
+    screen: &mut Screen<'_>,
+    is_over: impl Fn(&Scene) -> bool,
+) -> anyhow::Result<Scene> {
     let sessions = watch_object(env.sessions(), session).default_backoff();
     let pods = watch_object(env.pods(), &runner_pod(session)).default_backoff();
     let mut changes = stream::select(
@@ -44,7 +57,8 @@ pub(super) async fn follow(
     );
     let mut progress = interval_at(Instant::now() + SILENCE, SILENCE);
     progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut scene, mut printed) = (Scene::default(), HashSet::new());
+    let mut scene = Scene::default();
+    let mut printed: HashSet<String> = earlier.moments().into_iter().collect();
     loop {
         tokio::select! {
             change = changes.next() => match change {

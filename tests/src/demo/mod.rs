@@ -1,11 +1,12 @@
 //! The demo: sessions on a real cluster, printed while they run.
 //!
 //! (a) a session without the injector; (b) the same session with the injector; (c) a session with a misspelt branch;
-//! (d) a repository whose commits must be signed. Git server and operator are part of this program and end with it. It
-//! prints what it observes, not what it expects.
+//! (d) a repository whose commits must be signed; (e) another workflow in a running session. Git server and operator are
+//! part of this program and end with it. It prints what it observes, not what it expects.
 
 mod acts;
 mod follow;
+mod live;
 mod moments;
 mod screen;
 mod signed;
@@ -64,6 +65,7 @@ pub async fn run(source: DemoArgs, out: &mut (impl Write + Send)) -> anyhow::Res
     acts::with_the_injector(&env, &workflow, &mut screen).await?;
     acts::a_misspelt_branch(&env, &workflow, &mut screen).await?;
     signed::a_signed_workflow(&env, &mut screen).await?;
+    live::another_workflow(&env, &mut screen).await?;
     epilogue(&cluster, &mut screen)
 }
 

@@ -47,23 +47,34 @@ fn pod_moments(pod: &Pod) -> Vec<String> {
         "as the operator made it".to_owned()
     };
     let mut moments = vec![format!("pod {} is created, {with}", pod.name_any())];
-    match container(pod, INIT_CONTAINER) {
-        Some(ContainerState { running: Some(_), .. }) => moments.push(format!("{INIT_CONTAINER} fetches")),
-        Some(ContainerState { terminated: Some(ended), .. }) => {
-            let message = Termination::parse(ended.message.as_deref().unwrap_or_default()).message;
-            moments.push(format!("{INIT_CONTAINER} ends with exit {}: {message}", ended.exit_code));
-        }
-        _ => (),
-    }
+    moments.extend(fetch_moment(pod, INIT_CONTAINER));
     if container(pod, RUNNER_CONTAINER).is_some_and(|state| state.running.is_some()) {
         moments.push("the runner runs".to_owned());
+    }
+    for added in pod.spec.iter().flat_map(|spec| spec.ephemeral_containers.iter().flatten()) {
+        moments.push(format!("container {} is added to the running pod", added.name));
+        moments.extend(fetch_moment(pod, &added.name));
     }
     moments
 }
 
+fn fetch_moment(pod: &Pod, name: &str) -> Option<String> {
+    match container(pod, name)? {
+        ContainerState { running: Some(_), .. } => Some(format!("{name} fetches")),
+        ContainerState { terminated: Some(ended), .. } => {
+            let message = Termination::parse(ended.message.as_deref().unwrap_or_default()).message;
+            Some(format!("{name} ends with exit {}: {message}", ended.exit_code))
+        }
+        _ => None,
+    }
+}
+
 fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerState> {
     let status = pod.status.as_ref()?;
-    let all = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    let init = status.init_container_statuses.iter().flatten();
+    let all = init
+        .chain(status.container_statuses.iter().flatten())
+        .chain(status.ephemeral_container_statuses.iter().flatten());
     let found: Option<&ContainerStatus> = all.into_iter().find(|container| container.name == name);
     found?.state.as_ref()
 }
@@ -109,6 +120,20 @@ mod tests {
             ]
         );
         assert!(scene.runs());
+    }
+
+    #[test]
+    fn describes_a_delivery_into_a_running_session() {
+        let added = "deliver-workflow-2";
+        let mut pod =
+            pod(&json!({ "ephemeralContainerStatuses": [status(added, &json!({ "running": {} }))] }));
+        pod.spec.get_or_insert_default().ephemeral_containers =
+            serde_json::from_value(json!([{ "name": added }])).unwrap();
+        let moments = Scene { session: None, pod: Some(pod) }.moments();
+        assert_eq!(
+            moments[1..],
+            ["container deliver-workflow-2 is added to the running pod", "deliver-workflow-2 fetches"]
+        );
     }
 
     #[test]
