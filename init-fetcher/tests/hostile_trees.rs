@@ -1,4 +1,4 @@
-//! Repositories that somebody made to do harm, from a real git server: what is not safe is 41 or left
+//! Hostile repositories, from a real git server: unsafe content is 41 or left
 //! out, what is too much is 40, what only looks odd is delivered; within bounded memory, and nothing is written elsewhere.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]

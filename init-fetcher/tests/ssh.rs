@@ -130,15 +130,15 @@ fn rejects_host_key_that_cannot_be_checked() {
     let server = server();
     let repository = repository(&server);
     let other = SshServer::start(true).unwrap();
-    let (url, foreign) = (other.url(&repository), known(&other, "ed25519"));
+    let (url, unlisted) = (other.url(&repository), known(&other, "ed25519"));
     let ssh = Ssh::start(true);
     let (own, at) = (known(&ssh.server, "ed25519"), ssh.server.host());
-    let changed = foreign.replace(&other.host(), &at);
+    let changed = unlisted.replace(&other.host(), &at);
     for (known, said) in [
         (String::new(), "has no line that can be read"),
         ("# nothing\n".to_owned(), "has no line that can be read"),
         ("nonsense\n".to_owned(), "has no line that can be read"),
-        (foreign, "is not in known_hosts"),
+        (unlisted, "is not in known_hosts"),
         (changed, "is another than known_hosts has"),
         (format!("{own}\n@revoked {own}"), "is marked @revoked"),
         (format!("@cert-authority {own}"), "has only an @cert-authority"),

@@ -1,4 +1,4 @@
-//! Building beside the place and moving in with one step, so that nobody ever sees half a workflow.
+//! Builds beside the published place and moves there in one step, so that no reader finds half a workflow.
 //!
 //! ```text
 //!  <root>/.init-workflow-<random>/tree     built here, on the same volume

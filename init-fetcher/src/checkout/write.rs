@@ -1,6 +1,6 @@
 //! Writes a plan to disk: bytes as they are in git, no attributes, filters or line endings applied.
 //!
-//! The directory is new and nobody else knows it, and every path in the plan was judged before. Modes come
+//! The directory is new and private to the run, and every path in the plan was checked before. Modes come
 //! from the process's umask of 0002: what the owner may, the group may too.
 
 use std::fs;

@@ -21,7 +21,7 @@ pub enum PackError {
     )]
     Excessive { limit: u64, unit: &'static str },
     #[error(
-        "object {0} is part of a SHA-1 collision, which does not happen by accident: somebody may try to \
+        "object {0} is part of a SHA-1 collision, which does not happen by accident: it may be an attempt to \
          replace content; contact the owners of the repository"
     )]
     Collision(git2::Oid),

@@ -12,8 +12,8 @@ use super::symlink::{
 use super::{TreeError, name, shown};
 use crate::pack::Objects;
 
-/// Entries of trees that are held for further lookups.
-const MAX_HELD: usize = 200_000;
+/// Entries of trees that are cached for further lookups.
+const MAX_CACHED: usize = 200_000;
 
 /// What a symlink leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub struct Resolver<'a> {
     objects: &'a dyn Objects,
     root: Oid,
     trees: HashMap<Oid, Rc<Entries>>,
-    held: usize,
+    cached: usize,
 }
 
 /// A component of the path that was reached.
@@ -59,7 +59,7 @@ enum Node {
 
 impl<'a> Resolver<'a> {
     pub fn new(objects: &'a dyn Objects, root: Oid) -> Self {
-        Self { objects, root, trees: HashMap::new(), held: 0 }
+        Self { objects, root, trees: HashMap::new(), cached: 0 }
     }
 
     /// Resolves the link at `path` in the repository.
@@ -177,11 +177,11 @@ impl<'a> Resolver<'a> {
         let parsed = object::parse(&data, tree.object_format()).ok_or(TreeError::Malformed { oid: tree })?;
         let entries: Entries =
             parsed.entries().map(|entry| (entry.name.to_vec(), (entry.kind, entry.oid))).collect();
-        if self.held + entries.len() > MAX_HELD {
+        if self.cached + entries.len() > MAX_CACHED {
             self.trees.clear();
-            self.held = 0;
+            self.cached = 0;
         }
-        self.held += entries.len();
+        self.cached += entries.len();
         let entries = Rc::new(entries);
         self.trees.insert(tree, Rc::clone(&entries));
         Ok(entries)

@@ -17,7 +17,7 @@ pub const MAX_TARGET: u64 = 4095;
 
 pub const ABSOLUTE: &str = "an absolute symlink";
 pub const INTO_DOT_GIT: &str = "a symlink into `.git`";
-/// Only the submodule's own repository could tell where `..` leads to: what is before it may be a link there.
+/// Where `..` leads depends on the submodule's own repository: the components before it may be a link there.
 pub const UP_WITHIN_SUBMODULE: &str = "a symlink that leads up within a submodule";
 
 /// Targets of links, by path.

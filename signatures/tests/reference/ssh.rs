@@ -68,8 +68,8 @@ fn compares_the_namespace_of_signature_and_line() {
     let world = World::new();
     let (commit, key) = signed(&world);
     let unsigned = world.commit(&[]);
-    let foreign = signed_commit(&unsigned, "gpgsig", &ssh_sign(&world.path("key"), "file", &unsigned));
-    let message = denied(&world, &foreign, &ssh_signers(&format!("a {key}")));
+    let other = signed_commit(&unsigned, "gpgsig", &ssh_sign(&world.path("key"), "file", &unsigned));
+    let message = denied(&world, &other, &ssh_signers(&format!("a {key}")));
     assert!(message.contains("for the namespace `file`, not `git`"), "{message}");
     for list in ["git", "file,git", "g*"] {
         trusted(&world, &commit, &ssh_signers(&format!("a namespaces=\"{list}\" {key}")));

@@ -159,7 +159,7 @@ async fn ignores_sessions_and_namespaces_being_deleted() -> anyhow::Result<()> {
     }
     manual.sessions().delete("t", &DeleteParams::default()).await?;
     manual.end("t", 22, "Error", &no_branch()).await?;
-    // Nobody empties the namespace here, so it stays as it is while its contents go.
+    // No controller empties the namespace here, so it stays while its objects are deleted.
     let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(env.client.clone());
     namespaces.delete(&manual.namespace().name, &DeleteParams::default()).await?;
     manual.end("s", 22, "Error", &no_branch()).await?;

@@ -133,7 +133,7 @@ mod tests {
             (format!("- {{repositories: ['*'], {good}, keys: x}}"), 2, "keys"),
             ("- {repositories: ['*'], require: none, sshSigners: x}".to_owned(), 2, "takes no keys"),
             (format!("- {{repositories: ['*'], {good}}}\n- {{repositories: [\n    'https://h/x'], require: none}}"), 4, "`https://h/x` never applies: rule 1"),
-            ("- repositories: ['*']\n  require: tag\n  sshSigners: |\n    # nobody\n".to_owned(), 3, "sshSigners holds no key"),
+            ("- repositories: ['*']\n  require: tag\n  sshSigners: |\n    # no key\n".to_owned(), 3, "sshSigners holds no key"),
             ("- repositories: ['*']\n  require: tag\n  sshSigners: |\n    # comment\n    a ssh-ed25519 AAAA\n".to_owned(), 6, "is not a public key"),
             ("- repositories: ['*']\n  require: tag\n  openpgpKeys: |\n    -----BEGIN PGP PUBLIC KEY BLOCK-----\n    xx\n".to_owned(), 5, "a key block is damaged"),
             (format!("- repositories: ['*']\n  require: tag\n  sshSigners: |\n    a {KEY} {}", "x".repeat(100_000)), 5, "bytes, more than"),

@@ -67,7 +67,7 @@ fn without_a_workspace_both_get_an_empty_directory_for_workflows() {
 fn another_volume_of_that_name_is_not_used() {
     let volumes = json!([
         {"name": "workflows", "configMap": {"name": "x"}},
-        {"name": "workflow-credentials", "secret": {"secretName": "somebody-elses"}},
+        {"name": "workflow-credentials", "secret": {"secretName": "of-the-user"}},
     ]);
     let pod = injected(&with(pod(), [(MOUNTS, Value::Null), ("/spec/volumes", volumes.clone())]), &session());
     assert_eq!(mount(init(&pod), "/workspace/workflows").unwrap()["name"], "workflows-2");

@@ -272,7 +272,7 @@ mod tests {
         let known = KnownHosts::read(Some(&format!("h {B}\n@revoked h {A}\nother {A}")));
         assert_eq!(known.kinds("h", 22), ["ssh-rsa"]);
         assert_eq!(known.kinds("other", 22), ["ssh-ed25519"]);
-        assert!(known.kinds("nobody", 22).is_empty());
+        assert!(known.kinds("unknown", 22).is_empty());
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub struct Conclusion {
     /// Delivered, or nothing is to be delivered.
     pub settled: bool,
     pub result: String,
-    /// One sentence.
+    /// The remedy, or the state if there is nothing to do.
     pub to_do: String,
     /// The condition that the status controller has yet to write.
     pub pending: Option<Condition>,

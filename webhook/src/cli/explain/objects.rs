@@ -17,7 +17,7 @@ use crate::status::pod::SessionPod;
 pub struct Gathered {
     pub session: AgenticSession,
     pub registration: Registration,
-    /// The pod `NAME-runner`, whoever owns it.
+    /// The pod `NAME-runner`, of any owner.
     pub pod: Option<Pod>,
     /// Events on session and pod, also of earlier ones of these names.
     pub events: Vec<Event>,

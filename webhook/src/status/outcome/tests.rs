@@ -430,8 +430,8 @@ fn reads_deliveries_into_the_running_session() {
         None,
         "another name"
     );
-    let foreign = Stamp { session_uid: "another".into(), ..stamp.clone() };
-    assert_eq!(read_one(live_pod("deliver-workflow-4", &foreign, &delivered, none.clone())), None);
+    let other = Stamp { session_uid: "another".into(), ..stamp.clone() };
+    assert_eq!(read_one(live_pod("deliver-workflow-4", &other, &delivered, none.clone())), None);
     let runner = |change| read(&live_pod("deliver-workflow-4", &stamp, &delivered, change)).unwrap().runner;
     assert_eq!(runner(none), RunnerState::Running);
     assert_eq!(runner(runner_ended), RunnerState::Ended);

@@ -66,7 +66,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let pair = Pair { certificate: read("tls.crt")?, key: Secret::new(&read("tls.key")?) };
     let resolver = Arc::new(Resolver::default());
     resolver.swap(&pair, Timestamp::now())?;
-    // Held to the end: a phase that nobody can change any more is the last one.
+    // The sender is kept: without it the phase is final.
     let (_phase, phases) = watch::channel(ServerPhase::Serving);
     let listener = TcpListener::bind(listen).await?;
     server::serve(listener, Some(server::tls_config(resolver)?), router, phases).await;
