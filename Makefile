@@ -128,7 +128,7 @@ bench-status: setup build ## status controller with 10,000 sessions and pods; BE
 	@cargo run --quiet -p workflow-tests --bin bench-status -- --injector $(injector) $(BENCH)
 
 .PHONY: bench-fetch
-bench-fetch: setup build ## init-fetcher compared with git: the table of docs/benchmarks.md; ROUNDS=5; some minutes
+bench-fetch: setup build ## init-fetcher compared with git: the table of docs/benchmarks.md; ROUNDS=5, REPOSITORY; some minutes
 	@TMPDIR=/dev/shm INIT_FETCHER="$$(realpath "$$(tests/cluster/programs --print | grep -x '.*/init-fetcher')")" \
 		cargo bench --quiet --profile dev -p init-fetcher --bench fetch
 

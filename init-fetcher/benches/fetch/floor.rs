@@ -9,6 +9,8 @@ use workflow_git_server::Repository;
 /// Wall time of the server's part of fetching this directory, in milliseconds.
 pub fn measure(repository: &Repository, path: &str) -> f64 {
     let id = |what: &str| repository.git(&["rev-parse", what]).expect("an id").trim().to_owned();
+    let format = repository.git(&["rev-parse", "--show-object-format"]).expect("a format");
+    let request = |command: &str, arguments: &[&str]| request(command, format.trim(), arguments);
     let mut requests = vec![request("ls-refs", &["peel", "symrefs", "ref-prefix refs/heads/main"])];
     let (commit, tree) = (format!("want {}", id("main")), format!("want {}", id(&format!("main:{path}"))));
     if path.is_empty() {
@@ -27,10 +29,11 @@ pub fn measure(repository: &Repository, path: &str) -> f64 {
     began.elapsed().as_secs_f64() * 1000.0
 }
 
-fn request(command: &str, arguments: &[&str]) -> Vec<u8> {
+fn request(command: &str, format: &str, arguments: &[&str]) -> Vec<u8> {
     let line = |text: &str| format!("{:04x}{text}\n", text.len() + 5);
     let arguments: String = arguments.iter().map(|argument| line(argument)).collect();
-    format!("{}0001{arguments}0000", line(&format!("command={command}"))).into_bytes()
+    let capabilities = line(&format!("command={command}")) + &line(&format!("object-format={format}"));
+    format!("{capabilities}0001{arguments}0000").into_bytes()
 }
 
 fn upload_pack(repository: &Repository, mode: &str, request: &[u8]) {

@@ -49,7 +49,8 @@ fn main() {
     let server = GitServer::start(&Settings::default()).expect("a git server");
     let fetcher = std::env::var("INIT_FETCHER").unwrap_or_else(|_| env!("CARGO_BIN_EXE_init-fetcher").into());
     let mut rows = Vec::new();
-    for bench in repositories::make(&server) {
+    let only = std::env::var("REPOSITORY").unwrap_or_default();
+    for bench in repositories::make(&server).into_iter().filter(|bench| bench.name.contains(&only)) {
         for ms in ROUND_TRIPS {
             let delay = Delay::start(server.address(), Duration::from_millis(ms)).expect("a proxy");
             let url = bench.repository.url().replace(&server.address().to_string(), &delay.address());
