@@ -1,22 +1,20 @@
 //! Everything applied at once, as GitOps tools do: no order, no check in between, again and again.
 
 use anyhow::ensure;
-use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::PostParams;
 use serde_json::json;
 use workflow_certs::Lifetimes;
-use workflow_contract::names::{HYDRATE_CONTAINER, INIT_CONTAINER, INJECTOR, RUNNER_CONTAINER, runner_pod};
+use workflow_contract::names::{HYDRATE_CONTAINER, INIT_CONTAINER, INJECTOR, RUNNER_CONTAINER};
 use workflow_injector::cli::check::Scope;
 use workflow_injector::replica::Issuer;
 use workflow_tests::controllers;
 use workflow_tests::installed::until_unregistered;
-use workflow_tests::session::{Phase, SessionBuilder, SessionView};
+use workflow_tests::session::{Session, SessionView};
 use workflow_tests::wait::{TIMEOUT, until_exists, until_so};
 
 use crate::installation::{Installation, kubectl};
 use crate::removal::leftovers;
-use crate::sessions::{Sessions, URL};
+use crate::sessions::{Sessions, init_containers};
 
 const EVERYTHING: &str = "manifests/complete/self-managed";
 
@@ -25,9 +23,8 @@ async fn with_denied_session(namespace: &str) -> anyhow::Result<(Installation, S
     let mut early = None;
     let installation = Installation::from_directory(EVERYTHING, async |cluster| {
         let sessions = Sessions::begin(cluster, namespace).await?;
-        let session = SessionBuilder::new("early").workflow(URL, "main").build();
-        sessions.api().create(&PostParams::default(), &session).await?;
-        let denied = |session: &workflow_tests::session::Session| {
+        sessions.request("early").await?;
+        let denied = |session: &Session| {
             session.condition("PodCreated").is_some_and(|condition| condition.reason == "CreateFailed")
         };
         until_exists(&sessions.api(), "early", "denial of the pod", TIMEOUT, denied).await?;
@@ -43,17 +40,11 @@ async fn with_denied_session(namespace: &str) -> anyhow::Result<(Installation, S
 async fn sessions_denied_before_the_first_replica_get_workflow_and_prompt() -> anyhow::Result<()> {
     let (installation, sessions) = with_denied_session("at-once").await?;
     installation.expect_check(Scope::Everything, true, &[]).await?;
-    let creating = |session: &workflow_tests::session::Session| session.phase() == Some(Phase::Creating);
-    until_exists(&sessions.api(), "early", "phase Creating", TIMEOUT, creating).await?;
-    let pod = json!(sessions.namespace.api::<Pod>().get(&runner_pod("early")).await?);
-    let names = |list: &str, key: &str| -> Vec<String> {
-        let items = pod["spec"][list].as_array().into_iter().flatten();
-        items.filter_map(|item| item[key].as_str()).map(str::to_owned).collect()
-    };
-    assert_eq!(names("initContainers", "name"), [HYDRATE_CONTAINER, INIT_CONTAINER]);
-    let runner = pod["spec"]["containers"].as_array().into_iter().flatten();
-    let runner = runner.clone().find(|container| container["name"] == RUNNER_CONTAINER);
-    let env = runner.map(|runner| runner["env"].to_string()).unwrap_or_default();
+    let pod = sessions.pod("early").await?;
+    assert_eq!(init_containers(&pod), [HYDRATE_CONTAINER, INIT_CONTAINER]);
+    let mut containers = pod.spec.into_iter().flat_map(|spec| spec.containers);
+    let runner = containers.find(|container| container.name == RUNNER_CONTAINER);
+    let env = runner.map(|runner| json!(runner.env).to_string()).unwrap_or_default();
     assert!(env.contains("INITIAL_PROMPT") && !env.contains("IS_RESUME"), "{env}");
     Ok(())
 }

@@ -11,7 +11,7 @@ use workflow_tests::operator::{FakeOperator, Mode, Settings};
 use workflow_tests::session::{self, Phase, SessionBuilder, SessionView};
 use workflow_tests::wait::{TIMEOUT, until, until_exists};
 
-pub const URL: &str = "https://git.invalid/o/r.git";
+const URL: &str = "https://git.invalid/o/r.git";
 
 /// A namespace with an operator, whose pods have no kubelet.
 pub struct Sessions {
@@ -32,16 +32,26 @@ impl Sessions {
         session::api(self.namespace.cluster.client.clone(), &self.namespace.name)
     }
 
-    /// Creates a session, waits for its pod and returns the names of its init containers.
-    pub async fn create(&self, name: &str) -> anyhow::Result<Vec<String>> {
+    /// Creates a session with a workflow.
+    pub async fn request(&self, name: &str) -> anyhow::Result<()> {
         let session = SessionBuilder::new(name).workflow(URL, "main").build();
         self.api().create(&PostParams::default(), &session).await?;
+        Ok(())
+    }
+
+    /// Waits for a session's pod.
+    pub async fn pod(&self, name: &str) -> anyhow::Result<Pod> {
         let creating = |session: &session::Session| session.phase() == Some(Phase::Creating);
         until_exists(&self.api(), name, "phase Creating", TIMEOUT, creating).await?;
         let pod = self.namespace.api::<Pod>().get(&runner_pod(name)).await?;
         assert_eq!(pod.metadata.finalizers, None);
-        let containers = pod.spec.and_then(|spec| spec.init_containers).unwrap_or_default();
-        Ok(containers.into_iter().map(|container| container.name).collect())
+        Ok(pod)
+    }
+
+    /// Creates a session, waits for its pod and returns the names of its init containers.
+    pub async fn create(&self, name: &str) -> anyhow::Result<Vec<String>> {
+        self.request(name).await?;
+        Ok(init_containers(&self.pod(name).await?))
     }
 
     /// Writes the status of a pod with a delivered workflow and a started runner; waits until the session runs.
@@ -67,6 +77,12 @@ impl Sessions {
         let deleted = |pod: Option<&Pod>| pod.is_none_or(|pod| pod.metadata.uid != uid);
         until(&pods, &runner_pod(name), "deletion of the pod", TIMEOUT, deleted).await.map(drop)
     }
+}
+
+/// Names of a pod's init containers.
+pub fn init_containers(pod: &Pod) -> Vec<String> {
+    let containers = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+    containers.map(|container| container.name.clone()).collect()
 }
 
 fn container(name: &str, state: &Value) -> Value {
