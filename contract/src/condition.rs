@@ -28,7 +28,6 @@ pub mod reason {
     /// The pod is gone and the end of its init container was not observed.
     pub const OUTCOME_UNKNOWN: &str = "OutcomeUnknown";
 
-    /// All of them.
     pub const ALL: [&str; 10] = [
         NOT_CONFIGURED,
         FETCHING,

@@ -37,7 +37,6 @@ pub const METRICS_PREFIX: &str = "workflow_injector";
 pub const SESSION_GROUP: &str = "vteam.ambient-code";
 /// API version of AgenticSession.
 pub const SESSION_VERSION: &str = "v1alpha1";
-/// Kind of a session.
 pub const SESSION_KIND: &str = "AgenticSession";
 /// Plural (resource) name of sessions.
 pub const SESSION_PLURAL: &str = "agenticsessions";

@@ -12,7 +12,6 @@ use crate::oid;
 /// A delivery that succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivered {
-    /// The commit.
     pub commit: Oid,
     /// Branch, tag or commit as configured.
     pub reference: String,
@@ -20,7 +19,6 @@ pub struct Delivered {
     pub place: PathBuf,
     /// Files and symlinks written.
     pub files: u64,
-    /// Bytes in them.
     pub bytes: u64,
     pub links: Links,
     pub submodules: Submodules,

@@ -70,7 +70,6 @@ impl Run {
         self.started.elapsed()
     }
 
-    /// Locks the state.
     pub fn lock(&self) -> MutexGuard<'_, State> {
         // A thread that panics ends the process, so a poisoned state is never used.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -27,7 +27,6 @@ use ssh::SshKeys;
 /// Longest signature that is read, in bytes. RSA with 4096 bits has less than 1,000.
 const MAX_SIGNATURE: usize = 64 << 10;
 
-/// The keys that are trusted.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedKeys {
     ssh: SshKeys,

@@ -127,7 +127,6 @@ impl TestEnv {
         wait::until(&self.pods(), &pod, "deletion of the pod", TIMEOUT, |pod| pod.is_none()).await.map(drop)
     }
 
-    /// The runner of a session.
     pub fn runner(&self, session: &str) -> Runner {
         Runner::of(self.namespace.cluster.client.clone(), &self.namespace.name, session)
     }

@@ -42,7 +42,6 @@ enum Blind {
     ToAll,
 }
 
-/// A fault of one PUT.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Put {
     /// Held before the API server receives it.

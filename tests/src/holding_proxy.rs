@@ -52,7 +52,6 @@ impl HoldingProxy {
         of_server.replacen(&self.server, &self.address.to_string(), 1)
     }
 
-    /// Waits for a connection.
     pub async fn wait_for_connection(&self) -> anyhow::Result<()> {
         self.connections.clone().wait_for(|count| *count > 0).await.map(drop).context("the proxy has ended")
     }

@@ -46,7 +46,6 @@ pub async fn unregister(client: Client) -> anyhow::Result<()> {
 }
 
 impl ManualOperator {
-    /// For this namespace.
     pub fn new(namespace: TestNamespace) -> Self {
         Self { namespace }
     }

@@ -97,7 +97,6 @@ impl TlsSecret {
         }
     }
 
-    /// Watches the Secret.
     pub fn watch(self) -> impl Stream<Item = Result<Stored, watcher::Error>> + Send {
         let changes = watcher::watch_object(self.api, TLS_SECRET).default_backoff();
         changes.map(|change| change.map(classify))

@@ -58,7 +58,6 @@ impl Signers {
     }
 }
 
-/// One rule of `verify`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifyRule {
     pub repositories: Vec<RepositoryPattern>,

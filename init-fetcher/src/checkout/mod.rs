@@ -20,7 +20,6 @@ pub enum CheckoutError {
     /// An object disappeared between planning and writing.
     #[error(transparent)]
     Tree(#[from] TreeError),
-    /// The volume.
     #[error(transparent)]
     Volume(#[from] VolumeError),
     /// An object could not be read back or written.

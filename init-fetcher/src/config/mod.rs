@@ -79,7 +79,6 @@ impl From<UrlError> for ConfigError {
     }
 }
 
-/// Format of logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// For a person.
@@ -171,7 +170,6 @@ pub struct Config {
     pub unsafe_links: UnsafeLinks,
     /// Demanded signature, if any.
     pub signers: Option<Trust>,
-    /// Credentials.
     pub credentials: CredentialSettings,
     /// Additional CA certificates.
     pub trust: TrustSettings,

@@ -49,7 +49,6 @@ pub struct Fetched {
     pub commit: Commit,
     pub plan: Plan,
     pub written: Written,
-    /// The submodules to fetch.
     pub submodules: Vec<Resolved>,
     /// Directory within the submodule, if the path leads into one.
     pub directory: RepoPath,

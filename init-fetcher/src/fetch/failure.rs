@@ -38,7 +38,6 @@ pub enum Failure {
     /// The branch, tag or commit.
     #[error(transparent)]
     Reference(#[from] RefNotFound),
-    /// The signature.
     #[error(transparent)]
     Signature(Box<NotTrusted>),
     /// The directory in the repository.
@@ -50,7 +49,6 @@ pub enum Failure {
     /// The list of submodules.
     #[error(transparent)]
     Submodules(#[from] SubmoduleError),
-    /// A submodule.
     #[error("submodule `{path}`{}: {failure}", url.as_ref().map(|url| format!(" ({url})")).unwrap_or_default())]
     Submodule {
         failure: Box<Failure>,
@@ -59,7 +57,6 @@ pub enum Failure {
         /// Its URL without credentials, once it is known.
         url: Option<String>,
     },
-    /// The volume.
     #[error(transparent)]
     Volume(#[from] VolumeError),
     /// The published directory did not stay as it was.

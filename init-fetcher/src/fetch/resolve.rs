@@ -28,7 +28,6 @@ impl Target {
     }
 }
 
-/// The kind of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TargetKind {
     /// `refs/heads/NAME`.
@@ -51,7 +50,6 @@ pub enum RefNotFound {
         /// Names that exist, after `; `, or empty.
         hint: String,
     },
-    /// The start of a commit id.
     #[error(
         "`{name}` is not a branch or tag; if it is the start of a commit id, write all {digits} digits{hint}"
     )]

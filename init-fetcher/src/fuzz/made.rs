@@ -23,9 +23,7 @@ pub struct Described {
     pub entries: Vec<Entry>,
 }
 
-/// An entry, described.
 pub struct Entry {
-    /// What it is.
     pub what: What,
     /// What is in it.
     pub content: Vec<u8>,
@@ -33,10 +31,8 @@ pub struct Entry {
     pub raw: bool,
 }
 
-/// What an entry is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum What {
-    /// An object.
     Whole(ObjectType),
     /// To the entry that is so many before this one.
     Before(usize),
@@ -109,7 +105,6 @@ impl Described {
         }
     }
 
-    /// The pack.
     pub fn pack(&self) -> Vec<u8> {
         let made = self.make();
         let mut pack = b"PACK\0\0\0\x02".to_vec();

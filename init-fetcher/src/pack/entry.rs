@@ -5,7 +5,6 @@ use git2::{ObjectFormat, Oid};
 use super::PackError;
 use crate::oid;
 
-/// Kind of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ObjectKind {
     Commit,

@@ -9,7 +9,6 @@ use sha1::Digest as _;
 
 use super::PackError;
 
-/// Hashes one object.
 pub enum ObjectHasher {
     Sha1(Box<sha1_checked::Sha1>),
     Sha256(Box<sha2::Sha256>),

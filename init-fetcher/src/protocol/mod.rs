@@ -52,7 +52,6 @@ pub struct Want<'a> {
     pub oids: &'a [Oid],
     /// Without parent commits.
     pub shallow: bool,
-    /// Without blobs.
     pub without_blobs: bool,
 }
 

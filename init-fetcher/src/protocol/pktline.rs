@@ -31,7 +31,6 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Reads lines.
 pub struct Lines<R: Read> {
     inner: StreamingPeekableIter<R>,
     /// True if the stream ends with the answer.

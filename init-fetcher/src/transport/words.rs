@@ -54,7 +54,6 @@ pub fn find(message: &str) -> Option<(Meaning, &str)> {
     PARTS.iter().find_map(|(part, meaning)| Some((*meaning, with(part)?)))
 }
 
-/// Returns the meaning of a message.
 pub fn meaning(message: &str) -> Option<Meaning> {
     find(message).map(|(meaning, _)| meaning)
 }

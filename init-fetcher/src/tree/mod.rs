@@ -21,7 +21,6 @@ pub enum TreeError {
     /// Content that must not be written.
     #[error("the repository contains {what} at `{path}`, which is not safe to write; remove it there")]
     Unsafe {
-        /// What it is.
         what: &'static str,
         /// Where, fit for a message.
         path: String,
@@ -31,7 +30,6 @@ pub enum TreeError {
         "the workflow has more than {limit} {unit}; deliver a smaller directory (path), or raise {setting}"
     )]
     TooLarge {
-        /// The limit.
         limit: u64,
         /// Of what.
         unit: &'static str,

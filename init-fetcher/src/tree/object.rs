@@ -24,7 +24,6 @@ pub struct Entry<'a> {
     pub kind: Kind,
     /// Its name, not judged yet.
     pub name: &'a [u8],
-    /// The object.
     pub oid: Oid,
 }
 

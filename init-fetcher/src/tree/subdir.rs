@@ -23,7 +23,6 @@ pub enum SubdirError {
         /// What it has instead, with what leads up to it.
         hint: String,
     },
-    /// A submodule of that name.
     #[error(
         "`{}` is not a directory but a submodule, which is not fetched; `submodules: recursive` in config.yaml fetches it",
         text::sanitize(path)

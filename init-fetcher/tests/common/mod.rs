@@ -88,7 +88,6 @@ impl Fetch {
         self.command().stderr(Stdio::piped()).spawn().unwrap()
     }
 
-    /// Runs it to its end.
     pub fn run(&self) -> Ended {
         let (ended, stdout) = self.run_by(Vec::new());
         assert_eq!(stdout, "", "stdout is not for logs");

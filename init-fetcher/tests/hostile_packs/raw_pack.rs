@@ -91,7 +91,6 @@ pub fn deflated(content: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A delta with these instructions.
 pub fn delta(base: u64, result: u64, instructions: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for mut size in [base, result] {

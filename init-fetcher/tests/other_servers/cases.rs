@@ -11,7 +11,6 @@ use crate::common::{Ended, Fetch, Listing, git, git_says, of_disk, of_git_dir};
 pub struct Served<'a> {
     /// The repository on disk.
     pub repository: Repository,
-    /// Its URL.
     pub url: String,
     /// Makes a run for a URL.
     pub fetch: Box<dyn Fn(&str) -> Fetch + 'a>,

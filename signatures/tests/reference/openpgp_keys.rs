@@ -83,7 +83,6 @@ impl Home {
         run(self.gpg().args(["--command-fd", "0", "--no-tty", "--edit-key", key]), commands.as_bytes());
     }
 
-    /// Signs with this key.
     pub fn sign(&self, key: &str, options: &[&str], payload: &[u8]) -> String {
         let mut gpg = self.gpg();
         gpg.args(options).args(["--armor", "--detach-sign", "--local-user", key]);

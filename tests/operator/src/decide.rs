@@ -23,7 +23,6 @@ impl Desired {
     }
 }
 
-/// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Nothing until something changes.

@@ -15,7 +15,6 @@ use crate::settings::Settings;
 
 /// ConfigMap of the platform's CA bundle; mounted where the namespace has it.
 pub const TRUSTED_CA: &str = "trusted-ca-bundle";
-/// Key of the bundle in [`TRUSTED_CA`].
 pub const TRUSTED_CA_KEY: &str = "ca-bundle.crt";
 /// Mount path of the bundle in runners.
 const TRUSTED_CA_FILE: &str = "/etc/pki/tls/certs/ca-bundle.crt";

@@ -77,7 +77,6 @@ impl Settings {
 /// A POST to `/workflow` of a session's runner.
 #[derive(Clone, Debug)]
 pub struct Post {
-    /// Name of the session.
     pub session: String,
     /// The runner's token. [`Mode::PostEarly`] sends none.
     pub token: Option<String>,

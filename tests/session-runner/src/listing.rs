@@ -17,7 +17,6 @@ const TEXT_MAX: u64 = 4096;
 pub enum FileKind {
     /// A regular file.
     File,
-    /// A directory.
     Directory,
     /// A symlink; its target is the text.
     Symlink,

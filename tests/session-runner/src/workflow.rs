@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 pub struct Source {
     /// Repository.
     pub git_url: String,
-    /// Branch.
     pub branch: String,
     /// Directory in the repository; empty for all of it.
     pub path: String,

@@ -143,7 +143,6 @@ impl Load {
         }
     }
 
-    /// The report so far.
     pub fn so_far(&self) -> LoadReport {
         self.shared.report().clone()
     }

@@ -25,7 +25,6 @@ const LIFETIMES: Lifetimes = Lifetimes {
 /// seconds expire.
 const STALL: SignedDuration = SignedDuration::from_secs(1);
 
-/// A call that failed.
 struct FailedCall {
     began: Timestamp,
     ended: Timestamp,

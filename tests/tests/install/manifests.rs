@@ -13,7 +13,6 @@ use workflow_tests::manifests::{Kubectl, TEST_CRDS, directories, objects, of_kin
 
 /// The overlays that install the injector.
 const INSTALLS: [&str; 3] = ["overlays/self-managed", "overlays/cert-manager", "overlays/openshift"];
-/// The registration of each.
 const REGISTRATIONS: [&str; 3] =
     ["registration", "overlays/cert-manager/registration", "overlays/openshift/registration"];
 

@@ -14,7 +14,6 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::plan::{Lookup, Owner};
 use crate::session::{AgenticSession, is_object_name};
 
-/// Timeout of one attempt.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Pause before the second attempt.

@@ -60,7 +60,6 @@ pub struct Owner<'p> {
 pub enum Lookup {
     /// The session; its uid is not compared yet.
     Found(Arc<AgenticSession>),
-    /// There is none of that name.
     Missing,
     /// It could not be read. The text is shown in the response and contains nothing of the session.
     Unavailable(String),
@@ -101,7 +100,6 @@ pub enum Decision<'s> {
     Skip(Skip),
     /// Add the init container.
     Inject(Plan<'s>),
-    /// Deny it.
     Deny(Denial),
 }
 

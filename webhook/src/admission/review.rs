@@ -37,7 +37,6 @@ pub enum ReviewError {
 #[derive(Debug)]
 pub struct Request(Value);
 
-/// Reads a body.
 pub fn parse(body: &[u8]) -> Result<Request, ReviewError> {
     let separators = body.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
     if separators > MAX_VALUES {
@@ -117,7 +116,6 @@ impl Request {
     }
 }
 
-/// The answer to a request.
 #[derive(Debug, Default)]
 pub struct Answer {
     /// Changes of the pod.

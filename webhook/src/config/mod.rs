@@ -27,10 +27,8 @@ pub use file::parse;
 #[error("it is not valid: {0}")]
 pub struct ConfigError(String);
 
-/// The config file.
 pub type ConfigFile = ReloadedFile<Config, ConfigError>;
 
-/// Opens the config file.
 pub fn open(path: &Path) -> Result<ConfigFile, ReloadError<ConfigError>> {
     ReloadedFile::open(path, |content| {
         let text = str::from_utf8(content).map_err(|_| ConfigError("it is not UTF-8 text".to_owned()))?;

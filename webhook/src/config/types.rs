@@ -104,7 +104,6 @@ pub(super) fn pull_policy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     })
 }
 
-/// Names of Secrets.
 pub(super) fn secret_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     checked(deserializer, |list| {
         let names = list.split(',').map(str::trim).filter(|name| !name.is_empty());

@@ -18,7 +18,6 @@ use tokio::sync::Notify;
 pub(super) struct ConnectionLimits {
     /// Of all clients.
     pub(super) total: usize,
-    /// Of one address.
     pub(super) per_address: usize,
 }
 

@@ -26,7 +26,6 @@ pub const RUNNER_STARTED: &str = "RunnerStarted";
 /// Condition that newer operators write once a pod has a node; it is never removed.
 const POD_SCHEDULED: &str = "PodScheduled";
 
-/// Conditions that are read.
 const CONDITIONS: [&str; 5] = [WORKFLOW_RECONCILED, "Ready", "PodCreated", RUNNER_STARTED, POD_SCHEDULED];
 
 #[derive(Debug, Clone, Default, Deserialize, Resource)]
@@ -46,7 +45,6 @@ pub struct AgenticSession {
 #[kube(plural = "agenticsessions", namespaced, schema = "disabled")]
 pub struct Untyped {}
 
-/// `spec` of an AgenticSession.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AgenticSessionSpec {
@@ -55,7 +53,6 @@ pub struct AgenticSessionSpec {
     pub environment_variables: Option<Names>,
 }
 
-/// `spec.activeWorkflow`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ActiveWorkflow {
@@ -84,7 +81,6 @@ pub struct SessionStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// `status.reconciledWorkflow`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ReconciledWorkflow {
@@ -116,7 +112,6 @@ pub struct Condition {
     pub status: String,
     /// One word.
     pub reason: Option<String>,
-    /// A message.
     pub message: Option<String>,
     /// When the status last changed.
     #[serde(deserialize_with = "lenient_time", skip_serializing_if = "Option::is_none")]
@@ -139,7 +134,6 @@ impl AgenticSession {
         annotations.and_then(|all| all.get(INJECT_ANNOTATION)).is_some_and(|value| value == OPT_OUT)
     }
 
-    /// The condition of this type.
     #[must_use]
     pub fn condition(&self, type_: &str) -> Option<&Condition> {
         self.status.as_ref()?.conditions.iter().find(|condition| condition.type_ == type_)

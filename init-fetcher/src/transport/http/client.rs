@@ -129,7 +129,6 @@ impl Client {
         Ok(self.proxies.of(scheme, url.host_str().unwrap_or_default(), port)?)
     }
 
-    /// Returns the agent for this proxy.
     fn agent(&self, url: &Url, proxy: Option<&ProxyUrl>) -> Result<Agent, TransportError> {
         let mut agents = self.agents.borrow_mut();
         if let Some((_, agent)) = agents.iter().find(|(of, _)| of.as_ref() == proxy) {

@@ -53,7 +53,6 @@ pub struct Plan {
     pub links: Links,
     /// Files and symlinks.
     pub files: u64,
-    /// Bytes in them.
     pub bytes: u64,
     pub directories: u64,
     pub submodules: Vec<Submodule>,

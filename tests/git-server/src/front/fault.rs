@@ -71,7 +71,6 @@ impl Fault {
         Self::Answer(status, Vec::new(), String::new())
     }
 
-    /// A redirect to there.
     pub fn redirect(location: &str) -> Self {
         Self::Answer(302, vec![("Location", location.to_owned())], String::new())
     }

@@ -40,7 +40,6 @@ impl SessionBuilder {
         self
     }
 
-    /// An annotation.
     #[must_use]
     pub fn annotation(mut self, name: &str, value: &str) -> Self {
         self.annotations.push((name.to_owned(), value.to_owned()));

@@ -29,7 +29,6 @@ pub fn resource() -> ApiResource {
     )
 }
 
-/// The sessions of one namespace.
 pub fn api(client: kube::Client, namespace: &str) -> Api<Session> {
     Api::namespaced_with(client, namespace, &resource())
 }

@@ -33,13 +33,11 @@ pub enum Phase {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Condition {
-    /// Its type.
     pub r#type: String,
     /// `True`, `False` or `Unknown`.
     pub status: String,
     /// One word.
     pub reason: String,
-    /// A message.
     pub message: String,
     /// When `status` last changed, RFC 3339.
     pub last_transition_time: String,
@@ -65,7 +63,6 @@ pub struct Workflow {
 pub struct ReconciledWorkflow {
     /// Repository.
     pub git_url: String,
-    /// Branch.
     pub branch: String,
     /// Directory.
     pub path: String,
@@ -108,12 +105,10 @@ pub trait SessionView {
         conditions.iter().filter_map(|condition| Condition::deserialize(condition).ok()).collect()
     }
 
-    /// The condition of this type.
     fn condition(&self, r#type: &str) -> Option<Condition> {
         self.conditions().into_iter().find(|condition| condition.r#type == r#type)
     }
 
-    /// The condition `WorkflowReconciled`.
     fn workflow_reconciled(&self) -> Option<Condition> {
         self.condition(WORKFLOW_RECONCILED)
     }

@@ -29,7 +29,6 @@ pub struct Reviews {
     pub file: PathBuf,
     /// The sessions that are reviewed, a JSON list.
     pub sessions: PathBuf,
-    /// The first review.
     pub first: String,
     /// Bytes of the smallest and of the largest.
     pub sizes: (usize, usize),

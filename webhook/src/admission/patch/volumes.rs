@@ -24,13 +24,11 @@ const WHOLE_VOLUME: &str = "/volume";
 pub struct Mounts {
     /// All volumes of the pod.
     pub volumes: Value,
-    /// All mounts of the runner.
     pub runner: Value,
     /// The mounts that the init container needs.
     pub init: Vec<Value>,
 }
 
-/// Builds volumes and mounts.
 pub fn mounts(pod: &Pod<'_>, config: &Config) -> Mounts {
     let mut volumes = items(&pod.spec["volumes"]).to_vec();
     let mut runner = items(&pod.runner["volumeMounts"]).to_vec();

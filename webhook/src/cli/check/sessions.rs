@@ -13,7 +13,6 @@ use crate::status::condition::is_own_reason;
 
 /// Objects per page of a list.
 const PAGE: u32 = 500;
-/// Sessions shown.
 const SHOWN: usize = 10;
 /// Longest message shown, in bytes; the session has all of it.
 const MESSAGE: usize = 400;

@@ -202,7 +202,6 @@ impl Candidate {
     }
 }
 
-/// Returns the spec of a Lease held by `identity`.
 fn held_spec(mut spec: LeaseSpec, identity: &str, time: &MicroTime, step: ElectionStep) -> LeaseSpec {
     if step == ElectionStep::Acquire {
         spec.acquire_time = Some(time.clone());

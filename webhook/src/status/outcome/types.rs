@@ -105,7 +105,6 @@ pub struct Attempt<'p> {
 }
 
 impl Attempt<'_> {
-    /// Name of the container.
     #[must_use]
     pub fn container(&self) -> String {
         self.live.map_or_else(|| INIT_CONTAINER.to_owned(), LiveAttempt::container)
@@ -166,7 +165,6 @@ impl LiveAttempt {
         Attempt { stamp: &self.stamp, outcome: &self.outcome, ended: self.ended, live: Some(self) }
     }
 
-    /// Name of the container.
     #[must_use]
     pub fn container(&self) -> String {
         live_container(self.stamp.generation)
