@@ -175,7 +175,7 @@ fn combines_user_name_of_the_url_with_password_of_the_secret() {
 #[test]
 fn uses_token_if_anonymous_requests_are_limited_or_hidden() {
     let err = "0051ERR unauthenticated downloads are limited for this repository; please sign in\n";
-    let limited = Fault::Answer(
+    let limited = Fault::Response(
         200,
         vec![("Content-Type", "application/x-git-upload-pack-advertisement".to_owned())],
         format!("{:04x}{}", err.len(), &err[4..]),
@@ -213,7 +213,8 @@ fn sends_bearer_token_of_the_secret_to_its_hosts() {
 
 #[test]
 fn names_schemes_that_the_server_offers() {
-    let offer = |value: &str| Fault::Answer(401, vec![("WWW-Authenticate", value.to_owned())], String::new());
+    let offer =
+        |value: &str| Fault::Response(401, vec![("WWW-Authenticate", value.to_owned())], String::new());
     for (value, expected) in [
         (
             "Digest realm=\"a, b\", qop=\"auth\", Negotiate",
@@ -256,8 +257,8 @@ fn sends_token_to_its_hosts_only() {
     );
 }
 
-/// A plain HTTP server that records every request and gives these answers in turn, the last for all that follow.
-fn recorder(answers: &'static [&'static str]) -> (String, Arc<Mutex<Vec<String>>>) {
+/// A plain HTTP server that records every request and gives these responses in turn, the last for all that follow.
+fn recorder(responses: &'static [&'static str]) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -270,13 +271,13 @@ fn recorder(answers: &'static [&'static str]) -> (String, Arc<Mutex<Vec<String>>
                 head.push(byte[0]);
             }
             record.lock().unwrap().push(String::from_utf8_lossy(&head).into_owned());
-            let _ = stream.write_all(answers[number.min(answers.len() - 1)].as_bytes());
+            let _ = stream.write_all(responses[number.min(responses.len() - 1)].as_bytes());
         }
     });
     (address, seen)
 }
 
-/// The platform's answer with a token.
+/// The platform's response with a token.
 const TOKEN: &str =
     "HTTP/1.1 200 OK\r\nContent-Length: 23\r\nConnection: close\r\n\r\n{\"token\":\"t0kens3cret\"}";
 const UNAVAILABLE: &str =
@@ -333,15 +334,15 @@ fn continues_without_token_if_the_platform_has_none() {
         (&["HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"], "which has no token"),
         (
             &["HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"],
-            "could not be asked for a token (it answered 401)",
+            "could not be asked for a token (it responded with 401)",
         ),
         (
             &["HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"],
-            "could not be asked for a token (it answered 403)",
+            "could not be asked for a token (it responded with 403)",
         ),
     ];
-    for (answers, said) in cases {
-        let (address, seen) = recorder(answers);
+    for (responses, said) in cases {
+        let (address, seen) = recorder(responses);
         let ended = with_platform(&server, &repository, &address).run();
         assert!(ended.expect(Exit::AuthenticationFailed).contains(said), "{}", ended.message);
         assert_eq!((ended.details().attempts, seen.lock().unwrap().len()), (Some(1), 1), "asked once");
@@ -392,7 +393,8 @@ fn tries_each_credential_once_after_403() {
     let url = front.url(repository.url()).replace("://", "://me:pws3cret@");
     let ended = with_token(&front, &url).run();
     let message = ended.expect(Exit::AuthenticationFailed);
-    let tried = "it answered 403; tried: the URL's own user name and password, GITHUB_TOKEN, no credential";
+    let tried =
+        "it responded with 403; tried: the URL's own user name and password, GITHUB_TOKEN, no credential";
     assert!(message.contains(tried), "{message}");
     assert_eq!(credentials(&front), [true, true, false]);
     assert_hidden(&ended);
@@ -418,7 +420,7 @@ fn sends_no_secret_after_a_redirect_to_another_port() {
     let elsewhere = private();
     let target = elsewhere.repository("private/flow").file("a", "1").create().unwrap();
     let location = format!("{}/info/refs?service=git-upload-pack", target.url());
-    let settings = Settings::default().answer("moved", 301, &[("Location", &location)], "");
+    let settings = Settings::default().response("moved", 301, &[("Location", &location)], "");
     let server = GitServer::start(&settings).unwrap();
     let fetch = Fetch::new(&server, &server.url("moved/flow").replace("://", "://user:w0rds3cret@"));
     let both = format!("{}{}", server.ca_pem(), elsewhere.ca_pem());
@@ -437,7 +439,7 @@ fn follows_redirect_to_another_origin_without_credentials() {
     let elsewhere = private();
     let target = elsewhere.repository("open/flow").file("a", "1").create().unwrap();
     let location = format!("{}/info/refs?service=git-upload-pack", target.url());
-    let settings = Settings::default().answer("moved", 302, &[("Location", &location)], "");
+    let settings = Settings::default().response("moved", 302, &[("Location", &location)], "");
     let server = GitServer::start(&settings).unwrap();
     let fetch = Fetch::new(&server, &server.url("moved/flow"));
     let bundle = fetch.dir.path().join("bundle");
@@ -451,7 +453,7 @@ fn follows_redirect_to_another_origin_without_credentials() {
 fn keeps_credential_if_another_origin_demands_one() {
     let err = "ERR anonymous downloads are limited\n";
     let headers = vec![("Content-Type", "application/x-git-upload-pack-advertisement".to_owned())];
-    let limited = Fault::Answer(200, headers, format!("{:04x}{err}", err.len() + 4));
+    let limited = Fault::Response(200, headers, format!("{:04x}{err}", err.len() + 4));
     let (server, repository) = behind_fronts();
     let elsewhere =
         Front::start(&server, Certificate::Good, vec![(Phase::Listing, When::Always, limited)]).unwrap();

@@ -17,17 +17,17 @@ const AT_A_TIME: usize = 16;
 #[test]
 fn reports_last_failure_at_time_limit_between_attempts() {
     let (server, repository) = behind_fronts();
-    let busy = Fault::Answer(429, vec![("Retry-After", "25".into())], String::new());
+    let busy = Fault::Response(429, vec![("Retry-After", "25".into())], String::new());
     let front = Front::start(&server, Certificate::Good, vec![(Listing, When::Always, busy)]).unwrap();
     // The requested wait is longer than the limit, so the limit falls into it, unless a busy machine is late with the
-    // answer.
+    // response.
     let ended = [2, 8, 20].into_iter().find_map(|seconds| {
         let fetch = Fetch::through(&front, &repository).var("WORKFLOW_TIMEOUT", &format!("{seconds}s"));
         let ended = fetch.run();
         assert_eq!(fetch.residue(&[]), Vec::<String>::new());
         (ended.code != i32::from(Exit::Timeout.code())).then_some(ended)
     });
-    assert!(ended.unwrap().expect(Exit::ServerError).contains("answered 429"));
+    assert!(ended.unwrap().expect(Exit::ServerError).contains("responded with 429"));
 }
 
 #[test]

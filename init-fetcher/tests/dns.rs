@@ -18,7 +18,7 @@ use workflow_contract::Exit;
 const SERVFAIL: u8 = 2;
 const NXDOMAIN: u8 = 3;
 
-/// Answers the first `failures` queries with `code`, later ones with 127.0.0.1 (or no address for AAAA).
+/// Responds to the first `failures` queries with `code`, later ones with 127.0.0.1 (or no address for AAAA).
 fn dns_server(address: &str, code: u8, failures: u32) {
     let socket = UdpSocket::bind((address, 53)).unwrap();
     let left = Arc::new(AtomicU32::new(failures));
@@ -31,14 +31,14 @@ fn dns_server(address: &str, code: u8, failures: u32) {
             let name = query[12..].iter().position(|byte| *byte == 0).unwrap() + 12;
             let question = &query[..name + 5];
             let wants_ipv4 = query[name + 2] == 1;
-            let mut answer = question.to_vec();
-            answer[2..4].copy_from_slice(&[0x84, if fails { code } else { 0 }]);
-            answer[6..12].fill(0);
+            let mut response = question.to_vec();
+            response[2..4].copy_from_slice(&[0x84, if fails { code } else { 0 }]);
+            response[6..12].fill(0);
             if !fails && wants_ipv4 {
-                answer[7] = 1;
-                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 127, 0, 0, 1]);
+                response[7] = 1;
+                response.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 127, 0, 0, 1]);
             }
-            socket.send_to(&answer, client).unwrap();
+            socket.send_to(&response, client).unwrap();
         }
     });
 }

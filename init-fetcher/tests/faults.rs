@@ -64,39 +64,40 @@ fn check(repository: &Repository, server: &GitServer, case: &Case) {
 }
 
 fn html() -> Fault {
-    Fault::Answer(200, vec![("Content-Type", "text/html".into())], "<html>Please sign in</html>".into())
+    Fault::Response(200, vec![("Content-Type", "text/html".into())], "<html>Please sign in</html>".into())
 }
 
 /// 429 with this `Retry-After`.
 fn busy(after: &str) -> Fault {
-    Fault::Answer(429, vec![("Retry-After", after.into())], String::new())
+    Fault::Response(429, vec![("Retry-After", after.into())], String::new())
 }
 
-/// Answers that are no help.
-fn answers() -> Vec<Case> {
-    let words = Fault::Answer(503, vec![("Content-Type", "text/plain".into())], "come back\nlater\n".into());
+/// Responses that are no help.
+fn responses() -> Vec<Case> {
+    let words =
+        Fault::Response(503, vec![("Content-Type", "text/plain".into())], "come back\nlater\n".into());
     let mut cases = Vec::new();
     for phase in [Listing, Refs, WayDown, Pack] {
         cases.extend([
             case(phase, Fault::status(401), AuthenticationFailed, 1, ["needs credentials", "GITHUB_TOKEN"]),
-            case(phase, Fault::status(403), AuthenticationFailed, 1, ["answered 403", "GITHUB_TOKEN"]),
+            case(phase, Fault::status(403), AuthenticationFailed, 1, ["responded with 403", "GITHUB_TOKEN"]),
             case(phase, Fault::status(404), RepositoryNotFound, 1, ["no such repository", DOUBTS_THE_URL]),
-            case(phase, busy("3600"), ServerError, 1, ["answered 429", "in 3600 s"]),
+            case(phase, busy("3600"), ServerError, 1, ["responded with 429", "in 3600 s"]),
             case(phase, html(), ServerError, 1, ["it sent text/html", DOUBTS_THE_URL]),
         ]);
     }
     for phase in [Listing, Pack] {
         cases.extend([
-            case(phase, Fault::status(400), ServerError, 1, ["answered 400", DOUBTS_THE_URL]),
-            case(phase, Fault::status(408), ServerError, ALL, ["answered 408", ASKS_FOR_PATIENCE]),
-            case(phase, busy("1"), ServerError, ALL, ["answered 429", ASKS_FOR_PATIENCE]),
-            case(phase, Fault::status(500), ServerError, ALL, ["answered 500", ASKS_FOR_PATIENCE]),
+            case(phase, Fault::status(400), ServerError, 1, ["responded with 400", DOUBTS_THE_URL]),
+            case(phase, Fault::status(408), ServerError, ALL, ["responded with 408", ASKS_FOR_PATIENCE]),
+            case(phase, busy("1"), ServerError, ALL, ["responded with 429", ASKS_FOR_PATIENCE]),
+            case(phase, Fault::status(500), ServerError, ALL, ["responded with 500", ASKS_FOR_PATIENCE]),
             case(phase, words.clone(), ServerError, ALL, [r"503: come back\nlater", ASKS_FOR_PATIENCE]),
         ]);
     }
     cases.extend([
-        case(Refs, Fault::status(503), ServerError, ALL, ["answered 503", ASKS_FOR_PATIENCE]),
-        case(WayDown, Fault::status(503), ServerError, ALL, ["answered 503", ASKS_FOR_PATIENCE]),
+        case(Refs, Fault::status(503), ServerError, ALL, ["responded with 503", ASKS_FOR_PATIENCE]),
+        case(WayDown, Fault::status(503), ServerError, ALL, ["responded with 503", ASKS_FOR_PATIENCE]),
     ]);
     cases
 }
@@ -124,7 +125,7 @@ fn redirects() -> Vec<Case> {
 fn connections() -> Vec<Case> {
     let reset = ["connection reset", NAMES_THE_NETWORK];
     let closed = ["it closed the connection", NAMES_THE_NETWORK];
-    // Within an answer the HTTP library reports both alike.
+    // Within a response the HTTP library reports both alike.
     let early = ["ended early", DOUBTS_THE_WAY];
     let mut cases = vec![
         case(Refs, Fault::Reset(Start), ServerUnreachable, ALL, reset),
@@ -167,7 +168,7 @@ fn packs(repository: &Repository) -> Vec<Case> {
 #[test]
 fn names_remedy_for_each_fault_in_each_phase() {
     let (server, repository) = behind_fronts();
-    let cases = [answers(), redirects(), connections(), packs(&repository)].concat();
+    let cases = [responses(), redirects(), connections(), packs(&repository)].concat();
     for_all(&cases, AT_A_TIME, |case| check(&repository, &server, case));
 }
 
@@ -269,7 +270,7 @@ fn names_unreachable_host_after_retries() {
         proxy("http", "HTTP_PROXY", gone, refused),
         proxy("https", "HTTPS_PROXY", no_name, unknown),
         platform(gone, ServerUnreachable, refused, NAMES_THE_NETWORK),
-        platform(&fails.address().to_string(), ServerError, "answered 503", ASKS_FOR_PATIENCE),
+        platform(&fails.address().to_string(), ServerError, "responded with 503", ASKS_FOR_PATIENCE),
     ];
     for_all(&cases, AT_A_TIME, |Absence { url, vars, exit, expected, advice }| {
         let fetch = Fetch::untrusting(url).var("WORKFLOW_ALLOWED_SCHEMES", "https,http");

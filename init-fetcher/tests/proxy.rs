@@ -14,7 +14,7 @@ use common::ssh::Ssh;
 use common::{Fetch, repository, server};
 use workflow_contract::Exit;
 
-/// A proxy that answers CONNECT with this status line and records requests. A fake, so that it can deny at will.
+/// A proxy that responds to CONNECT with this status line and records requests. A fake, so that it can deny at will.
 fn proxy(status: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();

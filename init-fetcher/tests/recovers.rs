@@ -74,7 +74,7 @@ fn recovers_from_several_faults() {
 }
 
 #[test]
-fn recovers_from_broken_and_corrupt_answers() {
+fn recovers_from_broken_and_corrupt_responses() {
     let (server, repository) = behind_fronts();
     let mut cases = Vec::new();
     for percent in [0, 99, 100] {
@@ -101,7 +101,7 @@ fn respects_retry_after() {
     let by_date = vec![("Date", date("00")), ("Retry-After", date("02"))];
     let cases = [by_date, vec![("Retry-After", "2".to_owned())]];
     for_all(&cases, AT_A_TIME, |headers| {
-        let faults = vec![(Listing, When::First(1), Fault::Answer(429, headers.clone(), String::new()))];
+        let faults = vec![(Listing, When::First(1), Fault::Response(429, headers.clone(), String::new()))];
         let ended = deliver(&server, &repository, Certificate::Good, faults, "");
         assert_eq!(ended.details().attempts, Some(2));
         assert!(ended.stderr.contains("wait_ms=2000"), "{}", ended.stderr);

@@ -14,19 +14,19 @@ use common::{of_disk, of_git, server};
 use rustix::process::{Pid, Signal, kill_process};
 use workflow_contract::Exit;
 
-/// Listens for as long as the test runs; `answer` gets each connection and its number, from 0.
-fn listener(answer: impl Fn(TcpStream, usize) + Send + 'static) -> SocketAddr {
+/// Listens for as long as the test runs; `response` gets each connection and its number, from 0.
+fn listener(response: impl Fn(TcpStream, usize) + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for (number, stream) in listener.incoming().flatten().enumerate() {
-            answer(stream, number);
+            response(stream, number);
         }
     });
     address
 }
 
-/// Forwards to the server at `to`, but closes connections with numbers below `broken` after `bytes` of its answer.
+/// Forwards to the server at `to`, but closes connections with numbers below `broken` after `bytes` of its response.
 fn breaking(to: SocketAddr, broken: usize, bytes: u64) -> SocketAddr {
     listener(move |client, number| {
         let server = TcpStream::connect(to).unwrap();

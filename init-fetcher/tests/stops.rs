@@ -51,7 +51,7 @@ fn check(fetch: &Fetch, contents: &Contents, published: bool, what: &str) -> boo
     left.is_empty()
 }
 
-/// Each phase in which a server can hold a run, and where in its answer.
+/// Each phase in which a server can hold a run, and where in its response.
 fn moments() -> Vec<(Phase, Fault)> {
     let mut moments = vec![(Phase::Connect, Fault::Stall(Start))];
     for phase in [Phase::Listing, Phase::Refs, Phase::Pack] {

@@ -117,7 +117,7 @@ fn presents_client_certificate_of_the_secret_to_its_hosts() {
         fetch.var("WORKFLOW_CREDENTIALS_DIR", &secret.to_string_lossy()).run()
     };
     let message = run("127.0.0.1").expect(Exit::ServerError).to_owned();
-    assert!(message.contains("does not answer as a git server"), "{message}");
+    assert!(message.contains("does not respond as a git server"), "{message}");
     let message = run("other.example").expect(Exit::TlsFailed).to_owned();
     assert!(message.contains("it wants a client certificate; add the keys tls.crt and tls.key"), "{message}");
 }
@@ -138,7 +138,7 @@ fn accepts_certificate_that_is_trusted_itself() {
         for arguments in [&["-tls1_2"][..], &["-tls1_3"]] {
             let ended = run(&pki, name, arguments, name);
             let message = ended.expect(Exit::ServerError);
-            assert!(message.contains("does not answer as a git server"), "{name} {arguments:?}: {message}");
+            assert!(message.contains("does not respond as a git server"), "{name} {arguments:?}: {message}");
         }
     }
 }

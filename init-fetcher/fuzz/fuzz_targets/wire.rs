@@ -1,4 +1,4 @@
-//! Any bytes as what a git server sends: listings, capabilities, answers to a fetch, packs.
+//! Any bytes as what a git server sends: listings, capabilities, responses to a fetch, packs.
 
 #![no_main]
 

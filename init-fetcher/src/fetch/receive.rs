@@ -97,8 +97,8 @@ impl Attempt<'_, '_> {
     ) -> Result<Option<(Commit, Found)>, Failure> {
         self.run.set_phase("receiving the way to the directory");
         let lean = Want { oids: &target.wants(), shallow: true, without_blobs: true };
-        let answer = store.take(SpoolBlobs::None, |sink| remote.fetch(lean, sink));
-        if refused(answer.map_err(|error| doubt_commit(error, target)))? {
+        let response = store.take(SpoolBlobs::None, |sink| remote.fetch(lean, sink));
+        if refused(response.map_err(|error| doubt_commit(error, target)))? {
             return Ok(None);
         }
         let commit = self.commit(store, target)?;
@@ -209,7 +209,7 @@ fn doubt_commit(error: TransportError, target: &Target) -> TransportError {
                 format!("{words}; no branch or tag names the commit {}, it may not exist", target.want);
             TransportError::Status { host, status, words, after }
         }
-        // JGit answers with nothing at all.
+        // JGit responds with nothing at all.
         TransportError::Protocol(ProtocolError::Truncated("before the pack")) if !target.listed => {
             let place = "before the pack (no branch or tag names that commit, it may not exist)";
             ProtocolError::Truncated(place).into()

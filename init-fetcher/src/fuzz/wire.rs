@@ -1,4 +1,4 @@
-//! Bytes as a server's answer: they are parsed or rejected without a panic, and an object that is accepted has the id
+//! Bytes as a server's response: they are parsed or rejected without a panic, and an object that is accepted has the id
 //! of its bytes.
 
 use std::io::{self, Read, Write};
@@ -18,7 +18,7 @@ use crate::pack::{PackError, PackSink};
 use crate::protocol::capabilities::Capabilities;
 use crate::protocol::pktline::{Lines, server_message};
 use crate::protocol::{ProtocolError, Ref, Want, advertisement, v0, v2};
-use crate::transport::http::{answer, verifier};
+use crate::transport::http::{response, verifier};
 use crate::transport::ssh::known_hosts::{KnownHosts, Verdict};
 use crate::transport::ssh::offer;
 use crate::transport::{tunnel, words};
@@ -121,11 +121,11 @@ fn listed(refs: Result<Vec<Ref>, ProtocolError>) {
     }
 }
 
-/// The content type up to a newline, then the body of an answer that is no git protocol.
+/// The content type up to a newline, then the body of a response that is no git protocol.
 fn quoted(bytes: &[u8]) {
     let end = bytes.iter().position(|&byte| byte == b'\n').unwrap_or(bytes.len());
     let (kind, body) = bytes.split_at(end);
-    let message = answer::message_in(&String::from_utf8_lossy(kind), body);
+    let message = response::message_in(&String::from_utf8_lossy(kind), body);
     one_line(&server_message(message.as_bytes()));
 }
 

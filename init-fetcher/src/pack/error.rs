@@ -5,7 +5,7 @@ use crate::volume::VolumeError;
 /// A pack that is broken, too large or cannot be stored.
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
-    #[error("the server's answer ended early, in the pack; check the server and the proxies on the way")]
+    #[error("the server's response ended early, in the pack; check the server and the proxies on the way")]
     Truncated,
     /// The pack contradicts itself.
     #[error("the server sent a corrupt pack: {0}; have the repository checked there (git fsck)")]

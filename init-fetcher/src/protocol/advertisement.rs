@@ -1,4 +1,4 @@
-//! The first answer of a server: its capabilities, and over protocol v0 its refs.
+//! The first response of a server: its capabilities, and over protocol v0 its refs.
 
 use std::io::Read;
 
@@ -43,9 +43,9 @@ mod tests {
 
     #[test]
     fn an_empty_repository_is_a_list_without_refs() {
-        for answer in ["0000", "001e# service=git-upload-pack\n00000000", "000eversion 1\n0000"] {
-            let (capabilities, refs) = read(Lines::new(answer.as_bytes())).unwrap();
-            assert_eq!((capabilities, refs), (Capabilities::V0(Vec::new()), Vec::new()), "{answer}");
+        for response in ["0000", "001e# service=git-upload-pack\n00000000", "000eversion 1\n0000"] {
+            let (capabilities, refs) = read(Lines::new(response.as_bytes())).unwrap();
+            assert_eq!((capabilities, refs), (Capabilities::V0(Vec::new()), Vec::new()), "{response}");
         }
         assert!(matches!(read(Lines::new(&b""[..])), Err(ProtocolError::Truncated(_))));
     }

@@ -1,18 +1,18 @@
-//! Errors of reading a server's answer.
+//! Errors of reading a server's response.
 
 use std::io;
 
 use crate::pack::PackError;
 
-/// An answer that is broken, incomplete or an error message of the server.
+/// A response that is broken, incomplete or an error message of the server.
 #[derive(Debug, thiserror::Error)]
 pub enum ProtocolError {
     /// The connection failed; the transport explains `source`.
     #[error("the connection broke {doing}: {source}")]
     Read { doing: &'static str, source: io::Error },
-    #[error("the server's answer cannot be parsed: {0}; check the server and the proxies on the way")]
+    #[error("the server's response cannot be parsed: {0}; check the server and the proxies on the way")]
     Malformed(String),
-    #[error("the server's answer ended early, {0}; check the server and the proxies on the way")]
+    #[error("the server's response ended early, {0}; check the server and the proxies on the way")]
     Truncated(&'static str),
     /// An `ERR` line or a side-band error.
     #[error("the server rejects the request: {0}; try again later, or contact its administrator")]

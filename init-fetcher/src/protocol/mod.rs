@@ -1,8 +1,8 @@
-//! Git's wire protocol, versions 0 and 2: requests as bytes, answers as values.
+//! Git's wire protocol, versions 0 and 2: requests as bytes, responses as values.
 //!
 //! ```text
-//!  advertisement (first answer of a server) -> capabilities
-//!  v2, v0 (requests and answers) -> refs (a listing of bounded size), sideband (bytes of the pack)
+//!  advertisement (first response of a server) -> capabilities
+//!  v2, v0 (requests and responses) -> refs (a listing of bounded size), sideband (bytes of the pack)
 //!  pktline (framing) serves all
 //! ```
 //!

@@ -33,7 +33,7 @@ impl<'a> Line<'a> {
 
 pub struct Lines<R: Read> {
     inner: StreamingPeekableIter<R>,
-    /// True if the stream ends with the answer.
+    /// True if the stream ends with the response.
     ends: bool,
 }
 
@@ -42,12 +42,12 @@ impl<R: Read> Lines<R> {
         Self { inner: StreamingPeekableIter::new(read, &[], false), ends: true }
     }
 
-    /// Reads lines of a connection that is used for further answers; reads nothing beyond this one.
+    /// Reads lines of a connection that is used for further responses; reads nothing beyond this one.
     pub fn conversation(read: R) -> Self {
         Self { ends: false, ..Self::new(read) }
     }
 
-    /// Returns the next line. `doing` completes the message "the answer ended early, …".
+    /// Returns the next line. `doing` completes the message "the response ended early, …".
     pub fn next(&mut self, doing: &'static str) -> Result<Line<'_>, ProtocolError> {
         let line = match self.inner.read_line() {
             None => return Err(ProtocolError::Truncated(doing)),
@@ -75,7 +75,7 @@ impl<R: Read> Lines<R> {
         })
     }
 
-    /// Passes all remaining bytes of the answer, which are not in pkt-lines, to `take`.
+    /// Passes all remaining bytes of the response, which are not in pkt-lines, to `take`.
     pub fn rest(
         mut self,
         doing: &'static str,
@@ -95,13 +95,13 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// Reads the short rest of an answer, so that its connection can be used again.
+    /// Reads the short rest of a response, so that its connection can be used again.
     pub fn drain(mut self) {
         if !self.ends {
             return;
         }
         let mut rest = [0; 512];
-        // Content and errors after the end of an answer are ignored.
+        // Content and errors after the end of a response are ignored.
         for _ in 0..16 {
             if !matches!(self.inner.inner_mut().read(&mut rest), Ok(1..)) {
                 break;

@@ -64,7 +64,7 @@ fn bad(line: &[u8]) -> ProtocolError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Framing {
     SideBand,
-    /// The rest of the answer is the pack.
+    /// The rest of the response is the pack.
     Raw,
 }
 
@@ -114,7 +114,7 @@ pub fn fetch(want: Want, capabilities: &Capabilities) -> Vec<u8> {
     request
 }
 
-/// Reads the answer: shallow commits up to a flush if requested, `NAK`, the pack.
+/// Reads the response: shallow commits up to a flush if requested, `NAK`, the pack.
 pub fn read_pack<R: Read>(
     want: Want,
     capabilities: &Capabilities,
@@ -229,11 +229,11 @@ mod tests {
     fn reads_a_pack_with_and_without_side_band() {
         let oids = &[oid::parse(OID.as_bytes()).unwrap()];
         let want = Want { oids, shallow: false, without_blobs: false };
-        for (words, answer) in
+        for (words, response) in
             [("ofs-delta", "0008NAK\nPACKxyz"), ("side-band", "0008NAK\n0009\u{1}PACK0008\u{1}xyz0000")]
         {
             let mut sink = Sink(Vec::new());
-            read_pack(want, &v0(words), Lines::new(answer.as_bytes()), &mut sink).unwrap();
+            read_pack(want, &v0(words), Lines::new(response.as_bytes()), &mut sink).unwrap();
             assert_eq!(sink.0, b"PACKxyz", "{words}");
         }
     }

@@ -78,7 +78,7 @@ pub fn ls_refs(listing: Listing, capabilities: &Capabilities) -> Vec<u8> {
     request
 }
 
-/// Reads the answer to `ls-refs`.
+/// Reads the response to `ls-refs`.
 pub fn read_refs<R: Read>(mut lines: Lines<R>) -> Result<Vec<Ref>, ProtocolError> {
     let mut refs = Refs::default();
     loop {
@@ -143,7 +143,7 @@ pub fn fetch(want: Want, capabilities: &Capabilities) -> Vec<u8> {
     request
 }
 
-/// Reads the answer to `fetch`: sections, the last of which is the pack.
+/// Reads the response to `fetch`: sections, the last of which is the pack.
 pub fn read_pack<R: Read>(mut lines: Lines<R>, sink: &mut dyn PackSink) -> Result<Received, ProtocolError> {
     let mut received = Received::default();
     loop {
@@ -201,7 +201,7 @@ mod tests {
         }
     }
 
-    fn answer(lines: &[&str]) -> Vec<u8> {
+    fn response(lines: &[&str]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for line in lines {
             match *line {
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn reads_refs_with_their_targets() {
-        let bytes = answer(&[
+        let bytes = response(&[
             &format!("{OID} HEAD symref-target:refs/heads/main\n"),
             &format!("{OID} refs/tags/v1 peeled:{OID}\n"),
             "unborn HEAD symref-target:refs/heads/main\n",
@@ -248,23 +248,23 @@ mod tests {
     #[test]
     fn rejects_other_lists() {
         for lines in [&["0001"][..], &["hello\n", "0000"], &[OID, "0000"]] {
-            let bytes = answer(lines);
+            let bytes = response(lines);
             assert!(
                 matches!(read_refs(Lines::new(&bytes[..])), Err(ProtocolError::Malformed(_))),
                 "{lines:?}"
             );
         }
-        let bytes = answer(&[&format!("{OID} refs/heads/x\n")]);
+        let bytes = response(&[&format!("{OID} refs/heads/x\n")]);
         assert!(matches!(read_refs(Lines::new(&bytes[..])), Err(ProtocolError::Truncated(_))));
     }
 
     #[test]
     fn rejects_lists_without_end() {
-        let many = |line: &str, count: usize| answer(&vec![line; count]);
+        let many = |line: &str, count: usize| response(&vec![line; count]);
         let capabilities = many("x", 10_000);
         let error = read_capabilities(&mut Lines::new(&capabilities[..])).unwrap_err();
         assert!(matches!(error, ProtocolError::Malformed(_)), "{error}");
-        let shallow = [answer(&["shallow-info\n"]), many(&format!("shallow {OID}\n"), 2000)].concat();
+        let shallow = [response(&["shallow-info\n"]), many(&format!("shallow {OID}\n"), 2000)].concat();
         let error = read_pack(Lines::new(&shallow[..]), &mut Sink::default()).unwrap_err();
         assert!(matches!(error, ProtocolError::Malformed(_)), "{error}");
         let refs = many(&format!("{OID} refs/heads/{}\n", "x".repeat(65_000)), 1100);
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn reads_a_pack_with_its_shallow_commits() {
         let shallow = format!("shallow {OID}\n");
-        let bytes = answer(&[
+        let bytes = response(&[
             "shallow-info\n",
             &shallow,
             "0001",
@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn rejects_packs_that_end_early_or_in_an_error() {
         let mut sink = Sink::default();
-        let mut read = |lines: &[&str]| read_pack(Lines::new(&answer(lines)[..]), &mut sink).unwrap_err();
+        let mut read = |lines: &[&str]| read_pack(Lines::new(&response(lines)[..]), &mut sink).unwrap_err();
         assert!(matches!(read(&["packfile\n", "\u{1}PACK"]), ProtocolError::Truncated(_)));
         assert!(matches!(read(&["packfile\n", "\u{3}no memory", "0000"]), ProtocolError::Refused(_)));
         assert!(matches!(read(&["ERR filter 'x' not supported"]), ProtocolError::Refused(_)));

@@ -15,7 +15,7 @@ pub enum ResolveError {
     /// The name does not exist, or has no address.
     #[error("its name does not resolve")]
     NoSuchName,
-    /// The resolver failed or did not answer, as while cluster DNS restarts.
+    /// The resolver failed or did not respond, as while cluster DNS restarts.
     #[error("its name cannot be resolved at the moment")]
     Temporary,
     #[error("its name was not resolved in time")]
@@ -32,7 +32,7 @@ impl ResolveError {
 /// Resolves `host`, a name or an address without brackets. Blocks for at most `timeout`.
 ///
 /// # Errors
-/// [`ResolveError`]; without an answer in time the lookup goes on in its thread and its result is dropped.
+/// [`ResolveError`]; without a response in time the lookup goes on in its thread and its result is dropped.
 pub fn resolve(host: &str, port: u16, timeout: Duration) -> Result<Vec<SocketAddr>, ResolveError> {
     let name = host.to_owned();
     let (sender, receiver) = mpsc::sync_channel(1);

@@ -47,7 +47,7 @@ pub enum TransportError {
     /// A proxy that gives no connection to the server.
     #[error("the proxy {proxy} {why}; check HTTPS_PROXY and HTTP_PROXY, or add the host to NO_PROXY")]
     Proxy { proxy: String, why: String, retry: Option<Retryable> },
-    /// The connection broke while an answer was read.
+    /// The connection broke while a response was read.
     #[error("the connection broke {doing}: {why}; check the server and the network on the way")]
     Broken {
         /// The part that was being read, such as `in the pack`.
@@ -84,7 +84,7 @@ pub enum TransportError {
     #[error("ssh with {host} failed: {why}; allow one that this client supports in the server's settings")]
     NoCommonAlgorithm { host: String, why: String },
     /// Any other HTTP status.
-    #[error("{host} answered {status}{words}; {}", advice(*status, *after))]
+    #[error("{host} responded with {status}{words}; {}", advice(*status, *after))]
     Status {
         host: String,
         status: u16,
@@ -92,8 +92,8 @@ pub enum TransportError {
         /// The server's `Retry-After`.
         after: Option<Duration>,
     },
-    /// An answer that is not git protocol.
-    #[error("{host} does not answer as a git server: {why}; check the URL")]
+    /// A response that is not git protocol.
+    #[error("{host} does not respond as a git server: {why}; check the URL")]
     NotGit { host: String, why: String },
     /// A proxy variable that only a redirect needs.
     #[error(transparent)]
@@ -163,8 +163,8 @@ pub fn io_message(error: &io::Error) -> String {
         io::ErrorKind::ConnectionRefused => "connection refused".into(),
         io::ErrorKind::ConnectionReset => "connection reset".into(),
         io::ErrorKind::TimedOut => "no connection in time".into(),
-        io::ErrorKind::WouldBlock => "no answer in time".into(),
-        io::ErrorKind::UnexpectedEof => "it closed the connection without an answer".into(),
+        io::ErrorKind::WouldBlock => "no response in time".into(),
+        io::ErrorKind::UnexpectedEof => "it closed the connection without a response".into(),
         _ => {
             let source = error.get_ref().and_then(|inner| inner.source()).map(ToString::to_string);
             text::sanitize(&source.unwrap_or_else(|| error.to_string()))

@@ -1,4 +1,4 @@
-//! The first answer of a server, and the meaning of an error line in it.
+//! The first response of a server, and the meaning of an error line in it.
 
 use std::io::Read;
 

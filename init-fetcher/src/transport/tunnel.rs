@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use crate::config::proxy::ProxyLogin;
 use crate::transport::error::io_message;
 
-/// Maximum length of a proxy's answer to CONNECT, in bytes.
+/// Maximum length of a proxy's response to CONNECT, in bytes.
 const MAX_HEADER: usize = 16 * 1024;
 
 /// A proxy that does not give a connection.
@@ -27,8 +27,8 @@ pub enum TunnelError {
     /// A reply of SOCKS5 other than success.
     #[error("{0}")]
     Reply(&'static str),
-    /// An answer in another protocol.
-    #[error("its answer is not that of {0} proxy")]
+    /// A response in another protocol.
+    #[error("its response is not that of {0} proxy")]
     Protocol(&'static str),
 }
 
@@ -158,27 +158,27 @@ mod tests {
     use super::*;
     use workflow_contract::Secret;
 
-    /// A stream with a prepared answer.
+    /// A stream with a prepared response.
     struct Scripted {
-        answer: io::Cursor<Vec<u8>>,
+        response: io::Cursor<Vec<u8>>,
         sent: Vec<u8>,
     }
 
     impl Scripted {
-        fn new(answer: &[u8]) -> Self {
-            Self { answer: io::Cursor::new(answer.to_vec()), sent: Vec::new() }
+        fn new(response: &[u8]) -> Self {
+            Self { response: io::Cursor::new(response.to_vec()), sent: Vec::new() }
         }
 
         fn rest(mut self) -> Vec<u8> {
             let mut rest = Vec::new();
-            self.answer.read_to_end(&mut rest).unwrap();
+            self.response.read_to_end(&mut rest).unwrap();
             rest
         }
     }
 
     impl Read for Scripted {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            self.answer.read(buffer)
+            self.response.read(buffer)
         }
     }
 
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn connect_reports_denials_and_other_protocols() {
-        let result = |answer: &[u8]| connect(&mut Scripted::new(answer), "h", 22, None).unwrap_err();
+        let result = |response: &[u8]| connect(&mut Scripted::new(response), "h", 22, None).unwrap_err();
         assert!(matches!(result(b"HTTP/1.1 407 x\r\n\r\n"), TunnelError::Login));
         assert!(matches!(result(b"HTTP/1.0 503 x\r\n\r\n"), TunnelError::Status(503)));
         assert!(matches!(result(b"\x05\xff\r\n\r\n"), TunnelError::Protocol(_)));
@@ -234,8 +234,8 @@ mod tests {
 
     #[test]
     fn socks5_reports_denials_and_other_protocols() {
-        let result = |answer: &[u8], login: Option<&ProxyLogin>| {
-            socks5(&mut Scripted::new(answer), "h", 22, login).unwrap_err()
+        let result = |response: &[u8], login: Option<&ProxyLogin>| {
+            socks5(&mut Scripted::new(response), "h", 22, login).unwrap_err()
         };
         assert!(matches!(result(b"\x05\xff", None), TunnelError::Login));
         assert!(matches!(result(b"\x05\x02\x01\x01", Some(&login())), TunnelError::Login));

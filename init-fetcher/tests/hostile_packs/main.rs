@@ -1,4 +1,4 @@
-//! Answers that no git server gives: packs that swell, lists without end, trees that git could not have
+//! Responses that no git server gives: packs that swell, lists without end, trees that git could not have
 //! written. Each is rejected in little memory and at once, or delivered where it only looks odd.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
@@ -11,7 +11,7 @@ mod raw_server;
 use common::{Ended, Fetch};
 use git2::{ObjectType, Oid};
 use raw_pack::{RawPack, deflated, delta};
-use raw_server::{Answers, Body, RawServer};
+use raw_server::{Body, RawServer, Responses};
 use workflow_contract::Exit;
 
 /// Memory that a run may use, whatever it meets, in MiB.
@@ -25,15 +25,15 @@ fn fixed(parts: &[Vec<u8>]) -> Body {
     Body { start: parts.concat(), ..Body::default() }
 }
 
-/// Answers of a valid server for this commit and pack.
-fn answers(commit: Oid, pack: &[u8], filter: bool) -> Answers {
+/// Responses of a valid server for this commit and pack.
+fn responses(commit: Oid, pack: &[u8], filter: bool) -> Responses {
     let features = if filter { &b"fetch=shallow filter\n"[..] } else { b"fetch=shallow\n" };
     let capabilities = [line(b"version 2\n"), line(b"ls-refs\n"), line(features), b"0000".to_vec()];
     let refs = [line(format!("{commit} refs/heads/main\n").as_bytes()), b"0000".to_vec()];
     let mut sent = vec![line(b"packfile\n")];
     sent.extend(pack.chunks(60_000).map(|chunk| line(&[b"\x01", chunk].concat())));
     sent.push(b"0000".to_vec());
-    Answers { capabilities: fixed(&capabilities), refs: fixed(&refs), pack: fixed(&sent) }
+    Responses { capabilities: fixed(&capabilities), refs: fixed(&refs), pack: fixed(&sent) }
 }
 
 fn fetch(server: &RawServer, path: &str) -> Fetch {
@@ -59,7 +59,7 @@ fn every_way(case: &str, exit: Exit, tree: impl FnOnce(&mut RawPack) -> Oid) {
     let commit = pack.commit(top);
     let pack = pack.finish();
     for (filter, path) in [(true, ""), (true, "top"), (false, "top")] {
-        let server = RawServer::start(answers(commit, &pack, filter));
+        let server = RawServer::start(responses(commit, &pack, filter));
         ends(&fetch(&server, path), exit, &format!("{case}, filter: {filter}, path: {path:?}"));
     }
 }
@@ -194,7 +194,7 @@ fn bounds_memory_and_time_of_delta_chains() {
     for (filter, path, exit) in
         [(true, "", Exit::Reconciled), (true, "top", Exit::Reconciled), (false, "top", Exit::TooLarge)]
     {
-        let server = RawServer::start(answers(commit, &pack, filter));
+        let server = RawServer::start(responses(commit, &pack, filter));
         let fetch = fetch(&server, path).var("WORKFLOW_MAX_BYTES", "1Mi");
         ends(&fetch, exit, &format!("filter: {filter}, path: {path:?}"));
     }
@@ -214,12 +214,12 @@ fn rejects_lists_without_end_in_little_memory() {
     };
     let long = format!("{commit} refs/heads/{}\n", "x".repeat(60_000));
 
-    let mut refs = answers(commit, &pack, true);
+    let mut refs = responses(commit, &pack, true);
     refs.refs = endless(&[], long.as_bytes());
     let server = RawServer::start(refs);
     ends(&fetch(&server, ""), Exit::TooLarge, "refs");
 
-    let mut old = answers(commit, &pack, true);
+    let mut old = responses(commit, &pack, true);
     let first = format!("{commit} HEAD\0symref=HEAD:refs/heads/main\n");
     old.capabilities = endless(&[line(first.as_bytes())], long.as_bytes());
     let server = RawServer::start(old);

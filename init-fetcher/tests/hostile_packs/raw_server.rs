@@ -1,4 +1,4 @@
-//! A server with prepared answers. A fake, because git's own server does not send broken trees,
+//! A server with prepared responses. A fake, because git's own server does not send broken trees,
 //! makes packs itself, and ends its lists.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write};
@@ -16,8 +16,8 @@ pub struct Body {
     pub end: Vec<u8>,
 }
 
-/// Prepared answers.
-pub struct Answers {
+/// Prepared responses.
+pub struct Responses {
     /// To `info/refs`.
     pub capabilities: Body,
     /// To `ls-refs`.
@@ -33,19 +33,19 @@ pub struct RawServer {
 }
 
 impl RawServer {
-    pub fn start(answers: Answers) -> Self {
+    pub fn start(responses: Responses) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (ended, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(answers));
+        let (ended, responses) = (Arc::new(AtomicBool::new(false)), Arc::new(responses));
         let watched = Arc::clone(&ended);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 if watched.load(Ordering::SeqCst) {
                     return;
                 }
-                let answers = Arc::clone(&answers);
+                let responses = Arc::clone(&responses);
                 // A client that has heard enough hangs up.
-                thread::spawn(move || drop(answer(&stream, &answers)));
+                thread::spawn(move || drop(response(&stream, &responses)));
             }
         });
         Self { address, ended }
@@ -63,7 +63,7 @@ impl Drop for RawServer {
     }
 }
 
-fn answer(stream: &TcpStream, answers: &Answers) -> std::io::Result<()> {
+fn response(stream: &TcpStream, responses: &Responses) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let (mut request, mut length) = (String::new(), 0);
     reader.read_line(&mut request)?;
@@ -80,11 +80,11 @@ fn answer(stream: &TcpStream, answers: &Answers) -> std::io::Result<()> {
     let mut asked = vec![0; length];
     reader.read_exact(&mut asked)?;
     let (kind, body) = if request.starts_with("GET") {
-        ("advertisement", &answers.capabilities)
+        ("advertisement", &responses.capabilities)
     } else if String::from_utf8_lossy(&asked).contains("command=ls-refs") {
-        ("result", &answers.refs)
+        ("result", &responses.refs)
     } else {
-        ("result", &answers.pack)
+        ("result", &responses.pack)
     };
     let mut writer = stream;
     write!(

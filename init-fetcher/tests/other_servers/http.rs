@@ -105,7 +105,7 @@ mod go_git_v6 {
         // The limit falls into the wait for the second attempt.
         let ended = fetch(&server.url("nothere.git")).var("WORKFLOW_TIMEOUT", "900ms").run();
         let message = ended.expect(Exit::ServerError);
-        assert!(message.contains("some servers answer so if the repository does not exist"), "{message}");
+        assert!(message.contains("some servers respond so if the repository does not exist"), "{message}");
     }
 }
 

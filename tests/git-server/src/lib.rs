@@ -19,7 +19,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A [`Front`] before it adds faults: connections that break or stall, wrong answers, bad certificates.
+//! A [`Front`] before it adds faults: connections that break or stall, wrong responses, bad certificates.
 //! [`SshServer`] serves the same repositories over ssh. [`OtherServer`] is git server software that is not git's own.
 //!
 //! The server ends with the [`GitServer`] that started it, and with the process even when that is killed.

@@ -24,13 +24,13 @@ impl Layout<'_> {
     /// Where request bodies are spooled; also the document root, which nothing is served from.
     pub(crate) const SPOOL: &'static str = "spool";
 
-    /// The file of rule number `index`: a user list, or a ready answer.
+    /// The file of rule number `index`: a user list, or a ready response.
     pub(crate) fn rule_file(index: usize, rule: &Rule) -> Option<String> {
         match rule {
             Rule::Password { .. } => Some(format!("rule-{index}.users")),
             Rule::ProtocolV0 => None,
             // The ending makes it a CGI that `cat` prints: headers and body as they stand in the file.
-            Rule::Answer { .. } => Some(format!("rule-{index}.answer")),
+            Rule::Response { .. } => Some(format!("rule-{index}.response")),
         }
     }
 
@@ -44,7 +44,7 @@ pub(crate) fn rule_text(rule: &Rule) -> String {
     match rule {
         Rule::Password { user, password } => format!("{user}:{password}\n"),
         Rule::ProtocolV0 => String::new(),
-        Rule::Answer { status, headers, body } => {
+        Rule::Response { status, headers, body } => {
             let mut text = format!("Status: {status}\r\n");
             for (name, value) in headers {
                 let _ = write!(text, "{name}: {value}\r\n");
@@ -82,7 +82,7 @@ pub(crate) fn configuration(settings: &Settings, port: u16, layout: &Layout<'_>)
     line(format_args!("  \"GIT_HTTP_EXPORT_ALL\" => \"1\" )"));
     // Every path is "below" the program, which finds the repository in PATH_INFO.
     line(format_args!("alias.url = ( \"/\" => \"{}/\" )", layout.backend.display()));
-    line(format_args!("cgi.assign = ( \".answer\" => \"/bin/cat\", \"\" => \"\" )"));
+    line(format_args!("cgi.assign = ( \".response\" => \"/bin/cat\", \"\" => \"\" )"));
     for (index, (directory, rule)) in settings.rules.iter().enumerate() {
         let file = Layout::rule_file(index, rule).map(|name| layout.file(&name)).unwrap_or_default();
         let inside = match rule {
@@ -92,7 +92,7 @@ pub(crate) fn configuration(settings: &Settings, port: u16, layout: &Layout<'_>)
             ),
             // A header set to nothing is taken away.
             Rule::ProtocolV0 => "setenv.set-request-header = ( \"Git-Protocol\" => \"\" )".to_owned(),
-            Rule::Answer { .. } => format!("alias.url = ( \"/\" => {file} + \"/\" )"),
+            Rule::Response { .. } => format!("alias.url = ( \"/\" => {file} + \"/\" )"),
         };
         line(format_args!("$HTTP[\"url\"] =^ \"/{directory}/\" {{\n  {inside}\n}}"));
     }
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn applies_rules_to_their_directory_only() {
-        let settings = Settings::default().password("private", "user", "word").protocol_v0("v0").answer(
+        let settings = Settings::default().password("private", "user", "word").protocol_v0("v0").response(
             "busy",
             503,
             &[],
@@ -142,7 +142,7 @@ mod tests {
         assert!(!global.contains("auth.require") && !global.contains("Git-Protocol"), "{global}");
         assert!(rules.contains("=^ \"/private/\" {\n  auth.backend = \"plain\"\n  auth.backend.plain.userfile = \"/t/rule-0.users\""));
         assert!(rules.contains("=^ \"/v0/\" {\n  setenv.set-request-header"));
-        assert!(rules.contains("=^ \"/busy/\" {\n  alias.url = ( \"/\" => \"/t/rule-2.answer\" + \"/\" )"));
+        assert!(rules.contains("=^ \"/busy/\" {\n  alias.url = ( \"/\" => \"/t/rule-2.response\" + \"/\" )"));
     }
 
     #[test]
@@ -153,8 +153,8 @@ mod tests {
     }
 
     #[test]
-    fn writes_answers_as_cgi_output() {
-        let rule = Rule::Answer {
+    fn writes_responses_as_cgi_output() {
+        let rule = Rule::Response {
             status: 503,
             headers: vec![("Retry-After".to_owned(), "1".to_owned())],
             body: "busy\n".to_owned(),

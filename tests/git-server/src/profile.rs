@@ -10,7 +10,7 @@ pub enum Profile {
     Filters,
     /// Stock git's default: no filters.
     NoFilters,
-    /// As GitHub answers: `filter` is advertised, but `combine` and any `tree:N` above 0 are denied
+    /// As GitHub responds: `filter` is advertised, but `combine` and any `tree:N` above 0 are denied
     /// (public reports quote it as "tree filter allows max depth 0").
     GithubLike,
 }

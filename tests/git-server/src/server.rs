@@ -27,7 +27,7 @@ pub struct GitServer {
 }
 
 impl GitServer {
-    /// Starts a server on a free port; when this returns, it answers.
+    /// Starts a server on a free port; when this returns, it accepts requests.
     pub fn start(settings: &Settings) -> Result<Self, GitServerError> {
         settings.check()?;
         let directory = tempfile::Builder::new()

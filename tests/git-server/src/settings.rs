@@ -21,8 +21,8 @@ pub(crate) enum Rule {
     Password { user: String, password: String },
     /// Requests for protocol v2 are ignored.
     ProtocolV0,
-    /// Not git: always this answer.
-    Answer { status: u16, headers: Vec<(String, String)>, body: String },
+    /// Not git: always this response.
+    Response { status: u16, headers: Vec<(String, String)>, body: String },
 }
 
 impl Default for Settings {
@@ -56,11 +56,11 @@ impl Settings {
         self.rule(directory, Rule::ProtocolV0)
     }
 
-    /// Everything below `/DIRECTORY/` gets this answer: `(200, "text/html", …)` is a web site that is no git server.
+    /// Everything below `/DIRECTORY/` gets this response: `(200, "text/html", …)` is a web site that is no git server.
     #[must_use]
-    pub fn answer(self, directory: &str, status: u16, headers: &[(&str, &str)], body: &str) -> Self {
+    pub fn response(self, directory: &str, status: u16, headers: &[(&str, &str)], body: &str) -> Self {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        self.rule(directory, Rule::Answer { status, headers, body: body.to_owned() })
+        self.rule(directory, Rule::Response { status, headers, body: body.to_owned() })
     }
 
     fn rule(mut self, directory: &str, rule: Rule) -> Self {

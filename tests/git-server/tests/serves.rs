@@ -138,8 +138,8 @@ fn profiles_differ_in_the_filters_they_accept() {
 }
 
 #[test]
-fn serves_other_answers_than_git() {
-    let server = GitServer::start(&Settings::default().answer("busy", 503, &[], "busy\n")).unwrap();
+fn serves_other_responses_than_git() {
+    let server = GitServer::start(&Settings::default().response("busy", 503, &[], "busy\n")).unwrap();
     let output = client(&server, &["ls-remote", &server.url("busy/flow.git")]);
     assert!(stderr(&output).contains("returned error: 503"), "{}", stderr(&output));
 }

@@ -34,7 +34,7 @@ use crate::transport::dns::{self, ResolveError};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time limit for each read and write. Git sends keep-alives every 5 s while it packs.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Some servers answer only to agents that start with `git/`.
+/// Some servers respond only to agents that start with `git/`.
 const USER_AGENT: &str = concat!("git/2.0 (workflow-init-fetcher ", env!("CARGO_PKG_VERSION"), ")");
 
 /// Maximum number of addresses of a name; the library holds no more.
@@ -42,8 +42,8 @@ const MAX_ADDRESSES: usize = 16;
 
 type Builder = rustls::ConfigBuilder<ClientConfig, WantsClientCert>;
 
-/// An answer whose body is not read yet.
-pub type Answer = Response<Body>;
+/// A response whose body is not read yet.
+pub type HttpResponse = Response<Body>;
 
 /// The client. Connections are kept for the next request to the same origin.
 pub struct Client {
@@ -84,13 +84,13 @@ impl Client {
     /// `GET`.
     ///
     /// # Errors
-    /// [`TransportError`] if no answer arrived; every status is an answer.
-    pub fn get(&self, url: &Url, headers: &[(&str, &str)]) -> Result<Answer, TransportError> {
+    /// [`TransportError`] if no response arrived; every status is a response.
+    pub fn get(&self, url: &Url, headers: &[(&str, &str)]) -> Result<HttpResponse, TransportError> {
         self.get_through(self.proxy(url)?.as_ref(), url, headers)
     }
 
     /// `GET` that never goes through a proxy.
-    pub fn get_directly(&self, url: &Url, headers: &[(&str, &str)]) -> Result<Answer, TransportError> {
+    pub fn get_directly(&self, url: &Url, headers: &[(&str, &str)]) -> Result<HttpResponse, TransportError> {
         self.get_through(None, url, headers)
     }
 
@@ -99,7 +99,7 @@ impl Client {
         proxy: Option<&ProxyUrl>,
         url: &Url,
         headers: &[(&str, &str)],
-    ) -> Result<Answer, TransportError> {
+    ) -> Result<HttpResponse, TransportError> {
         let agent = self.agent(url, proxy)?;
         let mut request = agent.get(url.as_str());
         for (name, value) in headers {
@@ -111,8 +111,13 @@ impl Client {
     /// `POST`.
     ///
     /// # Errors
-    /// [`TransportError`] if no answer arrived; every status is an answer.
-    pub fn post(&self, url: &Url, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, TransportError> {
+    /// [`TransportError`] if no response arrived; every status is a response.
+    pub fn post(
+        &self,
+        url: &Url,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<HttpResponse, TransportError> {
         let proxy = self.proxy(url)?;
         let agent = self.agent(url, proxy.as_ref())?;
         let mut request = agent.post(url.as_str());

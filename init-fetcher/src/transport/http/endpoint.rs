@@ -12,9 +12,9 @@ use super::redirect::host_of;
 use crate::config::TokenEndpoint;
 use crate::transport::TransportError;
 
-/// The endpoint's answer; other fields are ignored.
+/// The endpoint's response; other fields are ignored.
 #[derive(Deserialize)]
-struct TokenAnswer {
+struct TokenResponse {
     token: String,
 }
 
@@ -30,7 +30,7 @@ impl NoToken {
     fn of(error: TransportError) -> Self {
         match error {
             error if error.retryable().is_some() => Self::Transient(error),
-            TransportError::Status { status, .. } => Self::Permanent(format!("it answered {status}")),
+            TransportError::Status { status, .. } => Self::Permanent(format!("it responded with {status}")),
             error => Self::Permanent(error.to_string()),
         }
     }
@@ -44,14 +44,14 @@ impl NoToken {
 /// # Errors
 /// [`NoToken`], except for 404.
 pub fn request(client: &Client, endpoint: &TokenEndpoint, provider: &str) -> Result<Option<Secret>, NoToken> {
-    const MAX_ANSWER: u64 = 64 << 10;
+    const MAX_RESPONSE: u64 = 64 << 10;
     let url = Url::parse(&format!("{}/{provider}", endpoint.base))
         .map_err(|_| NoToken::Permanent("BACKEND_API_URL is not a URL".to_owned()))?;
     let bearer = Secret::new(&format!("Bearer {}", endpoint.token.expose()));
-    let answer = client
+    let response = client
         .get_directly(&url, &[("Authorization", bearer.expose()), ("Accept", "application/json")])
         .map_err(NoToken::of)?;
-    match answer.status().as_u16() {
+    match response.status().as_u16() {
         200 => {}
         404 => return Ok(None),
         status => {
@@ -60,11 +60,11 @@ pub fn request(client: &Client, endpoint: &TokenEndpoint, provider: &str) -> Res
         }
     }
     let mut body = String::new();
-    let read = answer.into_body().into_reader().take(MAX_ANSWER).read_to_string(&mut body);
-    read.map_err(|error| NoToken::of(broken(&error, "in the platform's answer")))?;
-    // serde's message could quote the answer, and with it the token.
-    let answer: TokenAnswer = serde_json::from_str(&body)
-        .map_err(|_| NoToken::Permanent("its answer is not the expected JSON".to_owned()))?;
-    let token = Secret::trimmed(&answer.token);
+    let read = response.into_body().into_reader().take(MAX_RESPONSE).read_to_string(&mut body);
+    read.map_err(|error| NoToken::of(broken(&error, "in the platform's response")))?;
+    // serde's message could quote the response, and with it the token.
+    let response: TokenResponse = serde_json::from_str(&body)
+        .map_err(|_| NoToken::Permanent("its response is not the expected JSON".to_owned()))?;
+    let token = Secret::trimmed(&response.token);
     Ok((!token.is_empty()).then_some(token))
 }

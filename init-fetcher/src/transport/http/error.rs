@@ -33,7 +33,7 @@ pub fn failed(url: &Url, proxy: Option<&ProxyUrl>, error: &Error) -> TransportEr
         Error::HostNotFound => TransportError::Unresolved { host },
         Error::Timeout(ureq::Timeout::Resolve) => unreachable(&ResolveError::TimedOut.to_string()),
         Error::Timeout(ureq::Timeout::Connect) => unreachable("no connection in time"),
-        Error::Timeout(_) => unreachable("it stopped answering"),
+        Error::Timeout(_) => unreachable("it stopped responding"),
         Error::Io(error) => unreachable(&io_message(error)),
         Error::Tls(why) => TransportError::Tls { host, why: (*why).to_owned() },
         Error::Protocol(why) => TransportError::NotGit {
@@ -41,13 +41,13 @@ pub fn failed(url: &Url, proxy: Option<&ProxyUrl>, error: &Error) -> TransportEr
             why: format!("its HTTP is broken ({})", text::sanitize(&why.to_string())),
         },
         Error::LargeResponseHeader(..) => {
-            TransportError::NotGit { host, why: "the headers of its answer are too large".into() }
+            TransportError::NotGit { host, why: "the headers of its response are too large".into() }
         }
         other => unreachable(&text::sanitize(&other.to_string())),
     }
 }
 
-/// Converts an error of reading an answer's body.
+/// Converts an error of reading a response's body.
 pub fn broken(error: &io::Error, doing: &'static str) -> TransportError {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     match inner {
@@ -60,7 +60,7 @@ pub fn broken(error: &io::Error, doing: &'static str) -> TransportError {
     }
 }
 
-/// Converts an error of reading an answer, with errors of the HTTP library in it.
+/// Converts an error of reading a response, with errors of the HTTP library in it.
 pub fn received(error: ProtocolError) -> TransportError {
     match error {
         ProtocolError::Read { doing, source } => broken(&source, doing),

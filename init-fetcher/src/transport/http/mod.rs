@@ -1,6 +1,5 @@
 //! One repository over smart HTTP: URLs after redirects, credentials of requests, the meaning of statuses.
 
-pub mod answer;
 pub mod authenticator;
 pub mod client;
 mod connector;
@@ -9,6 +8,7 @@ pub mod error;
 pub mod identity;
 mod proxy;
 pub mod redirect;
+pub mod response;
 mod tls;
 pub mod trust;
 pub mod verifier;
@@ -23,11 +23,11 @@ use crate::pack::PackSink;
 use crate::protocol::capabilities::Capabilities;
 use crate::protocol::pktline::Lines;
 use crate::protocol::{Listing, ProtocolError, Received, Ref, Want, v0, v2};
-use answer::Body;
 use authenticator::Authenticator;
-use client::{Answer, Client};
+use client::{Client, HttpResponse};
 use error::received;
 use redirect::{INFO_REFS, MAX_REDIRECTS, base_of, host_of, same_origin};
+use response::Body;
 
 const REQUEST: &str = "application/x-git-upload-pack-request";
 const RESULT: &str = "application/x-git-upload-pack-result";
@@ -59,8 +59,8 @@ impl<'a, 'c> SmartHttp<'a, 'c> {
         let text = url.without_userinfo();
         let origin = Url::parse(text.trim_end_matches('/')).map_err(|_| unusable_url())?;
         loop {
-            let (at, answer) = discover(client, policy, authenticator, &origin)?;
-            match advertised(answer, &at, &origin) {
+            let (at, response) = discover(client, policy, authenticator, &origin)?;
+            match advertised(response, &at, &origin) {
                 Err(error)
                     if asks_to_authenticate(&error)
                         && may_authenticate(&origin, &at)
@@ -76,15 +76,15 @@ impl<'a, 'c> SmartHttp<'a, 'c> {
         }
     }
 
-    /// Sends a request, and again with a credential if the answer asks to authenticate.
+    /// Sends a request, and again with a credential if the response asks to authenticate.
     fn request<T>(
         &mut self,
         request: &[u8],
         mut read: impl FnMut(Lines<Body>) -> Result<T, ProtocolError>,
     ) -> Result<T, TransportError> {
         loop {
-            let answer = self.post(request)?;
-            match read(Lines::new(answer)).map_err(received) {
+            let response = self.post(request)?;
+            match read(Lines::new(response)).map_err(received) {
                 Err(error)
                     if asks_to_authenticate(&error)
                         && may_authenticate(&self.origin, &self.base)
@@ -101,14 +101,14 @@ impl<'a, 'c> SmartHttp<'a, 'c> {
             own.push(("Git-Protocol", "version=2"));
         }
         let client = self.client;
-        let answer = send(self.authenticator, &self.origin, &at, |headers| {
+        let response = send(self.authenticator, &self.origin, &at, |headers| {
             client.post(&at, &[headers, &own].concat(), body)
         })?;
-        if answer.status().is_redirection() {
+        if response.status().is_redirection() {
             let why = "a request that is never redirected".into();
             return Err(TransportError::BadRedirect { host: host_of(&at), why });
         }
-        answer::open(answer, &at)
+        response::open(response, &at)
     }
 }
 
@@ -147,22 +147,22 @@ impl Remote for SmartHttp<'_, '_> {
     }
 }
 
-/// Requests the advertisement, following redirects. Returns the answer and the URL that it is from.
+/// Requests the advertisement, following redirects. Returns the response and the URL that it is from.
 fn discover(
     client: &Client,
     policy: &Policy,
     authenticator: &mut Authenticator,
     origin: &Url,
-) -> Result<(Url, Answer), TransportError> {
+) -> Result<(Url, HttpResponse), TransportError> {
     let mut at = with_suffix(origin, INFO_REFS)?;
     for _ in 0..=MAX_REDIRECTS {
-        let answer = send(authenticator, origin, &at, |headers| {
+        let response = send(authenticator, origin, &at, |headers| {
             client.get(&at, &[headers, &[("Git-Protocol", "version=2"), ("Accept", "*/*")]].concat())
         })?;
-        if !answer.status().is_redirection() {
-            return Ok((at, answer));
+        if !response.status().is_redirection() {
+            return Ok((at, response));
         }
-        let location = answer.headers().get("location").and_then(|value| value.to_str().ok());
+        let location = response.headers().get("location").and_then(|value| value.to_str().ok());
         at = redirect::target(&at, location, policy)?;
         tracing::info!(to = %host_of(&at), "following a redirect");
     }
@@ -171,11 +171,11 @@ fn discover(
 
 /// Reads the advertisement. Returns the repository's URL after redirects and what the server advertises.
 fn advertised(
-    answer: Answer,
+    response: HttpResponse,
     at: &Url,
     origin: &Url,
 ) -> Result<(Url, Capabilities, Vec<Ref>), TransportError> {
-    let body = answer::open(answer, at).map_err(about_repository)?;
+    let body = response::open(response, at).map_err(about_repository)?;
     let base = base_of(at).ok_or_else(|| TransportError::BadRedirect {
         host: host_of(origin),
         why: "to something that is no git repository, such as a page for signing in".into(),
@@ -190,9 +190,9 @@ fn about_repository(error: TransportError) -> TransportError {
         TransportError::Status { host, words, .. } if words::meaning(&words) == Some(Meaning::Missing) => {
             TransportError::NotFound { host, words }
         }
-        // go-git v6 answers so, without a word about the reason.
+        // go-git v6 responds so, without a word about the reason.
         TransportError::Status { host, status: 500, words, after } => {
-            let words = format!("{words}; some servers answer so if the repository does not exist");
+            let words = format!("{words}; some servers respond so if the repository does not exist");
             TransportError::Status { host, status: 500, words, after }
         }
         other => other,
@@ -217,25 +217,25 @@ fn send(
     authenticator: &mut Authenticator,
     origin: &Url,
     at: &Url,
-    request: impl Fn(&[(&str, &str)]) -> Result<Answer, TransportError>,
-) -> Result<Answer, TransportError> {
+    request: impl Fn(&[(&str, &str)]) -> Result<HttpResponse, TransportError>,
+) -> Result<HttpResponse, TransportError> {
     let authenticates = may_authenticate(origin, at);
     // A repository that is hidden from a credential may be visible to the next.
     let mut hidden = None;
     loop {
         let header = authenticator.current().filter(|_| authenticates).map(Credential::header);
-        let answer = match &header {
+        let response = match &header {
             Some(header) => request(&[("Authorization", header.expose())])?,
             None => request(&[])?,
         };
-        let status = answer.status().as_u16();
+        let status = response.status().as_u16();
         let advanced = match status {
             401 | 403 | 404 if authenticates => authenticator.advance()?,
             429 if authenticates => authenticator.advance_from_anonymous()?,
             _ => false,
         };
         match status {
-            404 if authenticates => match answer::open(answer, at).map(drop) {
+            404 if authenticates => match response::open(response, at).map(drop) {
                 Err(TransportError::NotFound { host, words }) if advanced => hidden = Some((host, words)),
                 Err(TransportError::NotFound { host, words }) => {
                     return Err(not_found(host, &words, authenticator));
@@ -249,10 +249,10 @@ fn send(
                     Some((host, words)) if !authenticator.lacks_access().is_empty() => {
                         not_found(host, &words, authenticator)
                     }
-                    _ => unauthorized(answer, authenticator, origin, at),
+                    _ => unauthorized(response, authenticator, origin, at),
                 });
             }
-            _ => return Ok(answer),
+            _ => return Ok(response),
         }
     }
 }
@@ -261,16 +261,21 @@ fn not_found(host: String, words: &str, authenticator: &Authenticator) -> Transp
     TransportError::NotFound { host, words: format!("{words}{}", authenticator.lacks_access()) }
 }
 
-fn unauthorized(answer: Answer, authenticator: &Authenticator, origin: &Url, at: &Url) -> TransportError {
+fn unauthorized(
+    response: HttpResponse,
+    authenticator: &Authenticator,
+    origin: &Url,
+    at: &Url,
+) -> TransportError {
     let tried = if same_origin(origin, at) {
         authenticator.tried(at.scheme())
     } else {
         format!("no credential is sent there, as {} redirected to it; use its own URL", host_of(origin))
     };
-    let offered = offered(&answer);
-    let tried = match answer.status().as_u16() {
+    let offered = offered(&response);
+    let tried = match response.status().as_u16() {
         // A 403 has many reasons; only the server's own words explain it.
-        403 => format!("it answered 403{}; {tried}", answer::quoted_answer(answer)),
+        403 => format!("it responded with 403{}; {tried}", response::quoted_response(response)),
         _ => tried,
     };
     let tried = format!("{tried}{offered}");
@@ -278,8 +283,8 @@ fn unauthorized(answer: Answer, authenticator: &Authenticator, origin: &Url, at:
 }
 
 /// Names the authentication schemes of `WWW-Authenticate`, as the end of a message; empty if there are none.
-fn offered(answer: &Answer) -> String {
-    let headers = answer.headers().get_all("www-authenticate");
+fn offered(response: &HttpResponse) -> String {
+    let headers = response.headers().get_all("www-authenticate");
     let mut schemes: Vec<String> = Vec::new();
     for part in headers.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')) {
         // Parameters have a `=`; a scheme is a word before them.

@@ -86,7 +86,7 @@ mod tests {
             (Error::HostNotFound, ProxyFault::Unresolved),
             (connect(407), ProxyFault::Login),
             (connect(503), ProxyFault::Status(503)),
-            (Error::ConnectProxyFailed("no answer".into()), ProxyFault::NoConnection("no answer".into())),
+            (Error::ConnectProxyFailed("no response".into()), ProxyFault::NoConnection("no response".into())),
         ] {
             assert_eq!(of("http://me:s3cret@p:3128", &error), Some(expected));
         }

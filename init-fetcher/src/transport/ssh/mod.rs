@@ -52,7 +52,7 @@ impl<'a> Ssh<'a> {
         Ok(Self { url, key, proxies, capabilities, listed, running: Some(running) })
     }
 
-    /// Sends a request and reads the answer. A command that an error line or a broken answer has ended is started anew for
+    /// Sends a request and reads the response. A command that an error line or a broken response has ended is started anew for
     /// the next request.
     fn request<T>(
         &mut self,
@@ -66,8 +66,8 @@ impl<'a> Ssh<'a> {
         let host = error::host_of(self.url);
         let sent = running.get_mut().write_all(request).and_then(|()| running.get_mut().flush());
         sent.map_err(|error| TransportError::Unreachable { host, why: io_message(&error) })?;
-        let answer = read(Lines::conversation(&mut running))?;
-        Ok((answer, running))
+        let response = read(Lines::conversation(&mut running))?;
+        Ok((response, running))
     }
 }
 

@@ -1,4 +1,4 @@
-//! One client's connection: passes requests to the server and answers back, with faults between.
+//! One client's connection: passes requests to the server and responses back, with faults between.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
@@ -16,7 +16,7 @@ use super::shared::Shared;
 trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}
 
-/// State of a connection after an answer.
+/// State of a connection after a response.
 enum After {
     /// The connection goes on.
     NextRequest,
@@ -56,7 +56,7 @@ fn talk(shared: &Shared, raw: &TcpStream) -> io::Result<After> {
     };
     while let Some(request) = Message::read_request(&mut stream) {
         shared.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request.whole_head());
-        match answer(shared, raw, &mut *stream, request)? {
+        match response(shared, raw, &mut *stream, request)? {
             After::NextRequest => {}
             end => return Ok(end),
         }
@@ -69,7 +69,7 @@ fn at_once(fault: &Fault, mut raw: &TcpStream) -> io::Result<After> {
     match fault {
         Fault::Reset(_) => return Ok(After::Reset),
         Fault::Stall(_) => wait_for_the_client_to_go(raw),
-        Fault::Answer(..) => {
+        Fault::Response(..) => {
             // The first bytes of the client are read and ignored.
             let _ = raw.read(&mut [0; 1024])?;
             raw.write_all(&ready(fault))?;
@@ -79,7 +79,7 @@ fn at_once(fault: &Fault, mut raw: &TcpStream) -> io::Result<After> {
     Ok(After::Close)
 }
 
-fn answer(
+fn response(
     shared: &Shared,
     raw: &TcpStream,
     stream: &mut dyn Stream,
@@ -97,7 +97,7 @@ fn answer(
     };
     match fault {
         Fault::Unless(..) => return whole(stream, &request.ask(shared.server)?),
-        Fault::Answer(..) => {
+        Fault::Response(..) => {
             shared.happened();
             send(stream, &ready(fault))?;
             return Ok(After::NextRequest);
@@ -106,33 +106,33 @@ fn answer(
         Fault::WantInstead(id) => want_instead(&mut request.body, id),
         _ => {}
     }
-    let mut answer = request.ask(shared.server)?;
+    let mut response = request.ask(shared.server)?;
     match fault {
-        Fault::Reset(at) => part(stream, &answer, *at).map(|()| After::Reset),
-        Fault::Close(at) => part(stream, &answer, *at).map(|()| After::Close),
+        Fault::Reset(at) => part(stream, &response, *at).map(|()| After::Reset),
+        Fault::Close(at) => part(stream, &response, *at).map(|()| After::Close),
         Fault::Stall(at) => {
-            part(stream, &answer, *at)?;
+            part(stream, &response, *at)?;
             shared.happened();
             wait_for_the_client_to_go(raw);
             return Ok(After::Close);
         }
         Fault::Drip => {
             shared.happened();
-            return drip(stream, &answer);
+            return drip(stream, &response);
         }
         Fault::Short(at) => {
-            answer.body.truncate(at.position(&answer.body).unwrap_or(0));
-            whole(stream, &answer)
+            response.body.truncate(at.position(&response.body).unwrap_or(0));
+            whole(stream, &response)
         }
         Fault::Corrupt(at) => {
-            let at = at.position(&answer.body).unwrap_or(0);
-            if let Some(byte) = answer.body.get_mut(at) {
+            let at = at.position(&response.body).unwrap_or(0);
+            if let Some(byte) = response.body.get_mut(at) {
                 *byte ^= 0x20;
             }
-            whole(stream, &answer)
+            whole(stream, &response)
         }
-        Fault::Answer(..) | Fault::Before(_) | Fault::Unless(..) | Fault::WantInstead(_) => {
-            whole(stream, &answer)
+        Fault::Response(..) | Fault::Before(_) | Fault::Unless(..) | Fault::WantInstead(_) => {
+            whole(stream, &response)
         }
     }
     .inspect(|_| shared.happened())
@@ -160,21 +160,21 @@ fn want_instead(body: &mut [u8], id: &str) {
     }
 }
 
-fn whole(stream: &mut dyn Stream, answer: &Message) -> io::Result<After> {
-    send(stream, &[answer.chunked_head(), answer.chunks(answer.body.len())].concat())?;
+fn whole(stream: &mut dyn Stream, response: &Message) -> io::Result<After> {
+    send(stream, &[response.chunked_head(), response.chunks(response.body.len())].concat())?;
     Ok(After::NextRequest)
 }
 
-fn part(stream: &mut dyn Stream, answer: &Message, until: At) -> io::Result<()> {
-    match until.position(&answer.body) {
+fn part(stream: &mut dyn Stream, response: &Message, until: At) -> io::Result<()> {
+    match until.position(&response.body) {
         None => Ok(()),
-        Some(at) => send(stream, &[answer.chunked_head(), answer.chunks(at)].concat()),
+        Some(at) => send(stream, &[response.chunked_head(), response.chunks(at)].concat()),
     }
 }
 
-fn drip(stream: &mut dyn Stream, answer: &Message) -> io::Result<After> {
-    send(stream, &answer.chunked_head())?;
-    for byte in answer.chunks(answer.body.len()) {
+fn drip(stream: &mut dyn Stream, response: &Message) -> io::Result<After> {
+    send(stream, &response.chunked_head())?;
+    for byte in response.chunks(response.body.len()) {
         send(stream, &[byte])?;
         thread::sleep(Duration::from_secs(1));
     }
@@ -186,9 +186,9 @@ fn send(stream: &mut dyn Stream, bytes: &[u8]) -> io::Result<()> {
     stream.flush()
 }
 
-/// An answer that no server gave.
+/// A response that no server gave.
 fn ready(fault: &Fault) -> Vec<u8> {
-    let Fault::Answer(status, headers, body) = fault else { return Vec::new() };
+    let Fault::Response(status, headers, body) = fault else { return Vec::new() };
     let mut wire = format!("HTTP/1.1 {status} As asked\r\nContent-Length: {}\r\n", body.len());
     for (name, value) in headers {
         let _ = write!(wire, "{name}: {value}\r\n");

@@ -31,7 +31,7 @@ pub enum When {
     WithCredential,
 }
 
-/// Position of a fault in an answer.
+/// Position of a fault in a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
     /// Before the first byte.
@@ -40,7 +40,7 @@ pub enum At {
     Percent(u8),
 }
 
-/// Replacement of a valid answer.
+/// Replacement of a valid response.
 #[derive(Clone)]
 pub enum Fault {
     /// The connection is reset (RST).
@@ -55,8 +55,8 @@ pub enum Fault {
     Short(At),
     /// One bit is another.
     Corrupt(At),
-    /// Another answer: status, headers, body. On [`Phase::Connect`] it is sent without TLS.
-    Answer(u16, Vec<(&'static str, String)>, String),
+    /// Another response: status, headers, body. On [`Phase::Connect`] it is sent without TLS.
+    Response(u16, Vec<(&'static str, String)>, String),
     /// This happens only where the request's body lacks these words.
     Unless(&'static str, Box<Fault>),
     /// The server is requested for this object instead of the wanted one.
@@ -66,13 +66,13 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// An answer of this status without a body.
+    /// A response of this status without a body.
     pub fn status(status: u16) -> Self {
-        Self::Answer(status, Vec::new(), String::new())
+        Self::Response(status, Vec::new(), String::new())
     }
 
     pub fn redirect(location: &str) -> Self {
-        Self::Answer(302, vec![("Location", location.to_owned())], String::new())
+        Self::Response(302, vec![("Location", location.to_owned())], String::new())
     }
 }
 
@@ -85,7 +85,7 @@ impl fmt::Debug for Fault {
             Self::Drip => write!(f, "Drip"),
             Self::Short(at) => write!(f, "Short({at:?})"),
             Self::Corrupt(at) => write!(f, "Corrupt({at:?})"),
-            Self::Answer(status, headers, _) => write!(f, "Answer({status}, {headers:?})"),
+            Self::Response(status, headers, _) => write!(f, "Response({status}, {headers:?})"),
             Self::Unless(words, fault) => write!(f, "Unless({words:?}, {fault:?})"),
             Self::WantInstead(id) => write!(f, "WantInstead({id})"),
             Self::Before(_) => write!(f, "Before(..)"),
@@ -94,7 +94,7 @@ impl fmt::Debug for Fault {
 }
 
 impl At {
-    /// The position in this body; `None` for before the answer as a whole.
+    /// The position in this body; `None` for before the response as a whole.
     pub(super) fn position(self, body: &[u8]) -> Option<usize> {
         let Self::Percent(percent) = self else { return None };
         let find = |mark: &[u8]| body.windows(mark.len()).position(|window| window == mark);

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 use std::io::{self, Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
-/// Bytes in a chunk of an answer.
+/// Bytes in a chunk of a response.
 const CHUNK: usize = 4096;
 
-/// A request or an answer.
+/// A request or a response.
 pub(super) struct Message {
     /// Request line or status line.
     pub(super) first: String,
@@ -25,19 +25,19 @@ impl Message {
         Some(request)
     }
 
-    /// Sends this request to a server and gives its answer, the body's framing taken off.
+    /// Sends this request to a server and gives its response, the body's framing taken off.
     pub(super) fn ask(&self, server: SocketAddr) -> io::Result<Self> {
         let mut stream = TcpStream::connect(server)?;
         let mut wire = self.head(&["connection", "content-length"]);
         let _ = write!(wire, "Connection: close\r\nContent-Length: {}\r\n\r\n", self.body.len());
         stream.write_all(&[wire.as_bytes(), &self.body].concat())?;
         let head = read_head(&mut stream).ok_or(io::ErrorKind::UnexpectedEof)?;
-        let mut answer = Self::parse_head(&head);
-        stream.read_to_end(&mut answer.body)?;
-        if answer.header("transfer-encoding").is_some() {
-            answer.body = unchunked(&answer.body).ok_or(io::ErrorKind::InvalidData)?;
+        let mut response = Self::parse_head(&head);
+        stream.read_to_end(&mut response.body)?;
+        if response.header("transfer-encoding").is_some() {
+            response.body = unchunked(&response.body).ok_or(io::ErrorKind::InvalidData)?;
         }
-        Ok(answer)
+        Ok(response)
     }
 
     /// A header's value, by its name in lower case.
@@ -45,7 +45,7 @@ impl Message {
         self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    /// The answer's head as it goes to the client, its body announced in chunks.
+    /// The response's head as it goes to the client, its body announced in chunks.
     pub(super) fn chunked_head(&self) -> Vec<u8> {
         let head = self.head(&["connection", "content-length", "transfer-encoding"]);
         (head + "Transfer-Encoding: chunked\r\n\r\n").into_bytes()
@@ -124,21 +124,21 @@ fn unchunked(mut wire: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    fn answer(body: &[u8]) -> Message {
+    fn response(body: &[u8]) -> Message {
         Message { first: "HTTP/1.1 200 OK".into(), headers: Vec::new(), body: body.to_vec() }
     }
 
     #[test]
     fn reads_back_chunks() {
         let body = vec![b'x'; CHUNK * 2 + 1];
-        assert_eq!(unchunked(&answer(&body).chunks(body.len())), Some(body));
-        assert_eq!(answer(b"").chunks(0), b"0\r\n\r\n");
+        assert_eq!(unchunked(&response(&body).chunks(body.len())), Some(body));
+        assert_eq!(response(b"").chunks(0), b"0\r\n\r\n");
     }
 
     #[test]
     fn part_announces_whole_length() {
-        assert_eq!(answer(b"hello").chunks(2), b"5\r\nhe");
-        assert_eq!(answer(b"hello").chunks(0), b"5\r\n");
+        assert_eq!(response(b"hello").chunks(2), b"5\r\nhe");
+        assert_eq!(response(b"hello").chunks(0), b"5\r\n");
     }
 
     #[test]

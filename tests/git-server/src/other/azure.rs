@@ -24,8 +24,8 @@ impl AzureLike {
     pub fn start() -> Result<Self, GitServerError> {
         let server = GitServer::start(&Settings::default().plain_http().protocol_v0("acme"))?;
         let headers = vec![("Content-Type", "text/plain; charset=utf-8".to_owned())];
-        let answer = Fault::Answer(400, headers, MULTI_ACK.to_owned());
-        let fault = Fault::Unless("multi_ack", Box::new(answer));
+        let response = Fault::Response(400, headers, MULTI_ACK.to_owned());
+        let fault = Fault::Unless("multi_ack", Box::new(response));
         let front = Front::start(&server, Certificate::None, vec![(Phase::Pack, When::Always, fault)])?;
         Ok(Self { server, front })
     }

@@ -41,7 +41,7 @@ pub struct OtherServer {
 }
 
 impl OtherServer {
-    /// Starts a server on a free port of loopback; when this returns, it answers.
+    /// Starts a server on a free port of loopback; when this returns, it accepts requests.
     pub fn start(software: Software) -> Result<Self, GitServerError> {
         let directory = tempfile::Builder::new()
             .prefix("workflow-other-server-")

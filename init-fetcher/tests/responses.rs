@@ -1,4 +1,4 @@
-//! Answers of HTTP servers that git understands although they are unusual, and the words of those that fail.
+//! Responses of HTTP servers that git understands although they are unusual, and the words of those that fail.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
@@ -13,23 +13,23 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use workflow_contract::Exit;
 
-/// An answer: what follows `HTTP/1.1 `, header lines, body.
-type Answer = (&'static str, &'static [&'static str], Vec<u8>);
+/// A response: what follows `HTTP/1.1 `, header lines, body.
+type Response = (&'static str, &'static [&'static str], Vec<u8>);
 
-/// Answers `info/refs`, `ls-refs` and `fetch` over plain http; gives the URL of a repository.
-fn serve(answers: [Answer; 3]) -> String {
+/// Serves `info/refs`, `ls-refs` and `fetch` over plain http; gives the URL of a repository.
+fn serve(responses: [Response; 3]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/acme/flow", listener.local_addr().unwrap());
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             // A client that has what it needs hangs up.
-            let _ = answer(&stream, &answers);
+            let _ = response(&stream, &responses);
         }
     });
     url
 }
 
-fn answer(mut stream: &TcpStream, answers: &[Answer; 3]) -> std::io::Result<()> {
+fn response(mut stream: &TcpStream, responses: &[Response; 3]) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let (mut line, mut length) = (String::new(), 0);
     let mut first = String::new();
@@ -49,22 +49,22 @@ fn answer(mut stream: &TcpStream, answers: &[Answer; 3]) -> std::io::Result<()> 
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
     let fetch = body.windows(13).any(|part| part == b"command=fetch");
-    let (status, headers, body) = &answers[usize::from(first.starts_with("POST")) + usize::from(fetch)];
+    let (status, headers, body) = &responses[usize::from(first.starts_with("POST")) + usize::from(fetch)];
     let headers: String = headers.iter().flat_map(|header| [*header, "\r\n"]).collect();
     let head =
         format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
     stream.write_all(&[head.as_bytes(), body].concat())
 }
 
-fn run(answers: [Answer; 3], branch: &str) -> Ended {
-    Fetch::untrusting(&serve(answers))
+fn run(responses: [Response; 3], branch: &str) -> Ended {
+    Fetch::untrusting(&serve(responses))
         .branch(branch)
         .var("WORKFLOW_ALLOWED_SCHEMES", "http")
         .var("WORKFLOW_TIMEOUT", "3s")
         .run()
 }
 
-fn only(status: &'static str, headers: &'static [&'static str], body: &[u8]) -> [Answer; 3] {
+fn only(status: &'static str, headers: &'static [&'static str], body: &[u8]) -> [Response; 3] {
     let other = || ("404 Not Found", &[][..], Vec::new());
     [(status, headers, body.to_vec()), other(), other()]
 }
@@ -139,7 +139,7 @@ fn quotes_messages_of_failing_servers() {
 #[test]
 fn names_unlisted_commit_that_may_be_missing_after_server_error() {
     let capabilities = b"000eversion 2\n0013agent=JGit/7.1\n0012fetch=shallow\n0000";
-    let failures: [(Answer, &str); 2] = [
+    let failures: [(Response, &str); 2] = [
         (
             ("500 Internal Server Error", &[], b"001dERR Internal server error".to_vec()),
             "Internal server error",
@@ -147,9 +147,9 @@ fn names_unlisted_commit_that_may_be_missing_after_server_error() {
         (("200 OK", &["Content-Type: application/x-git-upload-pack-result"], Vec::new()), "ended early"),
     ];
     for (failure, words) in failures {
-        let answers: [Answer; 3] =
+        let responses: [Response; 3] =
             [("200 OK", &[], capabilities.to_vec()), ("200 OK", &[], b"0000".to_vec()), failure];
-        let ended = run(answers, &"1".repeat(40));
+        let ended = run(responses, &"1".repeat(40));
         let message = ended.expect(Exit::ServerError);
         assert!(message.contains(words) && message.contains("it may not exist"), "{message}");
     }

@@ -1,4 +1,4 @@
-//! Answers to requests: git protocol, and the messages of all others.
+//! Responses to requests: git protocol, and the messages of all others.
 
 use std::io::{self, Cursor, Read};
 use std::time::SystemTime;
@@ -8,33 +8,33 @@ use ureq::http::HeaderMap;
 use url::Url;
 use workflow_contract::text;
 
-use super::client::Answer;
+use super::client::HttpResponse;
 use super::error::broken;
 use super::redirect::host_of;
 use crate::protocol::pktline::server_message;
 use crate::retry::parse_retry_after;
 use crate::transport::TransportError;
 
-/// Bytes that are read to recognize an answer: more than an object id and what follows it.
+/// Bytes that are read to recognize a response: more than an object id and what follows it.
 const PEEKED: usize = 80;
-/// Bytes that are read of an answer to quote it.
+/// Bytes that are read of a response to quote it.
 const QUOTED: u64 = 8 << 10;
 
-/// Body of an answer, with its content encoding undone.
+/// Body of a response, with its content encoding undone.
 pub type Body = Box<dyn Read>;
 
-/// Returns the body of an answer that is git protocol. The content type is not compared: git accepts any.
-pub fn open(answer: Answer, at: &Url) -> Result<Body, TransportError> {
+/// Returns the body of a response that is git protocol. The content type is not compared: git accepts any.
+pub fn open(response: HttpResponse, at: &Url) -> Result<Body, TransportError> {
     let host = host_of(at);
-    let status = answer.status().as_u16();
-    let headers = answer.headers().clone();
-    let mut body = decoded(answer, &host)?;
+    let status = response.status().as_u16();
+    let headers = response.headers().clone();
+    let mut body = decoded(response, &host)?;
     if status != 200 {
         return Err(failed(status, &headers, host, body));
     }
-    let peeked = peek(&mut body).map_err(|error| broken(&error, "at the start of an answer"))?;
+    let peeked = peek(&mut body).map_err(|error| broken(&error, "at the start of a response"))?;
     match recognize(&peeked) {
-        // Nothing at all under git's own content type is an answer that ended early.
+        // Nothing at all under git's own content type is a response that ended early.
         Kind::Git => Ok(Box::new(Cursor::new(peeked).chain(body))),
         Kind::Empty if content_type(&headers).starts_with("application/x-git-") => Ok(body),
         Kind::Dumb => {
@@ -52,9 +52,9 @@ pub fn open(answer: Answer, at: &Url) -> Result<Body, TransportError> {
 }
 
 /// Undoes a content encoding that was not requested.
-fn decoded(answer: Answer, host: &str) -> Result<Body, TransportError> {
-    let encoding = header(answer.headers(), "content-encoding").trim().to_ascii_lowercase();
-    let body = answer.into_body().into_reader();
+fn decoded(response: HttpResponse, host: &str) -> Result<Body, TransportError> {
+    let encoding = header(response.headers(), "content-encoding").trim().to_ascii_lowercase();
+    let body = response.into_body().into_reader();
     match encoding.as_str() {
         "" | "identity" => Ok(Box::new(body)),
         "gzip" | "x-gzip" => Ok(Box::new(MultiGzDecoder::new(body))),
@@ -81,10 +81,10 @@ fn failed(status: u16, headers: &HeaderMap, host: String, body: Body) -> Transpo
     }
 }
 
-/// Returns the message in an answer after `: `; empty if it has none.
-pub fn quoted_answer(answer: Answer) -> String {
-    let headers = answer.headers().clone();
-    decoded(answer, "").map_or_else(|_| String::new(), |body| quoted(&headers, body))
+/// Returns the message in a response after `: `; empty if it has none.
+pub fn quoted_response(response: HttpResponse) -> String {
+    let headers = response.headers().clone();
+    decoded(response, "").map_or_else(|_| String::new(), |body| quoted(&headers, body))
 }
 
 fn quoted(headers: &HeaderMap, body: Body) -> String {
@@ -96,7 +96,7 @@ fn quoted(headers: &HeaderMap, body: Body) -> String {
     if words.is_empty() { String::new() } else { format!(": {words}") }
 }
 
-/// Extracts the words of an answer: an `ERR` line, a JSON message, a page's title, or plain text.
+/// Extracts the words of a response: an `ERR` line, a JSON message, a page's title, or plain text.
 pub fn message_in(content_type: &str, bytes: &[u8]) -> String {
     let body = String::from_utf8_lossy(bytes);
     if let Some(words) = err_line(bytes) {
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_the_words_of_an_answer() {
+    fn quotes_the_words_of_a_response() {
         for (kind, body, words) in [
             ("text/plain", "  no\n", "no"),
             (
