@@ -213,9 +213,9 @@ pub mod tests {
             first_skipped: Some("`wf/b`, an absolute symlink".into()),
         };
         let message = success(&Delivered { links, ..delivered() }, 0.0);
-        let said = "; 2 symlinks out of the directory were replaced by copies, the first: `wf/a`; 1 symlink was left \
+        let expected = "; 2 symlinks out of the directory were replaced by copies, the first: `wf/a`; 1 symlink was left \
                     out: `wf/b`, an absolute symlink";
-        assert!(message.ends_with(said), "{message}");
+        assert!(message.ends_with(expected), "{message}");
     }
 
     #[test]

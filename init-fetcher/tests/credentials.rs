@@ -10,10 +10,10 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use common::fronts::behind_fronts;
+use common::fault_proxies::plain_http_server;
 use common::{Fetch, of_disk, of_git};
 use workflow_contract::Exit;
-use workflow_git_server::{Certificate, Fault, Front, GitServer, Phase, Repository, Settings, When};
+use workflow_git_server::{Certificate, Fault, FaultProxy, GitServer, Phase, Repository, Settings, When};
 
 fn private() -> GitServer {
     GitServer::start(&Settings::default().password("private", "user", "w0rds3cret")).unwrap()
@@ -118,21 +118,25 @@ fn tries_the_next_credential_after_a_denied_one() {
     assert_hidden(&ended);
 }
 
-/// Runs through a front with this fault; returns the run and, for each request, its `Authorization` header or "none".
-fn through(fault: (When, Fault), fetch: impl FnOnce(&str, &Front) -> Fetch) -> (common::Ended, Vec<String>) {
-    let (server, repository) = behind_fronts();
-    let front = Front::start(&server, Certificate::Good, vec![(Phase::Listing, fault.0, fault.1)]).unwrap();
-    let ended = fetch(&front.url(repository.url()), &front).run();
+/// Runs through a proxy with this fault; returns the run and, for each request, its `Authorization` header or "none".
+fn through(
+    fault: (When, Fault),
+    fetch: impl FnOnce(&str, &FaultProxy) -> Fetch,
+) -> (common::Ended, Vec<String>) {
+    let (server, repository) = plain_http_server();
+    let proxy =
+        FaultProxy::start(&server, Certificate::Good, vec![(Phase::Listing, fault.0, fault.1)]).unwrap();
+    let ended = fetch(&proxy.url(repository.url()), &proxy).run();
     assert_hidden(&ended);
     let header = |head: &String| {
         let line = head.lines().find(|line| line.to_lowercase().starts_with("authorization: "));
         line.map_or("none", |line| &line["authorization: ".len()..]).to_owned()
     };
-    (ended, front.requests().iter().map(header).collect())
+    (ended, proxy.requests().iter().map(header).collect())
 }
 
-fn with_token(url: &str, front: &Front) -> Fetch {
-    Fetch::trusting(front.ca_file(), url)
+fn with_token(url: &str, proxy: &FaultProxy) -> Fetch {
+    Fetch::trusting(proxy.ca_file(), url)
         .var("WORKFLOW_GITHUB_HOSTS", "127.0.0.1")
         .var("GITHUB_TOKEN", "t0kens3cret")
 }
@@ -140,8 +144,8 @@ fn with_token(url: &str, front: &Front) -> Fetch {
 #[test]
 fn delivers_public_repository_despite_stale_credential_in_its_url() {
     for status in [401, 403, 404] {
-        let (ended, headers) = through((When::WithCredential, Fault::status(status)), |url, front| {
-            Fetch::trusting(front.ca_file(), &url.replace("://", "://alice:0lds3cret@"))
+        let (ended, headers) = through((When::WithCredential, Fault::status(status)), |url, proxy| {
+            Fetch::trusting(proxy.ca_file(), &url.replace("://", "://alice:0lds3cret@"))
         });
         ended.expect(Exit::Reconciled);
         assert_eq!(ended.details().attempts, Some(1));
@@ -154,8 +158,8 @@ fn delivers_public_repository_despite_stale_credential_in_its_url() {
 
 #[test]
 fn never_sends_user_name_alone() {
-    let (ended, headers) = through((When::First(0), Fault::status(500)), |url, front| {
-        Fetch::trusting(front.ca_file(), &url.replace("://", "://alice@"))
+    let (ended, headers) = through((When::First(0), Fault::status(500)), |url, proxy| {
+        Fetch::trusting(proxy.ca_file(), &url.replace("://", "://alice@"))
     });
     ended.expect(Exit::Reconciled);
     assert!(headers.iter().all(|header| header == "none"), "{headers:?}");
@@ -196,14 +200,14 @@ fn names_credential_that_may_lack_access_to_missing_repository() {
     assert!(message.contains("or the credential tried (GITHUB_TOKEN) may not see it"), "{message}");
     assert_eq!(headers.len(), 2);
     let (ended, _) =
-        through((When::Always, Fault::status(404)), |url, front| Fetch::trusting(front.ca_file(), url));
+        through((When::Always, Fault::status(404)), |url, proxy| Fetch::trusting(proxy.ca_file(), url));
     assert!(!ended.expect(Exit::RepositoryNotFound).contains("may not see it"));
 }
 
 #[test]
 fn sends_bearer_token_of_the_secret_to_its_hosts() {
-    let (ended, headers) = through((When::WithoutCredential, Fault::status(401)), |url, front| {
-        let fetch = Fetch::trusting(front.ca_file(), url);
+    let (ended, headers) = through((When::WithoutCredential, Fault::status(401)), |url, proxy| {
+        let fetch = Fetch::trusting(proxy.ca_file(), url);
         let dir = secret(&fetch, &[("bearerToken", "b3arers3cret\n"), ("hosts", "127.0.0.1")]);
         fetch.var("WORKFLOW_CREDENTIALS_DIR", &dir)
     });
@@ -230,8 +234,8 @@ fn names_schemes_that_the_server_offers() {
 
 #[test]
 fn rejects_malformed_client_certificate() {
-    let (ended, headers) = through((When::Always, Fault::status(500)), |url, front| {
-        let fetch = Fetch::trusting(front.ca_file(), url);
+    let (ended, headers) = through((When::Always, Fault::status(500)), |url, proxy| {
+        let fetch = Fetch::trusting(proxy.ca_file(), url);
         let dir = secret(&fetch, &[("tls.crt", "nonsense"), ("tls.key", "s3cret"), ("hosts", "127.0.0.1")]);
         fetch.var("WORKFLOW_CREDENTIALS_DIR", &dir)
     });
@@ -300,7 +304,7 @@ fn requests_token_from_the_platform_if_none_is_set() {
     let open = server.repository("open/flow").file("a", "1").create().unwrap();
     let (address, seen) = recorder(&[TOKEN]);
     with_platform(&server, &open, &address).run().expect(Exit::Reconciled);
-    assert!(seen.lock().unwrap().is_empty(), "not asked where the host wants none");
+    assert!(seen.lock().unwrap().is_empty(), "not requested where the host needs none");
     let ended = with_platform(&server, &repository, &address).run();
     ended.expect(Exit::Reconciled);
     assert_hidden(&ended);
@@ -334,18 +338,18 @@ fn continues_without_token_if_the_platform_has_none() {
         (&["HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"], "which has no token"),
         (
             &["HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"],
-            "could not be asked for a token (it responded with 401)",
+            "could not provide a token (it responded with 401)",
         ),
         (
             &["HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"],
-            "could not be asked for a token (it responded with 403)",
+            "could not provide a token (it responded with 403)",
         ),
     ];
-    for (responses, said) in cases {
+    for (responses, expected) in cases {
         let (address, seen) = recorder(responses);
         let ended = with_platform(&server, &repository, &address).run();
-        assert!(ended.expect(Exit::AuthenticationFailed).contains(said), "{}", ended.message);
-        assert_eq!((ended.details().attempts, seen.lock().unwrap().len()), (Some(1), 1), "asked once");
+        assert!(ended.expect(Exit::AuthenticationFailed).contains(expected), "{}", ended.message);
+        assert_eq!((ended.details().attempts, seen.lock().unwrap().len()), (Some(1), 1), "requested once");
         assert_hidden(&ended);
     }
 }
@@ -363,14 +367,14 @@ fn retries_unavailable_platform() {
 
 #[test]
 fn tries_each_credential_once_after_403() {
-    let (server, repository) = behind_fronts();
-    let with_token = |front: &Front, url: &str| {
-        Fetch::trusting(front.ca_file(), url)
+    let (server, repository) = plain_http_server();
+    let with_token = |proxy: &FaultProxy, url: &str| {
+        Fetch::trusting(proxy.ca_file(), url)
             .var("WORKFLOW_GITHUB_HOSTS", "127.0.0.1")
             .var("GITHUB_TOKEN", "t0kens3cret")
     };
-    let credentials = |front: &Front| {
-        front
+    let credentials = |proxy: &FaultProxy| {
+        proxy
             .requests()
             .iter()
             .map(|head| head.to_lowercase().contains("authorization: "))
@@ -380,23 +384,23 @@ fn tries_each_credential_once_after_403() {
         [(Phase::Listing, [false, true, true, true]), (Phase::Pack, [false, false, false, true])]
     {
         let faults = vec![(phase, When::WithoutCredential, Fault::status(403))];
-        let front = Front::start(&server, Certificate::Good, faults).unwrap();
-        let ended = with_token(&front, &front.url(repository.url())).run();
+        let proxy = FaultProxy::start(&server, Certificate::Good, faults).unwrap();
+        let ended = with_token(&proxy, &proxy.url(repository.url())).run();
         ended.expect(Exit::Reconciled);
         assert_eq!(ended.details().attempts, Some(1));
-        assert_eq!(credentials(&front), sent);
-        assert_eq!(front.faults(), 1);
+        assert_eq!(credentials(&proxy), sent);
+        assert_eq!(proxy.faults(), 1);
         assert_hidden(&ended);
     }
     let never = vec![(Phase::Listing, When::Always, Fault::status(403))];
-    let front = Front::start(&server, Certificate::Good, never).unwrap();
-    let url = front.url(repository.url()).replace("://", "://me:pws3cret@");
-    let ended = with_token(&front, &url).run();
+    let proxy = FaultProxy::start(&server, Certificate::Good, never).unwrap();
+    let url = proxy.url(repository.url()).replace("://", "://me:pws3cret@");
+    let ended = with_token(&proxy, &url).run();
     let message = ended.expect(Exit::AuthenticationFailed);
     let tried =
         "it responded with 403; tried: the URL's own user name and password, GITHUB_TOKEN, no credential";
     assert!(message.contains(tried), "{message}");
-    assert_eq!(credentials(&front), [true, true, false]);
+    assert_eq!(credentials(&proxy), [true, true, false]);
     assert_hidden(&ended);
 }
 
@@ -454,21 +458,21 @@ fn keeps_credential_if_another_origin_demands_one() {
     let err = "ERR anonymous downloads are limited\n";
     let headers = vec![("Content-Type", "application/x-git-upload-pack-advertisement".to_owned())];
     let limited = Fault::Response(200, headers, format!("{:04x}{err}", err.len() + 4));
-    let (server, repository) = behind_fronts();
+    let (server, repository) = plain_http_server();
     let elsewhere =
-        Front::start(&server, Certificate::Good, vec![(Phase::Listing, When::Always, limited)]).unwrap();
+        FaultProxy::start(&server, Certificate::Good, vec![(Phase::Listing, When::Always, limited)]).unwrap();
     let location = format!("{}/info/refs?service=git-upload-pack", elsewhere.url(repository.url()));
     let redirect = vec![(Phase::Listing, When::Always, Fault::redirect(&location))];
-    let front = Front::start(&server, Certificate::Good, redirect).unwrap();
-    let fetch = with_token(&front.url(repository.url()), &front);
+    let proxy = FaultProxy::start(&server, Certificate::Good, redirect).unwrap();
+    let fetch = with_token(&proxy.url(repository.url()), &proxy);
     let bundle = fetch.dir.path().join("bundle");
-    let ca = |front: &Front| fs::read_to_string(front.ca_file()).unwrap();
-    fs::write(&bundle, format!("{}{}", ca(&front), ca(&elsewhere))).unwrap();
+    let ca = |proxy: &FaultProxy| fs::read_to_string(proxy.ca_file()).unwrap();
+    fs::write(&bundle, format!("{}{}", ca(&proxy), ca(&elsewhere))).unwrap();
     // One attempt only: the second one does not fit into the time limit.
     let fetch = fetch.var("SSL_CERT_FILE", &bundle.to_string_lossy()).var("WORKFLOW_TIMEOUT", "800ms");
     let ended = fetch.run();
     assert_hidden(&ended);
     assert!(ended.message.contains("anonymous downloads are limited"), "{}", ended.message);
     assert!(!ended.stderr.contains("trying a credential"), "{}", ended.stderr);
-    assert_eq!((front.requests().len(), elsewhere.requests().len()), (1, 1));
+    assert_eq!((proxy.requests().len(), elsewhere.requests().len()), (1, 1));
 }

@@ -5,24 +5,24 @@
 mod common;
 
 use common::Fetch;
-use common::fronts::{behind_fronts, for_all};
+use common::fault_proxies::{for_all, plain_http_server};
 use workflow_contract::Exit;
-use workflow_git_server::At::{Percent, Start};
-use workflow_git_server::Phase::{Connect, Listing, Pack, Refs, WayDown};
-use workflow_git_server::{Certificate, Fault, Front, When};
+use workflow_git_server::FaultPosition::{Percent, Start};
+use workflow_git_server::Phase::{Connect, Listing, Pack, Refs, Subtree};
+use workflow_git_server::{Certificate, Fault, FaultProxy, When};
 
 /// Runs at a time: nearly all of their time is waiting.
 const AT_A_TIME: usize = 16;
 
 #[test]
 fn reports_last_failure_at_time_limit_between_attempts() {
-    let (server, repository) = behind_fronts();
+    let (server, repository) = plain_http_server();
     let busy = Fault::Response(429, vec![("Retry-After", "25".into())], String::new());
-    let front = Front::start(&server, Certificate::Good, vec![(Listing, When::Always, busy)]).unwrap();
+    let proxy = FaultProxy::start(&server, Certificate::Good, vec![(Listing, When::Always, busy)]).unwrap();
     // The requested wait is longer than the limit, so the limit falls into it, unless a busy machine is late with the
     // response.
     let ended = [2, 8, 20].into_iter().find_map(|seconds| {
-        let fetch = Fetch::through(&front, &repository).var("WORKFLOW_TIMEOUT", &format!("{seconds}s"));
+        let fetch = Fetch::through(&proxy, &repository).var("WORKFLOW_TIMEOUT", &format!("{seconds}s"));
         let ended = fetch.run();
         assert_eq!(fetch.residue(&[]), Vec::<String>::new());
         (ended.code != i32::from(Exit::Timeout.code())).then_some(ended)
@@ -32,12 +32,12 @@ fn reports_last_failure_at_time_limit_between_attempts() {
 
 #[test]
 fn times_out_on_servers_that_stall_or_trickle() {
-    let (server, repository) = behind_fronts();
+    let (server, repository) = plain_http_server();
     let mut cases = vec![(Connect, Fault::Stall(Start), "connecting")];
     for (phase, doing) in [
         (Listing, "connecting"),
         (Refs, "listing"),
-        (WayDown, "receiving the way to the directory"),
+        (Subtree, "receiving the way to the directory"),
         (Pack, "receiving the pack"),
     ] {
         for fault in [Fault::Stall(Start), Fault::Stall(Percent(50)), Fault::Drip] {
@@ -48,14 +48,14 @@ fn times_out_on_servers_that_stall_or_trickle() {
         // A busy machine may reach the limit earlier.
         for seconds in [3, 12, 48] {
             let faults = vec![(*phase, When::Always, fault.clone())];
-            let front = Front::start(&server, Certificate::Good, faults).unwrap();
-            let fetch = Fetch::through(&front, &repository)
-                .path(if *phase == WayDown { "flows" } else { "" })
+            let proxy = FaultProxy::start(&server, Certificate::Good, faults).unwrap();
+            let fetch = Fetch::through(&proxy, &repository)
+                .path(if *phase == Subtree { "flows" } else { "" })
                 .var("WORKFLOW_TIMEOUT", &format!("{seconds}s"));
             let ended = fetch.run();
             let message = ended.expect(Exit::Timeout);
             assert_eq!(fetch.residue(&[]), Vec::<String>::new());
-            if front.faults() > 0 {
+            if proxy.faults() > 0 {
                 let expected = format!("the time limit of {seconds} s was reached while {doing}");
                 assert!(
                     message.contains(&expected) && message.contains("raise WORKFLOW_TIMEOUT"),

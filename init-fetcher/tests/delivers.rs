@@ -9,7 +9,9 @@ use std::path::Path;
 
 use common::{Fetch, git, git_says, input, of_disk, of_git, server};
 use workflow_contract::Exit;
-use workflow_git_server::{Certificate, Front, GitServer, Profile, Repository, RepositoryBuilder, Settings};
+use workflow_git_server::{
+    Certificate, FaultProxy, GitServer, Profile, Repository, RepositoryBuilder, Settings,
+};
 
 fn content(builder: RepositoryBuilder) -> RepositoryBuilder {
     builder
@@ -131,7 +133,7 @@ fn prefers_branches_to_tags_to_commits() {
     git(&["tag", "-a", "-m", "annotated", "v2", "main"]);
     git(&["tag", "-a", "-m", "of a tag", "v3", "v2"]);
     let main = repository.commit("main").unwrap();
-    for (asked, commit) in [
+    for (requested, commit) in [
         ("dev", repository.commit("refs/heads/dev").unwrap()),
         ("v1", main.clone()),
         ("v2", main.clone()),
@@ -140,15 +142,15 @@ fn prefers_branches_to_tags_to_commits() {
         (main.to_uppercase().as_str(), main.clone()),
     ] {
         for path in ["", "flows"] {
-            let fetch = Fetch::new(&server, repository.url()).branch(asked).path(path);
+            let fetch = Fetch::new(&server, repository.url()).branch(requested).path(path);
             let ended = fetch.run();
             ended.expect(Exit::Reconciled);
-            assert_eq!(ended.details().commit.as_ref(), Some(&commit), "{asked}");
+            assert_eq!(ended.details().commit.as_ref(), Some(&commit), "{requested}");
             let place = fetch.root().join("flow");
-            assert_eq!(of_disk(&place), of_git(&repository, &commit, path), "{asked}");
+            assert_eq!(of_disk(&place), of_git(&repository, &commit, path), "{requested}");
             if path.is_empty() {
-                assert_eq!(git_says(&place, &["status", "--porcelain"]), "", "{asked}");
-                assert_eq!(git_says(&place, &["rev-parse", "HEAD"]).trim(), commit, "{asked}");
+                assert_eq!(git_says(&place, &["status", "--porcelain"]), "", "{requested}");
+                assert_eq!(git_says(&place, &["rev-parse", "HEAD"]).trim(), commit, "{requested}");
             }
         }
     }
@@ -256,7 +258,7 @@ fn delivers_full_ref_names_and_head() {
         for ref_name in ["refs/pull/7/head", "refs/merge-requests/3/head"] {
             repository.git(&["update-ref", ref_name, "dev"]).unwrap();
         }
-        for (asked, same_as, head) in [
+        for (requested, same_as, head) in [
             ("refs/pull/7/head", "dev", "HEAD"),
             ("refs/merge-requests/3/head", "dev", "HEAD"),
             ("refs/heads/dev", "dev", "dev"),
@@ -264,18 +266,18 @@ fn delivers_full_ref_names_and_head() {
             ("HEAD", "main", "main"),
         ] {
             for path in ["", "flows"] {
-                let fetch = Fetch::new(&server, repository.url()).branch(asked).path(path);
+                let fetch = Fetch::new(&server, repository.url()).branch(requested).path(path);
                 let ended = fetch.run();
                 ended.expect(Exit::Reconciled);
-                assert_eq!(ended.details().commit, Some(repository.commit(same_as).unwrap()), "{asked}");
+                assert_eq!(ended.details().commit, Some(repository.commit(same_as).unwrap()), "{requested}");
                 let place = fetch.root().join("flow");
-                assert_eq!(of_disk(&place), of_git(&repository, same_as, path), "{name} {asked}");
+                assert_eq!(of_disk(&place), of_git(&repository, same_as, path), "{name} {requested}");
                 if path.is_empty() {
-                    assert_eq!(git_says(&place, &["status", "--porcelain"]), "", "{asked}");
+                    assert_eq!(git_says(&place, &["status", "--porcelain"]), "", "{requested}");
                     assert_eq!(
                         git_says(&place, &["rev-parse", "--abbrev-ref", "HEAD"]).trim(),
                         head,
-                        "{asked}"
+                        "{requested}"
                     );
                 }
             }
@@ -329,14 +331,14 @@ fn names_source_that_the_address_of_a_page_shows() {
 fn fetches_directory_with_filter_over_v0_if_the_server_sends_any_object() {
     let server = GitServer::start(&Settings::default().plain_http().protocol_v0("acme")).unwrap();
     let repository = repository(&server, "acme/flow");
-    let front = Front::start(&server, Certificate::Good, Vec::new()).unwrap();
-    let posts = || front.requests().iter().filter(|head| head.starts_with("POST ")).count();
+    let proxy = FaultProxy::start(&server, Certificate::Good, Vec::new()).unwrap();
+    let posts = || proxy.requests().iter().filter(|head| head.starts_with("POST ")).count();
     for (setting, requests) in
         [("allowTipSHA1InWant", 1), ("allowReachableSHA1InWant", 2), ("allowAnySHA1InWant", 2)]
     {
         repository.git(&["config", &format!("uploadpack.{setting}"), "true"]).unwrap();
         let before = posts();
-        let fetch = Fetch::through(&front, &repository).path("flows/review");
+        let fetch = Fetch::through(&proxy, &repository).path("flows/review");
         fetch.run().expect(Exit::Reconciled);
         assert_eq!(posts() - before, requests, "{setting}");
         assert_eq!(of_disk(&fetch.root().join("flow")), of_git(&repository, "main", "flows/review"));

@@ -8,22 +8,22 @@ mod common;
 use std::net::TcpListener;
 
 use common::Fetch;
-use common::fronts::{behind_fronts, for_all};
+use common::fault_proxies::{for_all, plain_http_server};
 use workflow_contract::Exit::{
     self, AuthenticationFailed, HostNotAllowed, RepositoryNotFound, ServerError, ServerUnreachable,
 };
-use workflow_git_server::At::{Percent, Start};
-use workflow_git_server::Phase::{Connect, Listing, Pack, Refs, WayDown};
-use workflow_git_server::{Certificate, Fault, Front, GitServer, Phase, Repository, When};
+use workflow_git_server::FaultPosition::{Percent, Start};
+use workflow_git_server::Phase::{Connect, Listing, Pack, Refs, Subtree};
+use workflow_git_server::{Certificate, Fault, FaultProxy, GitServer, Phase, Repository, When};
 
 /// Runs at a time: nearly all of their time is waiting between attempts.
 const AT_A_TIME: usize = 32;
 /// Attempts that the schedule allows.
 const ALL: u32 = 5;
 
-const ASKS_FOR_PATIENCE: &str = "try again later";
+const TRY_LATER: &str = "try again later";
 const NAMES_THE_NETWORK: &str = "network policy and proxy";
-const DOUBTS_THE_URL: &str = "check the URL";
+const CHECK_THE_URL: &str = "check the URL";
 const DOUBTS_THE_WAY: &str = "on the way";
 
 /// A fault that never passes, what it ends in, after how many attempts, and what is expected.
@@ -43,14 +43,15 @@ fn case(phase: Phase, fault: Fault, exit: Exit, attempts: u32, expected: [&'stat
 }
 
 fn path_for(phase: Phase) -> &'static str {
-    if phase == WayDown { "flows" } else { "" }
+    if phase == Subtree { "flows" } else { "" }
 }
 
 fn check(repository: &Repository, server: &GitServer, case: &Case) {
     let Case { phase, fault, exit, attempts, expected, path } = case;
     let what = format!("{fault:?} in {phase:?}");
-    let front = Front::start(server, Certificate::Good, vec![(*phase, When::Always, fault.clone())]).unwrap();
-    let fetch = Fetch::through(&front, repository).path(path);
+    let proxy =
+        FaultProxy::start(server, Certificate::Good, vec![(*phase, When::Always, fault.clone())]).unwrap();
+    let fetch = Fetch::through(&proxy, repository).path(path);
     let ended = fetch.run();
     let message = ended.expect(*exit);
     for words in expected {
@@ -77,27 +78,27 @@ fn responses() -> Vec<Case> {
     let words =
         Fault::Response(503, vec![("Content-Type", "text/plain".into())], "come back\nlater\n".into());
     let mut cases = Vec::new();
-    for phase in [Listing, Refs, WayDown, Pack] {
+    for phase in [Listing, Refs, Subtree, Pack] {
         cases.extend([
             case(phase, Fault::status(401), AuthenticationFailed, 1, ["needs credentials", "GITHUB_TOKEN"]),
             case(phase, Fault::status(403), AuthenticationFailed, 1, ["responded with 403", "GITHUB_TOKEN"]),
-            case(phase, Fault::status(404), RepositoryNotFound, 1, ["no such repository", DOUBTS_THE_URL]),
+            case(phase, Fault::status(404), RepositoryNotFound, 1, ["no such repository", CHECK_THE_URL]),
             case(phase, busy("3600"), ServerError, 1, ["responded with 429", "in 3600 s"]),
-            case(phase, html(), ServerError, 1, ["it sent text/html", DOUBTS_THE_URL]),
+            case(phase, html(), ServerError, 1, ["it sent text/html", CHECK_THE_URL]),
         ]);
     }
     for phase in [Listing, Pack] {
         cases.extend([
-            case(phase, Fault::status(400), ServerError, 1, ["responded with 400", DOUBTS_THE_URL]),
-            case(phase, Fault::status(408), ServerError, ALL, ["responded with 408", ASKS_FOR_PATIENCE]),
-            case(phase, busy("1"), ServerError, ALL, ["responded with 429", ASKS_FOR_PATIENCE]),
-            case(phase, Fault::status(500), ServerError, ALL, ["responded with 500", ASKS_FOR_PATIENCE]),
-            case(phase, words.clone(), ServerError, ALL, [r"503: come back\nlater", ASKS_FOR_PATIENCE]),
+            case(phase, Fault::status(400), ServerError, 1, ["responded with 400", CHECK_THE_URL]),
+            case(phase, Fault::status(408), ServerError, ALL, ["responded with 408", TRY_LATER]),
+            case(phase, busy("1"), ServerError, ALL, ["responded with 429", TRY_LATER]),
+            case(phase, Fault::status(500), ServerError, ALL, ["responded with 500", TRY_LATER]),
+            case(phase, words.clone(), ServerError, ALL, [r"503: come back\nlater", TRY_LATER]),
         ]);
     }
     cases.extend([
-        case(Refs, Fault::status(503), ServerError, ALL, ["responded with 503", ASKS_FOR_PATIENCE]),
-        case(WayDown, Fault::status(503), ServerError, ALL, ["responded with 503", ASKS_FOR_PATIENCE]),
+        case(Refs, Fault::status(503), ServerError, ALL, ["responded with 503", TRY_LATER]),
+        case(Subtree, Fault::status(503), ServerError, ALL, ["responded with 503", TRY_LATER]),
     ]);
     cases
 }
@@ -108,14 +109,14 @@ fn redirects() -> Vec<Case> {
     let plain = || Fault::redirect("http://127.0.0.1/x");
     let elsewhere = || Fault::redirect("https://localhost:1/x");
     let mut cases = vec![
-        case(Listing, round, ServerError, 1, ["more than 5 times", DOUBTS_THE_URL]),
+        case(Listing, round, ServerError, 1, ["more than 5 times", CHECK_THE_URL]),
         case(Listing, plain(), HostNotAllowed, 1, ["http://127.0.0.1/x", "use the URL"]),
         case(Listing, Fault::redirect("ftp://h/x"), HostNotAllowed, 1, ["ftp://h/x", "use the URL"]),
-        case(Listing, Fault::status(302), ServerError, 1, ["without a location", DOUBTS_THE_URL]),
+        case(Listing, Fault::status(302), ServerError, 1, ["without a location", CHECK_THE_URL]),
     ];
-    for phase in [Refs, WayDown, Pack] {
+    for phase in [Refs, Subtree, Pack] {
         for fault in [plain(), elsewhere()] {
-            cases.push(case(phase, fault, ServerError, 1, ["never redirected", DOUBTS_THE_URL]));
+            cases.push(case(phase, fault, ServerError, 1, ["never redirected", CHECK_THE_URL]));
         }
     }
     cases
@@ -129,7 +130,7 @@ fn connections() -> Vec<Case> {
     let early = ["ended early", DOUBTS_THE_WAY];
     let mut cases = vec![
         case(Refs, Fault::Reset(Start), ServerUnreachable, ALL, reset),
-        case(WayDown, Fault::Close(Percent(50)), ServerError, ALL, early),
+        case(Subtree, Fault::Close(Percent(50)), ServerError, ALL, early),
         case(Connect, Fault::Reset(Start), ServerUnreachable, ALL, reset),
         case(Connect, Fault::Close(Start), ServerUnreachable, ALL, closed),
     ];
@@ -154,9 +155,9 @@ fn packs(repository: &Repository) -> Vec<Case> {
     let missing = ["does not hold", "git fsck"];
     vec![
         case(Pack, Fault::Corrupt(Percent(50)), ServerError, ALL, corrupt),
-        case(WayDown, Fault::Corrupt(Percent(50)), ServerError, ALL, corrupt),
+        case(Subtree, Fault::Corrupt(Percent(50)), ServerError, ALL, corrupt),
         case(Pack, other(), ServerError, ALL, missing),
-        case(WayDown, other(), ServerError, ALL, missing),
+        case(Subtree, other(), ServerError, ALL, missing),
         // The tree of another directory.
         Case {
             path: "flows",
@@ -167,48 +168,48 @@ fn packs(repository: &Repository) -> Vec<Case> {
 
 #[test]
 fn names_remedy_for_each_fault_in_each_phase() {
-    let (server, repository) = behind_fronts();
+    let (server, repository) = plain_http_server();
     let cases = [responses(), redirects(), connections(), packs(&repository)].concat();
     for_all(&cases, AT_A_TIME, |case| check(&repository, &server, case));
 }
 
 #[test]
 fn denies_redirect_to_a_host_outside_the_policy() {
-    let (server, repository) = behind_fronts();
+    let (server, repository) = plain_http_server();
     let away = Fault::redirect("https://localhost:1/x");
-    let front = Front::start(&server, Certificate::Good, vec![(Listing, When::Always, away)]).unwrap();
-    let fetch = Fetch::through(&front, &repository).var("WORKFLOW_ALLOWED_HOSTS", "127.0.0.1");
+    let proxy = FaultProxy::start(&server, Certificate::Good, vec![(Listing, When::Always, away)]).unwrap();
+    let fetch = Fetch::through(&proxy, &repository).var("WORKFLOW_ALLOWED_HOSTS", "127.0.0.1");
     assert!(fetch.run().expect(HostNotAllowed).contains("redirects to https://localhost:1/x"));
 }
 
 #[test]
 fn rejects_each_bad_certificate_at_once() {
-    let (server, repository) = behind_fronts();
+    let (server, repository) = plain_http_server();
     let cases = [
         (Certificate::Expired, "has expired; it must be renewed"),
         (Certificate::OtherName, "is not for 127.0.0.1"),
         (Certificate::Good, "not trusted here; add the CA certificate as ca.crt"),
     ];
     for_all(&cases, AT_A_TIME, |(certificate, expected)| {
-        let front = Front::start(&server, *certificate, Vec::new()).unwrap();
-        let mut fetch = Fetch::through(&front, &repository);
+        let proxy = FaultProxy::start(&server, *certificate, Vec::new()).unwrap();
+        let mut fetch = Fetch::through(&proxy, &repository);
         if *certificate == Certificate::Good {
-            fetch = Fetch::untrusting(&front.url(repository.url()));
+            fetch = Fetch::untrusting(&proxy.url(repository.url()));
         }
         let ended = fetch.run();
         let message = ended.expect(Exit::TlsFailed);
         assert!(message.contains(expected), "{message}");
         assert_eq!(ended.details().attempts, Some(1));
-        assert!(front.requests().is_empty());
+        assert!(proxy.requests().is_empty());
     });
 }
 
 #[test]
 fn names_port_that_does_not_speak_tls() {
-    let (server, repository) = behind_fronts();
+    let (server, repository) = plain_http_server();
     let faults = vec![(Connect, When::Always, Fault::status(400))];
-    let front = Front::start(&server, Certificate::Good, faults).unwrap();
-    let ended = Fetch::through(&front, &repository).run();
+    let proxy = FaultProxy::start(&server, Certificate::Good, faults).unwrap();
+    let ended = Fetch::through(&proxy, &repository).run();
     let message = ended.expect(ServerError);
     assert!(message.contains("does not speak TLS; check scheme and port of the URL"), "{message}");
     assert_eq!(ended.details().attempts, Some(1));
@@ -225,10 +226,11 @@ struct Absence {
 
 #[test]
 fn names_unreachable_host_after_retries() {
-    let (server, repository) = behind_fronts();
+    let (server, repository) = plain_http_server();
     let wants_a_token = vec![(Listing, When::Always, Fault::status(401))];
-    let wants_a_token = Front::start(&server, Certificate::Good, wants_a_token).unwrap();
-    let fails = Front::start(&server, Certificate::None, vec![(Connect, When::Always, Fault::status(503))]);
+    let wants_a_token = FaultProxy::start(&server, Certificate::Good, wants_a_token).unwrap();
+    let fails =
+        FaultProxy::start(&server, Certificate::None, vec![(Connect, When::Always, Fault::status(503))]);
     let fails = fails.unwrap();
     // A port that was free a moment ago, and a name that never resolves (RFC 6761).
     let gone = &TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
@@ -258,19 +260,19 @@ fn names_unreachable_host_after_retries() {
             ("BOT_TOKEN", "b0ts3cret".into()),
         ],
         exit,
-        expected: format!("the platform could not be asked for one (gitlab): {at} {expected}"),
+        expected: format!("the platform could not provide one (gitlab): {at} {expected}"),
         advice,
     };
     let (refused, unknown) =
         ("cannot be reached: connection refused", "cannot be reached: its name does not resolve");
     let cases = [
         git(gone, refused, NAMES_THE_NETWORK),
-        git(no_name, "does not resolve", DOUBTS_THE_URL),
+        git(no_name, "does not resolve", CHECK_THE_URL),
         proxy("https", "HTTPS_PROXY", gone, refused),
         proxy("http", "HTTP_PROXY", gone, refused),
         proxy("https", "HTTPS_PROXY", no_name, unknown),
         platform(gone, ServerUnreachable, refused, NAMES_THE_NETWORK),
-        platform(&fails.address().to_string(), ServerError, "responded with 503", ASKS_FOR_PATIENCE),
+        platform(&fails.address().to_string(), ServerError, "responded with 503", TRY_LATER),
     ];
     for_all(&cases, AT_A_TIME, |Absence { url, vars, exit, expected, advice }| {
         let fetch = Fetch::untrusting(url).var("WORKFLOW_ALLOWED_SCHEMES", "https,http");

@@ -274,10 +274,10 @@ fn submodules_stay_empty_whatever_their_list_says() {
     let tree =
         crafted.tree(&[("100644", &list, ".gitmodules"), ("160000", &module, "m"), ("40000", &inner, "d")]);
     crafted.publish("main", &tree);
-    for (path, said) in [("", "2 submodules are not fetched"), ("d", "1 submodule is not fetched")] {
+    for (path, expected) in [("", "2 submodules are not fetched"), ("d", "1 submodule is not fetched")] {
         let fetch = crafted.fetch(&server, "main", path);
         let ended = fetch.run_within(MEMORY);
-        assert!(ended.expect(Exit::Reconciled).contains(said), "{}", ended.message);
+        assert!(ended.expect(Exit::Reconciled).contains(expected), "{}", ended.message);
         let place = fetch.root().join("flow");
         assert_eq!(of_disk(&place), of_git(&crafted.repository, "main", path));
         let fetch = crafted.fetch(&server, "main", path).var("WORKFLOW_SUBMODULES", "recursive");

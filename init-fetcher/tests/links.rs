@@ -11,7 +11,9 @@ use std::path::Path;
 use common::ssh::Ssh;
 use common::{Fetch, Listing, git_says, of_disk, of_git, server};
 use workflow_contract::Exit;
-use workflow_git_server::{Certificate, Front, GitServer, Profile, Repository, RepositoryBuilder, Settings};
+use workflow_git_server::{
+    Certificate, FaultProxy, GitServer, Profile, Repository, RepositoryBuilder, Settings,
+};
 
 fn repository(builder: RepositoryBuilder) -> Repository {
     builder
@@ -60,8 +62,8 @@ const COPIES: [(&str, &str); 5] = [
 fn check(fetch: &Fetch, repository: &Repository, case: &str) {
     let ended = fetch.run();
     let message = ended.expect(Exit::Reconciled);
-    let said = "5 symlinks out of the directory were replaced by copies, the first: `wf/CLAUDE.md`";
-    assert!(message.contains(said), "{case}: {message}");
+    let expected = "5 symlinks out of the directory were replaced by copies, the first: `wf/CLAUDE.md`";
+    assert!(message.contains(expected), "{case}: {message}");
     let place = fetch.root().join("flow");
     assert_eq!(of_disk(&place), replaced(repository, &COPIES), "{case}");
     assert!(!place.join(".git").exists());
@@ -130,8 +132,8 @@ fn unsafe_links_are_left_out_and_git_status_stays_clean() {
     for path in ["", "wf"] {
         let fetch = Fetch::new(&server, repository.url()).path(path);
         let ended = fetch.run();
-        let said = "3 symlinks were left out, the first: `wf/bin/python`, an absolute symlink";
-        assert!(ended.expect(Exit::Reconciled).contains(said), "{}", ended.message);
+        let expected = "3 symlinks were left out, the first: `wf/bin/python`, an absolute symlink";
+        assert!(ended.expect(Exit::Reconciled).contains(expected), "{}", ended.message);
         let place = fetch.root().join("flow");
         let mut expected = of_git(&repository, "main", path);
         let prefix = if path.is_empty() { "wf/" } else { "" };
@@ -209,15 +211,15 @@ fn copies_are_held_to_the_limits() {
 
 #[test]
 fn requests_are_added_by_links_out_of_the_directory_only() {
-    let (server, front) = Front::before_a_server_of_its_own(Certificate::Good, Vec::new()).unwrap();
+    let (server, proxy) = FaultProxy::with_own_server(Certificate::Good, Vec::new()).unwrap();
     let repository =
         repository(server.repository("acme/flow").symlink("plain/link", "file").file("plain/file", "x"));
     // The advertisement, the listing, the commit with its trees, the directory; with links: the targets and `latest`,
     // then what is at the end of that one.
     for (path, requests) in [("", 3), ("plain", 4), ("shared/skills/a", 4), ("wf", 6)] {
-        let before = front.requests().len();
-        Fetch::through(&front, &repository).path(path).run().expect(Exit::Reconciled);
-        assert_eq!(front.requests().len() - before, requests, "{path:?}: {:?}", &front.requests()[before..]);
+        let before = proxy.requests().len();
+        Fetch::through(&proxy, &repository).path(path).run().expect(Exit::Reconciled);
+        assert_eq!(proxy.requests().len() - before, requests, "{path:?}: {:?}", &proxy.requests()[before..]);
     }
 }
 

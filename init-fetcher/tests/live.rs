@@ -1,4 +1,4 @@
-//! Publishing while the platform's runner replaces the same directory: afterwards it holds what was asked for, whole.
+//! Publishing while the platform's runner replaces the same directory: afterwards it holds what was requested, whole.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 

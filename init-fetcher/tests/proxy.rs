@@ -78,14 +78,14 @@ fn names_proxy_that_denies_the_connection() {
         ("407 Proxy Authentication Required", "the user name and password are missing or denied"),
         ("403 Forbidden", "gives no connection to 127.0.0.1"),
     ];
-    for (status, said) in cases {
+    for (status, expected) in cases {
         let (address, _) = proxy(status);
         let ended = Fetch::new(&server, repository.url())
             .var("HTTPS_PROXY", &format!("http://me:pr0xys3cret@{address}"))
             .run();
         let message = ended.expect(Exit::ServerUnreachable);
         assert!(message.contains(&format!("the proxy {address} gives no connection")), "{message}");
-        assert!(message.contains(said) && message.contains("check HTTPS_PROXY"), "{message}");
+        assert!(message.contains(expected) && message.contains("check HTTPS_PROXY"), "{message}");
         assert_eq!(ended.details().attempts, Some(1), "{message}");
         assert!(!ended.message.contains("s3cret") && !ended.stderr.contains("s3cret"));
     }

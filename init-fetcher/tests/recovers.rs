@@ -6,17 +6,17 @@ mod common;
 
 use std::sync::Arc;
 
-use common::fronts::{behind_fronts, for_all};
+use common::fault_proxies::{for_all, plain_http_server};
 use common::{Ended, Fetch, of_disk, of_git};
 use workflow_contract::Exit;
-use workflow_git_server::At::{Percent, Start};
-use workflow_git_server::Phase::{Connect, Listing, Pack, Refs, WayDown};
-use workflow_git_server::{Certificate, Fault, Front, GitServer, Phase, Repository, When};
+use workflow_git_server::FaultPosition::{Percent, Start};
+use workflow_git_server::Phase::{Connect, Listing, Pack, Refs, Subtree};
+use workflow_git_server::{Certificate, Fault, FaultProxy, GitServer, Phase, Repository, When};
 
 /// Runs at a time: much of their time is waiting between attempts.
 const AT_A_TIME: usize = 24;
 
-/// Runs by way of a front with this fault and checks what is delivered.
+/// Runs through a proxy with this fault and checks what is delivered.
 fn deliver(
     server: &GitServer,
     repository: &Repository,
@@ -25,8 +25,8 @@ fn deliver(
     path: &str,
 ) -> Ended {
     let what = format!("{faults:?} on the way to `{path}`");
-    let front = Front::start(server, certificate, faults).unwrap();
-    let fetch = Fetch::through(&front, repository).path(path);
+    let proxy = FaultProxy::start(server, certificate, faults).unwrap();
+    let fetch = Fetch::through(&proxy, repository).path(path);
     let ended = fetch.run();
     ended.expect(Exit::Reconciled);
     assert_eq!(of_disk(&fetch.root().join("flow")), of_git(repository, "main", path), "{what}");
@@ -36,11 +36,11 @@ fn deliver(
 
 #[test]
 fn recovers_from_passing_fault_in_each_phase() {
-    let (server, repository) = behind_fronts();
+    let (server, repository) = plain_http_server();
     let other =
         repository.extend("main").branch("other").file("x", "y").create().unwrap().commit("other").unwrap();
     let mut cases = vec![(Connect, Fault::Reset(Start)), (Connect, Fault::Close(Start))];
-    for phase in [Listing, Refs, WayDown, Pack] {
+    for phase in [Listing, Refs, Subtree, Pack] {
         cases.extend([
             (phase, Fault::status(429)),
             (phase, Fault::status(503)),
@@ -51,11 +51,11 @@ fn recovers_from_passing_fault_in_each_phase() {
             (phase, Fault::Short(Percent(90))),
         ]);
     }
-    for phase in [WayDown, Pack] {
+    for phase in [Subtree, Pack] {
         cases.extend([(phase, Fault::Corrupt(Percent(50))), (phase, Fault::WantInstead(other.clone()))]);
     }
     for_all(&cases, AT_A_TIME, |(phase, fault)| {
-        let path = if *phase == WayDown { "flows" } else { "" };
+        let path = if *phase == Subtree { "flows" } else { "" };
         let faults = vec![(*phase, When::First(1), fault.clone())];
         let ended = deliver(&server, &repository, Certificate::Good, faults, path);
         assert_eq!(ended.details().attempts, Some(2), "{fault:?} in {phase:?}: {}", ended.stderr);
@@ -64,7 +64,7 @@ fn recovers_from_passing_fault_in_each_phase() {
 
 #[test]
 fn recovers_from_several_faults() {
-    let (server, repository) = behind_fronts();
+    let (server, repository) = plain_http_server();
     let faults = vec![
         (Connect, When::First(1), Fault::Reset(Start)),
         (Pack, When::First(1), Fault::Close(Percent(50))),
@@ -75,7 +75,7 @@ fn recovers_from_several_faults() {
 
 #[test]
 fn recovers_from_broken_and_corrupt_responses() {
-    let (server, repository) = behind_fronts();
+    let (server, repository) = plain_http_server();
     let mut cases = Vec::new();
     for percent in [0, 99, 100] {
         for phase in [Listing, Refs, Pack] {
@@ -95,7 +95,7 @@ fn recovers_from_broken_and_corrupt_responses() {
 
 #[test]
 fn respects_retry_after() {
-    let (server, repository) = behind_fronts();
+    let (server, repository) = plain_http_server();
     // By the server's own clock, whatever it shows.
     let date = |time: &str| format!("Wed, 21 Oct 2015 07:28:{time} GMT");
     let by_date = vec![("Date", date("00")), ("Retry-After", date("02"))];
@@ -117,8 +117,8 @@ fn with_two_futures(server: &GitServer) -> Repository {
 
 #[test]
 fn lists_again_after_a_forced_push() {
-    let (server, _) = behind_fronts();
-    for (path, phase) in [("", Pack), ("flows", WayDown), ("flows", Pack)] {
+    let (server, _) = plain_http_server();
+    for (path, phase) in [("", Pack), ("flows", Subtree), ("flows", Pack)] {
         let repository = with_two_futures(&server);
         let old = repository.commit("main").unwrap();
         let pushed = repository.clone();

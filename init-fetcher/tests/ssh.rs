@@ -134,7 +134,7 @@ fn rejects_host_key_that_cannot_be_checked() {
     let ssh = Ssh::start(true);
     let (own, at) = (known(&ssh.server, "ed25519"), ssh.server.host());
     let changed = unlisted.replace(&other.host(), &at);
-    for (known, said) in [
+    for (known, expected) in [
         (String::new(), "has no line that can be read"),
         ("# nothing\n".to_owned(), "has no line that can be read"),
         ("nonsense\n".to_owned(), "has no line that can be read"),
@@ -146,7 +146,7 @@ fn rejects_host_key_that_cannot_be_checked() {
         let ssh = ssh.with_known(&known);
         let ended = ssh.run(&ssh.fetch(&repository));
         let message = ended.expect(Exit::HostKeyMismatch);
-        assert!(message.contains(said), "{message}");
+        assert!(message.contains(expected), "{message}");
         assert!(message.contains("SHA256:"), "{message}");
         assert_eq!(ended.details().attempts, Some(1));
     }
@@ -188,7 +188,7 @@ fn names_fault_of_key_that_is_missing_denied_or_unusable() {
     let locked = other.client_key("rsa");
     keygen(&["-p", "-N", "s3cret phrase", "-f"], &locked);
     let read = |kind| fs::read_to_string(other.client_key(kind)).unwrap();
-    for (key, said) in [
+    for (key, expected) in [
         (String::new(), "no ssh key is set: add the keys ssh-privatekey and known_hosts to the Secret"),
         (read("ed25519"), "tried: the Secret's ssh-privatekey (is its public half registered there?)"),
         (read("rsa"), "is protected by a passphrase"),
@@ -200,7 +200,7 @@ fn names_fault_of_key_that_is_missing_denied_or_unusable() {
     ] {
         let ended = ssh.run(&ssh.fetch_with(&url, &key));
         let message = ended.expect(Exit::AuthenticationFailed);
-        assert!(message.contains(said), "{message}");
+        assert!(message.contains(expected), "{message}");
         assert!(!ended.message.contains("s3cret") && !ended.stderr.contains("s3cret"));
         assert_eq!(ended.details().attempts, Some(1));
     }

@@ -8,12 +8,12 @@ mod common;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use common::fronts::{behind_fronts, for_all};
+use common::fault_proxies::{for_all, plain_http_server};
 use common::{Fetch, Listing, of_disk, of_git};
 use rustix::process::{Pid, Signal, kill_process};
 use workflow_contract::Exit;
-use workflow_git_server::At::{Percent, Start};
-use workflow_git_server::{Certificate, Fault, Front, Phase, Repository, When};
+use workflow_git_server::FaultPosition::{Percent, Start};
+use workflow_git_server::{Certificate, Fault, FaultProxy, Phase, Repository, When};
 
 const AT_A_TIME: usize = 6;
 
@@ -64,19 +64,19 @@ fn moments() -> Vec<(Phase, Fault)> {
 
 /// Ends runs by this signal while a server holds them; gives how many left all tidy, and of how many.
 fn end_in_each_phase(signal: Signal, code: i32) -> (usize, usize) {
-    let (server, repository) = behind_fronts();
+    let (server, repository) = plain_http_server();
     let contents = old_and_new(&repository);
     let moments = moments();
     let tidy = Mutex::new(0);
     for_all(&moments, AT_A_TIME, |(phase, fault)| {
         let what = format!("{signal:?} at {fault:?} in {phase:?}");
         let faults = vec![(*phase, When::First(1), fault.clone())];
-        let front = Front::start(&server, Certificate::Good, faults).unwrap();
+        let proxy = FaultProxy::start(&server, Certificate::Good, faults).unwrap();
         let fetch = place(&repository)
-            .var("WORKFLOW_GIT_URL", &front.url(repository.url()))
-            .var("SSL_CERT_FILE", &front.ca_file().to_string_lossy());
+            .var("WORKFLOW_GIT_URL", &proxy.url(repository.url()))
+            .var("SSL_CERT_FILE", &proxy.ca_file().to_string_lossy());
         let mut child = fetch.spawn();
-        assert!(front.wait_for_faults(1), "{what}: never came there");
+        assert!(proxy.wait_for_faults(1), "{what}: never reached");
         let signaled = Instant::now();
         kill_process(Pid::from_child(&child), signal).unwrap();
         let status = child.wait().unwrap();
@@ -119,7 +119,7 @@ const WRITES: [(&str, u32, usize); 7] = [
 ];
 
 fn end_at_writes(writes: &[(&'static str, u32, usize)], signal: &str, codes: &[i32]) {
-    let (_server, repository) = behind_fronts();
+    let (_server, repository) = plain_http_server();
     let contents = old_and_new(&repository);
     let mut cases = Vec::new();
     for (call, last, step) in writes {
@@ -153,7 +153,7 @@ fn sigterm_at_any_write_fails_before_publishing_and_succeeds_after() {
 
 #[test]
 fn sigterm_after_publishing_ends_in_success_within_a_second() {
-    let (_server, repository) = behind_fronts();
+    let (_server, repository) = plain_http_server();
     let contents = old_and_new(&repository);
     let fetch = place(&repository);
     // The signal arrives with the exchange; removing the old delivery then takes long.
@@ -170,7 +170,7 @@ fn sigterm_after_publishing_ends_in_success_within_a_second() {
 
 #[test]
 fn next_run_recovers_from_a_kill_between_two_renames() {
-    let (_server, repository) = behind_fronts();
+    let (_server, repository) = plain_http_server();
     let contents = old_and_new(&repository);
     let without_exchange = ("renameat2", "error=EINVAL");
     let fetch = place(&repository);

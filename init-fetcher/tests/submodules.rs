@@ -188,9 +188,9 @@ fn submodules_are_left_empty_by_default() {
     let nested = Nested::new(&server, "acme");
     for path in ["", "wf"] {
         let ended = Fetch::new(&server, nested.outer.url()).path(path).run();
-        let said = "1 submodule is not fetched and stays empty: `wf/libs/library`; `submodules: recursive` in \
+        let expected = "1 submodule is not fetched and stays empty: `wf/libs/library`; `submodules: recursive` in \
                     config.yaml fetches them";
-        assert!(ended.expect(Exit::Reconciled).contains(said), "{}", ended.message);
+        assert!(ended.expect(Exit::Reconciled).contains(expected), "{}", ended.message);
     }
     let ended = Fetch::new(&server, nested.outer.url()).path("wf/libs/library/skills").run();
     let message = ended.expect(Exit::PathNotFound);
@@ -317,9 +317,9 @@ fn submodules_of_copied_directories_are_fetched_into_the_copies() {
     let fetch = recursive(&server, outer.url()).path("wf");
     let ended = fetch.run();
     let message = ended.expect(Exit::Reconciled);
-    let said =
+    let expected =
         "1 symlink was left out: `wf/only`, a symlink into a submodule outside of the delivered directory";
-    assert!(message.contains(said) && message.ends_with("; with 1 submodule"), "{message}");
+    assert!(message.contains(expected) && message.ends_with("; with 1 submodule"), "{message}");
     let place = fetch.root().join("flow");
     assert_eq!(fs::read_to_string(place.join("shared/m/a")).unwrap(), "a");
     assert_eq!(fs::read_to_string(place.join("shared/link")).unwrap(), "a");

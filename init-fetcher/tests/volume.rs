@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Mutex;
 
-use common::fronts::{behind_fronts, for_all};
+use common::fault_proxies::{for_all, plain_http_server};
 use common::{Fetch, of_disk, of_git, repository, server};
 use workflow_contract::Exit;
 use workflow_git_server::{GitServer, Repository};
@@ -26,7 +26,7 @@ fn chmod(directory: &Path, mode: u32) {
 
 #[test]
 fn names_unwritable_directory_with_owner_and_mode() {
-    let (_server, repository) = behind_fronts();
+    let (_server, repository) = plain_http_server();
     // Unwritable directory below the root's parent, its mode, and the step that fails.
     for (unwritable, mode, doing) in [
         ("root", 0o555, "create the directory"),
@@ -56,7 +56,7 @@ fn names_unwritable_directory_with_owner_and_mode() {
 
 #[test]
 fn reports_read_only_volume() {
-    let (_server, repository) = behind_fronts();
+    let (_server, repository) = plain_http_server();
     let (ended, left) = plain(&repository).run_on_volume("ro");
     assert!(ended.expect(Exit::VolumeNotWritable).contains("Read-only file system"), "{}", ended.message);
     assert_eq!(left, "");
@@ -64,7 +64,7 @@ fn reports_read_only_volume() {
 
 #[test]
 fn ignores_termination_message_that_cannot_be_written() {
-    let (_server, repository) = behind_fronts();
+    let (_server, repository) = plain_http_server();
     for place in ["/proc/x", "/dev/full"] {
         let ended = plain(&repository).var("WORKFLOW_TERMINATION_LOG", place).run();
         assert_eq!(ended.code, 0, "{}", ended.stderr);
@@ -95,7 +95,7 @@ fn many_files(server: &GitServer) -> Repository {
 
 #[test]
 fn reports_full_volume_at_each_write() {
-    let (server, _) = behind_fronts();
+    let (server, _) = plain_http_server();
     let repository = many_files(&server);
     let pages: Vec<u32> = (1..=110).step_by(12).collect();
     let files: Vec<u32> = (1..=90).step_by(8).collect();
@@ -129,7 +129,7 @@ fn reports_full_volume_at_each_write() {
 
 #[test]
 fn keeps_old_delivery_after_each_failed_write() {
-    let (_server, repository) = behind_fronts();
+    let (_server, repository) = plain_http_server();
     let old = repository.extend("main").branch("old").file("README.md", "old\n").create().unwrap();
     let (new_content, old_content) = (of_git(&repository, "main", ""), of_git(&old, "old", ""));
     let mut cases = Vec::new();
@@ -169,7 +169,7 @@ fn keeps_old_delivery_after_each_failed_write() {
 
 #[test]
 fn replaces_read_only_delivery() {
-    let (_server, repository) = behind_fronts();
+    let (_server, repository) = plain_http_server();
     let fetch = plain(&repository);
     fetch.run_without_privileges().expect(Exit::Reconciled);
     let place = fetch.root().join("flow");

@@ -56,9 +56,9 @@ impl Delay {
 fn connect(client: &TcpStream, server: &TcpStream, late: Duration, flights: &Arc<AtomicU32>) {
     // True if the server sent last.
     let answered = Arc::new(AtomicBool::new(true));
-    let (flights, asked) = (Arc::clone(flights), Arc::clone(&answered));
+    let (flights, requested) = (Arc::clone(flights), Arc::clone(&answered));
     forward(client, server, late, move || {
-        if asked.swap(false, Ordering::SeqCst) {
+        if requested.swap(false, Ordering::SeqCst) {
             flights.fetch_add(1, Ordering::SeqCst);
         }
     });

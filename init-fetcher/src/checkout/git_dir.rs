@@ -99,7 +99,7 @@ fn put(path: &Path, content: &str) -> io::Result<()> {
 fn files(facts: &Facts) -> Vec<(String, String)> {
     let Facts { url, head, commit, shallow, worktree, submodules } = facts;
     let remote = url.address();
-    // Only what was asked for is tracked, as after `git clone --single-branch`: `git fetch` then costs
+    // Only what was requested is tracked, as after `git clone --single-branch`: `git fetch` then costs
     // little. A detached head tracks nothing, so it may as well see all branches.
     let (head_file, tracked) = match head {
         Head::Branch { name } => {

@@ -29,7 +29,7 @@ pub fn deliver(config: &Config, run: &Run) -> Result<Delivered, Failure> {
     let mut authenticator = Authenticator::new(&client, &config.credentials, &secret, &config.url);
     let (url, reference, path) = (config.url.clone(), config.reference.clone(), config.path.clone());
     let source = Source { url, reference, pinned: None, path };
-    let asked = workflow_contract::Source::new(
+    let requested = workflow_contract::Source::new(
         &config.url.to_string(),
         config.reference.as_str(),
         config.path.as_str(),
@@ -50,7 +50,7 @@ pub fn deliver(config: &Config, run: &Run) -> Result<Delivered, Failure> {
             return Err(failure.of_page(repository_of_page(&config.url.without_userinfo())));
         };
         tracing::warn!(attempt, wait_ms = wait.as_millis(), error = %failure, "attempt failed, trying again");
-        run.attempt_failed(failure.exit(), report::failure(&failure, Some(&asked), attempt));
+        run.attempt_failed(failure.exit(), report::failure(&failure, Some(&requested), attempt));
         thread::sleep(wait);
         waited += wait;
     }

@@ -136,7 +136,7 @@ impl Attempt<'_, '_> {
         self.run.set_phase("receiving the pack");
         let want = Want { oids: &target.wants(), shallow: true, without_blobs: false };
         store.take(spool_blobs, |sink| remote.fetch(want, sink)).map_err(|error| match (error, target.kind) {
-            // A commit that was asked for by its id was never listed: the server does not have it.
+            // A commit that was requested by its id was never listed: the server does not have it.
             (TransportError::Protocol(ProtocolError::Refused(words)), TargetKind::Commit) => {
                 tracing::info!(words, "the server refuses the commit");
                 RefNotFound::NoSuchCommit { id: self.source.reference.to_string() }.into()
@@ -150,7 +150,7 @@ impl Attempt<'_, '_> {
         self.config.signers.as_ref().filter(|_| self.source.pinned.is_none())
     }
 
-    /// The commit that was received, which must be the one that was asked for, and signed as demanded.
+    /// The commit that was received, which must be the one that was requested, and signed as demanded.
     pub fn commit(&self, store: &Store, target: &Target) -> Result<Commit, Failure> {
         let commit = store.commit(target.want).map_err(|error| match error {
             CommitError::NotACommit { kind } => {
@@ -160,7 +160,7 @@ impl Attempt<'_, '_> {
             CommitError::Pack(error) => error.into(),
         })?;
         let commit = commit.ok_or_else(|| {
-            PackError::Corrupt(format!("it does not hold {}, which was asked for", target.want))
+            PackError::Corrupt(format!("it does not hold {}, which was requested", target.want))
         })?;
         if let Some(trust) = self.signers() {
             self.run.set_phase("verifying the signature");

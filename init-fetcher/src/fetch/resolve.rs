@@ -232,7 +232,7 @@ mod tests {
             mk("refs/tags/v1", '2'),
             mk("refs/pull/7/head", '3'),
         ];
-        for (asked, digit, kind, short) in [
+        for (requested, digit, kind, short) in [
             ("HEAD", '1', TargetKind::Branch, "trunk"),
             ("refs/heads/trunk", '1', TargetKind::Branch, "trunk"),
             ("refs/tags/v1", '2', TargetKind::Tag, "v1"),
@@ -240,7 +240,11 @@ mod tests {
         ] {
             let expected =
                 Target { want: id(digit), kind, name: short.into(), listed: true, tags: Vec::new() };
-            assert_eq!(resolve(&name(asked), &refs, false, ObjectFormat::Sha1), Some(expected), "{asked}");
+            assert_eq!(
+                resolve(&name(requested), &refs, false, ObjectFormat::Sha1),
+                Some(expected),
+                "{requested}"
+            );
         }
         assert_eq!(resolve(&name("refs/pull/8/head"), &refs, true, ObjectFormat::Sha1), None);
         let detached = [mk("HEAD", '4')];
@@ -253,19 +257,19 @@ mod tests {
     #[test]
     fn requests_all_digits_of_an_abbreviated_commit_id() {
         let refs = [mk("refs/heads/main", 'a'), mk("refs/heads/dev", 'b')];
-        let said = not_found(&name("AAAAAAA"), &refs).to_string();
-        assert!(said.ends_with(&format!("write all 40 digits: {}", "a".repeat(40))), "{said}");
-        let said = not_found(&name("cccccccc"), &refs).to_string();
-        assert!(said.ends_with("write all 40 digits"), "{said}");
+        let message = not_found(&name("AAAAAAA"), &refs).to_string();
+        assert!(message.ends_with(&format!("write all 40 digits: {}", "a".repeat(40))), "{message}");
+        let message = not_found(&name("cccccccc"), &refs).to_string();
+        assert!(message.ends_with("write all 40 digits"), "{message}");
     }
 
     #[test]
     fn commit_id_of_sha1_is_an_abbreviation_in_a_repository_of_sha256() {
         let long = oid::parse("a".repeat(64).as_bytes()).unwrap();
         let refs = [Ref { oid: long, ..mk("refs/heads/main", '1') }];
-        let asked = name(&"a".repeat(40));
-        assert_eq!(resolve(&asked, &refs, true, ObjectFormat::Sha256), None);
-        let message = not_found(&asked, &refs).to_string();
+        let requested = name(&"a".repeat(40));
+        assert_eq!(resolve(&requested, &refs, true, ObjectFormat::Sha256), None);
+        let message = not_found(&requested, &refs).to_string();
         assert!(message.ends_with(&format!("write all 64 digits: {}", "a".repeat(64))), "{message}");
         assert_eq!(
             resolve(&name(&"a".repeat(64)), &[mk("refs/heads/main", '1')], true, ObjectFormat::Sha1),
@@ -295,13 +299,13 @@ mod tests {
             mk("refs/heads/feature/login", '1'),
             mk("refs/tags/v1.2", '1'),
         ];
-        for (asked, said) in [
+        for (requested, expected) in [
             ("trnk", "there is no branch, tag or commit `trnk`; did you mean `trunk`?"),
             ("login", "there is no branch, tag or commit `login`; did you mean `feature/login`?"),
             ("V1.2", "there is no branch, tag or commit `V1.2`; did you mean `v1.2`?"),
             ("main", "there is no branch, tag or commit `main`; the default branch is `trunk`"),
         ] {
-            assert_eq!(not_found(&name(asked), &refs).to_string(), said);
+            assert_eq!(not_found(&name(requested), &refs).to_string(), expected);
         }
         assert_eq!(
             not_found(&name("main"), &[]).to_string(),

@@ -23,8 +23,8 @@ pub enum NotTrusted {
     #[error("the tag `{name}` {error}; {}", wanted(Require::Tag))]
     Tag { name: String, error: SignatureError },
     /// A signed tag that is served under another name, such as an older version under that of a newer one.
-    #[error("the tag `{asked}` is the signed tag `{name}` under another name; {}", wanted(Require::Tag))]
-    OtherName { asked: String, name: String },
+    #[error("the tag `{requested}` is the signed tag `{name}` under another name; {}", wanted(Require::Tag))]
+    OtherName { requested: String, name: String },
     #[error("no annotated tag names the commit {id}; {}", wanted(Require::Tag))]
     NoTag { id: String },
     #[error("the commit {id} {error}, and {tag}; {}", wanted(Require::Either))]
@@ -65,7 +65,7 @@ pub fn tags_of(refs: &[Ref], commit: Oid) -> Vec<Oid> {
     tags.into_iter().map(|r| r.oid).take(MAX_TAGS).collect()
 }
 
-/// Verifies the signature of the commit, of the tag that was asked for, or of a tag that names the commit; `now` in Unix
+/// Verifies the signature of the commit, of the tag that was requested, or of a tag that names the commit; `now` in Unix
 /// seconds.
 pub fn check(
     trust: &Trust,
@@ -105,7 +105,7 @@ impl Check<'_, '_> {
         Ok(self.verify(ObjectKind::Commit, &object))
     }
 
-    /// Verifies the tag that was asked for; otherwise each tag of the commit, until one is trusted.
+    /// Verifies the tag that was requested; otherwise each tag of the commit, until one is trusted.
     fn tags(&self) -> Result<Signer, VerifyError> {
         let (kind, object) = self.object(self.target.want)?;
         if kind == entry::ObjectKind::Tag {
@@ -128,16 +128,16 @@ impl Check<'_, '_> {
         Err(failure)
     }
 
-    /// Verifies a tag object, and that its own name is the one that was asked for.
-    fn tag(&self, object: &[u8], asked: Option<&String>) -> Result<Signer, VerifyError> {
+    /// Verifies a tag object, and that its own name is the one that was requested.
+    fn tag(&self, object: &[u8], requested: Option<&String>) -> Result<Signer, VerifyError> {
         let own = String::from_utf8_lossy(header(object, b"tag ").unwrap_or_default());
         let name = text::sanitize(&own);
         let signer = self
             .verify(ObjectKind::Tag, object)
             .map_err(|error| NotTrusted::Tag { name: name.clone(), error })?;
-        match asked {
-            Some(asked) if *asked != *own => {
-                Err(NotTrusted::OtherName { asked: text::sanitize(asked), name }.into())
+        match requested {
+            Some(requested) if *requested != *own => {
+                Err(NotTrusted::OtherName { requested: text::sanitize(requested), name }.into())
             }
             _ => Ok(signer),
         }
@@ -153,7 +153,7 @@ impl Check<'_, '_> {
 
     fn object(&self, oid: Oid) -> Result<(entry::ObjectKind, Vec<u8>), PackError> {
         let object = self.store.object(oid)?;
-        object.ok_or_else(|| PackError::Corrupt(format!("it does not hold {oid}, which was asked for")))
+        object.ok_or_else(|| PackError::Corrupt(format!("it does not hold {oid}, which was requested")))
     }
 
     fn of_commit(&self, error: SignatureError) -> NotTrusted {
@@ -163,7 +163,9 @@ impl Check<'_, '_> {
     fn either(&self, error: SignatureError, tag: &NotTrusted) -> NotTrusted {
         let tag = match tag {
             NotTrusted::Tag { name, error } => format!("the tag `{name}` {error}"),
-            NotTrusted::OtherName { asked, name } => format!("the tag `{asked}` is the signed tag `{name}`"),
+            NotTrusted::OtherName { requested, name } => {
+                format!("the tag `{requested}` is the signed tag `{name}`")
+            }
             _ => "no annotated tag names it".to_owned(),
         };
         NotTrusted::Either { id: oid::short(self.commit.id), error, tag }

@@ -5,7 +5,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a broken claim is a panic")]
 
-pub(crate) mod made;
+pub(crate) mod generated_pack;
 mod signatures;
 pub(crate) mod taken;
 mod trees;

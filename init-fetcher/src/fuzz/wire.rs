@@ -10,7 +10,7 @@ use rustls::CertificateError;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use workflow_contract::{RefName, RepoUrl};
 
-use super::made;
+use super::generated_pack;
 use super::taken;
 use crate::config::Limits;
 use crate::fetch::resolve;
@@ -44,8 +44,8 @@ pub fn wire(bytes: &[u8], dir: &Path) {
         b'r' => drop(take(dir, |sink| {
             v0::read_pack(want, &Capabilities::V0(Vec::new()), Lines::new(rest), sink).map(drop)
         })),
-        b'p' => drop(take(dir, |sink| sink.append(&made::with_checksum(rest.to_vec())))),
-        b'm' => pack_as_described(rest, dir),
+        b'p' => drop(take(dir, |sink| sink.append(&generated_pack::with_checksum(rest.to_vec())))),
+        b'm' => pack_of_entries(rest, dir),
         b'h' => quoted(rest),
         b'g' => gitmodules(rest),
         b'k' => known(&String::from_utf8_lossy(rest)),
@@ -140,7 +140,7 @@ fn known(lines: &str) {
     }
 }
 
-/// Whatever a server says, what is said of it stays one line of bounded length.
+/// The message about a server's error stays one line of bounded length.
 fn one_line(message: &str) {
     assert!(!message.contains(['\n', '\r', '\0']) && message.len() < 2000, "{message:?}");
 }
@@ -157,11 +157,11 @@ fn take<E: From<PackError> + std::fmt::Display>(
     taken
 }
 
-/// A pack whose entries are described by the bytes: what is sound must be taken in, as what it is.
-fn pack_as_described(bytes: &[u8], dir: &Path) {
-    let described = made::read(bytes);
-    let taken = take(dir, |sink| sink.append(&described.pack()));
-    let Some(objects) = described.objects() else { return };
+/// A pack generated from the bytes: if it is valid, every object must be read with its id.
+fn pack_of_entries(bytes: &[u8], dir: &Path) {
+    let generated = generated_pack::read(bytes);
+    let taken = take(dir, |sink| sink.append(&generated.pack()));
+    let Some(objects) = generated.objects() else { return };
     match taken {
         Err(PackError::TooLarge { .. }) => {}
         Err(error) => panic!("a valid pack is rejected: {error}"),

@@ -151,17 +151,17 @@ impl Target {
     }
 }
 
-fn at<'a>(file: &'a File, entry: &Entry) -> BufReader<At<'a>> {
-    BufReader::with_capacity(READ, At { file, offset: entry.data })
+fn at<'a>(file: &'a File, entry: &Entry) -> BufReader<FileFrom<'a>> {
+    BufReader::with_capacity(READ, FileFrom { file, offset: entry.data })
 }
 
 /// Reads a file from an offset without moving the shared file position.
-struct At<'a> {
+struct FileFrom<'a> {
     file: &'a File,
     offset: u64,
 }
 
-impl Read for At<'_> {
+impl Read for FileFrom<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read_at(buffer, self.offset)?;
         self.offset += read as u64;

@@ -7,17 +7,17 @@ use git2::{ObjectType, Oid};
 
 use super::PackError;
 use crate::config::Limits;
-use crate::fuzz::made::{Described, Entry, What};
+use crate::fuzz::generated_pack::{Entry, EntryKind, GeneratedPack};
 use crate::fuzz::taken::take;
 
 const LIMITS: Limits = Limits { timeout: Duration::from_secs(1), bytes: 64 << 20, files: 100 };
 
 fn whole(content: Vec<u8>) -> Entry {
-    Entry { what: What::Whole(ObjectType::Blob), content, raw: false }
+    Entry { kind: EntryKind::Whole(ObjectType::Blob), content, raw: false }
 }
 
-fn delta(what: What, instructions: &[Vec<u8>]) -> Entry {
-    Entry { what, content: instructions.concat(), raw: false }
+fn delta(kind: EntryKind, instructions: &[Vec<u8>]) -> Entry {
+    Entry { kind, content: instructions.concat(), raw: false }
 }
 
 fn insert(bytes: &[u8]) -> Vec<u8> {
@@ -28,15 +28,15 @@ fn copy(offset: u32, length: u32) -> Vec<u8> {
     [&[0xff][..], &offset.to_le_bytes(), &length.to_le_bytes()[..3]].concat()
 }
 
-/// Bytes that are nowhere the same for long.
+/// Bytes without repetitions.
 fn bytes(length: u32) -> Vec<u8> {
     (0..length / 4).flat_map(|n| n.wrapping_mul(0x9e37_79b1).to_le_bytes()).collect()
 }
 
-/// Takes it both ways; all that it describes must be taken in as what it is.
-fn sound(entries: Vec<Entry>) {
-    let described = Described { entries };
-    let (objects, pack) = (described.objects().unwrap(), described.pack());
+/// Asserts that every object of this pack is read with its id, spooled or not.
+fn assert_read(entries: Vec<Entry>) {
+    let generated = GeneratedPack { entries };
+    let (objects, pack) = (generated.objects().unwrap(), generated.pack());
     for spooled in [true, false] {
         assert_eq!(taken(&pack, spooled).unwrap(), objects, "spooled: {spooled}");
     }
@@ -59,44 +59,45 @@ fn is_empty(dir: &Path) -> bool {
 
 #[test]
 fn a_base_is_found_by_its_name_wherever_it_is() {
-    sound(vec![
-        delta(What::Named(1), &[copy(0, 4), insert(b"before it")]),
+    assert_read(vec![
+        delta(EntryKind::Named(1), &[copy(0, 4), insert(b"before it")]),
         whole(b"0123456789".to_vec()),
-        delta(What::Named(1), &[insert(b"after it"), copy(5, 5)]),
-        // Of what is itself made, from what comes before and after.
-        delta(What::Named(0), &[copy(2, 8)]),
-        delta(What::Named(5), &[copy(0, 2)]),
-        delta(What::Named(2), &[copy(0, 3), insert(b"!")]),
-        delta(What::Before(1), &[copy(0, 1), copy(0, 1)]),
+        delta(EntryKind::Named(1), &[insert(b"after it"), copy(5, 5)]),
+        // A delta to an object that is itself a delta, before and after it.
+        delta(EntryKind::Named(0), &[copy(2, 8)]),
+        delta(EntryKind::Named(5), &[copy(0, 2)]),
+        delta(EntryKind::Named(2), &[copy(0, 3), insert(b"!")]),
+        delta(EntryKind::Before(1), &[copy(0, 1), copy(0, 1)]),
     ]);
 }
 
 #[test]
 fn a_directory_on_the_way_may_hold_more_than_may_be_delivered() {
-    let directory = |size| Entry { what: What::Whole(ObjectType::Tree), content: vec![7; size], raw: false };
+    let directory =
+        |size| Entry { kind: EntryKind::Whole(ObjectType::Tree), content: vec![7; size], raw: false };
     let limits = Limits { files: 1, ..LIMITS };
-    let taken = |size| taken_within(limits, &Described { entries: vec![directory(size)] }.pack(), false);
+    let taken = |size| taken_within(limits, &GeneratedPack { entries: vec![directory(size)] }.pack(), false);
     assert!(taken(500_000).is_ok());
     assert!(matches!(taken(2 << 20), Err(PackError::TooLarge { setting: "WORKFLOW_MAX_FILES", .. })));
 }
 
 #[test]
 fn two_objects_of_one_content_are_one_base() {
-    sound(vec![
+    assert_read(vec![
         whole(b"same".to_vec()),
         whole(b"same".to_vec()),
-        delta(What::Named(1), &[copy(0, 4), insert(b"1")]),
-        delta(What::Before(2), &[copy(0, 4), insert(b"2")]),
+        delta(EntryKind::Named(1), &[copy(0, 4), insert(b"1")]),
+        delta(EntryKind::Before(2), &[copy(0, 4), insert(b"2")]),
     ]);
 }
 
 #[test]
 fn a_delta_whose_base_is_not_in_the_pack_is_refused() {
     for entries in [
-        vec![delta(What::Named(0), &[insert(b"of itself")])],
-        vec![delta(What::Named(1), &[insert(b"a")]), delta(What::Named(0), &[insert(b"b")])],
+        vec![delta(EntryKind::Named(0), &[insert(b"of itself")])],
+        vec![delta(EntryKind::Named(1), &[insert(b"a")]), delta(EntryKind::Named(0), &[insert(b"b")])],
     ] {
-        let pack = Described { entries }.pack();
+        let pack = GeneratedPack { entries }.pack();
         let error = taken(&pack, true).unwrap_err();
         assert!(error.to_string().contains("a delta without its base"), "{error}");
     }
@@ -108,13 +109,13 @@ fn bases_that_are_larger_than_any_piece_are_copied_from_anywhere() {
     let end = u32::try_from(large.len()).unwrap();
     let everywhere =
         [copy(end - 1, 1), copy(0, 1), copy((64 << 10) - 1, 3), copy(1 << 20, 1 << 20), copy(end - 9, 9)];
-    sound(vec![
+    assert_read(vec![
         whole(large),
-        delta(What::Named(0), &everywhere),
-        delta(What::Before(2), &[copy(end - (1 << 17), 1 << 17), copy(0, 2)]),
-        // From what was made, which is itself too large for memory, back and forth.
-        delta(What::Named(1), &[copy(1 << 19, 5), insert(b"between"), copy(3, (1 << 20) + 1)]),
-        delta(What::Before(1), &[copy((1 << 20) - 1, 9), copy(0, 7)]),
+        delta(EntryKind::Named(0), &everywhere),
+        delta(EntryKind::Before(2), &[copy(end - (1 << 17), 1 << 17), copy(0, 2)]),
+        // A delta to a delta whose result is itself too large for memory, in both orders.
+        delta(EntryKind::Named(1), &[copy(1 << 19, 5), insert(b"between"), copy(3, (1 << 20) + 1)]),
+        delta(EntryKind::Before(1), &[copy((1 << 20) - 1, 9), copy(0, 7)]),
     ]);
 }
 
@@ -122,21 +123,21 @@ fn bases_that_are_larger_than_any_piece_are_copied_from_anywhere() {
 fn bases_that_do_not_fit_into_memory_together_are_held_in_files() {
     let mut entries = vec![whole(bytes(900_000))];
     for n in 0..6_u8 {
-        // The next base is made before what else differs from this one: all of them are open at once.
+        // The next base is resolved before the other deltas to this one: all of them are open at once.
         let base = entries.len().saturating_sub(2);
-        entries.push(delta(What::Named(base), &[copy(0, 900_000), insert(&[n])]));
-        entries.push(delta(What::Before(1), &[copy(899_990, 10), insert(b"leaf"), insert(&[n])]));
+        entries.push(delta(EntryKind::Named(base), &[copy(0, 900_000), insert(&[n])]));
+        entries.push(delta(EntryKind::Before(1), &[copy(899_990, 10), insert(b"leaf"), insert(&[n])]));
     }
-    sound(entries);
+    assert_read(entries);
 }
 
 #[test]
 fn what_might_be_a_base_and_is_none_leaves_nothing() {
     let large = bytes(1_200_000);
-    sound(vec![
-        delta(What::Named(2), &[copy(0, 10)]),
+    assert_read(vec![
+        delta(EntryKind::Named(2), &[copy(0, 10)]),
         whole(large),
-        delta(What::Before(1), &[copy(2, 1_199_998)]),
-        delta(What::Before(2), &[copy(1, 1_199_999)]),
+        delta(EntryKind::Before(1), &[copy(2, 1_199_998)]),
+        delta(EntryKind::Before(2), &[copy(1, 1_199_999)]),
     ]);
 }

@@ -65,9 +65,7 @@ pub enum TransportError {
     #[error("{host} does not speak TLS; check scheme and port of the URL")]
     NotTls { host: String },
     /// The platform's token endpoint failed for now.
-    #[error(
-        "the git server demands a token, and the platform could not be asked for one ({provider}): {source}"
-    )]
+    #[error("the git server demands a token, and the platform could not provide one ({provider}): {source}")]
     Platform {
         /// `github` or `gitlab`.
         provider: &'static str,

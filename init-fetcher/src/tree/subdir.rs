@@ -14,7 +14,7 @@ pub enum SubdirError {
     /// Nothing of that name.
     #[error("there is no directory `{path}` at that commit: {parent} has no `{name}`{hint}")]
     NotFound {
-        /// The whole path that was asked for.
+        /// The whole path that was requested.
         path: String,
         /// The directory that was reached.
         parent: String,
@@ -60,7 +60,7 @@ pub fn find(objects: &dyn Objects, root: Oid, path: &RepoPath) -> Result<Oid, Su
         let data = objects.tree(at).map_err(TreeError::from)?.ok_or_else(missing)?;
         let tree = object::parse(&data, at.object_format()).ok_or(TreeError::Malformed { oid: at })?;
         let Some(entry) = tree.entries().find(|entry| entry.name == segment.as_bytes()) else {
-            // What is not UTF-8 can't be asked for.
+            // What is not UTF-8 can't be requested.
             let names = tree.entries().filter_map(|entry| std::str::from_utf8(entry.name).ok());
             return Err(SubdirError::NotFound {
                 path: text::sanitize(path.as_str()),

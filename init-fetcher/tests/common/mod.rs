@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, dead_code, reason = "helpers of tests, not all used by each")]
 
-pub mod fronts;
+pub mod fault_proxies;
 pub mod places;
 pub mod ssh;
 pub mod traced;

@@ -77,11 +77,11 @@ fn response(stream: &TcpStream, responses: &Responses) -> std::io::Result<()> {
             break;
         }
     }
-    let mut asked = vec![0; length];
-    reader.read_exact(&mut asked)?;
+    let mut requested = vec![0; length];
+    reader.read_exact(&mut requested)?;
     let (kind, body) = if request.starts_with("GET") {
         ("advertisement", &responses.capabilities)
-    } else if String::from_utf8_lossy(&asked).contains("command=ls-refs") {
+    } else if String::from_utf8_lossy(&requested).contains("command=ls-refs") {
         ("result", &responses.refs)
     } else {
         ("result", &responses.pack)

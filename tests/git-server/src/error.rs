@@ -13,11 +13,11 @@ pub enum GitServerError {
     Write { path: PathBuf, source: io::Error },
     #[error("failed to issue the server's certificate")]
     Issue(#[from] rcgen::Error),
-    #[error("failed to set up TLS for a front")]
+    #[error("failed to set up TLS for a proxy")]
     Tls(#[from] rustls::Error),
-    /// A front before a server that serves TLS itself.
-    #[error("a front needs a server that speaks plain http, as TLS ends at the front")]
-    FrontNeedsPlainHttp,
+    /// A proxy before a server that serves TLS itself.
+    #[error("a proxy needs a server that speaks plain http, as TLS ends at the proxy")]
+    FaultProxyNeedsPlainHttp,
     #[error("failed to run {program}: make setup installs what the tests need")]
     Run { program: &'static str, source: io::Error },
     /// A server that ended at start-up.

@@ -19,7 +19,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A [`Front`] before it adds faults: connections that break or stall, wrong responses, bad certificates.
+//! A [`FaultProxy`] before it adds faults: connections that break or stall, wrong responses, bad certificates.
 //! [`SshServer`] serves the same repositories over ssh. [`OtherServer`] is git server software that is not git's own.
 //!
 //! The server ends with the [`GitServer`] that started it, and with the process even when that is killed.
@@ -28,7 +28,7 @@
 mod address;
 mod certificates;
 mod error;
-mod front;
+mod fault_proxy;
 mod git;
 mod import;
 mod lighttpd;
@@ -42,7 +42,7 @@ mod sshd;
 
 pub use address::address_facing;
 pub use error::GitServerError;
-pub use front::{At, Certificate, Fault, Front, Phase, When};
+pub use fault_proxy::{Certificate, Fault, FaultPosition, FaultProxy, Phase, When};
 pub use other::{AzureLike, OtherServer, Software, jdk_at_hand};
 pub use profile::Profile;
 pub use repository::{Repository, RepositoryBuilder};

@@ -123,9 +123,9 @@ async fn outcomes(
         pace.tick().await;
         let (manual, name) = (manual.clone(), name.clone());
         ended.push(tokio::spawn(async move {
-            let asked = Instant::now();
+            let requested = Instant::now();
             end(&manual, &name).await?;
-            anyhow::Ok((name, asked, Instant::now()))
+            anyhow::Ok((name, requested, Instant::now()))
         }));
     }
     let rate = names.len() as u128 * 1000 / begun.elapsed().as_millis().max(1);
@@ -138,7 +138,7 @@ async fn outcomes(
         .collect();
     let mut whole: Vec<_> = ended
         .iter()
-        .filter_map(|(name, asked, _)| Some(since(name)?.saturating_duration_since(*asked)))
+        .filter_map(|(name, requested, _)| Some(since(name)?.saturating_duration_since(*requested)))
         .collect();
     table.note("outcomes a second", rate.to_string());
     table.note("exit status to condition, median", format!("{} ms", percentile(&mut after, 50).as_millis()));

@@ -146,7 +146,7 @@ impl<'a> Authenticator<'a> {
             Ok(None) => self.tried.push("the platform, which has no token".to_owned()),
             Err(NoToken::Permanent(why)) => {
                 tracing::warn!(%why, "failed to request a token from the platform");
-                self.tried.push(format!("the platform, which could not be asked for a token ({why})"));
+                self.tried.push(format!("the platform, which could not provide a token ({why})"));
             }
             Err(NoToken::Transient(error)) => {
                 self.queue.push_front(Candidate::Endpoint(provider));

@@ -154,7 +154,7 @@ mod tests {
         let other = |name: &str| {
             CertificateError::Other(OtherError(Arc::new(io::Error::other(name.to_owned())))).into()
         };
-        for (error, said) in [
+        for (error, expected) in [
             (other("UnsupportedCertVersion"), "X.509 version 1"),
             (other("UnsupportedCriticalExtension"), "is not accepted: unsupported critical extension"),
             (rustls::Error::AlertReceived(Alert::InternalError), "with the alert \"internal error\""),
@@ -163,7 +163,7 @@ mod tests {
             (rustls::Error::AlertReceived(Alert::CertificateRequired), "wants a client certificate"),
         ] {
             let message = failed(&error, "h".to_owned()).to_string();
-            assert!(message.contains(said) && !message.contains("Error("), "{message}");
+            assert!(message.contains(expected) && !message.contains("Error("), "{message}");
         }
     }
 

@@ -112,7 +112,7 @@ fn directories_are_counted_with_all_that_is_in_them_before_they_are_entered() {
         entries.extend(names.iter().map(|name| ("100644", name.as_bytes(), blob)));
         tree = made.put_tree(&entries);
     }
-    // What is at the bottom must not be asked for.
+    // What is at the bottom must not be requested.
     let empty = made.put_tree(&[]);
     made.trees.remove(&empty);
     assert!(matches!(plan(&made, tree, LIMITS), Err(TreeError::TooLarge { unit: "files", .. })));

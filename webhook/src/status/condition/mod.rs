@@ -166,7 +166,7 @@ pub fn recent_event(session: &AgenticSession, now: Timestamp) -> Option<&'static
     verdict::event(&condition.status, reason).filter(|_| is_recent)
 }
 
-/// Reports whether the session asked for a workflow when the pod was created: the operator then passes its URL
+/// Reports whether the session requested a workflow when the pod was created: the operator then passes its URL
 /// to the runner. An author's own variable of that name comes in addition.
 fn was_asked_for(pod: &PodFacts, session: &AgenticSession) -> bool {
     let own = session.spec.environment_variables.as_ref();
@@ -279,15 +279,20 @@ impl CurrentStatus<'_> {
     }
 
     /// The verdict as a change, unless the status shows it already.
-    fn change(&self, verdict: &Verdict, asked: Option<&ActiveWorkflow>, now: Timestamp) -> Option<Change> {
+    fn change(
+        &self,
+        verdict: &Verdict,
+        requested: Option<&ActiveWorkflow>,
+        now: Timestamp,
+    ) -> Option<Change> {
         let stands = self.shows(verdict);
-        let workflow = asked.zip(verdict.progress).map(|(asked, progress)| {
+        let workflow = requested.zip(verdict.progress).map(|(requested, progress)| {
             let kept = self.applied_at().filter(|_| stands);
             let applied_at = verdict.applied_at.or(kept).unwrap_or(now.max(self.start));
             ReconciledWorkflow {
-                git_url: asked.git_url.clone(),
-                branch: reference::or_default(asked.branch.as_deref().unwrap_or_default()).to_owned(),
-                path: asked.path.clone(),
+                git_url: requested.git_url.clone(),
+                branch: reference::or_default(requested.branch.as_deref().unwrap_or_default()).to_owned(),
+                path: requested.path.clone(),
                 status: Some(progress.as_str().to_owned()),
                 applied_at: (progress != Progress::Cloning).then_some(applied_at),
             }

@@ -1,7 +1,7 @@
-//! Packs described by bytes: a fuzzer can change what is in them without having to guess checksums.
+//! Packs generated from fuzzer input, so that a fuzzer can change their content without having to guess checksums.
 //!
 //! Each entry is `KIND BASE LENGTH LENGTH`, then as many bytes of content. For a delta these are its
-//! instructions, before which its sizes are put as they ought to be, unless its kind has the bit [`RAW`].
+//! instructions, before which correct sizes are put, unless KIND has the bit [`RAW`].
 
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
@@ -11,28 +11,27 @@ use std::io::Write as _;
 
 /// Bit of KIND: a delta whose sizes are in its content.
 const RAW: u8 = 8;
-/// Entries at most.
+/// Maximum number of entries.
 const MAX: usize = 64;
 /// Maximum size of all objects of a pack in bytes: for the fuzzer more than its own limit, so that some packs exceed it;
 /// unit tests need objects that do not fit into memory together.
 const LARGEST: usize = if cfg!(fuzzing) { 3 << 19 } else { 256 << 20 };
 
-/// A pack, described.
-pub struct Described {
-    /// In their order.
+/// The entries of a pack, decoded from fuzzer input.
+pub struct GeneratedPack {
     pub entries: Vec<Entry>,
 }
 
 pub struct Entry {
-    pub what: What,
-    /// What is in it.
+    pub kind: EntryKind,
+    /// An object, or the instructions of a delta.
     pub content: Vec<u8>,
     /// Whether a delta's sizes are in its content.
     pub raw: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum What {
+pub enum EntryKind {
     Whole(ObjectType),
     /// To the entry that is so many before this one.
     Before(usize),
@@ -40,91 +39,91 @@ pub enum What {
     Named(usize),
 }
 
-/// Reads a description.
-pub fn read(mut bytes: &[u8]) -> Described {
+/// Decodes fuzzer input.
+pub fn read(mut bytes: &[u8]) -> GeneratedPack {
     let mut entries = Vec::new();
-    while let [kind, base, low, high, rest @ ..] = bytes
+    while let [head, base, low, high, rest @ ..] = bytes
         && entries.len() < MAX
     {
         let length = usize::from(u16::from_le_bytes([*low, *high])).min(rest.len());
         let (content, after) = rest.split_at(length);
         let base = usize::from(*base);
-        let what = match kind & 7 {
-            0 | 1 => What::Whole(ObjectType::Blob),
-            2 => What::Whole(ObjectType::Tree),
-            3 => What::Whole(ObjectType::Commit),
-            4 => What::Whole(ObjectType::Tag),
-            5 | 6 => What::Before(1 + base % entries.len().max(1)),
-            _ => What::Named(base),
+        let kind = match head & 7 {
+            0 | 1 => EntryKind::Whole(ObjectType::Blob),
+            2 => EntryKind::Whole(ObjectType::Tree),
+            3 => EntryKind::Whole(ObjectType::Commit),
+            4 => EntryKind::Whole(ObjectType::Tag),
+            5 | 6 => EntryKind::Before(1 + base % entries.len().max(1)),
+            _ => EntryKind::Named(base),
         };
-        entries.push(Entry { what, content: content.to_vec(), raw: kind & RAW != 0 });
+        entries.push(Entry { kind, content: content.to_vec(), raw: head & RAW != 0 });
         bytes = after;
     }
     let count = entries.len();
     for entry in &mut entries {
-        if let What::Named(base) = &mut entry.what {
+        if let EntryKind::Named(base) = &mut entry.kind {
             *base %= count;
         }
     }
-    Described { entries }
+    GeneratedPack { entries }
 }
 
 type Object = (ObjectType, Vec<u8>);
 
-impl Described {
-    /// Returns the ids of all objects, `None` if one of them cannot be made.
+impl GeneratedPack {
+    /// Returns the ids of all objects, `None` if one of them can't be resolved.
     pub fn objects(&self) -> Option<Vec<Oid>> {
-        let made = self.make();
-        made.into_iter().map(|made| made.map(|object| id(&object))).collect()
+        let objects = self.resolve();
+        objects.into_iter().map(|object| object.as_ref().map(id)).collect()
     }
 
-    /// All that can be made, the simple way.
-    fn make(&self) -> Vec<Option<Object>> {
-        let mut made: Vec<Option<Object>> = vec![None; self.entries.len()];
+    /// Resolves the deltas in the simplest way; `None` for each that can't be resolved.
+    fn resolve(&self) -> Vec<Option<Object>> {
+        let mut objects: Vec<Option<Object>> = vec![None; self.entries.len()];
         let mut total = 0;
         loop {
             let mut more = false;
             for (at, entry) in
-                self.entries.iter().enumerate().filter(|(at, _)| made[*at].is_none()).collect::<Vec<_>>()
+                self.entries.iter().enumerate().filter(|(at, _)| objects[*at].is_none()).collect::<Vec<_>>()
             {
-                let object = match entry.what {
-                    What::Whole(kind) => Some((kind, entry.content.clone())),
-                    What::Before(_) | What::Named(_) => made_base(entry, at, &made)
+                let object = match entry.kind {
+                    EntryKind::Whole(kind) => Some((kind, entry.content.clone())),
+                    EntryKind::Before(_) | EntryKind::Named(_) => base_object(entry, at, &objects)
                         .and_then(|(kind, base)| Some((*kind, apply(base, &entry.delta(base))?))),
                 };
                 total += object.as_ref().map_or(0, |(_, data)| data.len());
                 if total > LARGEST {
-                    return made;
+                    return objects;
                 }
                 more |= object.is_some();
-                made[at] = object;
+                objects[at] = object;
             }
             if !more {
-                return made;
+                return objects;
             }
         }
     }
 
     pub fn pack(&self) -> Vec<u8> {
-        let made = self.make();
+        let objects = self.resolve();
         let mut pack = b"PACK\0\0\0\x02".to_vec();
         pack.extend(u32::try_from(self.entries.len()).unwrap().to_be_bytes());
         let mut offsets = Vec::new();
         for (at, entry) in self.entries.iter().enumerate() {
             let offset = pack.len();
-            let base = made_base(entry, at, &made);
-            let data = match (entry.what, base) {
-                (What::Whole(_), _) | (_, None) => entry.content.clone(),
+            let base = base_object(entry, at, &objects);
+            let data = match (entry.kind, base) {
+                (EntryKind::Whole(_), _) | (_, None) => entry.content.clone(),
                 (_, Some((_, base))) => entry.delta(base),
             };
-            match entry.what {
-                What::Whole(kind) => head(&mut pack, kind as u8, data.len()),
-                What::Before(back) => {
+            match entry.kind {
+                EntryKind::Whole(kind) => head(&mut pack, kind as u8, data.len()),
+                EntryKind::Before(back) => {
                     head(&mut pack, 6, data.len());
                     let base = at.checked_sub(back).map_or(0, |at| offsets[at]);
                     distance(&mut pack, offset - base);
                 }
-                What::Named(_) => {
+                EntryKind::Named(_) => {
                     head(&mut pack, 7, data.len());
                     pack.extend(
                         base.map_or([9; 20], |object| <[u8; 20]>::try_from(id(object).as_bytes()).unwrap()),
@@ -140,11 +139,11 @@ impl Described {
     }
 }
 
-fn made_base<'a>(entry: &Entry, at: usize, made: &'a [Option<Object>]) -> Option<&'a Object> {
-    match entry.what {
-        What::Whole(_) => None,
-        What::Before(back) => made[at.checked_sub(back)?].as_ref(),
-        What::Named(base) => made[base].as_ref(),
+fn base_object<'a>(entry: &Entry, at: usize, objects: &'a [Option<Object>]) -> Option<&'a Object> {
+    match entry.kind {
+        EntryKind::Whole(_) => None,
+        EntryKind::Before(back) => objects[at.checked_sub(back)?].as_ref(),
+        EntryKind::Named(base) => objects[base].as_ref(),
     }
 }
 
@@ -155,7 +154,7 @@ impl Entry {
         }
         let mut delta = Vec::new();
         number(&mut delta, base.len());
-        number(&mut delta, instructions(base, &self.content).map_or(0, |made| made.len()));
+        number(&mut delta, instructions(base, &self.content).map_or(0, |result| result.len()));
         [delta, self.content.clone()].concat()
     }
 }
@@ -178,18 +177,18 @@ fn apply(base: &[u8], delta: &[u8]) -> Option<Vec<u8>> {
             }
         }
     };
-    let (base_size, made_size) = (size()?, size()?);
-    let made = instructions(base, &delta[at..])?;
-    (base_size == base.len() && made_size == made.len()).then_some(made)
+    let (base_size, result_size) = (size()?, size()?);
+    let result = instructions(base, &delta[at..])?;
+    (base_size == base.len() && result_size == result.len()).then_some(result)
 }
 
 fn instructions(base: &[u8], mut delta: &[u8]) -> Option<Vec<u8>> {
-    let mut made = Vec::new();
+    let mut result = Vec::new();
     while let Some((&op, rest)) = delta.split_first() {
         delta = rest;
         if op & 0x80 == 0 {
             let (insert, rest) = delta.split_at_checked(op.into()).filter(|_| op > 0)?;
-            made.extend(insert);
+            result.extend(insert);
             delta = rest;
         } else {
             let mut fields = [0_usize; 2];
@@ -202,13 +201,13 @@ fn instructions(base: &[u8], mut delta: &[u8]) -> Option<Vec<u8>> {
             }
             let [offset, length] = fields;
             let length = if length == 0 { 0x10000 } else { length };
-            made.extend(base.get(offset..offset + length)?);
+            result.extend(base.get(offset..offset + length)?);
         }
-        if made.len() > LARGEST {
+        if result.len() > LARGEST {
             return None;
         }
     }
-    Some(made)
+    Some(result)
 }
 
 fn id((kind, data): &Object) -> Oid {

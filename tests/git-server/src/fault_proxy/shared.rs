@@ -1,4 +1,4 @@
-//! The state that all connections of a front share.
+//! The state that all connections of a proxy share.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

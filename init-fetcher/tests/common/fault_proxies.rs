@@ -1,22 +1,22 @@
-//! Runs by way of a front with faults, many at a time.
+//! Runs through fault proxies, many at a time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use workflow_git_server::{Front, GitServer, Repository, Settings};
+use workflow_git_server::{FaultProxy, GitServer, Repository, Settings};
 
 use super::Fetch;
 
 impl Fetch {
-    /// A run by way of this front, with or without TLS.
-    pub fn through(front: &Front, repository: &Repository) -> Self {
-        Self::trusting(front.ca_file(), &front.url(repository.url()))
+    /// A run through this proxy, with or without TLS.
+    pub fn through(proxy: &FaultProxy, repository: &Repository) -> Self {
+        Self::trusting(proxy.ca_file(), &proxy.url(repository.url()))
             .var("WORKFLOW_ALLOWED_SCHEMES", "https,http")
     }
 }
 
-/// A server to put a front before, and a repository with a file that takes many packets and does not compress.
-pub fn behind_fronts() -> (GitServer, Repository) {
+/// A server to put a proxy before, and a repository with a file that takes many packets and does not compress.
+pub fn plain_http_server() -> (GitServer, Repository) {
     let server = GitServer::start(&Settings::default().plain_http()).unwrap();
     let mut state = 1_u64;
     let noise = || {

@@ -1,5 +1,5 @@
-//! A front before a git server, with faults: what reaches the client breaks, stalls, lies or comes under a bad
-//! certificate, at a phase that is named. Behind it everything is real.
+//! A proxy for a git server that causes faults at a named phase: broken or stalled connections, corrupted responses, bad
+//! certificates. The server behind it is real.
 //!
 //! TLS ends here, so the server behind must speak plain HTTP ([`Settings::plain_http`](crate::Settings::plain_http)).
 
@@ -24,10 +24,10 @@ use crate::error::GitServerError;
 use crate::server::GitServer;
 use crate::settings::Settings;
 
-pub use fault::{At, Fault, Phase, When};
+pub use fault::{Fault, FaultPosition, Phase, When};
 use shared::{Rule, Shared};
 
-/// Certificate of a [`Front`].
+/// Certificate of a [`FaultProxy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Certificate {
     /// No TLS.
@@ -40,30 +40,30 @@ pub enum Certificate {
     OtherName,
 }
 
-/// A running front. Dropping it ends it; connections that are open end with their clients.
-pub struct Front {
+/// A running proxy. Dropping it ends it; connections that are open end with their clients.
+pub struct FaultProxy {
     address: SocketAddr,
     ca: PathBuf,
     shared: Arc<Shared>,
     _directory: tempfile::TempDir,
 }
 
-impl Front {
-    /// Starts a front before `server`, with these faults; of those that fit, the first happens.
+impl FaultProxy {
+    /// Starts a proxy before `server`, with these faults; of those that fit, the first happens.
     pub fn start(
         server: &GitServer,
         certificate: Certificate,
         faults: Vec<(Phase, When, Fault)>,
     ) -> Result<Self, GitServerError> {
         if server.url("").starts_with("https") {
-            return Err(GitServerError::FrontNeedsPlainHttp);
+            return Err(GitServerError::FaultProxyNeedsPlainHttp);
         }
         let ip = server.address().ip();
         let listen_failed = |source| GitServerError::Listen { address: ip, source };
         let listener = TcpListener::bind((ip, 0)).map_err(listen_failed)?;
         let address = listener.local_addr().map_err(listen_failed)?;
         let directory = tempfile::Builder::new()
-            .prefix("workflow-git-front-")
+            .prefix("workflow-git-proxy-")
             .tempdir()
             .map_err(|source| GitServerError::Write { path: std::env::temp_dir(), source })?;
         let ca = directory.path().join("ca.crt");
@@ -94,14 +94,14 @@ impl Front {
         Ok(Self { address, ca, shared, _directory: directory })
     }
 
-    /// Starts a front before a server of its own.
-    pub fn before_a_server_of_its_own(
+    /// Starts a proxy before a server of its own.
+    pub fn with_own_server(
         certificate: Certificate,
         faults: Vec<(Phase, When, Fault)>,
     ) -> Result<(GitServer, Self), GitServerError> {
         let server = GitServer::start(&Settings::default().plain_http())?;
-        let front = Self::start(&server, certificate, faults)?;
-        Ok((server, front))
+        let proxy = Self::start(&server, certificate, faults)?;
+        Ok((server, proxy))
     }
 
     /// Returns the address that it listens on.
@@ -109,7 +109,7 @@ impl Front {
         self.address
     }
 
-    /// The URL of something of the server's by way of this front.
+    /// The URL of something of the server's through this proxy.
     pub fn url(&self, of_server: &str) -> String {
         let scheme = if self.shared.tls.is_some() { "https" } else { "http" };
         let path = of_server.splitn(4, '/').nth(3).unwrap_or_default();
@@ -142,7 +142,7 @@ impl Front {
     }
 }
 
-impl Drop for Front {
+impl Drop for FaultProxy {
     fn drop(&mut self) {
         self.shared.ended.store(true, Ordering::SeqCst);
         // Wakes the thread that accepts; where that fails it has ended already.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustls::{ServerConnection, StreamOwned};
 
-use super::fault::{At, Fault, Phase};
+use super::fault::{Fault, FaultPosition, Phase};
 use super::http::Message;
 use super::shared::Shared;
 
@@ -17,7 +17,7 @@ trait Stream: Read + Write {}
 impl<T: Read + Write> Stream for T {}
 
 /// State of a connection after a response.
-enum After {
+enum NextState {
     /// The connection goes on.
     NextRequest,
     /// It is over.
@@ -30,10 +30,10 @@ enum After {
 pub(super) fn serve(shared: &Shared, raw: &TcpStream) {
     let Ok(after) = talk(shared, raw) else { return };
     match after {
-        After::Reset => {
+        NextState::Reset => {
             let _ = rustix::net::sockopt::set_socket_linger(raw, Some(Duration::ZERO));
         }
-        After::NextRequest | After::Close => {
+        NextState::NextRequest | NextState::Close => {
             // Unread bytes would turn the close into a reset.
             let _ = raw.shutdown(Shutdown::Write);
             let _ = io::copy(&mut &*raw, &mut io::sink());
@@ -41,7 +41,7 @@ pub(super) fn serve(shared: &Shared, raw: &TcpStream) {
     }
 }
 
-fn talk(shared: &Shared, raw: &TcpStream) -> io::Result<After> {
+fn talk(shared: &Shared, raw: &TcpStream) -> io::Result<NextState> {
     raw.set_nodelay(true)?;
     if let Some(fault) = shared.fault(Phase::Connect, false) {
         shared.happened();
@@ -57,17 +57,17 @@ fn talk(shared: &Shared, raw: &TcpStream) -> io::Result<After> {
     while let Some(request) = Message::read_request(&mut stream) {
         shared.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request.whole_head());
         match response(shared, raw, &mut *stream, request)? {
-            After::NextRequest => {}
+            NextState::NextRequest => {}
             end => return Ok(end),
         }
     }
-    Ok(After::Close)
+    Ok(NextState::Close)
 }
 
-/// A fault before anything was said.
-fn at_once(fault: &Fault, mut raw: &TcpStream) -> io::Result<After> {
+/// A fault before the first request.
+fn at_once(fault: &Fault, mut raw: &TcpStream) -> io::Result<NextState> {
     match fault {
-        Fault::Reset(_) => return Ok(After::Reset),
+        Fault::Reset(_) => return Ok(NextState::Reset),
         Fault::Stall(_) => wait_for_the_client_to_go(raw),
         Fault::Response(..) => {
             // The first bytes of the client are read and ignored.
@@ -76,7 +76,7 @@ fn at_once(fault: &Fault, mut raw: &TcpStream) -> io::Result<After> {
         }
         _ => {}
     }
-    Ok(After::Close)
+    Ok(NextState::Close)
 }
 
 fn response(
@@ -84,10 +84,10 @@ fn response(
     raw: &TcpStream,
     stream: &mut dyn Stream,
     mut request: Message,
-) -> io::Result<After> {
+) -> io::Result<NextState> {
     let with_credential = request.header("authorization").is_some();
     let Some(fault) = phase(&request).and_then(|phase| shared.fault(phase, with_credential)) else {
-        return whole(stream, &request.ask(shared.server)?);
+        return whole(stream, &request.send_to(shared.server)?);
     };
     let fault = match fault {
         Fault::Unless(words, fault) if !request.body.windows(words.len()).any(|w| w == words.as_bytes()) => {
@@ -96,25 +96,25 @@ fn response(
         fault => fault,
     };
     match fault {
-        Fault::Unless(..) => return whole(stream, &request.ask(shared.server)?),
+        Fault::Unless(..) => return whole(stream, &request.send_to(shared.server)?),
         Fault::Response(..) => {
             shared.happened();
             send(stream, &ready(fault))?;
-            return Ok(After::NextRequest);
+            return Ok(NextState::NextRequest);
         }
         Fault::Before(action) => action(),
         Fault::WantInstead(id) => want_instead(&mut request.body, id),
         _ => {}
     }
-    let mut response = request.ask(shared.server)?;
+    let mut response = request.send_to(shared.server)?;
     match fault {
-        Fault::Reset(at) => part(stream, &response, *at).map(|()| After::Reset),
-        Fault::Close(at) => part(stream, &response, *at).map(|()| After::Close),
+        Fault::Reset(at) => part(stream, &response, *at).map(|()| NextState::Reset),
+        Fault::Close(at) => part(stream, &response, *at).map(|()| NextState::Close),
         Fault::Stall(at) => {
             part(stream, &response, *at)?;
             shared.happened();
             wait_for_the_client_to_go(raw);
-            return Ok(After::Close);
+            return Ok(NextState::Close);
         }
         Fault::Drip => {
             shared.happened();
@@ -140,13 +140,13 @@ fn response(
 
 /// Returns the phase of a git client's request.
 fn phase(request: &Message) -> Option<Phase> {
-    let said = |words: &[u8]| request.body.windows(words.len()).any(|window| window == words);
+    let contains = |words: &[u8]| request.body.windows(words.len()).any(|window| window == words);
     if request.first.starts_with("GET ") {
         request.first.contains("/info/refs?").then_some(Phase::Listing)
-    } else if said(b"command=ls-refs") {
+    } else if contains(b"command=ls-refs") {
         Some(Phase::Refs)
-    } else if said(b"filter blob:none") {
-        Some(Phase::WayDown)
+    } else if contains(b"filter blob:none") {
+        Some(Phase::Subtree)
     } else {
         Some(Phase::Pack)
     }
@@ -160,25 +160,25 @@ fn want_instead(body: &mut [u8], id: &str) {
     }
 }
 
-fn whole(stream: &mut dyn Stream, response: &Message) -> io::Result<After> {
+fn whole(stream: &mut dyn Stream, response: &Message) -> io::Result<NextState> {
     send(stream, &[response.chunked_head(), response.chunks(response.body.len())].concat())?;
-    Ok(After::NextRequest)
+    Ok(NextState::NextRequest)
 }
 
-fn part(stream: &mut dyn Stream, response: &Message, until: At) -> io::Result<()> {
+fn part(stream: &mut dyn Stream, response: &Message, until: FaultPosition) -> io::Result<()> {
     match until.position(&response.body) {
         None => Ok(()),
         Some(at) => send(stream, &[response.chunked_head(), response.chunks(at)].concat()),
     }
 }
 
-fn drip(stream: &mut dyn Stream, response: &Message) -> io::Result<After> {
+fn drip(stream: &mut dyn Stream, response: &Message) -> io::Result<NextState> {
     send(stream, &response.chunked_head())?;
     for byte in response.chunks(response.body.len()) {
         send(stream, &[byte])?;
         thread::sleep(Duration::from_secs(1));
     }
-    Ok(After::NextRequest)
+    Ok(NextState::NextRequest)
 }
 
 fn send(stream: &mut dyn Stream, bytes: &[u8]) -> io::Result<()> {
@@ -189,14 +189,14 @@ fn send(stream: &mut dyn Stream, bytes: &[u8]) -> io::Result<()> {
 /// A response that no server gave.
 fn ready(fault: &Fault) -> Vec<u8> {
     let Fault::Response(status, headers, body) = fault else { return Vec::new() };
-    let mut wire = format!("HTTP/1.1 {status} As asked\r\nContent-Length: {}\r\n", body.len());
+    let mut wire = format!("HTTP/1.1 {status} As requested\r\nContent-Length: {}\r\n", body.len());
     for (name, value) in headers {
         let _ = write!(wire, "{name}: {value}\r\n");
     }
     (wire + "\r\n" + body).into_bytes()
 }
 
-/// Nothing that it says is of interest, only that it ends.
+/// Only its end is of interest.
 fn wait_for_the_client_to_go(mut raw: &TcpStream) {
     let _ = io::copy(&mut raw, &mut io::sink());
 }

@@ -26,7 +26,7 @@ impl Message {
     }
 
     /// Sends this request to a server and gives its response, the body's framing taken off.
-    pub(super) fn ask(&self, server: SocketAddr) -> io::Result<Self> {
+    pub(super) fn send_to(&self, server: SocketAddr) -> io::Result<Self> {
         let mut stream = TcpStream::connect(server)?;
         let mut wire = self.head(&["connection", "content-length"]);
         let _ = write!(wire, "Connection: close\r\nContent-Length: {}\r\n\r\n", self.body.len());
@@ -80,7 +80,7 @@ impl Message {
         head
     }
 
-    /// Request line and headers, as they came.
+    /// Request line and headers, .
     pub(super) fn whole_head(&self) -> String {
         self.head(&[])
     }

@@ -13,7 +13,7 @@ pub enum Phase {
     /// `ls-refs` of protocol v2.
     Refs,
     /// A fetch with a filter: the commit and its trees.
-    WayDown,
+    Subtree,
     /// Any other fetch: the pack that is delivered.
     Pack,
 }
@@ -33,10 +33,10 @@ pub enum When {
 
 /// Position of a fault in a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum At {
+pub enum FaultPosition {
     /// Before the first byte.
     Start,
-    /// After this share of the body, or of the pack where there is one; never at its very end.
+    /// NextState this share of the body, or of the pack where there is one; never at its very end.
     Percent(u8),
 }
 
@@ -44,22 +44,22 @@ pub enum At {
 #[derive(Clone)]
 pub enum Fault {
     /// The connection is reset (RST).
-    Reset(At),
+    Reset(FaultPosition),
     /// The connection is closed (FIN), whatever was announced.
-    Close(At),
+    Close(FaultPosition),
     /// Nothing more is sent, until the client closes.
-    Stall(At),
+    Stall(FaultPosition),
     /// One byte a second.
     Drip,
     /// The body ends early within valid HTTP.
-    Short(At),
+    Short(FaultPosition),
     /// One bit is another.
-    Corrupt(At),
+    Corrupt(FaultPosition),
     /// Another response: status, headers, body. On [`Phase::Connect`] it is sent without TLS.
     Response(u16, Vec<(&'static str, String)>, String),
     /// This happens only where the request's body lacks these words.
     Unless(&'static str, Box<Fault>),
-    /// The server is requested for this object instead of the wanted one.
+    /// The server is asked for this object instead of the wanted one.
     WantInstead(String),
     /// This happens before the request goes on to the server.
     Before(Arc<dyn Fn() + Send + Sync>),
@@ -93,7 +93,7 @@ impl fmt::Debug for Fault {
     }
 }
 
-impl At {
+impl FaultPosition {
     /// The position in this body; `None` for before the response as a whole.
     pub(super) fn position(self, body: &[u8]) -> Option<usize> {
         let Self::Percent(percent) = self else { return None };
@@ -110,10 +110,10 @@ mod tests {
 
     #[test]
     fn counts_shares_from_the_pack() {
-        assert_eq!(At::Start.position(b"0123456789"), None);
-        assert_eq!(At::Percent(50).position(b"0123456789"), Some(5));
-        assert_eq!(At::Percent(100).position(b"0123456789"), Some(9));
-        assert_eq!(At::Percent(50).position(b"123456PACK"), Some(8));
-        assert_eq!(At::Percent(50).position(b""), Some(0));
+        assert_eq!(FaultPosition::Start.position(b"0123456789"), None);
+        assert_eq!(FaultPosition::Percent(50).position(b"0123456789"), Some(5));
+        assert_eq!(FaultPosition::Percent(100).position(b"0123456789"), Some(9));
+        assert_eq!(FaultPosition::Percent(50).position(b"123456PACK"), Some(8));
+        assert_eq!(FaultPosition::Percent(50).position(b""), Some(0));
     }
 }
