@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_new_pair_is_a_fault_and_the_good_one_stays() {
+    fn rejects_a_broken_new_pair_and_keeps_the_good_one() {
         let (mount, first, second) = (tempfile::tempdir().unwrap(), fresh(), fresh());
         kubelet_writes(mount.path(), "first", &first);
         let (directory, mut bundle) = open(mount.path());

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_what_leaves_the_repository_or_hides() {
+    fn rejects_paths_out_of_the_repository_and_hidden_characters() {
         for text in ["..", "a/../b", "a/..", "a\\b", "a\0b", "a\nb", &"x/".repeat(MAX_PATH)] {
             assert!(RepoPath::parse(text).is_err(), "{text:?}");
         }

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_what_git_rejects() {
+    fn rejects_refs_that_git_rejects() {
         for name in [
             "a b",
             "a\nb",

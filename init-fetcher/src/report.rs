@@ -176,7 +176,7 @@ pub mod tests {
     }
 
     #[test]
-    fn a_success_says_what_is_where() {
+    fn success_names_commit_and_directory() {
         assert_eq!(
             success(&delivered(), 0.42),
             "delivered 1a2b3c4d5e6f (main) to /workspace/workflows/repo: 12 files, 34 kB in 0.4 s"
@@ -184,7 +184,7 @@ pub mod tests {
     }
 
     #[test]
-    fn a_success_says_what_is_not_there() {
+    fn success_names_what_was_not_delivered() {
         let submodules = Submodules { fetched: 0, empty: 1, first_empty: Some("`m`".into()) };
         let all = Delivered {
             submodules,
@@ -219,7 +219,7 @@ pub mod tests {
     }
 
     #[test]
-    fn details_hide_userinfo_even_of_what_is_no_url() {
+    fn details_hide_userinfo_of_malformed_urls() {
         for url in ["https://me:s3cret@h/r", "me:s3cret@h:r", "https//me:s3cret@h"] {
             let lookup = |name: &str| (name == "WORKFLOW_GIT_URL").then(|| url.to_owned());
             let details = details(&lookup);

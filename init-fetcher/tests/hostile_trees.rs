@@ -90,7 +90,7 @@ fn refused(fetch: &Fetch, exit: Exit, case: &str) -> Ended {
 }
 
 #[test]
-fn names_that_are_no_names_are_41_wherever_they_are_and_whatever_they_are() {
+fn rejects_unsafe_names_at_any_depth_and_of_any_kind() {
     let server = server();
     let crafted = Crafted::new(&server, "flow", Profile::Filters);
     let long = "x".repeat(256);
@@ -136,7 +136,7 @@ fn names_that_are_no_names_are_41_wherever_they_are_and_whatever_they_are() {
 }
 
 #[test]
-fn what_is_beside_the_wanted_directory_is_none_of_its_business() {
+fn ignores_entries_beside_the_wanted_directory() {
     let server = server();
     let crafted = Crafted::new(&server, "flow", Profile::Filters);
     let good = crafted.thing("100644", "prompt.md");
@@ -194,7 +194,7 @@ fn hostile_links_are_never_written() {
 }
 
 #[test]
-fn a_link_for_the_list_of_submodules_is_41() {
+fn rejects_a_symlink_as_gitmodules() {
     let server = server();
     let crafted = Crafted::new(&server, "flow", Profile::Filters);
     for name in [".gitmodules", ".GITMODULES ", "gitmod~1"] {
@@ -204,7 +204,7 @@ fn a_link_for_the_list_of_submodules_is_41() {
 }
 
 #[test]
-fn two_entries_of_one_name_are_41() {
+fn rejects_duplicate_names() {
     let server = server();
     let crafted = Crafted::new(&server, "flow", Profile::NoFilters);
     let (blob, dir, module) = (crafted.blob("../.."), crafted.thing("100644", "inside"), "7".repeat(40));
@@ -264,7 +264,7 @@ fn odd_names_are_delivered_and_never_break_a_message() {
 }
 
 #[test]
-fn submodules_stay_empty_whatever_their_list_says() {
+fn leaves_submodules_empty_for_any_gitmodules() {
     let server = server();
     let crafted = Crafted::new(&server, "flow", Profile::Filters);
     let list = "[submodule \"../../x\"]\n\tpath = ../../x\n\turl = -oProxyCommand=touch /tmp/x\n\
@@ -292,7 +292,7 @@ fn submodules_stay_empty_whatever_their_list_says() {
 }
 
 #[test]
-fn too_much_of_anything_is_40_in_little_memory() {
+fn exceeded_limits_are_too_large_in_little_memory() {
     let server = server();
     let crafted = Crafted::new(&server, "flow", Profile::Filters);
     // Not to wait for the server's compression.
@@ -333,7 +333,7 @@ fn too_much_of_anything_is_40_in_little_memory() {
 }
 
 #[test]
-fn contents_that_swell_are_40_or_pass_through_in_little_memory() {
+fn expanding_content_is_too_large_or_read_in_little_memory() {
     let server = server();
     let crafted = Crafted::new(&server, "flow", Profile::NoFilters);
     let zeros = crafted.blob(vec![0; 48 << 20]);
@@ -349,7 +349,7 @@ fn contents_that_swell_are_40_or_pass_through_in_little_memory() {
 }
 
 #[test]
-fn a_commit_that_is_all_message_is_40() {
+fn rejects_a_commit_with_an_oversized_message() {
     let server = server();
     let crafted = Crafted::new(&server, "flow", Profile::Filters);
     let tree = crafted.thing("100644", "file");
@@ -375,7 +375,7 @@ fn tags_of_tags_are_followed_for_a_while() {
 }
 
 #[test]
-fn names_of_repositories_that_lead_elsewhere_are_10() {
+fn rejects_repository_names_with_parent_directories() {
     let server = server();
     for path in [
         "..",

@@ -94,7 +94,7 @@ fn links_become_copies_over_ssh() {
 }
 
 #[test]
-fn only_what_links_lead_to_is_fetched() {
+fn fetches_only_the_targets_of_links() {
     let server = server();
     let repository = repository(server.repository("flow"));
     let fetch = Fetch::new(&server, repository.url()).path("wf").var("WORKFLOW_MAX_BYTES", "20Ki");
@@ -156,7 +156,7 @@ fn unsafe_links_are_left_out_and_git_status_stays_clean() {
 }
 
 #[test]
-fn unsafe_links_are_41_if_so_configured() {
+fn rejects_unsafe_links_if_configured() {
     let server = server();
     let repository = unsafe_repository(&server, "flow");
     for path in ["", "wf"] {
@@ -171,7 +171,7 @@ fn unsafe_links_are_41_if_so_configured() {
 }
 
 #[test]
-fn links_in_a_circle_are_41() {
+fn rejects_circular_links() {
     let server = server();
     for (number, links) in [
         &[("wf/up", "..")][..],
@@ -196,7 +196,7 @@ fn links_in_a_circle_are_41() {
 }
 
 #[test]
-fn copies_are_held_to_the_limits() {
+fn copies_count_against_the_limits() {
     let server = server();
     let mut builder = server.repository("flow").file("wf/x", "x").file("big", vec![b'x'; 60_000]);
     for number in 0..30 {

@@ -125,7 +125,7 @@ fn delivers_what_is_signed_as_demanded_and_names_the_signer() {
 }
 
 #[test]
-fn what_is_not_signed_as_demanded_is_42_and_nothing_is_published() {
+fn publishes_nothing_without_the_required_signature() {
     let env = TestEnv::new();
     env.git(None, &["update-ref", "refs/tags/v2", &env.git(None, &["rev-parse", "v1"])]);
     for (require, reference, words) in [

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_a_missing_directory_from_an_empty_one() {
+    fn distinguishes_a_missing_from_an_empty_directory() {
         assert_eq!(found(&record(), "none"), None);
         assert_eq!(found(&record(), "flower"), None);
         assert!(has_git_directory(&record(), "flow"));

@@ -94,7 +94,7 @@ fn drops_an_old_ca_when_its_last_serving_certificate_expired() {
 }
 
 #[test]
-fn replaces_at_once_what_is_not_valid() {
+fn replaces_invalid_certificates_at_once() {
     let fresh = step(Action::Start, None, 0);
     assert_eq!(action(None, None, 0), Action::Start);
     assert_eq!(action(Some(&fresh), None, 900), Action::Start, "expired");
@@ -187,7 +187,7 @@ proptest! {
 
     /// Leaders with any clocks take turns at any point of a CA's lifetime.
     #[test]
-    fn advance_ends_in_few_steps_whatever_the_clocks(turns in prop::collection::vec(turn(), 1..8)) {
+    fn advance_ends_in_few_steps_under_any_clock(turns in prop::collection::vec(turn(), 1..8)) {
         let (lifetimes, mut seconds, mut state) = (Lifetimes::default(), 30 * YEAR, None::<State>);
         for (skew, elapsed, in_place) in turns {
             seconds += elapsed;

@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rejects_what_would_match_something_else_than_it_seems_to() {
+    fn rejects_misleading_patterns() {
         for (pattern, why) in [
             ("", "the whole host"),
             ("github.com/acme/*", "the whole host"),

@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn replaces_whatever_stands_there_and_leaves_nothing_else() {
+    fn replaces_any_existing_entry_and_leaves_nothing_else() {
         type Make = fn(&Path);
         let cases: [(&str, Make); 5] = [
             ("nothing", |_| {}),

@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_what_is_malformed() {
+    fn rejects_malformed_input() {
         for (name, value) in [
             ("WORKFLOW_BRANCH", "a b"),
             ("WORKFLOW_PATH", "../x"),
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_policy_from_mistakes() {
+    fn distinguishes_policy_from_mistakes() {
         for vars in [
             vec![("WORKFLOW_GIT_URL", "ftp://h/r")],
             vec![("WORKFLOW_GIT_URL", "http://h/r")],

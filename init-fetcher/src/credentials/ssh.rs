@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_a_key_is_left_to_the_library() {
+    fn leaves_possible_keys_to_the_library() {
         for text in [
             &*openssh("none"),
             "-----BEGIN PRIVATE KEY-----\nAAAA",
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_private_key_is_named() {
+    fn names_the_file_that_is_not_a_private_key() {
         assert!(unusable(&Secret::new("ssh-ed25519 AAAA me")).unwrap().contains("public"));
         assert!(unusable(&Secret::new("s3cret")).unwrap().contains("not a private key"));
     }

@@ -33,7 +33,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_fuzzers_claim_holds_for_their_seeds() {
+    fn fuzzers_pass_on_their_seeds() {
         assert!(replay("wire", super::wire) > 0);
         assert!(replay("trees", super::trees) > 0);
         assert!(replay("signatures", |bytes, _| super::signatures(bytes)) > 0);

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_and_inserts_whatever_the_pieces() {
+    fn applies_deltas_in_chunks_of_any_size() {
         let base = b"0123456789";
         // Copy 3 from 2; insert "ab"; copy 1 from 0 with no offset byte.
         let delta = [10, 6, 0b1001_0001, 2, 3, 2, b'a', b'b', 0b1001_0000, 1];
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_what_makes_no_sense() {
+    fn rejects_inconsistent_flags() {
         for delta in [
             &[10, 1, 0][..],             // reserved
             &[9, 1, 1, b'x'],            // another base

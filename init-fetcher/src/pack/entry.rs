@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_what_no_server_means() {
+    fn rejects_invalid_responses() {
         for bytes in [&[0x05][..], &[0x55], &[], &[0x95], &[0x61], &[0x71, 1]] {
             assert_eq!(of(bytes), None, "{bytes:?}");
         }

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_what_ends_early_or_is_no_zlib() {
+    fn rejects_truncated_or_malformed_zlib() {
         let bytes = deflated(&[7; 1000]);
         for cut in 0..bytes.len() {
             assert!(inflate(&bytes[..cut], 1000).is_err(), "cut at {cut}");

@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_is_found_by_the_hash_of_its_content() {
+    fn finds_objects_by_the_hash_of_their_content() {
         let dir = tempfile::tempdir().unwrap();
         let repo = git2::Repository::init(dir.path().join("repo")).unwrap();
         let blob = repo.blob(b"hello").unwrap();
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pack_with_any_byte_changed_is_refused() {
+    fn rejects_a_pack_with_any_byte_changed() {
         let dir = tempfile::tempdir().unwrap();
         let repo = git2::Repository::init(dir.path()).unwrap();
         let pack = pack_of(&repo, repo.blob(b"hello, hello, hello").unwrap());

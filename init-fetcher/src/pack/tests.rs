@@ -92,7 +92,7 @@ fn two_objects_of_one_content_are_one_base() {
 }
 
 #[test]
-fn a_delta_whose_base_is_not_in_the_pack_is_refused() {
+fn rejects_a_delta_without_its_base() {
     for entries in [
         vec![delta(EntryKind::Named(0), &[insert(b"of itself")])],
         vec![delta(EntryKind::Named(1), &[insert(b"a")]), delta(EntryKind::Named(0), &[insert(b"b")])],
@@ -132,7 +132,7 @@ fn bases_that_do_not_fit_into_memory_together_are_held_in_files() {
 }
 
 #[test]
-fn what_might_be_a_base_and_is_none_leaves_nothing() {
+fn removes_files_of_unused_bases() {
     let large = bytes(1_200_000);
     assert_read(vec![
         delta(EntryKind::Named(2), &[copy(0, 10)]),

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_bytes_that_are_no_lines() {
+    fn rejects_malformed_lines() {
         for bytes in [&b"<htm"[..], b"zzzz", b"0003", b"0004"] {
             assert!(matches!(Lines::new(bytes).next(""), Err(ProtocolError::Malformed(_))), "{bytes:?}");
         }

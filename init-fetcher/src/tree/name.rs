@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_names_that_are_no_names() {
+    fn rejects_invalid_names() {
         for name in [&b""[..], b".", b"..", b"a/b", b"/", b"a\0b", &[b'x'; 256]] {
             assert!(refused(name).is_some(), "{name:?}");
         }

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn rejects_what_git_could_not_have_written() {
+    fn rejects_trees_that_git_cannot_write() {
         let good = raw("100644", b"a");
         for cut in 1..good.len() {
             assert_eq!(parse(&good[..cut], ObjectFormat::Sha1), None, "cut at {cut}");

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn names_what_is_close() {
+    fn suggests_similar_names() {
         assert_eq!(
             found("workflow/review").unwrap_err(),
             "there is no directory `workflow/review` at that commit: the repository has no `workflow`; did you mean \
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_directory_is_called_by_its_name() {
+    fn names_the_entry_that_is_not_a_directory() {
         assert_eq!(found("README").unwrap_err(), "`README` is not a directory but a file");
         assert!(found("README/x").unwrap_err().contains("a file"));
         assert!(found("latest").unwrap_err().contains("a symlink"));

@@ -56,7 +56,7 @@ fn trusts_certificates_for_a_listed_principal() {
 }
 
 #[test]
-fn denies_certificates_that_do_not_count() {
+fn denies_unusable_certificates() {
     let keys = Keys::new();
     let listed = ssh_signers(&keys.authority("alice"));
     for (options, why) in [

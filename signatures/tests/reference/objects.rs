@@ -81,7 +81,7 @@ fn kinds_of_signatures_that_are_not_supported_are_named() {
 }
 
 #[test]
-fn what_is_signed_must_be_an_object_of_its_kind() {
+fn rejects_signed_objects_of_another_kind() {
     let (world, _, _, key) = world(ObjectFormat::Sha1);
     let signers = ssh_signers(&format!("a {key}"));
     // A signature over other text than the object's headers, at the end of a tag that names another object.

@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_aligned_whatever_the_time() {
+    fn aligns_lines_with_times_of_any_length() {
         let mut out = Vec::new();
         let mut screen = Screen::new(&mut out);
         screen.at(Duration::from_millis(40), "a").unwrap();

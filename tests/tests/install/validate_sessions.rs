@@ -82,7 +82,7 @@ async fn until_in_force(client: &Client, denies: bool) -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn warns_of_or_denies_what_the_parsers_reject_and_nothing_else() -> anyhow::Result<()> {
+async fn warns_of_or_denies_only_sources_that_the_parsers_reject() -> anyhow::Result<()> {
     let (cluster, _turn) = api_server::exclusive().await?;
     let client = cluster.client.clone();
     let kubectl = Kubectl::with(&api_server::server()?.admin_kubeconfig_file()?);

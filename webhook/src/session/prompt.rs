@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn decides_by_what_the_conditions_prove() {
+    fn decides_by_the_conditions_alone() {
         let stopped = (RUNNER_STARTED, "False");
         for (generation, conditions, ran_never, skipped) in [
             (1, &[][..], true, false),

@@ -71,7 +71,7 @@ fn lists_everything_directories_first() {
 }
 
 #[test]
-fn refuses_unsafe_names_at_any_depth() {
+fn rejects_unsafe_names_at_any_depth() {
     for name in [&b".git"[..], b"..", b"GIT~1", b""] {
         let mut made = Made::default();
         let blob = made.put_blob(b"x");
@@ -82,7 +82,7 @@ fn refuses_unsafe_names_at_any_depth() {
 }
 
 #[test]
-fn refuses_two_entries_of_one_name() {
+fn rejects_duplicate_names() {
     let mut made = Made::default();
     let blob = made.put_blob(b"x");
     let sub = made.put_tree(&[]);
@@ -91,7 +91,7 @@ fn refuses_two_entries_of_one_name() {
 }
 
 #[test]
-fn refuses_a_link_for_a_list_of_submodules() {
+fn rejects_a_symlink_as_gitmodules() {
     let mut made = Made::default();
     let target = made.put_blob(b"a");
     let root = made.put_tree(&[("120000", b".gitmodules", target)]);
@@ -131,7 +131,7 @@ fn paths_and_targets_are_held_within_limits_too() {
 }
 
 #[test]
-fn refuses_links_out() {
+fn rejects_links_out_of_the_directory() {
     let mut made = Made::default();
     let target = made.put_blob(b"../../etc");
     let root = made.put_tree(&[("120000", b"a", target)]);
@@ -165,7 +165,7 @@ fn holds_the_limits_before_it_runs_out_of_memory() {
 }
 
 #[test]
-fn refuses_directories_nested_without_end() {
+fn rejects_endlessly_nested_directories() {
     let mut made = Made::default();
     let mut tree = made.put_tree(&[]);
     for _ in 0..MAX_DEPTH + 2 {
@@ -284,7 +284,7 @@ fn links_out_of_the_directory_are_replaced_by_copies() {
 }
 
 #[test]
-fn links_that_cannot_be_replaced_are_skipped_or_refused() {
+fn skips_or_rejects_links_that_cannot_be_replaced() {
     for (lines, why) in [
         (&["wf/a -> /etc/passwd", "wf/x"][..], "an absolute symlink"),
         (&["l -> /", "wf/a -> ../l/x", "wf/x"], "an absolute symlink"),

@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_is_there() {
+    fn reads_existing_settings() {
         let session = json!({
             "spec": { "activeWorkflow": { "gitUrl": "https://h/r", "path": "a" } },
             "status": {

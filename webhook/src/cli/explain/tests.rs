@@ -227,7 +227,7 @@ fn a_changed_workflow_needs_a_restart() {
 }
 
 #[test]
-fn a_pod_that_is_gone_leaves_its_outcome() {
+fn keeps_the_outcome_of_a_deleted_pod() {
     let unknown = "the workflow is not delivered: OutcomeUnknown";
     expect(gathered(session("Stopped"), None), false, unknown, "start the session again");
     let note = "Init container init-workflow failed (exit 22): no branch `mian` - Error";
@@ -274,7 +274,7 @@ fn a_denied_pod_is_no_outcome_of_an_earlier_run() {
 }
 
 #[test]
-fn runs_that_the_injector_does_not_report_are_told_apart() {
+fn distinguishes_runs_that_the_injector_does_not_report() {
     let running = |registration| Gathered {
         registration,
         ..gathered(reconciled(session("Running"), "False", "UpdateFailed"), Some(&bare_pod(true)))
