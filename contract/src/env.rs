@@ -30,7 +30,8 @@ pub const WORKFLOW_CREDENTIALS_DIR: &str = "WORKFLOW_CREDENTIALS_DIR";
 pub const WORKFLOW_GITHUB_HOSTS: &str = "WORKFLOW_GITHUB_HOSTS";
 /// Exact hosts that [`GITLAB_TOKEN`] is for.
 pub const WORKFLOW_GITLAB_HOSTS: &str = "WORKFLOW_GITLAB_HOSTS";
-/// How long a published directory is observed, and published again if another program changes it; `0s` by default.
+/// Time for which a published directory is observed, and published again if another program changes it;
+/// `0s` by default.
 pub const WORKFLOW_SETTLE: &str = "WORKFLOW_SETTLE";
 /// JSON of a [`crate::Stamp`], for the status controller: an ephemeral container has no annotations. init-fetcher
 /// ignores it.

@@ -24,7 +24,7 @@ pub struct Delivered {
     pub submodules: Submodules,
     /// Files that are Git LFS pointers.
     pub lfs_pointers: u64,
-    /// Who signed it, and with which key, if a signature was demanded.
+    /// Signer and key, if a signature was demanded.
     pub signer: Option<String>,
     /// A remark for people.
     pub note: Option<&'static str>,

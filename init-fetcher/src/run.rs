@@ -129,7 +129,7 @@ impl Run {
         Ok(())
     }
 
-    /// What was published was changed by another program: the run ends as a failure unless it publishes again.
+    /// Records that another program changed the published directory: the run fails unless it publishes again.
     pub fn unpublished(&self) {
         self.lock().published = None;
     }

@@ -1,4 +1,4 @@
-//! What an error of the file system means for the person who reads it.
+//! Errors of the volume, with a message for the person who reads it.
 
 use std::fs;
 use std::io;

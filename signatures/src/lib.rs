@@ -75,7 +75,7 @@ pub fn verify(
     now: i64,
 ) -> Result<Signer, SignatureError> {
     let signed = split(kind, object, format).ok_or(SignatureError::Unsigned)?;
-    // What was signed must itself be an object of this kind: nothing else of the object may decide what is delivered.
+    // The signed bytes must themselves be an object of this kind: nothing else may decide what is delivered.
     let start = match kind {
         ObjectKind::Commit => &b"tree "[..],
         ObjectKind::Tag => &b"object "[..],

@@ -17,7 +17,7 @@ pub fn list_matches(list: &str, text: &str) -> bool {
 pub fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut p, mut t) = (0, 0);
-    // Where the last `*` was, and the text that it does not cover yet.
+    // Position of the last `*`, and the text that it does not cover yet.
     let mut star = None;
     while t < text.len() {
         if pattern.get(p) == Some(&b'*') {

@@ -26,7 +26,7 @@ pub struct RepositoryPattern {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Scope {
-    /// Whether the pattern ends with `*`.
+    /// True if the pattern ends with `*`.
     is_prefix: bool,
     /// Spelled as written: scheme, user of ssh, host, port and path.
     exact: Address,

@@ -13,7 +13,7 @@ use workflow_contract::RepoUrl;
 
 use crate::volume::VolumeError;
 
-/// What `.git` says.
+/// Content of `.git`.
 pub struct Facts<'a> {
     /// The remote; written without credentials.
     pub url: &'a RepoUrl,

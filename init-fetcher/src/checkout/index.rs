@@ -30,7 +30,7 @@ impl Recorder {
     /// not one of the future.
     ///
     /// # Errors
-    /// What libgit2 says.
+    /// [`git2::Error`].
     pub fn new(
         file: &Path,
         format: ObjectFormat,
@@ -105,7 +105,7 @@ pub fn entry(item: &Item) -> Option<IndexEntry> {
     })
 }
 
-/// Why the system refused, out of libgit2's words: they end as the system's own do, and the number is lost.
+/// Parses the system's error from libgit2's message: it ends in the system's own text, and the number is lost.
 fn errno_in(words: &str) -> Option<Errno> {
     [Errno::NOSPC, Errno::DQUOT, Errno::ACCESS, Errno::PERM, Errno::ROFS].into_iter().find(|errno| {
         let system = io::Error::from(*errno).to_string();

@@ -14,7 +14,7 @@ use crate::pack::PackError;
 use crate::tree::TreeError;
 use crate::volume::VolumeError;
 
-/// Why a plan could not be written.
+/// A plan that could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckoutError {
     /// An object disappeared between planning and writing.

@@ -110,12 +110,12 @@ impl Staging {
         &self.directory
     }
 
-    /// Where the workflow is built.
+    /// Directory in which the workflow is built.
     pub fn tree(&self) -> PathBuf {
         self.directory.join("tree")
     }
 
-    /// Where all is kept that is not delivered, or not yet.
+    /// Directory of everything that is not delivered, or not yet.
     pub fn scratch(&self) -> PathBuf {
         self.directory.join("scratch")
     }
@@ -193,7 +193,7 @@ fn try_put(new: &Path, place: &Path, aside: &Path) -> Result<(), Errno> {
 
 /// For file systems that know neither flag: between the two steps nothing stands at the place.
 fn rename_fallback(new: &Path, place: &Path, aside: &Path) -> Result<(), Errno> {
-    // What an earlier attempt moved there.
+    // Moved there by an earlier attempt.
     let _ = remove(aside);
     match rustix::fs::rename(place, aside) {
         Ok(()) | Err(Errno::NOENT) => {}

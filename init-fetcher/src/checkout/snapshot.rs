@@ -1,4 +1,4 @@
-//! What a published directory looks like, to find out whether another program changes it.
+//! A snapshot of a published directory, to detect changes by another program.
 //!
 //! The platform's runner replaces the directory of a workflow in place: it may remove or overwrite files of what was
 //! published while it does so.

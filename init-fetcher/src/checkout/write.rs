@@ -21,7 +21,7 @@ use crate::tree::plan::Plan;
 use crate::tree::{TreeError, shown};
 use crate::volume::VolumeError;
 
-/// What was found while writing.
+/// Findings of the write.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Written {
     /// Files that are Git LFS pointers.

@@ -160,7 +160,7 @@ pub struct Config {
     pub path: RepoPath,
     /// Directory to publish under.
     pub root: PathBuf,
-    /// How long the published directory is observed; zero for not at all.
+    /// Time for which the published directory is observed; zero disables it.
     pub settle: Duration,
     /// Limits on this run.
     pub limits: Limits,

@@ -33,7 +33,7 @@ pub struct Source {
     pub path: RepoPath,
 }
 
-/// Where a repository is written.
+/// Destination of a repository.
 pub struct Place {
     /// The directory that will be published.
     pub top: PathBuf,
@@ -66,7 +66,7 @@ pub struct Resolved {
     pub commit: Oid,
 }
 
-/// What a path leads to.
+/// Target of a path.
 pub enum Found {
     Tree(Oid),
     /// A submodule, and the directory within it.

@@ -190,7 +190,7 @@ pub fn pinned(remote: &mut dyn Remote, commit: Oid) -> Result<Target, Failure> {
     Ok(Target { want: commit, kind: TargetKind::Commit, name, listed, tags: Vec::new() })
 }
 
-/// Whether all files that are received are delivered: a server that can't cut the history sends older ones too.
+/// Reports whether all received files are delivered: a server that can't cut the history sends older ones too.
 pub fn all_blobs(remote: &dyn Remote) -> SpoolBlobs {
     if remote.capabilities().shallow() { SpoolBlobs::All } else { SpoolBlobs::None }
 }
@@ -218,7 +218,7 @@ fn doubt_commit(error: TransportError, target: &Target) -> TransportError {
     }
 }
 
-/// Whether the server refused a request that it may refuse; logged, as it makes the run slower.
+/// Reports whether the server denied an optional request; logged, as it makes the run slower.
 fn refused(result: Result<Received, TransportError>) -> Result<bool, TransportError> {
     match result {
         Ok(_) => Ok(false),

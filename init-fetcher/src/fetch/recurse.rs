@@ -110,7 +110,7 @@ impl<'c> Attempt<'_, 'c> {
 }
 
 impl Place {
-    /// Where a submodule of the repository is written; `number` is unique among its submodules.
+    /// Returns the destination of a submodule of the repository; `number` is unique among its submodules.
     fn of_submodule(&self, submodule: &Resolved, number: usize) -> Self {
         let modules = |git_dir: &Path| git_dir.join("modules").join(&submodule.name);
         Self {

@@ -1,4 +1,4 @@
-//! Whether what was received carries the signature that the policy demands. Pure over the received objects.
+//! Verification of the signature that the policy demands. Pure over the received objects.
 
 use git2::{ObjectFormat, Oid};
 use workflow_contract::text;
@@ -15,7 +15,7 @@ use crate::protocol::Ref;
 /// Annotated tags of one commit that are verified; more than a few are unusual.
 const MAX_TAGS: usize = 50;
 
-/// Why the workflow is not trusted.
+/// Reason for which the workflow is not trusted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotTrusted {
     #[error("the commit {id} {error}; {}", wanted(Require::Commit))]

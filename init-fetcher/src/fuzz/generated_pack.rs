@@ -26,7 +26,7 @@ pub struct Entry {
     pub kind: EntryKind,
     /// An object, or the instructions of a delta.
     pub content: Vec<u8>,
-    /// Whether a delta's sizes are in its content.
+    /// True if a delta's sizes are in its content.
     pub raw: bool,
 }
 

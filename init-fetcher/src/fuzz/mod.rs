@@ -1,4 +1,4 @@
-//! What the fuzzers of `fuzz/` do with their bytes, and the claims they make.
+//! The claims that the fuzzers of `fuzz/` check, for any input.
 //!
 //! Compiled for them (cargo-fuzz sets `fuzzing`) and for the test below only, so that nothing has to be
 //! public for their sake.

@@ -1,4 +1,4 @@
-//! Why a pack could not be received or read.
+//! Errors of receiving and reading packs.
 
 use crate::volume::VolumeError;
 
@@ -30,7 +30,7 @@ pub enum PackError {
 }
 
 impl PackError {
-    /// Whether another attempt may help.
+    /// Reports whether another attempt may help.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Truncated | Self::Corrupt(_))
     }

@@ -88,7 +88,7 @@ struct Intake {
     /// The last bytes, which are not hashed yet because they may be the checksum.
     tail: Vec<u8>,
     sender: Option<SyncSender<Vec<u8>>>,
-    /// Whether the reading thread has ended early.
+    /// True if the reading thread has ended early.
     abandoned: bool,
 }
 

@@ -88,7 +88,7 @@ pub enum Content {
 }
 
 impl Content {
-    /// Whether an object of this size may be held in memory in addition to `held` bytes.
+    /// Reports whether an object of this size may be held in memory in addition to `held` bytes.
     pub fn fits(size: u64, held: u64) -> bool {
         size <= SMALL && held + size <= HELD
     }
@@ -154,7 +154,7 @@ impl Base for InFile {
     }
 }
 
-/// Whether a file's content is a Git LFS pointer: a short text that starts with the version line.
+/// Reports whether a file's content is a Git LFS pointer: a short text that starts with the version line.
 pub fn is_lfs_pointer(data: &[u8]) -> bool {
     (data.len() as u64) < LFS_POINTER && data.starts_with(b"version https://git-lfs.github.com/spec/v1\n")
 }

@@ -43,7 +43,7 @@ pub struct Store<'a> {
     read_back: Cell<u64>,
 }
 
-/// Whether the blobs of a pack are spooled to files while it is received.
+/// Spooling of a pack's blobs to files while it is received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpoolBlobs {
     /// All: most of them are delivered.
@@ -229,7 +229,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Why an object could not be resolved to a commit.
+/// Reason for which an object could not be resolved to a commit.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// The object is neither a commit nor a tag of one.

@@ -35,7 +35,7 @@ pub struct Module {
     pub name: String,
     pub path: String,
     pub url: String,
-    /// Whether it is listed as one that is never checked out (`update = none`).
+    /// True if it is never checked out (`update = none`).
     pub never_updated: bool,
 }
 
@@ -190,7 +190,7 @@ impl Parser<'_> {
             }
         }
         let value = self.value()?;
-        // What is not UTF-8 is neither a URL nor a path that can be delivered.
+        // Neither URLs nor paths that are not UTF-8 can be delivered.
         Some((key, String::from_utf8(value).unwrap_or_default()))
     }
 

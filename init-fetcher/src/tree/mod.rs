@@ -15,14 +15,14 @@ use workflow_contract::text;
 
 use crate::pack::PackError;
 
-/// Why a tree is not written to disk.
+/// Reason for which a tree is not written to disk.
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
     /// Content that must not be written.
     #[error("the repository contains {what} at `{path}`, which is not safe to write; remove it there")]
     Unsafe {
         what: &'static str,
-        /// Where, fit for a message.
+        /// The path, sanitized.
         path: String,
     },
     /// More than a limit allows.
@@ -33,13 +33,13 @@ pub enum TreeError {
         limit: u64,
         /// Of what.
         unit: &'static str,
-        /// What to change.
+        /// The setting to change.
         setting: &'static str,
     },
     /// Directories nested deeper than can be delivered.
     #[error("the directories at `{path}` are nested too deep to be written")]
     TooDeep {
-        /// Where, fit for a message.
+        /// The path, sanitized.
         path: String,
     },
     /// A tree object that git could not have written.
@@ -53,7 +53,7 @@ pub enum TreeError {
     Missing {
         /// The object.
         oid: git2::Oid,
-        /// Where it is needed, fit for a message.
+        /// The path that needs it, sanitized.
         path: String,
     },
     /// An object is there but can't be had.

@@ -3,7 +3,7 @@
 //! The volume is a Linux one, but its content may travel: the rules are those that git itself applies
 //! everywhere (`core.protectNTFS`, `core.protectHFS`).
 
-/// Why a name must not be written; `None` for a good one.
+/// Returns the reason for which a name must not be written; `None` for a safe one.
 pub fn refused(name: &[u8]) -> Option<&'static str> {
     if name.is_empty() {
         Some("an empty name")
@@ -23,13 +23,13 @@ pub fn refused(name: &[u8]) -> Option<&'static str> {
 /// Longest name that Linux file systems take, in bytes.
 const MAX_NAME: usize = 255;
 
-/// Whether a name is `.git` on some file system. Windows takes a backslash for a separator, so each
+/// Reports whether a name is `.git` on some file system. Windows takes a backslash for a separator, so each
 /// part between backslashes counts.
 pub fn is_dot_git(name: &[u8]) -> bool {
     name.split(|&b| b == b'\\').any(|part| is_ntfs_dot_git(part) || is_hfs(part, ".git"))
 }
 
-/// Whether a name is `.gitmodules` on some file system: as a link it would lead git to read its list of
+/// Reports whether a name is `.gitmodules` on some file system: as a link it would make git read its list of
 /// submodules elsewhere.
 pub fn is_dot_gitmodules(name: &[u8]) -> bool {
     is_hfs(name, ".gitmodules") || {
@@ -40,7 +40,7 @@ pub fn is_dot_gitmodules(name: &[u8]) -> bool {
     }
 }
 
-/// What follows in a short name that starts like this.
+/// Returns the rest of a short name with this prefix.
 fn short_of<'a>(name: &'a [u8], start: &[u8]) -> Option<&'a [u8]> {
     let (head, rest) = name.split_at_checked(start.len())?;
     head.eq_ignore_ascii_case(start).then_some(rest)
@@ -53,7 +53,7 @@ fn is_ntfs_dot_git(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b".git") || name.eq_ignore_ascii_case(b"git~1")
 }
 
-/// What NTFS heeds of a name.
+/// Returns the part of a name that NTFS compares.
 fn ntfs_name(name: &[u8]) -> &[u8] {
     let name = name.split(|&b| b == b':').next().unwrap_or_default();
     let end = name.iter().rposition(|&b| b != b' ' && b != b'.').map_or(0, |at| at + 1);

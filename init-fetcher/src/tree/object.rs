@@ -4,7 +4,7 @@ use git2::{ObjectFormat, Oid};
 
 use crate::oid;
 
-/// What an entry is. Historic permission bits (`100664`) count as the nearest of these, as in git.
+/// Mode of an entry. Historic permission bits (`100664`) count as the nearest of these, as in git.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A directory.
@@ -36,7 +36,7 @@ pub struct Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
-    /// How many entries there are.
+    /// Number of entries.
     pub fn len(self) -> usize {
         self.len
     }

@@ -15,7 +15,7 @@ use crate::pack::Objects;
 /// Entries of trees that are cached for further lookups.
 const MAX_CACHED: usize = 200_000;
 
-/// What a symlink leads to.
+/// Target of a symlink.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     File {

@@ -8,7 +8,7 @@ use super::object::{self, Kind};
 use crate::pack::Objects;
 use crate::suggest::did_you_mean;
 
-/// Why there is no such directory.
+/// Reason for which there is no such directory.
 #[derive(Debug, thiserror::Error)]
 pub enum SubdirError {
     /// Nothing of that name.
@@ -60,7 +60,7 @@ pub fn find(objects: &dyn Objects, root: Oid, path: &RepoPath) -> Result<Oid, Su
         let data = objects.tree(at).map_err(TreeError::from)?.ok_or_else(missing)?;
         let tree = object::parse(&data, at.object_format()).ok_or(TreeError::Malformed { oid: at })?;
         let Some(entry) = tree.entries().find(|entry| entry.name == segment.as_bytes()) else {
-            // What is not UTF-8 can't be requested.
+            // Names that are not UTF-8 can't be requested.
             let names = tree.entries().filter_map(|entry| std::str::from_utf8(entry.name).ok());
             return Err(SubdirError::NotFound {
                 path: text::sanitize(path.as_str()),

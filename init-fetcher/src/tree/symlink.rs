@@ -17,7 +17,7 @@ pub const MAX_TARGET: u64 = 4095;
 
 pub const ABSOLUTE: &str = "an absolute symlink";
 pub const INTO_DOT_GIT: &str = "a symlink into `.git`";
-/// Where `..` leads depends on the submodule's own repository: the components before it may be a link there.
+/// The target of `..` depends on the submodule's own repository: the components before it may be a link there.
 pub const UP_WITHIN_SUBMODULE: &str = "a symlink that leads up within a submodule";
 
 /// Targets of links, by path.
@@ -110,7 +110,7 @@ impl<'a> Follower<'a> {
     }
 }
 
-/// Why no file system takes a link with this target.
+/// Returns the reason for which no file system takes a link with this target.
 pub fn malformed(target: &[u8]) -> Option<&'static str> {
     (target.is_empty() || target.contains(&0)).then_some("a symlink without a proper target")
 }

@@ -19,7 +19,7 @@ pub struct AllowedSigner {
     pub line: usize,
     /// Comma-separated patterns.
     pub principals: String,
-    /// Whether the key signs certificates of signers instead of content.
+    /// True if the key signs certificates of signers instead of content.
     pub is_authority: bool,
     /// Comma-separated patterns; every namespace if absent.
     pub namespaces: Option<String>,

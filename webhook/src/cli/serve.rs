@@ -45,7 +45,7 @@ pub struct Args {
     /// Lifetime of the self-managed CA
     #[arg(long, value_name = "TIME", default_value = "8760h", value_parser = parse_duration, conflicts_with = "tls_dir")]
     ca_lifetime: Duration,
-    /// How long a new CA is in every caBundle before it signs the serving certificate
+    /// Time for which a new CA is in every caBundle before it signs the serving certificate
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration, conflicts_with = "tls_dir")]
     settle: Duration,
     /// Address for HTTPS: /mutate

@@ -92,7 +92,7 @@ pub struct Config {
     /// Proxies of the init container; they win over those of the pod.
     #[serde(deserialize_with = "types::proxy")]
     pub proxy: Proxy,
-    /// Whether a workflow that changes in a running session is delivered by an ephemeral container.
+    /// True if a workflow that changes in a running session is delivered by an ephemeral container.
     pub live_delivery: bool,
     /// `LOG_FORMAT` of the init container.
     #[serde(deserialize_with = "types::log_format")]

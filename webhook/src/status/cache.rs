@@ -1,4 +1,4 @@
-//! What this replica has cached: sessions, the last state of each session's pod, and whether and since
+//! The cache of this replica: sessions, the last state of each session's pod, and whether and since
 //! when the webhook is registered.
 
 use std::collections::HashMap;

@@ -27,7 +27,7 @@ const MAX_NESTED: usize = 40;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Needed {
     pub oid: Oid,
-    /// Where it is needed, fit for a message.
+    /// The path that needs it, sanitized.
     pub path: String,
 }
 
@@ -222,7 +222,7 @@ impl Planner<'_> {
     }
 }
 
-/// Whether a path is in this directory or below it; everything is below the root.
+/// Reports whether a path is in this directory or below it; everything is below the root.
 fn is_below(path: &[u8], directory: &[u8]) -> bool {
     directory.is_empty()
         || path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))

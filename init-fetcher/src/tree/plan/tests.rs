@@ -112,7 +112,7 @@ fn directories_are_counted_with_all_that_is_in_them_before_they_are_entered() {
         entries.extend(names.iter().map(|name| ("100644", name.as_bytes(), blob)));
         tree = made.put_tree(&entries);
     }
-    // What is at the bottom must not be requested.
+    // The objects at the bottom must not be requested.
     let empty = made.put_tree(&[]);
     made.trees.remove(&empty);
     assert!(matches!(plan(&made, tree, LIMITS), Err(TreeError::TooLarge { unit: "files", .. })));
@@ -251,7 +251,7 @@ fn links_out_of_the_directory_are_replaced_by_copies() {
         (&["CLAUDE.md", "wf/a -> ../CLAUDE.md"], &["a = file CLAUDE.md"]),
         (&["run.sh", "wf/a -> ../run.sh"], &["a = file run.sh"]),
         (&["s/k/x", "wf/a -> ../s/k"], &["a/", "a/x = file x"]),
-        // What stays within a copied directory stays a link, what leaves it is replaced again.
+        // Links within a copied directory stay links; those that leave it are replaced again.
         (
             &["s/k/x", "s/k/y -> x", "s/k/z -> ../f", "s/f", "wf/a -> ../s/k"],
             &["a/", "a/x = file x", "a/y -> x", "a/z = file f"],

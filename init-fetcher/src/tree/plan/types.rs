@@ -66,7 +66,7 @@ pub struct Plan {
     pub first_skipped: Option<String>,
 }
 
-/// What other repositories of the delivery use of the limits.
+/// Use of the limits by other repositories of the delivery.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Used {
     pub files: u64,

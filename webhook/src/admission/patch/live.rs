@@ -16,7 +16,7 @@ use super::{annotations, security, variables};
 use crate::admission::plan::Plan;
 use crate::config::Config;
 
-/// How long the directory is observed after it was published: the platform POSTs the same change to the runner, whose
+/// Time for which the directory is observed after it was published: the platform POSTs the same change to the runner, whose
 /// clone may end at that time.
 const SETTLE: &str = "2s";
 

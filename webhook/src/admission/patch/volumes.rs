@@ -49,13 +49,13 @@ pub fn mounts(pod: &Pod<'_>, config: &Config) -> Mounts {
     Mounts { volumes: volumes.into(), runner: runner.into(), init }
 }
 
-/// What an ephemeral container mounts of a pod's existing volumes.
+/// Mounts of an ephemeral container, of a pod's existing volumes.
 #[derive(Debug)]
 pub struct LiveMounts {
     pub mounts: Vec<Value>,
     /// The directory to publish to.
     pub root: String,
-    /// Whether the Secret with git credentials is among them.
+    /// True if the Secret with git credentials is among them.
     pub has_credentials: bool,
     /// Path of the platform's CA bundle if it is another than [`CA_BUNDLE`].
     pub ca_file: Option<String>,

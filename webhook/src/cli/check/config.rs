@@ -30,7 +30,7 @@ pub async fn read(client: &Client) -> anyhow::Result<Option<String>> {
     Ok(found.and_then(|map| map.data?.remove("config.yaml")))
 }
 
-/// Whether this config.yaml sets `liveDelivery`.
+/// Reports whether this config.yaml sets `liveDelivery`.
 pub fn has_live_delivery(config: Option<&str>) -> bool {
     config.and_then(|text| config::parse(text).ok()).is_some_and(|config| config.live_delivery)
 }

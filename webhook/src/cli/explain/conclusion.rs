@@ -94,7 +94,7 @@ pub fn conclude(found: &Gathered, now: Timestamp) -> Conclusion {
     }
 }
 
-/// Whether the session's condition is the injector's, about its present run.
+/// Reports whether the session's condition is the injector's, about its present run.
 fn stands(session: &AgenticSession, pod: Option<&PodFacts>) -> bool {
     let Some(current) = current(session).filter(|current| current.own_reason().is_some()) else {
         return false;
@@ -108,7 +108,7 @@ fn phase(session: &AgenticSession) -> &str {
     session.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
 }
 
-/// Whether the platform has yet to create the pod of the run.
+/// Reports whether the platform has yet to create the pod of the run.
 fn is_waiting_for_pod(session: &AgenticSession) -> bool {
     matches!(phase(session), "" | "Pending")
 }
@@ -262,7 +262,8 @@ fn exit_cause(reason: &str) -> String {
     text.to_owned()
 }
 
-/// How the session is run again: the platform ignores a stop of a session that is over, and needs one otherwise.
+/// Returns the steps that run the session again: the platform ignores a stop of a session that is over, and needs one
+/// otherwise.
 fn restart(session: &AgenticSession) -> String {
     let namespace = session.metadata.namespace.as_deref().unwrap_or_default();
     let name = session.metadata.name.as_deref().unwrap_or_default();

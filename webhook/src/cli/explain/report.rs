@@ -33,7 +33,7 @@ struct Timeline(Vec<(Timestamp, String)>);
 
 impl Timeline {
     fn add(&mut self, time: Option<Timestamp>, text: impl Into<String>) {
-        // What has no time holds now.
+        // Entries without a time describe the present.
         self.0.push((time.unwrap_or(Timestamp::MAX), text.into()));
     }
 }

@@ -42,7 +42,7 @@ pub struct Change {
     pub event: Option<&'static str>,
 }
 
-/// What has to be done for a session.
+/// Next action for a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// Write this to its status.
@@ -55,7 +55,7 @@ fn write(change: Change) -> Decision {
     Decision::Write(Box::new(change))
 }
 
-/// What follows from pod and session.
+/// Compares pod and session.
 enum Next {
     Show(Verdict),
     Deliver,
@@ -138,7 +138,7 @@ pub fn is_up_to_date(pod: &PodFacts, session: &AgenticSession) -> bool {
     }
 }
 
-/// Whether the operator has reported the outcome of its own POST of the session's present workflow.
+/// Reports whether the operator has written the outcome of its own POST of the session's present workflow.
 #[must_use]
 pub fn is_posted(session: &AgenticSession) -> bool {
     let Some(status) = &session.status else { return false };

@@ -36,7 +36,7 @@ pub struct RunningPod {
     pod: Value,
 }
 
-/// What became of a container that was to be added.
+/// Result of adding a container.
 #[derive(Debug)]
 pub enum Added {
     /// It was added; the pod is now so.

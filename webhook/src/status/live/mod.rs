@@ -15,7 +15,7 @@ pub use add::{Added, LiveDeliveries};
 /// spec and status.
 pub const MAX_DELIVERIES: usize = 20;
 
-/// Whether workflows are delivered into running sessions.
+/// True if workflows are delivered into running sessions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LiveDelivery {
     /// Not configured.

@@ -156,7 +156,7 @@ pub struct LiveAttempt {
     pub outcome: Outcome,
     /// End of the container, by the node's clock. Without one the container may still publish.
     pub ended: Option<Timestamp>,
-    /// Whether the pod has the volume of the Secret with git credentials.
+    /// True if the pod has the volume of the Secret with git credentials.
     pub has_credentials: bool,
 }
 

@@ -6,7 +6,7 @@ use workflow_contract::{Exit, Source};
 use super::types::{Verdict, fetching};
 use crate::status::outcome::{Failure, Outcome};
 
-/// Why a delivery into the running session has not begun.
+/// Reason for which a delivery into the running session has not begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitsFor {
     /// The runner does not run yet.
