@@ -5,7 +5,7 @@ use workflow_contract::text;
 
 /// The work that the arguments request.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum Invocation {
     /// No arguments: deliver.
     Deliver,
     /// Print this and end.
@@ -15,14 +15,14 @@ pub enum Command {
 }
 
 /// Reads the arguments, without the program's name. Pure.
-pub fn read(arguments: &[String]) -> Command {
+pub fn read(arguments: &[String]) -> Invocation {
     match arguments {
-        [] => Command::Deliver,
-        [only] if matches!(only.as_str(), "--help" | "-h" | "help") => Command::Print(help()),
+        [] => Invocation::Deliver,
+        [only] if matches!(only.as_str(), "--help" | "-h" | "help") => Invocation::Print(help()),
         [only] if matches!(only.as_str(), "--version" | "-V") => {
-            Command::Print(format!("init-fetcher {}\n", env!("CARGO_PKG_VERSION")))
+            Invocation::Print(format!("init-fetcher {}\n", env!("CARGO_PKG_VERSION")))
         }
-        [first, ..] => Command::Reject(format!(
+        [first, ..] => Invocation::Reject(format!(
             "init-fetcher takes no argument `{}`: everything is set by environment variables, see --help",
             text::sanitize(first)
         )),
@@ -84,26 +84,26 @@ mod tests {
     use super::*;
     use workflow_contract::{Exit, env};
 
-    fn of(arguments: &[&str]) -> Command {
+    fn of(arguments: &[&str]) -> Invocation {
         read(&arguments.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>())
     }
 
     #[test]
     fn no_argument_means_deliver() {
-        assert_eq!(of(&[]), Command::Deliver);
+        assert_eq!(of(&[]), Invocation::Deliver);
     }
 
     #[test]
     fn rejects_unknown_arguments_with_a_message() {
         for arguments in [&["--verbose"][..], &["https://h/r"], &["--help", "x"]] {
-            let Command::Reject(message) = of(arguments) else { panic!("{arguments:?}") };
+            let Invocation::Reject(message) = of(arguments) else { panic!("{arguments:?}") };
             assert!(message.contains("--help"), "{message}");
         }
     }
 
     #[test]
     fn help_names_every_variable_and_exit_code() {
-        let Command::Print(help) = of(&["--help"]) else { panic!("no help") };
+        let Invocation::Print(help) = of(&["--help"]) else { panic!("no help") };
         for name in [
             env::WORKFLOW_GIT_URL,
             env::WORKFLOW_BRANCH,

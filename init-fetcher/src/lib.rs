@@ -42,28 +42,28 @@ use std::sync::Arc;
 
 use workflow_contract::{Exit, Source};
 
-use cli::Command;
-use config::{Config, Lookup};
+use cli::Invocation;
+use config::{Config, EnvLookup};
 use fetch::deliver;
-use fetch::failure::Failure;
+use fetch::failure::FetchFailure;
 use report::Delivered;
 use run::Run;
 use watchdog::Watchdog;
 
 /// Runs the program with these arguments (without the program's name) and this environment. Returns the process's exit
 /// code.
-pub fn main(arguments: &[String], lookup: Lookup) -> u8 {
+pub fn main(arguments: &[String], lookup: EnvLookup) -> u8 {
     match cli::read(arguments) {
-        Command::Print(text) => {
+        Invocation::Print(text) => {
             // A reader that went away is no failure.
             let _ = std::io::stdout().write_all(text.as_bytes());
             return Exit::Reconciled.code();
         }
-        Command::Reject(message) => {
+        Invocation::Reject(message) => {
             let _ = writeln!(std::io::stderr(), "{message}");
             return Exit::InvalidSource.code();
         }
-        Command::Deliver => {}
+        Invocation::Deliver => {}
     }
     let log_format = telemetry::start(lookup);
     let run = Arc::new(Run::new(config::termination_log(lookup), report::details(lookup)));
@@ -73,7 +73,7 @@ pub fn main(arguments: &[String], lookup: Lookup) -> u8 {
     let config = log_format.and_then(|()| Config::read(lookup));
     let source =
         config.as_ref().ok().map(|c| Source::new(&c.url.to_string(), c.reference.as_str(), c.path.as_str()));
-    match config.map_err(Failure::from).and_then(|config| watched(&config, &run)) {
+    match config.map_err(FetchFailure::from).and_then(|config| watched(&config, &run)) {
         Ok(delivered) => run.end(Exit::Reconciled, &report::success(&delivered, run.elapsed().as_secs_f64())),
         Err(failure) => {
             let attempts = run.lock().details.attempts.unwrap_or(0);
@@ -82,8 +82,8 @@ pub fn main(arguments: &[String], lookup: Lookup) -> u8 {
     }
 }
 
-fn watched(config: &Config, run: &Arc<Run>) -> Result<Delivered, Failure> {
-    let no_watchdog = |error: std::io::Error| Failure::Internal(format!("no watchdog: {error}"));
+fn watched(config: &Config, run: &Arc<Run>) -> Result<Delivered, FetchFailure> {
+    let no_watchdog = |error: std::io::Error| FetchFailure::Internal(format!("no watchdog: {error}"));
     let watchdog = Watchdog::start(Arc::clone(run)).map_err(no_watchdog)?;
     watchdog.limit(config.limits.timeout).map_err(no_watchdog)?;
     deliver::deliver(config, run)

@@ -6,7 +6,7 @@ use git2::Oid;
 use workflow_contract::termination::Details;
 use workflow_contract::{Exit, RepoPath, RepoUrl, Source, env};
 
-use crate::config::Lookup;
+use crate::config::EnvLookup;
 use crate::oid;
 
 /// A delivery that succeeded.
@@ -20,8 +20,8 @@ pub struct Delivered {
     /// Files and symlinks written.
     pub files: u64,
     pub bytes: u64,
-    pub links: Links,
-    pub submodules: Submodules,
+    pub links: LinkSummary,
+    pub submodules: SubmoduleSummary,
     /// Files that are Git LFS pointers.
     pub lfs_pointers: u64,
     /// Signer and key, if a signature was demanded.
@@ -32,7 +32,7 @@ pub struct Delivered {
 
 /// Submodules of all repositories of a delivery.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Submodules {
+pub struct SubmoduleSummary {
     pub fetched: u64,
     /// Those whose directories are empty.
     pub empty: u64,
@@ -40,7 +40,7 @@ pub struct Submodules {
     pub first_empty: Option<String>,
 }
 
-impl Submodules {
+impl SubmoduleSummary {
     fn parts(&self) -> Vec<String> {
         let mut parts = Vec::new();
         if self.fetched > 0 {
@@ -59,7 +59,7 @@ impl Submodules {
 
 /// Symlinks that were not delivered as they are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Links {
+pub struct LinkSummary {
     /// Those that lead out of the delivered directory, replaced by copies.
     pub replaced: u64,
     /// Path of the first of them.
@@ -70,7 +70,7 @@ pub struct Links {
     pub first_skipped: Option<String>,
 }
 
-impl Links {
+impl LinkSummary {
     fn parts(&self) -> Vec<String> {
         let part = |number, one, many, first: &Option<String>| {
             let first = first.as_ref().filter(|_| number > 0)?;
@@ -95,7 +95,7 @@ impl Links {
 
 /// Returns the fields that are known from the start: the source as configured, even if it is not valid. Values
 /// that are too long for the message are left out.
-pub fn details(lookup: Lookup) -> Details {
+pub fn details(lookup: EnvLookup) -> Details {
     const MAX: usize = 1024;
     let var = |name: &str| lookup(name).unwrap_or_default();
     let url = var(env::WORKFLOW_GIT_URL);
@@ -167,8 +167,8 @@ pub mod tests {
             place: PathBuf::from("/workspace/workflows/repo"),
             files: 12,
             bytes: 34_100,
-            links: Links::default(),
-            submodules: Submodules::default(),
+            links: LinkSummary::default(),
+            submodules: SubmoduleSummary::default(),
             lfs_pointers: 0,
             signer: None,
             note: None,
@@ -185,7 +185,7 @@ pub mod tests {
 
     #[test]
     fn success_names_what_was_not_delivered() {
-        let submodules = Submodules { fetched: 0, empty: 1, first_empty: Some("`m`".into()) };
+        let submodules = SubmoduleSummary { fetched: 0, empty: 1, first_empty: Some("`m`".into()) };
         let all = Delivered {
             submodules,
             lfs_pointers: 2,
@@ -206,7 +206,7 @@ pub mod tests {
 
     #[test]
     fn a_success_names_symlinks_that_are_not_delivered_as_they_are() {
-        let links = Links {
+        let links = LinkSummary {
             replaced: 2,
             first_replaced: Some("`wf/a`".into()),
             skipped: 1,

@@ -25,11 +25,11 @@ pub struct Run {
     /// Set by the signal handler itself, before any thread reacts to the signal.
     signaled: Arc<AtomicBool>,
     limit: OnceLock<Duration>,
-    state: Mutex<State>,
+    state: Mutex<RunState>,
 }
 
 /// The state behind the lock.
-pub struct State {
+pub struct RunState {
     /// Fields of the termination message.
     pub details: Details,
     /// The current work, as the end of "while …".
@@ -47,7 +47,7 @@ pub struct State {
 impl Run {
     /// Starts a run now.
     pub fn new(termination_log: PathBuf, details: Details) -> Self {
-        let state = State {
+        let state = RunState {
             details,
             phase: "starting",
             submodule: String::new(),
@@ -70,7 +70,7 @@ impl Run {
         self.started.elapsed()
     }
 
-    pub fn lock(&self) -> MutexGuard<'_, State> {
+    pub fn lock(&self) -> MutexGuard<'_, RunState> {
         // A thread that panics ends the process, so a poisoned state is never used.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -152,7 +152,7 @@ impl Run {
     }
 
     /// Ends the process from another thread, unless `decide` returns `None`.
-    pub fn end_process(&self, decide: impl FnOnce(&State) -> Option<(u8, Exit, String)>) {
+    pub fn end_process(&self, decide: impl FnOnce(&RunState) -> Option<(u8, Exit, String)>) {
         let mut state = self.lock();
         let Some((code, exit, message)) = decide(&state) else { return };
         if self.stopping.swap(true, Ordering::SeqCst) {
@@ -185,7 +185,7 @@ impl Run {
         }
     }
 
-    fn report(&self, state: &mut State, exit: Exit, message: &str) {
+    fn report(&self, state: &mut RunState, exit: Exit, message: &str) {
         state.details.reason = exit;
         state.details.ms = u64::try_from(self.elapsed().as_millis()).ok();
         termination::write(&self.termination_log, message, state.details.clone());

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::config::{self, ConfigError, LogFormat, Lookup};
+use crate::config::{self, ConfigError, EnvLookup, LogFormat};
 use crate::run::Run;
 
 /// Starts logging. With a malformed format, logs are text and the error is returned.
 ///
 /// # Errors
 /// [`ConfigError`] for the format.
-pub fn start(lookup: Lookup) -> Result<(), ConfigError> {
+pub fn start(lookup: EnvLookup) -> Result<(), ConfigError> {
     let format = config::log_format(lookup);
     let builder = tracing_subscriber::fmt()
         .with_writer(io::stderr)

@@ -13,7 +13,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::{flag, low_level::pipe};
 use workflow_contract::Exit;
 
-use crate::run::{Run, State};
+use crate::run::{Run, RunState};
 
 /// Exit code of a process that was ended by a signal, as shells count.
 const SIGNAL_BASE: u8 = 128;
@@ -72,13 +72,13 @@ impl Watchdog {
 }
 
 /// Decides how a run ends that receives a signal; `None` if it has published. Pure.
-fn at_signal(state: &State, code: u8) -> Option<(u8, Exit, String)> {
+fn at_signal(state: &RunState, code: u8) -> Option<(u8, Exit, String)> {
     state.published.is_none().then(|| interrupted(code))
 }
 
 /// Decides how a run ends that has published and still removes its staging directory: the workflow is in place, so it is
 /// a success. Pure.
-fn after_tidying(state: &State, code: u8) -> (u8, Exit, String) {
+fn after_tidying(state: &RunState, code: u8) -> (u8, Exit, String) {
     match &state.published {
         Some(message) => (Exit::Reconciled.code(), Exit::Reconciled, message.clone()),
         None => interrupted(code),
@@ -93,7 +93,7 @@ fn interrupted(code: u8) -> (u8, Exit, String) {
 }
 
 /// Decides how a run ends at its time limit; `None` if it has published. Pure.
-fn at_the_limit(state: &State, limit: Duration) -> Option<(u8, Exit, String)> {
+fn at_the_limit(state: &RunState, limit: Duration) -> Option<(u8, Exit, String)> {
     if state.published.is_some() {
         return None;
     }
@@ -117,8 +117,8 @@ mod tests {
     use super::*;
     use workflow_contract::termination::Details;
 
-    fn state() -> State {
-        State {
+    fn state() -> RunState {
+        RunState {
             details: Details::new(Exit::InternalError),
             phase: "receiving the pack",
             submodule: String::new(),
@@ -142,20 +142,21 @@ mod tests {
 
     #[test]
     fn the_message_names_the_submodule_that_took_the_time() {
-        let state = State { submodule: "libs/m".into(), ..state() };
+        let state = RunState { submodule: "libs/m".into(), ..state() };
         let (_, _, message) = at_the_limit(&state, LIMIT).unwrap();
         assert!(message.contains("while receiving the pack of submodule `libs/m`; raise"), "{message}");
     }
 
     #[test]
     fn last_failure_counts_between_attempts() {
-        let state = State { between_attempts: Some((Exit::ServerUnreachable, "refused".into())), ..state() };
+        let state =
+            RunState { between_attempts: Some((Exit::ServerUnreachable, "refused".into())), ..state() };
         assert_eq!(at_the_limit(&state, LIMIT), Some((30, Exit::ServerUnreachable, "refused".to_owned())));
     }
 
     #[test]
     fn published_run_ends_in_success() {
-        let published = State { published: Some("delivered".into()), ..state() };
+        let published = RunState { published: Some("delivered".into()), ..state() };
         assert_eq!(at_the_limit(&published, LIMIT), None);
         assert_eq!(at_signal(&published, 143), None);
         assert_eq!(after_tidying(&published, 143), (0, Exit::Reconciled, "delivered".to_owned()));

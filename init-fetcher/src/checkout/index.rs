@@ -10,8 +10,8 @@ use git2::{Index, IndexEntry, IndexTime, ObjectFormat};
 use rustix::io::Errno;
 
 use super::CheckoutError;
-use crate::tree::object::Kind;
-use crate::tree::plan::Item;
+use crate::tree::object::EntryMode;
+use crate::tree::plan::PlannedEntry;
 use crate::volume::VolumeError;
 
 /// Flag of an entry that git takes for unchanged whether or not its file exists.
@@ -55,13 +55,13 @@ impl Recorder {
     }
 
     /// Adds something that is not written, so that git does not miss it.
-    pub fn add_skipped(&mut self, item: &Item) -> Result<(), git2::Error> {
+    pub fn add_skipped(&mut self, item: &PlannedEntry) -> Result<(), git2::Error> {
         let Some(entry) = entry(item) else { return Ok(()) };
         self.index.add(&IndexEntry { flags_extended: SKIP_WORKTREE, ..entry })
     }
 
     /// Adds a file that was written; directories are not part of an index.
-    pub fn add(&mut self, item: &Item, metadata: &fs::Metadata) -> Result<(), git2::Error> {
+    pub fn add(&mut self, item: &PlannedEntry, metadata: &fs::Metadata) -> Result<(), git2::Error> {
         let Some(entry) = entry(item) else { return Ok(()) };
         // The index keeps the low 32 bits of all of these; git compares no more.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -80,13 +80,13 @@ impl Recorder {
 }
 
 /// An entry without what the file system says of its file; `None` for a directory.
-pub fn entry(item: &Item) -> Option<IndexEntry> {
+pub fn entry(item: &PlannedEntry) -> Option<IndexEntry> {
     let mode = match item.kind {
-        Kind::File(true) => 0o100_755,
-        Kind::File(false) => 0o100_644,
-        Kind::Symlink => 0o120_000,
-        Kind::Submodule => 0o160_000,
-        Kind::Tree => return None,
+        EntryMode::File(true) => 0o100_755,
+        EntryMode::File(false) => 0o100_644,
+        EntryMode::Symlink => 0o120_000,
+        EntryMode::Submodule => 0o160_000,
+        EntryMode::Tree => return None,
     };
     let time = IndexTime::new(0, 0);
     Some(IndexEntry {

@@ -16,7 +16,7 @@ use super::CheckoutError;
 use super::index::Recorder;
 use crate::pack::Checkpoint;
 use crate::pack::store::Store;
-use crate::tree::object::Kind;
+use crate::tree::object::EntryMode;
 use crate::tree::plan::Plan;
 use crate::tree::{TreeError, shown};
 use crate::volume::VolumeError;
@@ -48,21 +48,21 @@ pub fn write(
             move |error| VolumeError::new(doing, &path, error)
         };
         let metadata = match item.kind {
-            Kind::Tree => {
+            EntryMode::Tree => {
                 fs::create_dir(&path).map_err(failed("create the directory"))?;
                 continue;
             }
-            Kind::Submodule => {
+            EntryMode::Submodule => {
                 fs::create_dir(&path).map_err(failed("create the directory"))?;
                 fs::symlink_metadata(&path)
             }
-            Kind::Symlink => {
+            EntryMode::Symlink => {
                 let target = plan.links.get(&item.path).map_or(&[][..], Vec::as_slice);
                 std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(target), &path)
                     .map_err(failed("create the symlink"))?;
                 fs::symlink_metadata(&path)
             }
-            Kind::File(executable) => {
+            EntryMode::File(executable) => {
                 let missing = || TreeError::Missing { oid: item.oid, path: shown(&item.path) };
                 let lfs_pointer = store.deliver(item.oid, &path)?.ok_or_else(missing)?;
                 written.lfs_pointers += u64::from(lfs_pointer);

@@ -178,4 +178,4 @@ pub struct Config {
 }
 
 /// A variable's value by its name.
-pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub type EnvLookup<'a> = &'a dyn Fn(&str) -> Option<String>;

@@ -11,7 +11,8 @@ use workflow_signatures::TrustedKeys;
 
 use super::proxy::Proxies;
 use super::{
-    Config, ConfigError, CredentialSettings, Limits, LogFormat, Lookup, TokenEndpoint, Trust, TrustSettings,
+    Config, ConfigError, CredentialSettings, EnvLookup, Limits, LogFormat, TokenEndpoint, Trust,
+    TrustSettings,
 };
 
 /// The CA bundle that the platform mounts into session pods.
@@ -22,7 +23,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`] with the variable and its expected form.
-    pub fn read(lookup: Lookup) -> Result<Self, ConfigError> {
+    pub fn read(lookup: EnvLookup) -> Result<Self, ConfigError> {
         utf8(lookup)?;
         let var = |name: &str| lookup(name).filter(|value| !value.trim().is_empty());
         let or = |name: &str, default: &str| var(name).unwrap_or_else(|| default.to_owned());
@@ -76,7 +77,7 @@ impl Config {
 
 /// Returns the file of the termination message. Read on its own: a malformed configuration is reported
 /// there too.
-pub fn termination_log(lookup: Lookup) -> PathBuf {
+pub fn termination_log(lookup: EnvLookup) -> PathBuf {
     let path = lookup(env::WORKFLOW_TERMINATION_LOG).filter(|path| !path.trim().is_empty());
     path.map_or_else(|| env::default::TERMINATION_LOG.into(), PathBuf::from)
 }
@@ -85,7 +86,7 @@ pub fn termination_log(lookup: Lookup) -> PathBuf {
 ///
 /// # Errors
 /// [`ConfigError::Value`] for anything but `text` and `json`.
-pub fn log_format(lookup: Lookup) -> Result<LogFormat, ConfigError> {
+pub fn log_format(lookup: EnvLookup) -> Result<LogFormat, ConfigError> {
     match lookup(env::LOG_FORMAT).as_deref().map(str::trim) {
         None | Some("" | "text") => Ok(LogFormat::Text),
         Some("json") => Ok(LogFormat::Json),
@@ -97,7 +98,7 @@ pub fn log_format(lookup: Lookup) -> Result<LogFormat, ConfigError> {
 }
 
 /// Rejects a source or a policy that is not UTF-8.
-fn utf8(lookup: Lookup) -> Result<(), ConfigError> {
+fn utf8(lookup: EnvLookup) -> Result<(), ConfigError> {
     const OURS: [&str; 11] = [
         env::WORKFLOW_GIT_URL,
         env::WORKFLOW_BRANCH,

@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use workflow_contract::Secret;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Kind {
+enum CredentialKind {
     Basic { username: Secret, password: Secret },
     Bearer(Secret),
 }
@@ -15,26 +15,26 @@ enum Kind {
 pub struct Credential {
     /// For messages, such as `GITHUB_TOKEN`.
     pub origin: &'static str,
-    kind: Kind,
+    kind: CredentialKind,
 }
 
 impl Credential {
     pub fn basic(origin: &'static str, username: Secret, password: Secret) -> Self {
-        Self { origin, kind: Kind::Basic { username, password } }
+        Self { origin, kind: CredentialKind::Basic { username, password } }
     }
 
     pub fn bearer(origin: &'static str, token: Secret) -> Self {
-        Self { origin, kind: Kind::Bearer(token) }
+        Self { origin, kind: CredentialKind::Bearer(token) }
     }
 
     /// Returns the value of the `Authorization` header.
     pub fn header(&self) -> Secret {
         match &self.kind {
-            Kind::Basic { username, password } => {
+            CredentialKind::Basic { username, password } => {
                 let pair = format!("{}:{}", username.expose(), password.expose());
                 Secret::new(&format!("Basic {}", BASE64_STANDARD.encode(pair)))
             }
-            Kind::Bearer(token) => Secret::new(&format!("Bearer {}", token.expose())),
+            CredentialKind::Bearer(token) => Secret::new(&format!("Bearer {}", token.expose())),
         }
     }
 }

@@ -19,13 +19,13 @@ pub struct Attempt<'a, 'c> {
     pub run: &'a Run,
     pub secret: &'a MountedSecret,
     pub client: &'c Client,
-    pub source: &'a Source,
+    pub source: &'a RepositorySource,
     /// Path of the submodule that is fetched; empty for the repository itself.
     pub prefix: String,
 }
 
 /// A repository and the part of it that is delivered.
-pub struct Source {
+pub struct RepositorySource {
     pub url: RepoUrl,
     pub reference: RefName,
     /// The commit of a submodule, to which no branch or tag is preferred.
@@ -34,7 +34,7 @@ pub struct Source {
 }
 
 /// Destination of a repository.
-pub struct Place {
+pub struct Worktree {
     /// The directory that will be published.
     pub top: PathBuf,
     /// Directory of the files, below `top`; empty for `top` itself.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use workflow_contract::url::repository_of_page;
 
-use super::attempt::{Attempt, Place, Source};
-use super::failure::Failure;
+use super::attempt::{Attempt, RepositorySource, Worktree};
+use super::failure::FetchFailure;
 use super::recurse::client;
 use super::totals::Totals;
 use crate::checkout::publish::{self, Staging};
@@ -21,14 +21,14 @@ use crate::transport::http::authenticator::Authenticator;
 /// Delivers, with as many attempts as make sense.
 ///
 /// # Errors
-/// The [`Failure`] of the last attempt.
-pub fn deliver(config: &Config, run: &Run) -> Result<Delivered, Failure> {
+/// The [`FetchFailure`] of the last attempt.
+pub fn deliver(config: &Config, run: &Run) -> Result<Delivered, FetchFailure> {
     publish::prepare(&config.root)?;
     let secret = MountedSecret::read(config.credentials.dir.as_deref());
     let client = client(config, &secret, &config.url)?;
     let mut authenticator = Authenticator::new(&client, &config.credentials, &secret, &config.url);
     let (url, reference, path) = (config.url.clone(), config.reference.clone(), config.path.clone());
-    let source = Source { url, reference, pinned: None, path };
+    let source = RepositorySource { url, reference, pinned: None, path };
     let requested = workflow_contract::Source::new(
         &config.url.to_string(),
         config.reference.as_str(),
@@ -54,7 +54,7 @@ pub fn deliver(config: &Config, run: &Run) -> Result<Delivered, Failure> {
         thread::sleep(wait);
         waited += wait;
     }
-    Err(Failure::Internal("ran out of attempts".into()))
+    Err(FetchFailure::Internal("ran out of attempts".into()))
 }
 
 /// A random number as one in 0..1.
@@ -65,12 +65,15 @@ fn unit(random: u64) -> f64 {
 }
 
 /// One attempt, up to publishing.
-fn make<'c>(attempt: &Attempt<'_, 'c>, authenticator: &mut Authenticator<'c>) -> Result<Delivered, Failure> {
+fn make<'c>(
+    attempt: &Attempt<'_, 'c>,
+    authenticator: &mut Authenticator<'c>,
+) -> Result<Delivered, FetchFailure> {
     let Attempt { config, run, .. } = attempt;
     let staging = Staging::create(&config.root)?;
     run.lock().staging = Some(staging.directory().to_owned());
     run.enter_submodule("");
-    let place = Place {
+    let place = Worktree {
         top: staging.tree(),
         worktree: "".into(),
         git_dir: config.path.is_whole().then(|| ".git".into()),
@@ -108,5 +111,5 @@ fn make<'c>(attempt: &Attempt<'_, 'c>, authenticator: &mut Authenticator<'c>) ->
         return Ok(delivered);
     }
     run.unpublished();
-    Err(Failure::Disturbed { place: delivered.place })
+    Err(FetchFailure::Disturbed { place: delivered.place })
 }

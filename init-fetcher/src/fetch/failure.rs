@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use workflow_contract::{Exit, RepoUrl, Source, text};
 
 use super::resolve::RefNotFound;
-use super::signed::{NotTrusted, VerifyError};
+use super::signed::{NotTrusted, VerificationError};
 use crate::checkout::CheckoutError;
 use crate::config::ConfigError;
 use crate::pack::PackError;
@@ -23,7 +23,7 @@ const PLAIN: Retryable = Retryable { max_attempts: MAX_ATTEMPTS, after: None };
 
 /// A run that delivered nothing.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum FetchFailure {
     /// A setting.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -51,7 +51,7 @@ pub enum Failure {
     Submodules(#[from] SubmoduleError),
     #[error("submodule `{path}`{}: {failure}", url.as_ref().map(|url| format!(" ({url})")).unwrap_or_default())]
     Submodule {
-        failure: Box<Failure>,
+        failure: Box<FetchFailure>,
         /// Its path in its repository, fit for a message.
         path: String,
         /// Its URL without credentials, once it is known.
@@ -65,7 +65,7 @@ pub enum Failure {
     /// A URL without a repository that has the form of a web page's address.
     #[error("{failure}; that is the address of a page; use {}", page.settings())]
     Page {
-        failure: Box<Failure>,
+        failure: Box<FetchFailure>,
         /// The source that the page shows.
         page: Source,
     },
@@ -74,7 +74,7 @@ pub enum Failure {
     Internal(String),
 }
 
-impl From<CheckoutError> for Failure {
+impl From<CheckoutError> for FetchFailure {
     fn from(error: CheckoutError) -> Self {
         match error {
             CheckoutError::Tree(error) => Self::Tree(error),
@@ -85,22 +85,22 @@ impl From<CheckoutError> for Failure {
     }
 }
 
-impl From<VerifyError> for Failure {
-    fn from(error: VerifyError) -> Self {
+impl From<VerificationError> for FetchFailure {
+    fn from(error: VerificationError) -> Self {
         match error {
-            VerifyError::NotTrusted(error) => Self::Signature(error),
-            VerifyError::Pack(error) => Self::Pack(error),
+            VerificationError::NotTrusted(error) => Self::Signature(error),
+            VerificationError::Pack(error) => Self::Pack(error),
         }
     }
 }
 
-impl From<git2::Error> for Failure {
+impl From<git2::Error> for FetchFailure {
     fn from(error: git2::Error) -> Self {
         Self::Internal(error.message().to_owned())
     }
 }
 
-impl Failure {
+impl FetchFailure {
     /// Returns the exit code.
     pub fn exit(&self) -> Exit {
         match self {
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn collision_is_a_server_error_that_is_not_retried() {
-        let failure = Failure::from(PackError::Collision(oid::zero(oid::ObjectFormat::Sha1)));
+        let failure = FetchFailure::from(PackError::Collision(oid::zero(oid::ObjectFormat::Sha1)));
         assert_eq!((failure.exit(), failure.retryable()), (Exit::ServerError, None));
         assert!(failure.to_string().contains("SHA-1 collision"), "{failure}");
     }

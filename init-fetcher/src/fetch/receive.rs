@@ -7,7 +7,7 @@ use git2::{ObjectFormat, Oid};
 use workflow_contract::{Submodules, text};
 
 use super::attempt::{Attempt, Found};
-use super::failure::Failure;
+use super::failure::FetchFailure;
 use super::resolve::{self, RefNotFound, Target, TargetKind};
 use super::signed;
 use super::totals::Totals;
@@ -24,7 +24,7 @@ use crate::tree::subdir::{self, SubdirError};
 const MAX_WANTS: usize = 1000;
 
 impl Attempt<'_, '_> {
-    pub fn resolve(&self, remote: &mut dyn Remote) -> Result<Target, Failure> {
+    pub fn resolve(&self, remote: &mut dyn Remote) -> Result<Target, FetchFailure> {
         let name = &self.source.reference;
         let listing = if name.is_full_ref() { Listing::Full } else { Listing::Named };
         let refs = remote.list(listing(name.as_str()))?;
@@ -47,7 +47,7 @@ impl Attempt<'_, '_> {
         store: &mut Store,
         selection: &Selection,
         totals: &Totals,
-    ) -> Result<Plan, Failure> {
+    ) -> Result<Plan, FetchFailure> {
         let Config { limits, unsafe_links, .. } = self.config;
         let mut requested = HashSet::new();
         loop {
@@ -62,7 +62,8 @@ impl Attempt<'_, '_> {
                 .take(MAX_WANTS)
                 .collect();
             if oids.is_empty() {
-                let first = needed.into_iter().next().ok_or_else(|| Failure::Internal("no plan".into()))?;
+                let first =
+                    needed.into_iter().next().ok_or_else(|| FetchFailure::Internal("no plan".into()))?;
                 return Err(TreeError::Missing { oid: first.oid, path: first.path }.into());
             }
             self.run.set_phase("receiving what symlinks lead to");
@@ -78,7 +79,7 @@ impl Attempt<'_, '_> {
         target: &Target,
         store: &mut Store,
         oids: &[Oid],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), FetchFailure> {
         let want = Want { oids, shallow: false, without_blobs: false };
         if refused(store.take(SpoolBlobs::All, |sink| remote.fetch(want, sink)))? {
             self.everything(remote, target, SpoolBlobs::None, store)?;
@@ -94,7 +95,7 @@ impl Attempt<'_, '_> {
         remote: &mut dyn Remote,
         target: &Target,
         store: &mut Store,
-    ) -> Result<Option<(Commit, Found)>, Failure> {
+    ) -> Result<Option<(Commit, Found)>, FetchFailure> {
         self.run.set_phase("receiving the way to the directory");
         let lean = Want { oids: &target.wants(), shallow: true, without_blobs: true };
         let response = store.take(SpoolBlobs::None, |sink| remote.fetch(lean, sink));
@@ -113,7 +114,7 @@ impl Attempt<'_, '_> {
     }
 
     /// Finds the directory, or the submodule on the way to it if submodules are fetched.
-    pub fn find(&self, store: &Store, commit: &Commit) -> Result<Found, Failure> {
+    pub fn find(&self, store: &Store, commit: &Commit) -> Result<Found, FetchFailure> {
         match subdir::find(store, commit.tree, &self.source.path) {
             Ok(tree) => Ok(Found::Tree(tree)),
             Err(SubdirError::Submodule { path, commit, rest })
@@ -132,7 +133,7 @@ impl Attempt<'_, '_> {
         target: &Target,
         spool_blobs: SpoolBlobs,
         store: &mut Store,
-    ) -> Result<Received, Failure> {
+    ) -> Result<Received, FetchFailure> {
         self.run.set_phase("receiving the pack");
         let want = Want { oids: &target.wants(), shallow: true, without_blobs: false };
         store.take(spool_blobs, |sink| remote.fetch(want, sink)).map_err(|error| match (error, target.kind) {
@@ -151,11 +152,11 @@ impl Attempt<'_, '_> {
     }
 
     /// The commit that was received, which must be the one that was requested, and signed as demanded.
-    pub fn commit(&self, store: &Store, target: &Target) -> Result<Commit, Failure> {
+    pub fn commit(&self, store: &Store, target: &Target) -> Result<Commit, FetchFailure> {
         let commit = store.commit(target.want).map_err(|error| match error {
             CommitError::NotACommit { kind } => {
                 let name = text::sanitize(self.source.reference.as_str());
-                Failure::Reference(RefNotFound::NotACommit { name, kind })
+                FetchFailure::Reference(RefNotFound::NotACommit { name, kind })
             }
             CommitError::Pack(error) => error.into(),
         })?;
@@ -174,7 +175,7 @@ impl Attempt<'_, '_> {
 }
 
 /// The commit of a submodule, which needs no listing where any commit can be requested.
-pub fn pinned(remote: &mut dyn Remote, commit: Oid) -> Result<Target, Failure> {
+pub fn pinned(remote: &mut dyn Remote, commit: Oid) -> Result<Target, FetchFailure> {
     let name = commit.to_string();
     let mut listed = false;
     if commit.object_format() != format_of(remote) {

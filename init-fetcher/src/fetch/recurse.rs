@@ -5,8 +5,8 @@ use std::path::Path;
 
 use workflow_contract::{RefName, RepoPath, RepoUrl, Scheme};
 
-use super::attempt::{Attempt, Place, Resolved, Source};
-use super::failure::Failure;
+use super::attempt::{Attempt, RepositorySource, Resolved, Worktree};
+use super::failure::FetchFailure;
 use super::totals::Totals;
 use crate::checkout::{git_dir, publish};
 use crate::config::{Config, ConfigError, TrustSettings};
@@ -14,7 +14,7 @@ use crate::credentials::MountedSecret;
 use crate::pack::store::Commit;
 use crate::transport::http::authenticator::Authenticator;
 use crate::transport::http::client::Client;
-use crate::transport::http::identity::Identity;
+use crate::transport::http::identity::ClientIdentity;
 use crate::tree::{TreeError, shown};
 
 /// Submodules within submodules at most.
@@ -24,9 +24,9 @@ const MAX_NESTED: usize = 32;
 ///
 /// # Errors
 /// Those of the client, and a client certificate that cannot be used.
-pub fn client(config: &Config, secret: &MountedSecret, url: &RepoUrl) -> Result<Client, Failure> {
+pub fn client(config: &Config, secret: &MountedSecret, url: &RepoUrl) -> Result<Client, FetchFailure> {
     let identity = secret.client_certificate(url).map(|pem| {
-        Identity::parse(url.host(), pem).map_err(|why| ConfigError::Value {
+        ClientIdentity::parse(url.host(), pem).map_err(|why| ConfigError::Value {
             name: "tls.crt and tls.key of the Secret",
             why: why.to_owned(),
         })
@@ -43,10 +43,10 @@ impl<'c> Attempt<'_, 'c> {
     pub fn fetch(
         &self,
         authenticator: &mut Authenticator<'c>,
-        place: &Place,
+        place: &Worktree,
         totals: &mut Totals,
         depth: usize,
-    ) -> Result<Commit, Failure> {
+    ) -> Result<Commit, FetchFailure> {
         let fetched = self.repository(authenticator, place, totals)?;
         totals.add(&fetched, &self.prefix);
         for (number, submodule) in fetched.submodules.iter().enumerate() {
@@ -61,10 +61,10 @@ impl<'c> Attempt<'_, 'c> {
         &self,
         submodule: &Resolved,
         directory: &RepoPath,
-        place: &Place,
+        place: &Worktree,
         totals: &mut Totals,
         depth: usize,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), FetchFailure> {
         let Resolved { source, url, .. } = submodule;
         let path = if self.prefix.is_empty() { source.clone() } else { format!("{}/{source}", self.prefix) };
         self.run.enter_submodule(&path);
@@ -80,17 +80,17 @@ impl<'c> Attempt<'_, 'c> {
         submodule: &Resolved,
         directory: &RepoPath,
         path: &str,
-        place: &Place,
+        place: &Worktree,
         totals: &mut Totals,
         depth: usize,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), FetchFailure> {
         if depth > MAX_NESTED {
             return Err(TreeError::TooDeep { path: shown(path.as_bytes()) }.into());
         }
         let client = client(self.config, self.secret, &submodule.url)?;
         let mut authenticator =
             Authenticator::new(&client, &self.config.credentials, self.secret, &submodule.url);
-        let source = Source {
+        let source = RepositorySource {
             url: submodule.url.clone(),
             reference: RefName::parse(&submodule.commit.to_string()).map_err(ConfigError::from)?,
             pinned: Some(submodule.commit),
@@ -109,7 +109,7 @@ impl<'c> Attempt<'_, 'c> {
     }
 }
 
-impl Place {
+impl Worktree {
     /// Returns the destination of a submodule of the repository; `number` is unique among its submodules.
     fn of_submodule(&self, submodule: &Resolved, number: usize) -> Self {
         let modules = |git_dir: &Path| git_dir.join("modules").join(&submodule.name);

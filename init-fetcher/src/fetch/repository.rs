@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 use workflow_contract::{RepoPath, Scheme};
 
-use super::attempt::{Attempt, Fetched, Found, Place};
-use super::failure::Failure;
+use super::attempt::{Attempt, Fetched, Found, Worktree};
+use super::failure::FetchFailure;
 use super::receive::{all_blobs, pinned};
 use super::resolve::{Target, TargetKind};
 use super::totals::Totals;
@@ -26,9 +26,9 @@ impl<'c> Attempt<'_, 'c> {
     pub fn repository(
         &self,
         authenticator: &mut Authenticator<'c>,
-        place: &Place,
+        place: &Worktree,
         totals: &mut Totals,
-    ) -> Result<Fetched, Failure> {
+    ) -> Result<Fetched, FetchFailure> {
         let Self { config, run, client, source, .. } = self;
         run.set_phase("connecting to the server");
         let mut remote: Box<dyn Remote> = if source.url.scheme() == Scheme::Ssh {
@@ -54,10 +54,10 @@ impl<'c> Attempt<'_, 'c> {
         &self,
         remote: &mut dyn Remote,
         target: &Target,
-        place: &Place,
+        place: &Worktree,
         git_dir: &Path,
         totals: &mut Totals,
-    ) -> Result<Fetched, Failure> {
+    ) -> Result<Fetched, FetchFailure> {
         let checkpoint = || self.run.checkpoint();
         let packs = git_dir.join("objects/pack");
         let format = target.want.object_format();
@@ -100,9 +100,9 @@ impl<'c> Attempt<'_, 'c> {
         &self,
         remote: &mut dyn Remote,
         target: &Target,
-        place: &Place,
+        place: &Worktree,
         totals: &mut Totals,
-    ) -> Result<Fetched, Failure> {
+    ) -> Result<Fetched, FetchFailure> {
         let checkpoint = || self.run.checkpoint();
         let (scratch, format) = (&place.scratch, target.want.object_format());
         let mut store = Store::create(scratch, scratch, format, self.config.limits, &checkpoint)?;
@@ -140,7 +140,7 @@ impl<'c> Attempt<'_, 'c> {
     }
 }
 
-impl Place {
+impl Worktree {
     fn files(&self) -> PathBuf {
         self.top.join(&self.worktree)
     }

@@ -44,14 +44,14 @@ fn wanted(require: Require) -> &'static str {
 
 /// A signature that is not trusted, or objects that could not be read.
 #[derive(Debug, thiserror::Error)]
-pub enum VerifyError {
+pub enum VerificationError {
     #[error(transparent)]
     NotTrusted(Box<NotTrusted>),
     #[error(transparent)]
     Pack(#[from] PackError),
 }
 
-impl From<NotTrusted> for VerifyError {
+impl From<NotTrusted> for VerificationError {
     fn from(error: NotTrusted) -> Self {
         Self::NotTrusted(Box::new(error))
     }
@@ -73,7 +73,7 @@ pub fn check(
     target: &Target,
     commit: &Commit,
     now: i64,
-) -> Result<Signer, VerifyError> {
+) -> Result<Signer, VerificationError> {
     let check = Check { trust, store, target, commit, now };
     match trust.require {
         Require::Tag => Ok(check.tags()?),
@@ -84,8 +84,8 @@ pub fn check(
                 Err(error) => error,
             };
             check.tags().map_err(|tag| match tag {
-                VerifyError::NotTrusted(tag) => check.either(error, &tag).into(),
-                VerifyError::Pack(error) => error.into(),
+                VerificationError::NotTrusted(tag) => check.either(error, &tag).into(),
+                VerificationError::Pack(error) => error.into(),
             })
         }
     }
@@ -106,7 +106,7 @@ impl Check<'_, '_> {
     }
 
     /// Verifies the tag that was requested; otherwise each tag of the commit, until one is trusted.
-    fn tags(&self) -> Result<Signer, VerifyError> {
+    fn tags(&self) -> Result<Signer, VerificationError> {
         let (kind, object) = self.object(self.target.want)?;
         if kind == entry::ObjectKind::Tag {
             return self.tag(&object, (self.target.kind == TargetKind::Tag).then_some(&self.target.name));
@@ -121,7 +121,7 @@ impl Check<'_, '_> {
             }
             match self.tag(&self.object(*tag)?.1, None) {
                 Ok(signer) => return Ok(signer),
-                Err(error @ VerifyError::Pack(_)) => return Err(error),
+                Err(error @ VerificationError::Pack(_)) => return Err(error),
                 Err(error) => failure = error,
             }
         }
@@ -129,7 +129,7 @@ impl Check<'_, '_> {
     }
 
     /// Verifies a tag object, and that its own name is the one that was requested.
-    fn tag(&self, object: &[u8], requested: Option<&String>) -> Result<Signer, VerifyError> {
+    fn tag(&self, object: &[u8], requested: Option<&String>) -> Result<Signer, VerificationError> {
         let own = String::from_utf8_lossy(header(object, b"tag ").unwrap_or_default());
         let name = text::sanitize(&own);
         let signer = self

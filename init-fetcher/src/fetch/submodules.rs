@@ -8,7 +8,7 @@ use git2::Oid;
 use workflow_contract::{Policy, RepoUrl, Submodules, text};
 
 use super::attempt::{Attempt, Resolved};
-use super::failure::Failure;
+use super::failure::FetchFailure;
 use super::resolve::Target;
 use crate::config::ConfigError;
 use crate::pack::Objects as _;
@@ -16,7 +16,7 @@ use crate::pack::store::Store;
 use crate::transport::Remote;
 use crate::tree::TreeError;
 use crate::tree::gitmodules::{self, Module, SubmoduleError};
-use crate::tree::object::{self, Kind};
+use crate::tree::object::{self, EntryMode};
 use crate::tree::plan::Submodule;
 
 const GITMODULES: &str = ".gitmodules";
@@ -24,13 +24,13 @@ const GITMODULES: &str = ".gitmodules";
 /// Looks up submodules in the list of their repository. Those that are never checked out are left out.
 ///
 /// # Errors
-/// [`Failure::Submodule`] for the first one that cannot be fetched.
+/// [`FetchFailure::Submodule`] for the first one that cannot be fetched.
 fn resolve(
     wanted: &[Submodule],
     modules: &[Module],
     base: &RepoUrl,
     policy: &Policy,
-) -> Result<Vec<Resolved>, Failure> {
+) -> Result<Vec<Resolved>, FetchFailure> {
     let mut all: Vec<Resolved> = Vec::new();
     for one in wanted {
         let source = String::from_utf8_lossy(&one.source).into_owned();
@@ -51,7 +51,7 @@ fn resolve_one(
     base: &RepoUrl,
     policy: &Policy,
     others: &[Resolved],
-) -> Result<Resolved, Failure> {
+) -> Result<Resolved, FetchFailure> {
     module.check_name()?;
     // The git directory of one would be inside that of the other.
     let inside =
@@ -81,7 +81,7 @@ impl Attempt<'_, '_> {
         store: &mut Store,
         root: Oid,
         wanted: &[Submodule],
-    ) -> Result<Vec<Resolved>, Failure> {
+    ) -> Result<Vec<Resolved>, FetchFailure> {
         if self.config.submodules == Submodules::None || wanted.is_empty() {
             return Ok(Vec::new());
         }
@@ -91,7 +91,7 @@ impl Attempt<'_, '_> {
         match wanted {
             // The path leads into it, so that nothing would be delivered.
             [one] if one.path.is_empty() && all.is_empty() => {
-                Err(Failure::from(SubmoduleError::NeverUpdated)
+                Err(FetchFailure::from(SubmoduleError::NeverUpdated)
                     .of_submodule(&String::from_utf8_lossy(&one.source), None))
             }
             _ => Ok(all),
@@ -105,11 +105,11 @@ impl Attempt<'_, '_> {
         target: &Target,
         store: &mut Store,
         root: Oid,
-    ) -> Result<Vec<u8>, Failure> {
+    ) -> Result<Vec<u8>, FetchFailure> {
         let missing = |oid, path: &str| TreeError::Missing { oid, path: path.to_owned() };
         let data = store.tree(root)?.ok_or_else(|| missing(root, ""))?;
         let tree = object::parse(&data, root.object_format()).ok_or(TreeError::Malformed { oid: root })?;
-        let mut files = tree.entries().filter(|entry| matches!(entry.kind, Kind::File(_)));
+        let mut files = tree.entries().filter(|entry| matches!(entry.kind, EntryMode::File(_)));
         let Some(oid) = files.find(|entry| entry.name == GITMODULES.as_bytes()).map(|entry| entry.oid) else {
             return Ok(Vec::new());
         };
@@ -135,7 +135,7 @@ mod tests {
         Submodule { path: path.into(), source: path.into(), commit }
     }
 
-    fn resolved(list: &str, paths: &[&str]) -> Result<Vec<Resolved>, Failure> {
+    fn resolved(list: &str, paths: &[&str]) -> Result<Vec<Resolved>, FetchFailure> {
         let base = RepoUrl::parse("https://me:s3cret@h.example/o/r.git").unwrap();
         let hosts = workflow_contract::policy::parse_hosts("*.example").unwrap();
         let policy = Policy { hosts, ..Policy::default() };

@@ -3,7 +3,7 @@
 use workflow_contract::text;
 
 use super::attempt::Fetched;
-use crate::report::{Links, Submodules};
+use crate::report::{LinkSummary, SubmoduleSummary};
 use crate::tree::plan::Used;
 
 #[derive(Debug, Clone, Default)]
@@ -12,8 +12,8 @@ pub struct Totals {
     pub received: u64,
     pub used: Used,
     pub lfs_pointers: u64,
-    pub links: Links,
-    pub submodules: Submodules,
+    pub links: LinkSummary,
+    pub submodules: SubmoduleSummary,
 }
 
 impl Totals {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::config::Limits;
 use crate::pack::Pack;
 use crate::pack::entry::ObjectKind;
-use crate::pack::intake::{self, Place};
+use crate::pack::intake::{self, Destination};
 use crate::pack::{PackError, PackSink};
 use git2::{ObjectType, Oid};
 
@@ -22,7 +22,7 @@ pub fn take<E: From<PackError>>(
     for directory in [&spool, &scratch] {
         fs::create_dir(directory).unwrap();
     }
-    let place = Place {
+    let place = Destination {
         format: git2::ObjectFormat::Sha1,
         pack: &pack,
         spool: spooled.then_some(&spool),

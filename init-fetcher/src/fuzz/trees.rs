@@ -12,8 +12,8 @@ use workflow_contract::{RepoPath, UnsafeLinks};
 use crate::checkout::index;
 use crate::config::Limits;
 use crate::pack::{Objects, PackError};
-use crate::tree::object::Kind;
-use crate::tree::plan::{self, Item, Plan, Planned, Selection, Used};
+use crate::tree::object::EntryMode;
+use crate::tree::plan::{self, Plan, Planned, PlannedEntry, Selection, Used};
 use crate::tree::subdir;
 
 const LIMITS: Limits = Limits { timeout: Duration::from_secs(1), bytes: 1 << 20, files: 50 };
@@ -113,7 +113,7 @@ fn is_name(name: &[u8]) -> bool {
     !matches!(name, b"" | b"." | b"..") && !name.contains(&0) && !plain.split('\\').any(dot_git)
 }
 
-fn at(directory: &Path, item: &Item) -> std::path::PathBuf {
+fn at(directory: &Path, item: &PlannedEntry) -> std::path::PathBuf {
     directory.join(std::ffi::OsStr::from_bytes(&item.path))
 }
 
@@ -122,9 +122,9 @@ fn write(plan: &Plan, directory: &Path) {
     for item in &plan.items {
         let path = at(directory, item);
         let written = match item.kind {
-            Kind::Tree | Kind::Submodule => fs::create_dir(&path),
-            Kind::File(_) => fs::File::create_new(&path).map(drop),
-            Kind::Symlink => {
+            EntryMode::Tree | EntryMode::Submodule => fs::create_dir(&path),
+            EntryMode::File(_) => fs::File::create_new(&path).map(drop),
+            EntryMode::Symlink => {
                 let target = &plan.links[&item.path];
                 std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(target), &path)
             }
@@ -136,7 +136,7 @@ fn write(plan: &Plan, directory: &Path) {
 /// The kernel is asked where each link leads.
 fn check_links(plan: &Plan, directory: &Path) {
     let directory = directory.canonicalize().unwrap();
-    for item in plan.items.iter().filter(|item| item.kind == Kind::Symlink) {
+    for item in plan.items.iter().filter(|item| item.kind == EntryMode::Symlink) {
         if let Ok(led_to) = at(&directory, item).canonicalize() {
             assert!(led_to.starts_with(&directory), "{:?} leads to {}", shown(&item.path), led_to.display());
         }
@@ -150,7 +150,7 @@ fn check_index(plan: &Plan) {
         let entry = IndexEntry { id: Oid::from_bytes(&[7; 20]).unwrap(), ..entry };
         index.add(&entry).unwrap_or_else(|error| panic!("{:?}: {error}", shown(&entry.path)));
     }
-    let entries = plan.items.iter().filter(|item| item.kind != Kind::Tree).count();
+    let entries = plan.items.iter().filter(|item| item.kind != EntryMode::Tree).count();
     assert_eq!(index.len(), entries);
 }
 

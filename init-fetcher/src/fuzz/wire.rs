@@ -19,7 +19,7 @@ use crate::protocol::capabilities::Capabilities;
 use crate::protocol::pktline::{Lines, server_message};
 use crate::protocol::{ProtocolError, Ref, Want, advertisement, v0, v2};
 use crate::transport::http::{response, verifier};
-use crate::transport::ssh::known_hosts::{KnownHosts, Verdict};
+use crate::transport::ssh::known_hosts::{HostKeyStatus, KnownHosts};
 use crate::transport::ssh::offer;
 use crate::transport::{tunnel, words};
 use crate::tree::gitmodules;
@@ -134,7 +134,7 @@ fn known(lines: &str) {
     let known = KnownHosts::read(Some(lines));
     for (host, port) in [("h", 22), ("h.example", 2222), ("[::1]", 22)] {
         // `AAA`, as it stands there.
-        if known.judge(host, port, b"AAA") == Verdict::Known {
+        if known.judge(host, port, b"AAA") == HostKeyStatus::Known {
             assert!(lines.contains("QUFB") && !known.kinds(host, port).is_empty());
         }
     }

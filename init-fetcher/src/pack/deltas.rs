@@ -7,7 +7,7 @@ use std::path::Path;
 use git2::Oid;
 
 use super::Checkpoint;
-use super::Entry;
+use super::PackEntry;
 use super::PackError;
 use super::entry::{ObjectKind, corrupt};
 use super::object::{Content, LFS_POINTER, ObjectWriter, is_lfs_pointer, spooled};
@@ -24,7 +24,7 @@ pub fn make(
     scratch: &Path,
     limits: Limits,
     checkpoint: Checkpoint,
-) -> Result<Vec<Entry>, PackError> {
+) -> Result<Vec<PackEntry>, PackError> {
     let mut deltas = Deltas::new(file, scanned, spool, scratch, limits);
     for root in 0..deltas.entries.len() {
         if deltas.entries[root].kind.is_some() && deltas.entries[root].base.is_none() {
@@ -42,7 +42,7 @@ pub fn make(
 
 struct Deltas<'a> {
     reader: Reader<'a>,
-    entries: Vec<Entry>,
+    entries: Vec<PackEntry>,
     /// Positions of base and delta, sorted.
     by_position: Vec<(u32, u32)>,
     /// Deltas by the id of their base.

@@ -28,7 +28,7 @@ impl ObjectKind {
 
 /// An entry's header; the last field is the inflated size of the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Head {
+pub enum EntryHeader {
     Object(ObjectKind, u64),
     /// A delta whose base starts this many bytes before it.
     OffsetDelta(u64, u64),
@@ -40,7 +40,7 @@ pub enum Head {
 pub fn read(
     format: ObjectFormat,
     next: &mut dyn FnMut() -> Result<u8, PackError>,
-) -> Result<Head, PackError> {
+) -> Result<EntryHeader, PackError> {
     let mut byte = next()?;
     let kind = (byte >> 4) & 7;
     let mut size = u64::from(byte & 15);
@@ -51,17 +51,17 @@ pub fn read(
         shift += 7;
     }
     Ok(match kind {
-        1 => Head::Object(ObjectKind::Commit, size),
-        2 => Head::Object(ObjectKind::Tree, size),
-        3 => Head::Object(ObjectKind::Blob, size),
-        4 => Head::Object(ObjectKind::Tag, size),
-        6 => Head::OffsetDelta(distance(next)?, size),
+        1 => EntryHeader::Object(ObjectKind::Commit, size),
+        2 => EntryHeader::Object(ObjectKind::Tree, size),
+        3 => EntryHeader::Object(ObjectKind::Blob, size),
+        4 => EntryHeader::Object(ObjectKind::Tag, size),
+        6 => EntryHeader::OffsetDelta(distance(next)?, size),
         7 => {
             let mut id = vec![0; oid::size(format)];
             for byte in &mut id {
                 *byte = next()?;
             }
-            Head::IdDelta(Oid::from_bytes(&id).map_err(|_| corrupt("an id"))?, size)
+            EntryHeader::IdDelta(Oid::from_bytes(&id).map_err(|_| corrupt("an id"))?, size)
         }
         _ => return Err(corrupt("an entry's kind")),
     })
@@ -96,19 +96,19 @@ pub fn corrupt(what: &str) -> PackError {
 mod tests {
     use super::*;
 
-    fn of(bytes: &[u8]) -> Option<Head> {
+    fn of(bytes: &[u8]) -> Option<EntryHeader> {
         let mut bytes = bytes.iter();
         read(ObjectFormat::Sha1, &mut || bytes.next().copied().ok_or(PackError::Truncated)).ok()
     }
 
     #[test]
     fn reads_kinds_and_sizes() {
-        assert_eq!(of(&[0x15]), Some(Head::Object(ObjectKind::Commit, 5)));
-        assert_eq!(of(&[0xb5, 0x02]), Some(Head::Object(ObjectKind::Blob, 37)));
-        assert_eq!(of(&[0x61, 0x7f]), Some(Head::OffsetDelta(127, 1)));
-        assert_eq!(of(&[0x61, 0x80, 0x00]), Some(Head::OffsetDelta(128, 1)));
+        assert_eq!(of(&[0x15]), Some(EntryHeader::Object(ObjectKind::Commit, 5)));
+        assert_eq!(of(&[0xb5, 0x02]), Some(EntryHeader::Object(ObjectKind::Blob, 37)));
+        assert_eq!(of(&[0x61, 0x7f]), Some(EntryHeader::OffsetDelta(127, 1)));
+        assert_eq!(of(&[0x61, 0x80, 0x00]), Some(EntryHeader::OffsetDelta(128, 1)));
         let id = Oid::from_bytes(&[7; 20]).unwrap();
-        assert_eq!(of(&[&[0x71][..], &[7; 20]].concat()), Some(Head::IdDelta(id, 1)));
+        assert_eq!(of(&[&[0x71][..], &[7; 20]].concat()), Some(EntryHeader::IdDelta(id, 1)));
     }
 
     #[test]

@@ -26,7 +26,7 @@ const WAITING: usize = 16;
 const MODE: u32 = 0o444;
 
 /// Destination of a pack.
-pub struct Place<'a> {
+pub struct Destination<'a> {
     /// Hash of its objects.
     pub format: ObjectFormat,
     /// The pack file, which must not exist yet.
@@ -40,7 +40,7 @@ pub struct Place<'a> {
 
 /// Receives one pack: `receive` writes its bytes to the sink; `received` counts the bytes of all packs.
 pub fn take<T, E: From<PackError>>(
-    place: &Place,
+    place: &Destination,
     limits: Limits,
     received: &mut u64,
     checkpoint: Checkpoint,

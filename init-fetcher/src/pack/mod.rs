@@ -58,14 +58,14 @@ pub struct Pack {
     /// The trailer.
     pub checksum: Vec<u8>,
     /// Objects in the order of the pack.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<PackEntry>,
     /// Positions in `entries`, sorted by object id.
     pub by_id: Vec<u32>,
 }
 
 /// One object of a pack.
 #[derive(Debug, Clone, Copy)]
-pub struct Entry {
+pub struct PackEntry {
     /// Zero until a delta is resolved.
     pub oid: Oid,
     /// `None` until a delta is resolved.

@@ -12,7 +12,7 @@ use super::delta::Applier;
 use super::entry::{ObjectKind, corrupt};
 use super::inflate::Inflater;
 use super::object::{Content, ObjectWriter, WrittenObject};
-use super::{Entry, Pack};
+use super::{Pack, PackEntry};
 
 /// Bytes read from a pack at a time: most objects are smaller.
 const READ: usize = 16 << 10;
@@ -29,7 +29,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads an object that is not a delta.
-    pub fn whole(&mut self, entry: &Entry, mut writer: ObjectWriter) -> Result<WrittenObject, PackError> {
+    pub fn whole(&mut self, entry: &PackEntry, mut writer: ObjectWriter) -> Result<WrittenObject, PackError> {
         self.inflater.run(&mut at(self.file, entry), entry.inflated, &mut |piece| writer.put(piece))?;
         writer.finish()
     }
@@ -37,7 +37,7 @@ impl<'a> Reader<'a> {
     /// Reads a delta and applies it to its base.
     pub fn delta(
         &mut self,
-        entry: &Entry,
+        entry: &PackEntry,
         base: &Content,
         base_size: u64,
         mut writer: ObjectWriter,
@@ -116,7 +116,7 @@ pub enum Target {
 }
 
 impl Target {
-    fn base(entry: &Entry, left: usize, scratch: &Path) -> Self {
+    fn base(entry: &PackEntry, left: usize, scratch: &Path) -> Self {
         if Content::fits(entry.size, 0) {
             Self::Memory
         } else {
@@ -151,7 +151,7 @@ impl Target {
     }
 }
 
-fn at<'a>(file: &'a File, entry: &Entry) -> BufReader<FileFrom<'a>> {
+fn at<'a>(file: &'a File, entry: &PackEntry) -> BufReader<FileFrom<'a>> {
     BufReader::with_capacity(READ, FileFrom { file, offset: entry.data })
 }
 

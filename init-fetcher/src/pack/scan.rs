@@ -10,10 +10,10 @@ use git2::{ObjectFormat, Oid};
 
 use super::Checkpoint;
 use super::PackError;
-use super::entry::{self, Head, ObjectKind, corrupt};
+use super::entry::{self, EntryHeader, ObjectKind, corrupt};
 use super::inflate::Inflater;
 use super::object::{LFS_POINTER, ObjectWriter, is_lfs_pointer, spooled};
-use super::{Entry, delta};
+use super::{PackEntry, delta};
 use crate::config::Limits;
 use crate::oid;
 
@@ -32,7 +32,7 @@ const MESSAGE: u64 = 4 << 20;
 /// The entries of a pack before deltas are resolved.
 pub struct Scanned {
     /// In the order of the pack.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<PackEntry>,
     /// Deltas whose base is given by id: the base's id and the delta's position.
     pub by_id: Vec<(Oid, u32)>,
 }
@@ -93,7 +93,7 @@ impl Scan<'_> {
         chunks.crc.reset();
         let head = entry::read(self.format, &mut || chunks.byte())?;
         let position = self.out.entries.len();
-        let mut entry = Entry {
+        let mut entry = PackEntry {
             oid: oid::zero(self.format),
             kind: None,
             size: 0,
@@ -106,19 +106,19 @@ impl Scan<'_> {
             lfs_pointer: false,
         };
         match head {
-            Head::Object(kind, size) => {
+            EntryHeader::Object(kind, size) => {
                 (entry.kind, entry.size, entry.inflated) = (Some(kind), size, size);
                 self.count(size)?;
                 check_size(kind, size, self.limits)?;
                 self.object(chunks, position, kind, &mut entry)?;
             }
-            Head::OffsetDelta(distance, size) => {
+            EntryHeader::OffsetDelta(distance, size) => {
                 entry.inflated = size;
                 entry.base = Some(self.at(offset, distance)?);
                 self.count(size)?;
                 self.delta(chunks, &mut entry)?;
             }
-            Head::IdDelta(id, size) => {
+            EntryHeader::IdDelta(id, size) => {
                 entry.inflated = size;
                 let position = u32::try_from(position).map_err(|_| corrupt("the number of objects"))?;
                 self.out.by_id.push((id, position));
@@ -136,7 +136,7 @@ impl Scan<'_> {
         chunks: &mut Chunks,
         position: usize,
         kind: ObjectKind,
-        entry: &mut Entry,
+        entry: &mut PackEntry,
     ) -> Result<(), PackError> {
         let file = self.spool.filter(|_| kind == ObjectKind::Blob).map(|spool| spooled(spool, position));
         entry.spooled = file.is_some();
@@ -150,7 +150,7 @@ impl Scan<'_> {
     }
 
     /// Reads a delta without its base, to find the size of the result.
-    fn delta(&mut self, chunks: &mut Chunks, entry: &mut Entry) -> Result<(), PackError> {
+    fn delta(&mut self, chunks: &mut Chunks, entry: &mut PackEntry) -> Result<(), PackError> {
         let mut size = None;
         self.inflater.run(chunks, entry.inflated, &mut |piece| {
             if size.is_none() {

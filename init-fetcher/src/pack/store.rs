@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use super::Checkpoint;
 use super::entry::ObjectKind;
-use super::intake::{self, Place};
+use super::intake::{self, Destination};
 use super::object::spooled;
-use super::{Entry, Objects, Pack, index};
+use super::{Objects, Pack, PackEntry, index};
 use super::{PackError, PackSink};
 use crate::config::Limits;
 use crate::volume::VolumeError;
@@ -99,7 +99,7 @@ impl<'a> Store<'a> {
         if spool_blobs == SpoolBlobs::All {
             make_directory(&spool).map_err(PackError::from)?;
         }
-        let place = Place {
+        let place = Destination {
             format: self.format,
             pack: &self.directory.join(format!("receiving-{number}")),
             spool: (spool_blobs == SpoolBlobs::All).then_some(&spool),
@@ -133,7 +133,7 @@ impl<'a> Store<'a> {
         self.scratch.join(format!("spool-{number}"))
     }
 
-    fn find(&self, oid: Oid) -> Option<(usize, u32, &Entry)> {
+    fn find(&self, oid: Oid) -> Option<(usize, u32, &PackEntry)> {
         // The last pack first: its blobs are spooled, even if an earlier pack contains them too.
         self.packs.iter().enumerate().rev().find_map(|(number, pack)| {
             let position = pack.find(oid)?;
@@ -141,7 +141,7 @@ impl<'a> Store<'a> {
         })
     }
 
-    fn find_kind(&self, oid: Oid, kind: ObjectKind) -> Option<(usize, u32, &Entry)> {
+    fn find_kind(&self, oid: Oid, kind: ObjectKind) -> Option<(usize, u32, &PackEntry)> {
         self.find(oid).filter(|(_, _, entry)| entry.kind == Some(kind))
     }
 

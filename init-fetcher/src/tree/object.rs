@@ -6,7 +6,7 @@ use crate::oid;
 
 /// Mode of an entry. Historic permission bits (`100664`) count as the nearest of these, as in git.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum EntryMode {
     /// A directory.
     Tree,
     /// A file; `true` where executable.
@@ -19,9 +19,9 @@ pub enum Kind {
 
 /// An entry of a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry<'a> {
+pub struct TreeEntry<'a> {
     /// What it is.
-    pub kind: Kind,
+    pub kind: EntryMode,
     /// Its name, not judged yet.
     pub name: &'a [u8],
     pub oid: Oid,
@@ -42,7 +42,7 @@ impl<'a> Tree<'a> {
     }
 
     /// The entries, read one by one: a list of them would cost more than the tree itself.
-    pub fn entries(self) -> impl Iterator<Item = Entry<'a>> {
+    pub fn entries(self) -> impl Iterator<Item = TreeEntry<'a>> {
         let mut rest = self.data;
         std::iter::from_fn(move || next(&mut rest, self.format))
     }
@@ -58,7 +58,7 @@ pub fn parse(data: &[u8], format: ObjectFormat) -> Option<Tree<'_>> {
     Some(Tree { data, len, format })
 }
 
-fn next<'a>(rest: &mut &'a [u8], format: ObjectFormat) -> Option<Entry<'a>> {
+fn next<'a>(rest: &mut &'a [u8], format: ObjectFormat) -> Option<TreeEntry<'a>> {
     let size = oid::size(format);
     let space = rest.iter().take(8).position(|&b| b == b' ')?;
     let kind = kind(&rest[..space])?;
@@ -67,16 +67,16 @@ fn next<'a>(rest: &mut &'a [u8], format: ObjectFormat) -> Option<Entry<'a>> {
     let (name, after) = (&after[..nul], &after[nul + 1..]);
     let oid = Oid::from_bytes(after.get(..size)?).ok()?;
     *rest = &after[size..];
-    Some(Entry { kind, name, oid })
+    Some(TreeEntry { kind, name, oid })
 }
 
-fn kind(mode: &[u8]) -> Option<Kind> {
+fn kind(mode: &[u8]) -> Option<EntryMode> {
     let mode = u32::from_str_radix(std::str::from_utf8(mode).ok()?, 8).ok()?;
     match mode & 0o170_000 {
-        0o040_000 => Some(Kind::Tree),
-        0o100_000 => Some(Kind::File(mode & 0o100 != 0)),
-        0o120_000 => Some(Kind::Symlink),
-        0o160_000 => Some(Kind::Submodule),
+        0o040_000 => Some(EntryMode::Tree),
+        0o100_000 => Some(EntryMode::File(mode & 0o100 != 0)),
+        0o120_000 => Some(EntryMode::Symlink),
+        0o160_000 => Some(EntryMode::Submodule),
         _ => None,
     }
 }
@@ -92,13 +92,13 @@ mod tests {
     #[test]
     fn reads_every_kind() {
         for (mode, expected) in [
-            ("40000", Kind::Tree),
-            ("040000", Kind::Tree),
-            ("100644", Kind::File(false)),
-            ("100664", Kind::File(false)),
-            ("100755", Kind::File(true)),
-            ("120000", Kind::Symlink),
-            ("160000", Kind::Submodule),
+            ("40000", EntryMode::Tree),
+            ("040000", EntryMode::Tree),
+            ("100644", EntryMode::File(false)),
+            ("100664", EntryMode::File(false)),
+            ("100755", EntryMode::File(true)),
+            ("120000", EntryMode::Symlink),
+            ("160000", EntryMode::Submodule),
         ] {
             let data = [raw(mode, b"a"), raw(mode, b"b c")].concat();
             let tree = parse(&data, ObjectFormat::Sha1).unwrap();

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use git2::Oid;
 
-use super::object::{self, Kind};
+use super::object::{self, EntryMode};
 use super::symlink::{
     ABSOLUTE, INTO_DOT_GIT, MAX_HOPS, MAX_TARGET, UP_WITHIN_SUBMODULE, components, malformed, push_target,
 };
@@ -17,7 +17,7 @@ const MAX_CACHED: usize = 200_000;
 
 /// Target of a symlink.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub enum LinkTarget {
     File {
         oid: Oid,
         executable: bool,
@@ -33,10 +33,10 @@ pub enum Target {
     Rejected(&'static str),
 }
 
-type Entries = HashMap<Vec<u8>, (Kind, Oid)>;
+type Entries = HashMap<Vec<u8>, (EntryMode, Oid)>;
 
 /// Resolves links of one commit.
-pub struct Resolver<'a> {
+pub struct PathResolver<'a> {
     objects: &'a dyn Objects,
     root: Oid,
     trees: HashMap<Oid, Rc<Entries>>,
@@ -57,7 +57,7 @@ enum Node {
     Missing,
 }
 
-impl<'a> Resolver<'a> {
+impl<'a> PathResolver<'a> {
     pub fn new(objects: &'a dyn Objects, root: Oid) -> Self {
         Self { objects, root, trees: HashMap::new(), cached: 0 }
     }
@@ -66,7 +66,7 @@ impl<'a> Resolver<'a> {
     ///
     /// # Errors
     /// [`TreeError::Missing`] names an object to fetch.
-    pub fn resolve(&mut self, path: &[u8], target: &[u8]) -> Result<Target, TreeError> {
+    pub fn resolve(&mut self, path: &[u8], target: &[u8]) -> Result<LinkTarget, TreeError> {
         let mut at: Vec<Step> = Vec::new();
         let mut directory = components(path);
         directory.pop();
@@ -78,10 +78,10 @@ impl<'a> Resolver<'a> {
         // A path through something that does not exist leads nowhere, whatever follows.
         let mut dangling = false;
         if let Some(why) = malformed(target) {
-            return Ok(Target::Rejected(why));
+            return Ok(LinkTarget::Rejected(why));
         }
         if !push_target(target, &mut todo) {
-            return Ok(Target::Unsafe(ABSOLUTE));
+            return Ok(LinkTarget::Unsafe(ABSOLUTE));
         }
         while let Some(step) = todo.pop() {
             match step.as_slice() {
@@ -90,20 +90,20 @@ impl<'a> Resolver<'a> {
                     if let [.., Step { node: Node::Submodule, .. }, Step { node: Node::Submodule, .. }] =
                         &at[..]
                     {
-                        return Ok(Target::Unsafe(UP_WITHIN_SUBMODULE));
+                        return Ok(LinkTarget::Unsafe(UP_WITHIN_SUBMODULE));
                     }
                     if at.pop().is_none() {
-                        return Ok(Target::Unsafe("a symlink that leaves the repository"));
+                        return Ok(LinkTarget::Unsafe("a symlink that leaves the repository"));
                     }
                     continue;
                 }
-                other if name::is_dot_git(other) => return Ok(Target::Rejected(INTO_DOT_GIT)),
+                other if name::is_dot_git(other) => return Ok(LinkTarget::Rejected(INTO_DOT_GIT)),
                 _ => {}
             }
             if let Some(blob) = self.enter(&mut at, step)? {
                 hops += 1;
                 if hops > MAX_HOPS {
-                    return Ok(Target::Rejected(
+                    return Ok(LinkTarget::Rejected(
                         "a symlink that leads in a circle, or through more than 40 others",
                     ));
                 }
@@ -111,8 +111,8 @@ impl<'a> Resolver<'a> {
                 at.pop();
                 match self.target_of(blob, &path)? {
                     Ok(target) if push_target(&target, &mut todo) => {}
-                    Ok(_) => return Ok(Target::Unsafe(ABSOLUTE)),
-                    Err(why) => return Ok(Target::Rejected(why)),
+                    Ok(_) => return Ok(LinkTarget::Unsafe(ABSOLUTE)),
+                    Err(why) => return Ok(LinkTarget::Rejected(why)),
                 }
                 continue;
             }
@@ -123,12 +123,12 @@ impl<'a> Resolver<'a> {
             }
         }
         Ok(match at.last().map(|step| step.node) {
-            _ if dangling => Target::Unsafe("a symlink to something that is not in the repository"),
-            None => Target::Directory { oid: self.root, path: Vec::new() },
-            Some(Node::Tree(oid)) => Target::Directory { oid, path: joined(&at) },
-            Some(Node::File(oid, executable)) => Target::File { oid, executable },
+            _ if dangling => LinkTarget::Unsafe("a symlink to something that is not in the repository"),
+            None => LinkTarget::Directory { oid: self.root, path: Vec::new() },
+            Some(Node::Tree(oid)) => LinkTarget::Directory { oid, path: joined(&at) },
+            Some(Node::File(oid, executable)) => LinkTarget::File { oid, executable },
             Some(Node::Submodule | Node::Missing) => {
-                Target::Unsafe("a symlink into a submodule outside of the delivered directory")
+                LinkTarget::Unsafe("a symlink into a submodule outside of the delivered directory")
             }
         })
     }
@@ -149,10 +149,10 @@ impl<'a> Resolver<'a> {
             None => None,
         };
         let (node, link) = match entry {
-            Some((Kind::Tree, oid)) => (Node::Tree(oid), None),
-            Some((Kind::File(executable), oid)) => (Node::File(oid, executable), None),
-            Some((Kind::Submodule, _)) => (Node::Submodule, None),
-            Some((Kind::Symlink, oid)) => (Node::Missing, Some(oid)),
+            Some((EntryMode::Tree, oid)) => (Node::Tree(oid), None),
+            Some((EntryMode::File(executable), oid)) => (Node::File(oid, executable), None),
+            Some((EntryMode::Submodule, _)) => (Node::Submodule, None),
+            Some((EntryMode::Symlink, oid)) => (Node::Missing, Some(oid)),
             None => (Node::Missing, None),
         };
         at.push(Step { name, node });

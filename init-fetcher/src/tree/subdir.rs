@@ -4,7 +4,7 @@ use git2::Oid;
 use workflow_contract::{RepoPath, text};
 
 use super::TreeError;
-use super::object::{self, Kind};
+use super::object::{self, EntryMode};
 use crate::pack::Objects;
 use crate::suggest::did_you_mean;
 
@@ -74,13 +74,13 @@ pub fn find(objects: &dyn Objects, root: Oid, path: &RepoPath) -> Result<Oid, Su
         }
         reached.push_str(segment);
         let kind = match entry.kind {
-            Kind::Tree => {
+            EntryMode::Tree => {
                 at = entry.oid;
                 continue;
             }
-            Kind::File(_) => "a file",
-            Kind::Symlink => "a symlink; name the directory that it leads to",
-            Kind::Submodule => {
+            EntryMode::File(_) => "a file",
+            EntryMode::Symlink => "a symlink; name the directory that it leads to",
+            EntryMode::Submodule => {
                 let rest = RepoPath::parse(&segments.collect::<Vec<_>>().join("/")).unwrap_or_default();
                 return Err(SubdirError::Submodule { path: reached, commit: entry.oid, rest });
             }

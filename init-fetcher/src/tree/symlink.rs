@@ -21,12 +21,12 @@ pub const INTO_DOT_GIT: &str = "a symlink into `.git`";
 pub const UP_WITHIN_SUBMODULE: &str = "a symlink that leads up within a submodule";
 
 /// Targets of links, by path.
-pub type Links = HashMap<Vec<u8>, Vec<u8>>;
+pub type Symlinks = HashMap<Vec<u8>, Vec<u8>>;
 
 /// The entries of a directory that a path may lead through and that are no plain files or directories.
 #[derive(Debug, Default)]
 pub struct Special {
-    pub links: Links,
+    pub links: Symlinks,
     pub submodules: HashSet<Vec<u8>>,
 }
 
@@ -44,14 +44,14 @@ pub enum Followed {
 }
 
 /// Follows links. A component that does not exist is taken for a directory, because a link may dangle.
-pub struct Follower<'a> {
+pub struct LinkFollower<'a> {
     special: &'a Special,
     /// The directory's own path, which all paths start with.
     directory: &'a [u8],
     looked_up: usize,
 }
 
-impl<'a> Follower<'a> {
+impl<'a> LinkFollower<'a> {
     pub fn new(special: &'a Special, directory: &'a [u8]) -> Self {
         Self { special, directory, looked_up: 0 }
     }
@@ -137,7 +137,7 @@ mod tests {
 
     fn follow(path: &str, links: &[(&str, &str)]) -> Followed {
         let special = special(links);
-        Follower::new(&special, b"").follow(path.as_bytes(), &special.links[path.as_bytes()])
+        LinkFollower::new(&special, b"").follow(path.as_bytes(), &special.links[path.as_bytes()])
     }
 
     #[test]
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn paths_below_a_directory_leave_it_upwards() {
         let special = special(&[("top/d/a", "../x"), ("top/d/b", "../../x")]);
-        let mut follower = Follower::new(&special, b"top");
+        let mut follower = LinkFollower::new(&special, b"top");
         assert_eq!(follower.follow(b"top/d/a", b"../x"), Followed::Inside);
         assert_eq!(follower.follow(b"top/d/b", b"../../x"), Followed::Leaves);
     }
@@ -211,7 +211,7 @@ mod tests {
         let steps = format!("{name}/../").repeat(19) + "x";
         let links = (0..20_000).map(|n| (format!("{n}").into_bytes(), steps.clone().into_bytes())).collect();
         let special = Special { links, ..Special::default() };
-        let mut follower = Follower::new(&special, b"");
+        let mut follower = LinkFollower::new(&special, b"");
         assert_eq!(follower.follow(b"0", steps.as_bytes()), Followed::Inside);
         follower.looked_up = MAX_LOOKED_UP - 1000;
         assert!(matches!(follower.follow(b"0", steps.as_bytes()), Followed::Rejected(_)));
@@ -228,7 +228,7 @@ mod tests {
             std::fs::create_dir_all(root.join("a/b")).unwrap();
             let links = made.iter().map(|(path, target)| (path.clone().into_bytes(), target.clone().into_bytes()));
             let special = Special { links: links.collect(), ..Special::default() };
-            let mut follower = Follower::new(&special, b"");
+            let mut follower = LinkFollower::new(&special, b"");
             // As in a delivery, the others are left out.
             let kept: Vec<_> = made
                 .iter()

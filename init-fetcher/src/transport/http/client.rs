@@ -21,7 +21,7 @@ use workflow_contract::Scheme;
 
 use super::connector::TlsConnector;
 use super::error::failed;
-use super::identity::Identity;
+use super::identity::ClientIdentity;
 use super::proxy;
 use super::trust::{self, TrustError};
 use super::verifier::Verifier;
@@ -61,7 +61,7 @@ impl Client {
     pub fn new(
         trust: &TrustSettings,
         proxies: Proxies,
-        identity: Option<Identity>,
+        identity: Option<ClientIdentity>,
     ) -> Result<Self, TrustError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = Arc::new(Verifier::new(trust::certificates(trust)?, &provider)?);

@@ -13,12 +13,12 @@ use crate::credentials::ClientCertificate;
 
 /// A client certificate with its key, for one host.
 #[derive(Debug)]
-pub struct Identity {
+pub struct ClientIdentity {
     pub host: String,
     key: CertifiedKey,
 }
 
-impl Identity {
+impl ClientIdentity {
     /// Parses PEM.
     ///
     /// # Errors

@@ -35,13 +35,13 @@ pub fn open(response: HttpResponse, at: &Url) -> Result<Body, TransportError> {
     let peeked = peek(&mut body).map_err(|error| broken(&error, "at the start of a response"))?;
     match recognize(&peeked) {
         // Nothing at all under git's own content type is a response that ended early.
-        Kind::Git => Ok(Box::new(Cursor::new(peeked).chain(body))),
-        Kind::Empty if content_type(&headers).starts_with("application/x-git-") => Ok(body),
-        Kind::Dumb => {
+        BodyKind::Git => Ok(Box::new(Cursor::new(peeked).chain(body))),
+        BodyKind::Empty if content_type(&headers).starts_with("application/x-git-") => Ok(body),
+        BodyKind::Dumb => {
             let why = "only the smart HTTP protocol is supported, and it serves files (dumb HTTP)".into();
             Err(TransportError::NotGit { host, why })
         }
-        Kind::Empty | Kind::Other => {
+        BodyKind::Empty | BodyKind::Other => {
             let quoted = quoted(&headers, Box::new(Cursor::new(peeked).chain(body)));
             let kind = content_type(&headers);
             let kind =
@@ -172,7 +172,7 @@ fn peek(body: &mut dyn Read) -> io::Result<Vec<u8>> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum BodyKind {
     Git,
     /// A list of refs as a file: an id, a tab, a name.
     Dumb,
@@ -180,13 +180,13 @@ enum Kind {
     Other,
 }
 
-fn recognize(start: &[u8]) -> Kind {
+fn recognize(start: &[u8]) -> BodyKind {
     let digits = start.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     match start.get(digits) {
-        None if start.is_empty() => Kind::Empty,
-        Some(b'\t') if matches!(digits, 40 | 64) => Kind::Dumb,
-        _ if digits >= 4 => Kind::Git,
-        _ => Kind::Other,
+        None if start.is_empty() => BodyKind::Empty,
+        Some(b'\t') if matches!(digits, 40 | 64) => BodyKind::Dumb,
+        _ if digits >= 4 => BodyKind::Git,
+        _ => BodyKind::Other,
     }
 }
 
@@ -198,15 +198,15 @@ mod tests {
     fn recognizes_git_protocol_by_its_first_bytes() {
         let id = "0123456789abcdef0123456789abcdef01234567";
         for (start, kind) in [
-            ("001e# service=git-upload-pack\n0000", Kind::Git),
-            ("000eversion 2\n", Kind::Git),
-            ("0000", Kind::Git),
-            (&format!("003f{id} refs/heads/main"), Kind::Git),
-            (&format!("{id}\trefs/heads/main\n"), Kind::Dumb),
-            (&format!("{id}{}\trefs/heads/main\n", &id[..24]), Kind::Dumb),
-            ("", Kind::Empty),
-            ("<!DOCTYPE html>", Kind::Other),
-            ("abc", Kind::Other),
+            ("001e# service=git-upload-pack\n0000", BodyKind::Git),
+            ("000eversion 2\n", BodyKind::Git),
+            ("0000", BodyKind::Git),
+            (&format!("003f{id} refs/heads/main"), BodyKind::Git),
+            (&format!("{id}\trefs/heads/main\n"), BodyKind::Dumb),
+            (&format!("{id}{}\trefs/heads/main\n", &id[..24]), BodyKind::Dumb),
+            ("", BodyKind::Empty),
+            ("<!DOCTYPE html>", BodyKind::Other),
+            ("abc", BodyKind::Other),
         ] {
             assert_eq!(recognize(start.as_bytes()), kind, "{start}");
         }

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
 use ssh2::{HashType, Session};
 
-use super::known_hosts::{KnownHosts, Verdict};
+use super::known_hosts::{HostKeyStatus, KnownHosts};
 
 /// All algorithms that are accepted of a server, as `known_hosts` names their keys and as they are
 /// negotiated; SHA-1 signatures and DSA are not among them.
@@ -55,19 +55,19 @@ const DO: &str = "compare it with what the host publishes, then add the line tha
                   key known_hosts of the Secret workflow-credentials";
 
 /// Words a verdict. Pure.
-fn judged(verdict: Verdict, shown: &str) -> Result<(), String> {
+fn judged(verdict: HostKeyStatus, shown: &str) -> Result<(), String> {
     Err(match verdict {
-        Verdict::Known => return Ok(()),
-        Verdict::Unknown => format!("its key {shown} is not in known_hosts; {DO}"),
-        Verdict::OnlyCa => format!(
+        HostKeyStatus::Known => return Ok(()),
+        HostKeyStatus::Unknown => format!("its key {shown} is not in known_hosts; {DO}"),
+        HostKeyStatus::OnlyCa => format!(
             "its key {shown} is not in known_hosts, which has only an @cert-authority for it, and certificates \
              of hosts are not supported; {DO}"
         ),
-        Verdict::Changed => format!(
+        HostKeyStatus::Changed => format!(
             "its key {shown} is another than known_hosts has: the server was changed, or this is a \
              possible man-in-the-middle attack; {DO}"
         ),
-        Verdict::Revoked => format!(
+        HostKeyStatus::Revoked => format!(
             "its key {shown} is marked @revoked in known_hosts, so others may have it; contact \
              the server's administrator"
         ),
@@ -88,9 +88,11 @@ mod tests {
 
     #[test]
     fn accepts_only_known_keys() {
-        for verdict in [Verdict::Unknown, Verdict::OnlyCa, Verdict::Changed, Verdict::Revoked] {
+        for verdict in
+            [HostKeyStatus::Unknown, HostKeyStatus::OnlyCa, HostKeyStatus::Changed, HostKeyStatus::Revoked]
+        {
             assert!(judged(verdict, "SHA256:x").unwrap_err().contains("SHA256:x"));
         }
-        assert_eq!(judged(Verdict::Known, ""), Ok(()));
+        assert_eq!(judged(HostKeyStatus::Known, ""), Ok(()));
     }
 }

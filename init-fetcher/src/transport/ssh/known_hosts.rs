@@ -8,7 +8,7 @@ use sha1::{Digest as _, Sha1};
 
 /// Result of a lookup of a server's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum HostKeyStatus {
     /// It is listed.
     Known,
     /// No key is listed for the server.
@@ -24,12 +24,12 @@ pub enum Verdict {
 /// The lines that list keys.
 #[derive(Debug, Default)]
 pub struct KnownHosts {
-    entries: Vec<Entry>,
+    entries: Vec<KnownHost>,
     exists: bool,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct KnownHost {
     marker: Marker,
     names: String,
     kind: String,
@@ -76,37 +76,37 @@ impl KnownHosts {
     pub fn kinds(&self, host: &str, port: u16) -> Vec<&str> {
         let names = names(host, port);
         let listed =
-            |entry: &&Entry| entry.marker == Marker::Key && names.iter().any(|name| entry.is_for(name));
+            |entry: &&KnownHost| entry.marker == Marker::Key && names.iter().any(|name| entry.is_for(name));
         self.entries.iter().filter(listed).map(|entry| entry.kind.as_str()).collect()
     }
 
     /// Looks up the key that this server presents.
-    pub fn judge(&self, host: &str, port: u16, key: &[u8]) -> Verdict {
+    pub fn judge(&self, host: &str, port: u16, key: &[u8]) -> HostKeyStatus {
         let names = names(host, port);
-        let of = |marker, name: &str| -> Vec<&Entry> {
+        let of = |marker, name: &str| -> Vec<&KnownHost> {
             self.entries.iter().filter(|entry| entry.marker == marker && entry.is_for(name)).collect()
         };
         if names.iter().any(|name| of(Marker::Revoked, name).iter().any(|entry| entry.key == key)) {
-            return Verdict::Revoked;
+            return HostKeyStatus::Revoked;
         }
         // As with OpenSSH, lines without a port count where none is for this port.
         for name in &names {
             let listed = of(Marker::Key, name);
             if listed.iter().any(|entry| entry.key == key) {
-                return Verdict::Known;
+                return HostKeyStatus::Known;
             }
             if !listed.is_empty() {
-                return Verdict::Changed;
+                return HostKeyStatus::Changed;
             }
         }
         if names.iter().any(|name| !of(Marker::Ca, name).is_empty()) {
-            return Verdict::OnlyCa;
+            return HostKeyStatus::OnlyCa;
         }
-        Verdict::Unknown
+        HostKeyStatus::Unknown
     }
 }
 
-impl Entry {
+impl KnownHost {
     /// Reports whether the line is for this name.
     fn is_for(&self, name: &str) -> bool {
         if let Some(hashed) = self.names.strip_prefix("|1|") {
@@ -125,7 +125,7 @@ impl Entry {
 }
 
 /// `[MARKER] NAMES KIND KEY [COMMENT]`.
-fn entry(line: &str) -> Option<Entry> {
+fn entry(line: &str) -> Option<KnownHost> {
     let mut words = line.split_ascii_whitespace().peekable();
     let marker = match words.peek().copied()? {
         "@cert-authority" => Marker::Ca,
@@ -138,7 +138,7 @@ fn entry(line: &str) -> Option<Entry> {
     }
     let (names, kind) = (words.next()?, words.next()?);
     let key = BASE64_STANDARD.decode(words.next()?).ok().filter(|key| !key.is_empty())?;
-    Some(Entry { marker, names: names.to_owned(), kind: kind.to_owned(), key })
+    Some(KnownHost { marker, names: names.to_owned(), kind: kind.to_owned(), key })
 }
 
 /// The names under which a server may be listed, those that count first.
@@ -194,30 +194,30 @@ mod tests {
     const A: &str = "ssh-ed25519 QUFB comment";
     const B: &str = "ssh-rsa QkJC";
 
-    fn judge(text: &str, host: &str, port: u16) -> Verdict {
+    fn judge(text: &str, host: &str, port: u16) -> HostKeyStatus {
         KnownHosts::read(Some(text)).judge(host, port, b"AAA")
     }
 
     #[test]
     fn a_key_is_known_under_the_servers_names_only() {
         for (names, host, port, verdict) in [
-            ("h", "h", 22, Verdict::Known),
-            ("H.example", "h.Example", 22, Verdict::Known),
-            ("other,h", "h", 22, Verdict::Known),
-            ("h", "h", 2222, Verdict::Known),
-            ("[h]:2222", "h", 2222, Verdict::Known),
-            ("[h]:2222", "h", 22, Verdict::Unknown),
-            ("[h]:2222", "h", 2223, Verdict::Unknown),
-            ("h", "hh", 22, Verdict::Unknown),
-            ("::1", "[::1]", 22, Verdict::Known),
-            ("[::1]:2222", "[::1]", 2222, Verdict::Known),
-            ("*.corp", "git.corp", 22, Verdict::Known),
-            ("*.corp", "corp", 22, Verdict::Unknown),
-            ("*.corp", "git.corp.evil", 22, Verdict::Unknown),
-            ("*.corp,!bad.corp", "bad.corp", 22, Verdict::Unknown),
-            ("!bad.corp", "git.corp", 22, Verdict::Unknown),
-            ("git?.corp", "git1.corp", 22, Verdict::Known),
-            ("[git.corp]:*", "git.corp", 2222, Verdict::Known),
+            ("h", "h", 22, HostKeyStatus::Known),
+            ("H.example", "h.Example", 22, HostKeyStatus::Known),
+            ("other,h", "h", 22, HostKeyStatus::Known),
+            ("h", "h", 2222, HostKeyStatus::Known),
+            ("[h]:2222", "h", 2222, HostKeyStatus::Known),
+            ("[h]:2222", "h", 22, HostKeyStatus::Unknown),
+            ("[h]:2222", "h", 2223, HostKeyStatus::Unknown),
+            ("h", "hh", 22, HostKeyStatus::Unknown),
+            ("::1", "[::1]", 22, HostKeyStatus::Known),
+            ("[::1]:2222", "[::1]", 2222, HostKeyStatus::Known),
+            ("*.corp", "git.corp", 22, HostKeyStatus::Known),
+            ("*.corp", "corp", 22, HostKeyStatus::Unknown),
+            ("*.corp", "git.corp.evil", 22, HostKeyStatus::Unknown),
+            ("*.corp,!bad.corp", "bad.corp", 22, HostKeyStatus::Unknown),
+            ("!bad.corp", "git.corp", 22, HostKeyStatus::Unknown),
+            ("git?.corp", "git1.corp", 22, HostKeyStatus::Known),
+            ("[git.corp]:*", "git.corp", 2222, HostKeyStatus::Known),
         ] {
             assert_eq!(
                 judge(&format!("# c\r\n\r\n{names} {A}\r\n"), host, port),
@@ -232,37 +232,41 @@ mod tests {
         // Made by ssh-keygen -H of `git.example` and `[git.example]:2222`.
         let plain = "|1|SKoX7yPL6sN27xL+pST3WHMErmQ=|81tCfPKA/bVN7KwtKkDnFBqHCD0=";
         let port = "|1|SdQsHU8FtEJnk31zHtP9mtRkQK8=|MSzBcP4Mn6BkG3fk6ij7Kmj4JFc=";
-        assert_eq!(judge(&format!("{plain} {A}"), "git.example", 22), Verdict::Known);
-        assert_eq!(judge(&format!("{plain} {A}"), "git.example.", 22), Verdict::Unknown);
-        assert_eq!(judge(&format!("{port} {A}"), "git.example", 2222), Verdict::Known);
-        assert_eq!(judge(&format!("{port} {A}"), "git.example", 22), Verdict::Unknown);
+        assert_eq!(judge(&format!("{plain} {A}"), "git.example", 22), HostKeyStatus::Known);
+        assert_eq!(judge(&format!("{plain} {A}"), "git.example.", 22), HostKeyStatus::Unknown);
+        assert_eq!(judge(&format!("{port} {A}"), "git.example", 2222), HostKeyStatus::Known);
+        assert_eq!(judge(&format!("{port} {A}"), "git.example", 22), HostKeyStatus::Unknown);
         for broken in ["|1|", "|1|x|y", "|2|abc=|def=", "|1|QUFB"] {
-            assert_eq!(judge(&format!("{broken} {A}"), "git.example", 22), Verdict::Unknown, "{broken}");
+            assert_eq!(
+                judge(&format!("{broken} {A}"), "git.example", 22),
+                HostKeyStatus::Unknown,
+                "{broken}"
+            );
         }
     }
 
     #[test]
     fn another_key_is_a_changed_one() {
-        assert_eq!(judge(&format!("h {B}"), "h", 22), Verdict::Changed);
-        assert_eq!(judge(&format!("h {B}\nh {A}"), "h", 22), Verdict::Known);
+        assert_eq!(judge(&format!("h {B}"), "h", 22), HostKeyStatus::Changed);
+        assert_eq!(judge(&format!("h {B}\nh {A}"), "h", 22), HostKeyStatus::Known);
         // Lines for the port win over other lines of the host.
-        assert_eq!(judge(&format!("[h]:2222 {B}\nh {A}"), "h", 2222), Verdict::Changed);
+        assert_eq!(judge(&format!("[h]:2222 {B}\nh {A}"), "h", 2222), HostKeyStatus::Changed);
     }
 
     #[test]
     fn revoked_keys_and_cas_are_not_accepted() {
-        assert_eq!(judge(&format!("h {A}\n@revoked h {A}"), "h", 22), Verdict::Revoked);
-        assert_eq!(judge(&format!("[h]:2222 {A}\n@revoked * {A}"), "h", 2222), Verdict::Revoked);
-        assert_eq!(judge(&format!("@revoked h {B}"), "h", 22), Verdict::Unknown);
-        assert_eq!(judge(&format!("@cert-authority h {A}"), "h", 22), Verdict::OnlyCa);
-        assert_eq!(judge(&format!("@cert-authority h {A}\nh {A}"), "h", 22), Verdict::Known);
-        assert_eq!(judge(&format!("@future h {A}"), "h", 22), Verdict::Unknown);
+        assert_eq!(judge(&format!("h {A}\n@revoked h {A}"), "h", 22), HostKeyStatus::Revoked);
+        assert_eq!(judge(&format!("[h]:2222 {A}\n@revoked * {A}"), "h", 2222), HostKeyStatus::Revoked);
+        assert_eq!(judge(&format!("@revoked h {B}"), "h", 22), HostKeyStatus::Unknown);
+        assert_eq!(judge(&format!("@cert-authority h {A}"), "h", 22), HostKeyStatus::OnlyCa);
+        assert_eq!(judge(&format!("@cert-authority h {A}\nh {A}"), "h", 22), HostKeyStatus::Known);
+        assert_eq!(judge(&format!("@future h {A}"), "h", 22), HostKeyStatus::Unknown);
     }
 
     #[test]
     fn lines_that_can_not_be_understood_list_nothing() {
         for line in ["h", "h ssh-rsa", "h ssh-rsa !!", "h ssh-rsa =", "@revoked", "@revoked h", A] {
-            assert!(KnownHosts::read(Some(line)).judge("h", 22, b"AAA") == Verdict::Unknown, "{line}");
+            assert!(KnownHosts::read(Some(line)).judge("h", 22, b"AAA") == HostKeyStatus::Unknown, "{line}");
         }
         assert!(KnownHosts::read(Some("# only\n\n")).is_empty());
     }

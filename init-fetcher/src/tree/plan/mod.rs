@@ -11,13 +11,13 @@ use std::rc::Rc;
 use git2::Oid;
 use workflow_contract::UnsafeLinks;
 
-use super::object::Kind;
-use super::resolve::{Resolver, Target};
-use super::symlink::{Followed, Follower};
+use super::object::EntryMode;
+use super::resolve::{LinkTarget, PathResolver};
+use super::symlink::{Followed, LinkFollower};
 use super::{TreeError, shown};
 use crate::config::Limits;
 use crate::pack::Objects;
-pub use types::{Item, Plan, Selection, Submodule, Used};
+pub use types::{Plan, PlannedEntry, Selection, Submodule, Used};
 use walk::{Walk, joined};
 
 /// Copies within copies; the kernel follows as many links.
@@ -51,7 +51,7 @@ pub fn plan(
 ) -> Result<Planned, TreeError> {
     let mut planner = Planner {
         walk: Walk::new(objects, limits, used),
-        resolver: Resolver::new(objects, selection.root),
+        resolver: PathResolver::new(objects, selection.root),
         unsafe_links,
         needed: Vec::new(),
         queue: vec![Region {
@@ -87,7 +87,7 @@ struct Chain {
 
 struct Planner<'a> {
     walk: Walk<'a>,
-    resolver: Resolver<'a>,
+    resolver: PathResolver<'a>,
     unsafe_links: UnsafeLinks,
     needed: Vec<Needed>,
     queue: Vec<Region>,
@@ -104,10 +104,12 @@ impl Planner<'_> {
             }
             special => special?,
         };
-        let mut follower = Follower::new(&special, &region.destination);
+        let mut follower = LinkFollower::new(&special, &region.destination);
         let mut skipped = Vec::new();
         for at in first..self.walk.plan.items.len() {
-            let Item { path, kind: Kind::Symlink, size, .. } = &self.walk.plan.items[at] else { continue };
+            let PlannedEntry { path, kind: EntryMode::Symlink, size, .. } = &self.walk.plan.items[at] else {
+                continue;
+            };
             let (path, size) = (path.clone(), *size);
             let target = special.links.get(&path).map_or(&[][..], Vec::as_slice);
             let below = path.get(region.destination.len()..).unwrap_or_default();
@@ -119,26 +121,26 @@ impl Planner<'_> {
                     continue;
                 }
                 Followed::Leaves => self.resolve(&source, target)?,
-                Followed::Unsafe(why) => Some(Target::Unsafe(why)),
-                Followed::Rejected(why) => Some(Target::Rejected(why)),
+                Followed::Unsafe(why) => Some(LinkTarget::Unsafe(why)),
+                Followed::Rejected(why) => Some(LinkTarget::Rejected(why)),
             };
             match resolved {
                 None => {}
-                Some(Target::Rejected(what)) => {
+                Some(LinkTarget::Rejected(what)) => {
                     return Err(TreeError::Unsafe { what, path: shown(&source) });
                 }
-                Some(Target::Unsafe(what)) if self.unsafe_links == UnsafeLinks::Refuse => {
+                Some(LinkTarget::Unsafe(what)) if self.unsafe_links == UnsafeLinks::Refuse => {
                     return Err(TreeError::Unsafe { what, path: shown(&source) });
                 }
-                Some(Target::Unsafe(what)) => {
+                Some(LinkTarget::Unsafe(what)) => {
                     let plan = &mut self.walk.plan;
                     plan.first_skipped.get_or_insert_with(|| format!("`{}`, {what}", shown(&source)));
                     skipped.push(at);
                 }
-                Some(Target::File { oid, executable }) => {
-                    self.copy_file(at, &source, oid, Kind::File(executable))?;
+                Some(LinkTarget::File { oid, executable }) => {
+                    self.copy_file(at, &source, oid, EntryMode::File(executable))?;
                 }
-                Some(Target::Directory { oid, path }) => {
+                Some(LinkTarget::Directory { oid, path }) => {
                     self.copy_directory(at, source, oid, path, region)?;
                 }
             }
@@ -148,7 +150,7 @@ impl Planner<'_> {
     }
 
     /// Resolves a link that leaves its directory; `None` if an object on the way is needed first.
-    fn resolve(&mut self, source: &[u8], target: &[u8]) -> Result<Option<Target>, TreeError> {
+    fn resolve(&mut self, source: &[u8], target: &[u8]) -> Result<Option<LinkTarget>, TreeError> {
         match self.resolver.resolve(source, target) {
             Ok(target) => Ok(Some(target)),
             Err(TreeError::Missing { oid, path }) => {
@@ -159,7 +161,7 @@ impl Planner<'_> {
         }
     }
 
-    fn copy_file(&mut self, at: usize, source: &[u8], oid: Oid, kind: Kind) -> Result<(), TreeError> {
+    fn copy_file(&mut self, at: usize, source: &[u8], oid: Oid, kind: EntryMode) -> Result<(), TreeError> {
         let Some(size) = self.walk.size_of(oid) else {
             self.needed.push(Needed { oid, path: shown(source) });
             return Ok(());
@@ -191,18 +193,18 @@ impl Planner<'_> {
         }
         self.walk.count_directory()?;
         self.walk.count_path((chain.link.len() + directory.len()) as u64)?;
-        self.replace(at, &chain.link, Kind::Tree, oid, 0);
+        self.replace(at, &chain.link, EntryMode::Tree, oid, 0);
         let destination = self.walk.plan.items[at].path.clone();
         self.queue.push(Region { source: directory, destination, tree: oid, copied: Some(chain) });
         Ok(())
     }
 
-    fn replace(&mut self, at: usize, source: &[u8], kind: Kind, oid: Oid, size: u64) {
+    fn replace(&mut self, at: usize, source: &[u8], kind: EntryMode, oid: Oid, size: u64) {
         let plan = &mut self.walk.plan;
         plan.replaced += 1;
         plan.first_replaced.get_or_insert_with(|| format!("`{}`", shown(source)));
         let path = std::mem::take(&mut plan.items[at].path);
-        plan.items[at] = Item { path, kind, oid, size };
+        plan.items[at] = PlannedEntry { path, kind, oid, size };
     }
 
     /// Moves the items at these positions to the list of skipped ones.

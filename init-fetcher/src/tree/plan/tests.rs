@@ -234,10 +234,12 @@ fn planned(lines: &[&str], unsafe_links: UnsafeLinks) -> Result<(Vec<String>, Pl
         .map(|item| {
             let path = String::from_utf8_lossy(&item.path);
             match item.kind {
-                Kind::Tree => format!("{path}/"),
-                Kind::File(_) => format!("{path} = {}", String::from_utf8_lossy(&made.blobs[&item.oid])),
-                Kind::Symlink => format!("{path} -> {}", String::from_utf8_lossy(&plan.links[&item.path])),
-                Kind::Submodule => format!("{path} @"),
+                EntryMode::Tree => format!("{path}/"),
+                EntryMode::File(_) => format!("{path} = {}", String::from_utf8_lossy(&made.blobs[&item.oid])),
+                EntryMode::Symlink => {
+                    format!("{path} -> {}", String::from_utf8_lossy(&plan.links[&item.path]))
+                }
+                EntryMode::Submodule => format!("{path} @"),
             }
         })
         .collect();
@@ -375,9 +377,9 @@ fn write(made: &Made, plan: &Plan, directory: &std::path::Path) {
     for item in &plan.items {
         let path = directory.join(std::str::from_utf8(&item.path).unwrap());
         match item.kind {
-            Kind::Tree | Kind::Submodule => std::fs::create_dir(path).unwrap(),
-            Kind::File(_) => std::fs::write(path, &made.blobs[&item.oid]).unwrap(),
-            Kind::Symlink => {
+            EntryMode::Tree | EntryMode::Submodule => std::fs::create_dir(path).unwrap(),
+            EntryMode::File(_) => std::fs::write(path, &made.blobs[&item.oid]).unwrap(),
+            EntryMode::Symlink => {
                 let target = std::str::from_utf8(&plan.links[&item.path]).unwrap();
                 std::os::unix::fs::symlink(target, path).unwrap();
             }

@@ -2,16 +2,16 @@
 
 use git2::Oid;
 
-use crate::tree::object::Kind;
-use crate::tree::symlink::Links;
+use crate::tree::object::EntryMode;
+use crate::tree::symlink::Symlinks;
 
 /// Something to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
+pub struct PlannedEntry {
     /// Path below the delivered directory; parts separated by `/`.
     pub path: Vec<u8>,
     /// What it is. A submodule becomes an empty directory.
-    pub kind: Kind,
+    pub kind: EntryMode,
     /// The object.
     pub oid: Oid,
     /// Size of a file or of a link's target, in bytes.
@@ -48,9 +48,9 @@ pub struct Submodule {
 /// All that will be written, directories before what is in them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    pub items: Vec<Item>,
+    pub items: Vec<PlannedEntry>,
     /// Targets of the symlinks, by path.
-    pub links: Links,
+    pub links: Symlinks,
     /// Files and symlinks.
     pub files: u64,
     pub bytes: u64,
@@ -61,7 +61,7 @@ pub struct Plan {
     /// The first of them, fit for a message.
     pub first_replaced: Option<String>,
     /// Symlinks that are left out.
-    pub skipped: Vec<Item>,
+    pub skipped: Vec<PlannedEntry>,
     /// The first of them and the reason, fit for a message.
     pub first_skipped: Option<String>,
 }

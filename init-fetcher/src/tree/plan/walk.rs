@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use git2::Oid;
 
-use super::types::{Item, Plan, Submodule, Used};
+use super::types::{Plan, PlannedEntry, Submodule, Used};
 use crate::config::Limits;
 use crate::pack::Objects;
-use crate::tree::object::{self, Kind};
+use crate::tree::object::{self, EntryMode};
 use crate::tree::symlink::{self, Special};
 use crate::tree::{TreeError, name, shown};
 
@@ -86,7 +86,7 @@ impl<'a> Walk<'a> {
 
     fn entry(
         &mut self,
-        entry: &object::Entry,
+        entry: &object::TreeEntry,
         path: Vec<u8>,
         depth: usize,
         region: Region,
@@ -94,28 +94,28 @@ impl<'a> Walk<'a> {
         let (kind, oid) = (entry.kind, entry.oid);
         self.count_path(path.len() as u64)?;
         let size = match kind {
-            Kind::Tree => {
+            EntryMode::Tree => {
                 self.count_directory()?;
-                self.plan.items.push(Item { path: path.clone(), kind, oid, size: 0 });
+                self.plan.items.push(PlannedEntry { path: path.clone(), kind, oid, size: 0 });
                 return self.tree(oid, &path, depth + 1, region);
             }
-            Kind::Submodule => {
+            EntryMode::Submodule => {
                 self.count_directory()?;
                 self.submodule(oid, &path, region)?;
                 0
             }
-            Kind::File(_) => {
+            EntryMode::File(_) => {
                 let size = self.size_of(oid);
                 let size = size.ok_or_else(|| TreeError::Missing { oid, path: shown(&path) })?;
                 self.count_file(size)?;
                 size
             }
-            Kind::Symlink => self.link(oid, &path)?,
+            EntryMode::Symlink => self.link(oid, &path)?,
         };
         if path.len() > MAX_PATH {
             return Err(TreeError::TooDeep { path: shown(&path) });
         }
-        self.plan.items.push(Item { path, kind, oid, size });
+        self.plan.items.push(PlannedEntry { path, kind, oid, size });
         Ok(())
     }
 
@@ -180,7 +180,7 @@ fn judge(tree: object::Tree, path: &[u8]) -> Result<(), TreeError> {
     let mut names = HashSet::with_capacity(tree.len());
     for entry in tree.entries() {
         let twice = || (!names.insert(entry.name)).then_some("two entries of the same name");
-        let link = entry.kind == Kind::Symlink && name::is_dot_gitmodules(entry.name);
+        let link = entry.kind == EntryMode::Symlink && name::is_dot_gitmodules(entry.name);
         let link = link.then_some("a symlink that git takes for its list of submodules");
         if let Some(what) = name::refused(entry.name).or(link).or_else(twice) {
             return Err(TreeError::Unsafe { what, path: shown(&joined(path, entry.name)) });
