@@ -10,7 +10,6 @@
 //! clock, no client, no process environment.
 
 pub mod condition;
-pub mod content;
 pub mod env;
 pub mod exit;
 pub mod limits;
@@ -20,6 +19,7 @@ pub mod policy;
 mod redact;
 pub mod reference;
 pub mod secret;
+pub mod settings;
 pub mod source;
 pub mod stamp;
 pub mod termination;
@@ -27,12 +27,12 @@ pub mod text;
 pub mod url;
 pub mod verify;
 
-pub use content::{Submodules, UnsafeLinks};
 pub use exit::Exit;
 pub use path::RepoPath;
 pub use policy::Policy;
 pub use reference::RefName;
 pub use secret::Secret;
+pub use settings::{LogFormat, Submodules, UnsafeLinks};
 pub use source::Source;
 pub use stamp::Stamp;
 pub use termination::Termination;

@@ -4,8 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use tracing_subscriber::filter::LevelFilter;
+use workflow_contract::LogFormat;
 
-use crate::config::{self, ConfigError, EnvLookup, LogFormat};
+use crate::config::{self, ConfigError, EnvLookup};
 use crate::run::Run;
 
 /// Starts logging. With a malformed format, logs are text and the error is returned.

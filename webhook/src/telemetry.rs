@@ -5,16 +5,7 @@ use std::io;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-
-/// Form of log lines.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
+use workflow_contract::LogFormat;
 
 /// Starts logging. `RUST_LOG` selects what is logged, such as `info,kube=debug`; the default is `info`, also if
 /// it cannot be parsed.

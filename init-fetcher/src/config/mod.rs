@@ -79,14 +79,6 @@ impl From<UrlError> for ConfigError {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For a person.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 /// Limits on one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

@@ -6,13 +6,14 @@ use std::time::Duration;
 use workflow_contract::limits::{self, LimitError};
 use workflow_contract::policy::{self, PolicyError};
 use workflow_contract::verify::{Require, Signers};
-use workflow_contract::{Policy, RefName, RepoPath, RepoUrl, Secret, Submodules, UnsafeLinks, env, text};
+use workflow_contract::{
+    LogFormat, Policy, RefName, RepoPath, RepoUrl, Secret, Submodules, UnsafeLinks, env, text,
+};
 use workflow_signatures::TrustedKeys;
 
 use super::proxy::Proxies;
 use super::{
-    Config, ConfigError, CredentialSettings, EnvLookup, Limits, LogFormat, TokenEndpoint, Trust,
-    TrustSettings,
+    Config, ConfigError, CredentialSettings, EnvLookup, Limits, TokenEndpoint, Trust, TrustSettings,
 };
 
 /// The CA bundle that the platform mounts into session pods.
@@ -88,11 +89,10 @@ pub fn termination_log(lookup: EnvLookup) -> PathBuf {
 /// [`ConfigError::Value`] for anything but `text` and `json`.
 pub fn log_format(lookup: EnvLookup) -> Result<LogFormat, ConfigError> {
     match lookup(env::LOG_FORMAT).as_deref().map(str::trim) {
-        None | Some("" | "text") => Ok(LogFormat::Text),
-        Some("json") => Ok(LogFormat::Json),
-        Some(other) => Err(ConfigError::Value {
+        None | Some("") => Ok(LogFormat::default()),
+        Some(name) => LogFormat::from_name(name).ok_or_else(|| ConfigError::Value {
             name: env::LOG_FORMAT,
-            why: format!("`{}` is not a format of logs; use text or json", text::sanitize(other)),
+            why: format!("`{}` is not a format of logs; use text or json", text::sanitize(name)),
         }),
     }
 }

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use workflow_certs::{Clock, Lifetimes};
+use workflow_contract::LogFormat;
 use workflow_contract::limits::parse_duration;
 use workflow_contract::names::CONFIG_FILE;
 
@@ -24,7 +26,7 @@ use crate::kube::client;
 use crate::metrics::Metrics;
 use crate::replica::{Identity, Issuer, Replica};
 use crate::server::{self, Ops, ServerPhase, TlsSettings};
-use crate::telemetry::{self, LogFormat};
+use crate::telemetry;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
@@ -58,8 +60,13 @@ pub struct Args {
     #[arg(long, value_name = "TIME", default_value = "15s", value_parser = parse_duration)]
     drain: Duration,
     /// Log format
-    #[arg(long, value_name = "FORMAT", env = "LOG_FORMAT", default_value = "text")]
+    #[arg(long, value_name = "FORMAT", env = "LOG_FORMAT", default_value = "text", value_parser = log_format())]
     log_format: LogFormat,
+}
+
+fn log_format() -> impl TypedValueParser<Value = LogFormat> {
+    let names = [LogFormat::Text, LogFormat::Json].map(LogFormat::as_str);
+    PossibleValuesParser::new(names).map(|name| LogFormat::from_name(&name).unwrap_or_default())
 }
 
 impl Args {

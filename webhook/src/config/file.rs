@@ -18,6 +18,8 @@ pub fn parse(yaml: &str) -> Result<Config, ConfigError> {
 
 #[cfg(test)]
 mod tests {
+    use workflow_contract::LogFormat;
+
     use serde_json::json;
     use workflow_contract::{Submodules, UnsafeLinks};
 
@@ -62,7 +64,7 @@ logFormat: json
         assert_eq!(config.proxy.https.as_deref(), Some("http://proxy:3128"));
         assert_eq!((config.proxy.http, config.proxy.no.as_deref()), (None, Some(".corp")));
         assert!(config.live_delivery && !Config::default().live_delivery);
-        assert_eq!(config.log_format, "json");
+        assert_eq!(config.log_format, LogFormat::Json);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use workflow_contract::env::default;
 use workflow_contract::names::CREDENTIALS_SECRET;
 use workflow_contract::policy::{HostPattern, Policy};
 use workflow_contract::verify::{Require, Signers, VerifyRule, first_match};
-use workflow_contract::{Scheme, Submodules, UnsafeLinks};
+use workflow_contract::{LogFormat, Scheme, Submodules, UnsafeLinks};
 use workflow_signatures::TrustedKeys;
 
 use crate::reload::{ReloadError, ReloadedFile};
@@ -96,7 +96,7 @@ pub struct Config {
     pub live_delivery: bool,
     /// `LOG_FORMAT` of the init container.
     #[serde(deserialize_with = "types::log_format")]
-    pub log_format: String,
+    pub log_format: LogFormat,
 }
 
 /// `proxy` in config.yaml.
@@ -137,7 +137,7 @@ impl Default for Config {
             credentials_secret: Some(CREDENTIALS_SECRET.into()),
             proxy: Proxy::default(),
             live_delivery: false,
-            log_format: "text".into(),
+            log_format: LogFormat::default(),
         }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use serde_saphyr::Spanned;
 use url::Url;
 use workflow_contract::policy::{self, HostPattern};
-use workflow_contract::{Scheme, Submodules, UnsafeLinks, limits, text};
+use workflow_contract::{LogFormat, Scheme, Submodules, UnsafeLinks, limits, text};
 
 use super::Proxy;
 use crate::session::is_object_name;
@@ -189,10 +189,10 @@ pub(super) fn unsafe_links<'de, D: Deserializer<'de>>(deserializer: D) -> Result
 }
 
 /// `text` or `json`.
-pub(super) fn log_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    checked(deserializer, |format| match format {
-        "text" | "json" => Ok(format.to_owned()),
-        other => Err(format!("`{}` is neither text nor json", text::sanitize(other))),
+pub(super) fn log_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LogFormat, D::Error> {
+    checked(deserializer, |word| {
+        LogFormat::from_name(word)
+            .ok_or_else(|| format!("`{}` is neither text nor json", text::sanitize(word)))
     })
 }
 

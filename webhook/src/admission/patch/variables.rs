@@ -84,7 +84,7 @@ fn own(plan: &Plan<'_>, config: &Config) -> Vec<Value> {
         (names::WORKFLOW_GITHUB_HOSTS, Some(&config.github_hosts)),
         (names::WORKFLOW_GITLAB_HOSTS, Some(&config.gitlab_hosts)),
         (names::WORKFLOW_CREDENTIALS_DIR, config.credentials_secret.as_ref().map(|_| CREDENTIALS_DIR)),
-        (names::LOG_FORMAT, Some(&config.log_format)),
+        (names::LOG_FORMAT, Some(config.log_format.as_str())),
     ];
     values.into_iter().filter_map(|(name, value)| Some(variable(name, &doubled(value?)))).collect()
 }

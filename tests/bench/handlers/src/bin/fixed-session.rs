@@ -13,12 +13,12 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use workflow_certs::{Pair, Resolver};
-use workflow_contract::Secret;
+use workflow_contract::{LogFormat, Secret};
 use workflow_injector::admission::Admission;
 use workflow_injector::admission::lookup::{LookupError, SessionLookup, SessionReader};
 use workflow_injector::server::{self, ServerPhase};
 use workflow_injector::session::AgenticSession;
-use workflow_injector::telemetry::{self, LogFormat};
+use workflow_injector::telemetry;
 
 /// Answers reviews of pods whose sessions are in a file.
 #[derive(Parser)]

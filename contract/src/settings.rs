@@ -1,4 +1,4 @@
-//! Settings on the content of a delivery: submodules and unsafe symlinks.
+//! Settings with a fixed set of values.
 
 /// The handling of submodules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,6 +52,32 @@ impl UnsafeLinks {
     }
 }
 
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+
+    /// Parses `text` or `json`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Text, Self::Json].into_iter().find(|value| value.as_str() == name)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,8 +86,11 @@ mod tests {
     fn values_are_literal() {
         assert_eq!(Submodules::from_name("recursive"), Some(Submodules::Recursive));
         assert_eq!(UnsafeLinks::from_name("refuse"), Some(UnsafeLinks::Refuse));
+        assert_eq!(LogFormat::from_name("json"), Some(LogFormat::Json));
         for name in ["", "Recursive", "all", "yes"] {
-            assert_eq!((Submodules::from_name(name), UnsafeLinks::from_name(name)), (None, None), "{name}");
+            let parsed =
+                (Submodules::from_name(name), UnsafeLinks::from_name(name), LogFormat::from_name(name));
+            assert_eq!(parsed, (None, None, None), "{name}");
         }
     }
 }
