@@ -16,7 +16,7 @@ pub struct Delivered {
     /// Branch, tag or commit as configured.
     pub reference: String,
     /// Published directory.
-    pub place: PathBuf,
+    pub directory: PathBuf,
     /// Files and symlinks written.
     pub files: u64,
     pub bytes: u64,
@@ -116,7 +116,7 @@ pub fn success(delivered: &Delivered, seconds: f64) -> String {
         "delivered {} ({}) to {}: {}, {} in {seconds:.1} s",
         oid::short(delivered.commit),
         delivered.reference,
-        delivered.place.display(),
+        delivered.directory.display(),
         counted(delivered.files, "file", "files"),
         size(delivered.bytes),
     )];
@@ -164,7 +164,7 @@ pub mod tests {
         Delivered {
             commit: oid::parse(&"1a2b3c4d5e6f".repeat(4).as_bytes()[..40]).unwrap(),
             reference: "main".into(),
-            place: PathBuf::from("/workspace/workflows/repo"),
+            directory: PathBuf::from("/workspace/workflows/repo"),
             files: 12,
             bytes: 34_100,
             links: LinkSummary::default(),

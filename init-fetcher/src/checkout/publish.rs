@@ -1,10 +1,10 @@
-//! Builds beside the published place and moves there in one step, so that no reader finds half a workflow.
+//! Builds the workflow beside its published path and moves it there in one step, so that no reader finds half a workflow.
 //!
 //! ```text
 //!  <root>/.init-workflow-<random>/tree     built here, on the same volume
-//!         .init-workflow-<random>/…        scratch; what stood at the place ends here, too
-//!  <root>/<name>                           the place: a rename, or an exchange with what stands there
-//!  <root>/<alias> -> <name>                a second name, put the same way
+//!         .init-workflow-<random>/…        scratch; also the previous entry of the published path
+//!  <root>/<name>                           the published path: a rename, or an exchange with the previous entry
+//!  <root>/<alias> -> <name>                a second name, published the same way
 //! ```
 
 use std::fs;
@@ -20,19 +20,19 @@ use workflow_contract::names::STAGING_PREFIX;
 
 use crate::volume::VolumeError;
 
-/// Makes the root and removes what runs that were killed have left there.
+/// Creates the root and removes leftovers of killed runs.
 ///
 /// # Errors
-/// [`VolumeError`] where the root can't be made. Leftovers that can't be removed are only logged.
+/// [`VolumeError`] if the root can't be created. Leftovers that can't be removed are only logged.
 pub fn prepare(root: &Path) -> Result<(), VolumeError> {
     fs::create_dir_all(root).map_err(|error| VolumeError::new("create the directory", root, error))?;
     let entries =
         fs::read_dir(root).map_err(|error| VolumeError::of_directory("read the directory", root, error))?;
     for entry in entries.flatten() {
         if entry.file_name().to_string_lossy().starts_with(STAGING_PREFIX) {
-            tracing::info!(leftover = %entry.path().display(), "removing what an earlier run has left");
+            tracing::info!(leftover = %entry.path().display(), "removing a leftover of an earlier run");
             if let Err(error) = remove(&entry.path()) {
-                tracing::warn!(leftover = %entry.path().display(), %error, "a leftover could not be removed");
+                tracing::warn!(leftover = %entry.path().display(), %error, "failed to remove a leftover of an earlier run");
             }
         }
     }
@@ -85,7 +85,7 @@ fn set_mode(directory: &Path, change: impl FnOnce(u32) -> u32) -> io::Result<u32
     Ok(old)
 }
 
-/// A directory to build in; it is removed with all that is in it when this is dropped.
+/// The directory to build in; dropping this removes it with its content.
 pub struct Staging {
     directory: PathBuf,
 }
@@ -125,15 +125,15 @@ impl Staging {
     /// # Errors
     /// [`VolumeError`].
     pub fn publish(&self, root: &Path, name: &str, alias: Option<&str>) -> Result<(), VolumeError> {
-        let place = root.join(name);
-        let failed = |place: &Path, error: Errno| VolumeError::new("publish to", place, error.into());
-        put(&self.tree(), &place, &self.directory.join("old")).map_err(|error| failed(&place, error))?;
+        let path = root.join(name);
+        let failed = |path: &Path, error: Errno| VolumeError::new("publish to", path, error.into());
+        put(&self.tree(), &path, &self.directory.join("old")).map_err(|error| failed(&path, error))?;
         if let Some(alias) = alias {
-            let place = root.join(alias);
+            let path = root.join(alias);
             let link = self.directory.join("alias");
             std::os::unix::fs::symlink(name, &link)
                 .map_err(|error| VolumeError::new("create the symlink", &link, error))?;
-            put(&link, &place, &self.directory.join("old-alias")).map_err(|error| failed(&place, error))?;
+            put(&link, &path, &self.directory.join("old-alias")).map_err(|error| failed(&path, error))?;
         }
         Ok(())
     }
@@ -142,21 +142,21 @@ impl Staging {
 impl Drop for Staging {
     fn drop(&mut self) {
         if let Err(error) = remove(&self.directory) {
-            tracing::warn!(directory = %self.directory.display(), %error, "the staging directory could not be removed");
+            tracing::warn!(directory = %self.directory.display(), %error, "failed to remove the staging directory");
         }
     }
 }
 
-/// Moves `new` to `place`. An old entry there is then at `new`, or at `aside` if the file system has no exchange.
-fn put(new: &Path, place: &Path, aside: &Path) -> Result<(), Errno> {
-    match put_once(new, place, aside) {
+/// Moves `new` to `path`. An old entry there is then at `new`, or at `aside` if the file system has no exchange.
+fn put(new: &Path, path: &Path, aside: &Path) -> Result<(), Errno> {
+    match put_once(new, path, aside) {
         // A directory that gets another parent must be writable itself.
-        Err(Errno::ACCESS) if fs::symlink_metadata(place).is_ok_and(|old| old.is_dir()) => {
-            let Ok(mode) = set_mode(place, |mode| mode | 0o700) else { return Err(Errno::ACCESS) };
-            let moved = put_once(new, place, aside);
+        Err(Errno::ACCESS) if fs::symlink_metadata(path).is_ok_and(|old| old.is_dir()) => {
+            let Ok(mode) = set_mode(path, |mode| mode | 0o700) else { return Err(Errno::ACCESS) };
+            let moved = put_once(new, path, aside);
             if moved.is_err() {
                 // The old entry stays, as it was; a failure of this is not the error to report.
-                let _ = set_mode(place, |_| mode);
+                let _ = set_mode(path, |_| mode);
             }
             moved
         }
@@ -164,45 +164,45 @@ fn put(new: &Path, place: &Path, aside: &Path) -> Result<(), Errno> {
     }
 }
 
-/// Attempts in which another program may remove and create the place between two calls.
+/// Attempts in which another program may remove and create the published path between two calls.
 const RACES: usize = 100;
 
-fn put_once(new: &Path, place: &Path, aside: &Path) -> Result<(), Errno> {
+fn put_once(new: &Path, path: &Path, aside: &Path) -> Result<(), Errno> {
     for _ in 1..RACES {
-        match try_put(new, place, aside) {
-            // The place vanished, or is there again.
+        match try_put(new, path, aside) {
+            // The published path was removed or created meanwhile.
             Err(Errno::NOENT | Errno::EXIST | Errno::NOTEMPTY) if fs::symlink_metadata(new).is_ok() => {}
             other => return other,
         }
     }
-    try_put(new, place, aside)
+    try_put(new, path, aside)
 }
 
-fn try_put(new: &Path, place: &Path, aside: &Path) -> Result<(), Errno> {
-    let rename = |flags| rustix::fs::renameat_with(CWD, new, CWD, place, flags);
+fn try_put(new: &Path, path: &Path, aside: &Path) -> Result<(), Errno> {
+    let rename = |flags| rustix::fs::renameat_with(CWD, new, CWD, path, flags);
     match rename(RenameFlags::NOREPLACE) {
         Err(Errno::EXIST) => {}
-        Err(Errno::INVAL | Errno::NOSYS) => return rename_fallback(new, place, aside),
+        Err(Errno::INVAL | Errno::NOSYS) => return rename_fallback(new, path, aside),
         other => return other,
     }
     match rename(RenameFlags::EXCHANGE) {
-        Err(Errno::INVAL | Errno::NOSYS) => rename_fallback(new, place, aside),
+        Err(Errno::INVAL | Errno::NOSYS) => rename_fallback(new, path, aside),
         other => other,
     }
 }
 
-/// For file systems that know neither flag: between the two steps nothing stands at the place.
-fn rename_fallback(new: &Path, place: &Path, aside: &Path) -> Result<(), Errno> {
+/// For file systems that support neither flag: between the two renames the published path is absent.
+fn rename_fallback(new: &Path, path: &Path, aside: &Path) -> Result<(), Errno> {
     // Moved there by an earlier attempt.
     let _ = remove(aside);
-    match rustix::fs::rename(place, aside) {
+    match rustix::fs::rename(path, aside) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => return Err(error),
     }
-    let moved = rustix::fs::rename(new, place);
+    let moved = rustix::fs::rename(new, path);
     if moved.is_err() {
         // Better the old than nothing; that this fails too changes nothing about the error.
-        let _ = rustix::fs::rename(aside, place);
+        let _ = rustix::fs::rename(aside, path);
     }
     moved
 }
@@ -236,10 +236,10 @@ mod tests {
         type Make = fn(&Path);
         let cases: [(&str, Make); 5] = [
             ("nothing", |_| {}),
-            ("a file", |place| fs::write(place, "x").unwrap()),
-            ("a directory", |place| fs::create_dir_all(place.join("deep/er")).unwrap()),
-            ("a dangling symlink", |place| std::os::unix::fs::symlink("nowhere", place).unwrap()),
-            ("a symlink to a directory", |place| std::os::unix::fs::symlink("/", place).unwrap()),
+            ("a file", |path| fs::write(path, "x").unwrap()),
+            ("a directory", |path| fs::create_dir_all(path.join("deep/er")).unwrap()),
+            ("a dangling symlink", |path| std::os::unix::fs::symlink("nowhere", path).unwrap()),
+            ("a symlink to a directory", |path| std::os::unix::fs::symlink("/", path).unwrap()),
         ];
         for (what, make) in cases {
             let root = tempfile::tempdir().unwrap();
@@ -249,32 +249,32 @@ mod tests {
             staging.publish(root.path(), "flow", Some("alias")).unwrap();
             drop(staging);
             assert_eq!(names(root.path()), ["alias", "flow"], "{what}");
-            let place = root.path().join("flow");
-            assert!(fs::symlink_metadata(&place).unwrap().is_dir(), "{what}");
-            assert_eq!(fs::read_to_string(place.join("file")).unwrap(), what);
+            let path = root.path().join("flow");
+            assert!(fs::symlink_metadata(&path).unwrap().is_dir(), "{what}");
+            assert_eq!(fs::read_to_string(path.join("file")).unwrap(), what);
             assert_eq!(fs::read_link(root.path().join("alias")).unwrap(), Path::new("flow"), "{what}");
         }
     }
 
     /// As the platform's runner does it: remove, then copy file by file.
-    fn rewrite(place: &Path, files: usize) {
+    fn rewrite(path: &Path, files: usize) {
         // Both fail if the other side is faster.
-        let _ = fs::remove_dir_all(place);
-        let _ = fs::create_dir(place);
+        let _ = fs::remove_dir_all(path);
+        let _ = fs::create_dir(path);
         for number in 0..files {
-            let _ = fs::write(place.join(format!("{number}")), "runner");
+            let _ = fs::write(path.join(format!("{number}")), "runner");
         }
     }
 
     #[test]
     fn publishes_while_another_program_removes_and_creates_the_place() {
         let root = tempfile::tempdir().unwrap();
-        let place = root.path().join("flow");
+        let path = root.path().join("flow");
         let done = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                    rewrite(&place, 5);
+                    rewrite(&path, 5);
                 }
             });
             for _ in 0..500 {
@@ -283,19 +283,19 @@ mod tests {
             done.store(true, std::sync::atomic::Ordering::Relaxed);
         });
         staged(root.path(), "ours").publish(root.path(), "flow", None).unwrap();
-        assert_eq!(names(&place), ["file"]);
+        assert_eq!(names(&path), ["file"]);
         assert_eq!(names(root.path()), ["flow"]);
     }
 
     #[test]
     fn two_steps_do_the_same() {
         let root = tempfile::tempdir().unwrap();
-        let place = root.path().join("flow");
+        let path = root.path().join("flow");
         for content in ["first", "second"] {
             let staging = staged(root.path(), content);
-            rename_fallback(&staging.tree(), &place, &staging.directory().join("old")).unwrap();
+            rename_fallback(&staging.tree(), &path, &staging.directory().join("old")).unwrap();
             drop(staging);
-            assert_eq!(fs::read_to_string(place.join("file")).unwrap(), content);
+            assert_eq!(fs::read_to_string(path.join("file")).unwrap(), content);
             assert_eq!(names(root.path()), ["flow"]);
         }
     }

@@ -34,7 +34,7 @@ pub struct RepositorySource {
 }
 
 /// Destination of a repository.
-pub struct Worktree {
+pub struct Destination {
     /// The directory that will be published.
     pub top: PathBuf,
     /// Directory of the files, below `top`; empty for `top` itself.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use workflow_contract::url::repository_of_page;
 
-use super::attempt::{Attempt, RepositorySource, Worktree};
+use super::attempt::{Attempt, Destination, RepositorySource};
 use super::failure::FetchFailure;
 use super::recurse::client;
 use super::totals::Totals;
@@ -73,14 +73,14 @@ fn make<'c>(
     let staging = Staging::create(&config.root)?;
     run.lock().staging = Some(staging.directory().to_owned());
     run.enter_submodule("");
-    let place = Worktree {
+    let destination = Destination {
         top: staging.tree(),
         worktree: "".into(),
         git_dir: config.path.is_whole().then(|| ".git".into()),
         scratch: staging.scratch(),
     };
     let mut totals = Totals::default();
-    let commit = attempt.fetch(authenticator, &place, &mut totals, 0)?;
+    let commit = attempt.fetch(authenticator, &destination, &mut totals, 0)?;
     let (links, submodules) = (&totals.links, &totals.submodules);
     tracing::info!(
         replaced_links = links.replaced,
@@ -94,7 +94,7 @@ fn make<'c>(
     let delivered = Delivered {
         commit: commit.id,
         reference: config.reference.to_string(),
-        place: config.root.join(config.url.name()),
+        directory: config.root.join(config.url.name()),
         files: totals.used.files,
         bytes: totals.used.bytes,
         links: totals.links,
@@ -107,9 +107,9 @@ fn make<'c>(
     run.publish(&delivered, || staging.publish(&config.root, config.url.name(), config.url.alias()))?;
     let Some(built) = built else { return Ok(delivered) };
     thread::sleep(config.settle.min(config.limits.timeout.saturating_sub(run.elapsed())));
-    if built.is_some() && Snapshot::take(&delivered.place).ok() == built {
+    if built.is_some() && Snapshot::take(&delivered.directory).ok() == built {
         return Ok(delivered);
     }
     run.unpublished();
-    Err(FetchFailure::Disturbed { place: delivered.place })
+    Err(FetchFailure::Disturbed { directory: delivered.directory })
 }

@@ -60,8 +60,8 @@ pub enum FetchFailure {
     #[error(transparent)]
     Volume(#[from] VolumeError),
     /// The published directory did not stay as it was.
-    #[error("{} was changed by another program right after it was published", place.display())]
-    Disturbed { place: PathBuf },
+    #[error("{} was changed by another program right after it was published", directory.display())]
+    Disturbed { directory: PathBuf },
     /// A URL without a repository that has the form of a web page's address.
     #[error("{failure}; that is the address of a page; use {}", page.settings())]
     Page {

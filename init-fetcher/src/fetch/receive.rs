@@ -139,7 +139,7 @@ impl Attempt<'_, '_> {
         store.take(spool_blobs, |sink| remote.fetch(want, sink)).map_err(|error| match (error, target.kind) {
             // A commit that was requested by its id was never listed: the server does not have it.
             (TransportError::Protocol(ProtocolError::Refused(words)), TargetKind::Commit) => {
-                tracing::info!(words, "the server refuses the commit");
+                tracing::info!(words, "server denied the commit");
                 RefNotFound::NoSuchCommit { id: self.source.reference.to_string() }.into()
             }
             (error, _) => doubt_commit(error, target).into(),
@@ -224,7 +224,7 @@ fn refused(result: Result<Received, TransportError>) -> Result<bool, TransportEr
     match result {
         Ok(_) => Ok(false),
         Err(TransportError::Protocol(ProtocolError::Refused(words))) => {
-            tracing::warn!(words, "the server refuses to send only what is needed, fetching everything");
+            tracing::warn!(words, "server denied a minimal fetch, fetching everything");
             Ok(true)
         }
         Err(error) => Err(error),

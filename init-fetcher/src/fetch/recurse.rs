@@ -5,7 +5,7 @@ use std::path::Path;
 
 use workflow_contract::{RefName, RepoPath, RepoUrl, Scheme};
 
-use super::attempt::{Attempt, RepositorySource, Resolved, Worktree};
+use super::attempt::{Attempt, Destination, RepositorySource, Resolved};
 use super::failure::FetchFailure;
 use super::totals::Totals;
 use crate::checkout::{git_dir, publish};
@@ -43,25 +43,25 @@ impl<'c> Attempt<'_, 'c> {
     pub fn fetch(
         &self,
         authenticator: &mut Authenticator<'c>,
-        place: &Worktree,
+        destination: &Destination,
         totals: &mut Totals,
         depth: usize,
     ) -> Result<Commit, FetchFailure> {
-        let fetched = self.repository(authenticator, place, totals)?;
+        let fetched = self.repository(authenticator, destination, totals)?;
         totals.add(&fetched, &self.prefix);
         for (number, submodule) in fetched.submodules.iter().enumerate() {
-            let place = place.of_submodule(submodule, number);
-            self.submodule(submodule, &fetched.directory, &place, totals, depth + 1)?;
+            let destination = destination.of_submodule(submodule, number);
+            self.submodule(submodule, &fetched.directory, &destination, totals, depth + 1)?;
         }
         Ok(fetched.commit)
     }
 
-    /// Fetches a submodule and its own submodules to its place within that of its repository.
+    /// Fetches a submodule and its own submodules to its destination within that of its repository.
     fn submodule(
         &self,
         submodule: &Resolved,
         directory: &RepoPath,
-        place: &Worktree,
+        destination: &Destination,
         totals: &mut Totals,
         depth: usize,
     ) -> Result<(), FetchFailure> {
@@ -69,7 +69,7 @@ impl<'c> Attempt<'_, 'c> {
         let path = if self.prefix.is_empty() { source.clone() } else { format!("{}/{source}", self.prefix) };
         self.run.enter_submodule(&path);
         tracing::info!(path, %url, commit = %submodule.commit, "fetching submodule");
-        self.submodule_at(submodule, directory, &path, place, totals, depth)
+        self.submodule_at(submodule, directory, &path, destination, totals, depth)
             .map_err(|failure| failure.of_submodule(source, Some(url)))?;
         self.run.enter_submodule(&self.prefix);
         Ok(())
@@ -80,7 +80,7 @@ impl<'c> Attempt<'_, 'c> {
         submodule: &Resolved,
         directory: &RepoPath,
         path: &str,
-        place: &Worktree,
+        destination: &Destination,
         totals: &mut Totals,
         depth: usize,
     ) -> Result<(), FetchFailure> {
@@ -97,19 +97,19 @@ impl<'c> Attempt<'_, 'c> {
             path: directory.clone(),
         };
         let attempt = Attempt { source: &source, client: &client, prefix: path.to_owned(), ..*self };
-        attempt.fetch(&mut authenticator, place, totals, depth)?;
-        if let Some(git_dir) = &place.git_dir {
-            git_dir::link(&place.top, &place.worktree, git_dir)?;
+        attempt.fetch(&mut authenticator, destination, totals, depth)?;
+        if let Some(git_dir) = &destination.git_dir {
+            git_dir::link(&destination.top, &destination.worktree, git_dir)?;
         }
         // Its packs are of no further use.
-        if let Err(error) = publish::remove(&place.scratch) {
+        if let Err(error) = publish::remove(&destination.scratch) {
             tracing::debug!(%error, "failed to remove scratch files");
         }
         Ok(())
     }
 }
 
-impl Worktree {
+impl Destination {
     /// Returns the destination of a submodule of the repository; `number` is unique among its submodules.
     fn of_submodule(&self, submodule: &Resolved, number: usize) -> Self {
         let modules = |git_dir: &Path| git_dir.join("modules").join(&submodule.name);

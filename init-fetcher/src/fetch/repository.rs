@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use workflow_contract::{RepoPath, Scheme};
 
-use super::attempt::{Attempt, Fetched, Found, Worktree};
+use super::attempt::{Attempt, Destination, Fetched, Found};
 use super::failure::FetchFailure;
 use super::receive::{all_blobs, pinned};
 use super::resolve::{Target, TargetKind};
@@ -26,7 +26,7 @@ impl<'c> Attempt<'_, 'c> {
     pub fn repository(
         &self,
         authenticator: &mut Authenticator<'c>,
-        place: &Worktree,
+        destination: &Destination,
         totals: &mut Totals,
     ) -> Result<Fetched, FetchFailure> {
         let Self { config, run, client, source, .. } = self;
@@ -42,10 +42,10 @@ impl<'c> Attempt<'_, 'c> {
             Some(commit) => pinned(remote.as_mut(), commit)?,
             None => self.resolve(remote.as_mut())?,
         };
-        if let Some(git_dir) = &place.git_dir {
-            self.whole(remote.as_mut(), &target, place, &place.top.join(git_dir), totals)
+        if let Some(git_dir) = &destination.git_dir {
+            self.whole(remote.as_mut(), &target, destination, &destination.top.join(git_dir), totals)
         } else {
-            self.directory(remote.as_mut(), &target, place, totals)
+            self.directory(remote.as_mut(), &target, destination, totals)
         }
     }
 
@@ -54,14 +54,14 @@ impl<'c> Attempt<'_, 'c> {
         &self,
         remote: &mut dyn Remote,
         target: &Target,
-        place: &Worktree,
+        destination: &Destination,
         git_dir: &Path,
         totals: &mut Totals,
     ) -> Result<Fetched, FetchFailure> {
         let checkpoint = || self.run.checkpoint();
         let packs = git_dir.join("objects/pack");
         let format = target.want.object_format();
-        let mut store = Store::create(&packs, &place.scratch, format, self.config.limits, &checkpoint)?;
+        let mut store = Store::create(&packs, &destination.scratch, format, self.config.limits, &checkpoint)?;
         store.count_from(totals.received);
         let spool_blobs = all_blobs(remote);
         let received = self.everything(remote, target, spool_blobs, &mut store)?;
@@ -73,16 +73,16 @@ impl<'c> Attempt<'_, 'c> {
         self.run.set_phase("writing files");
         let mut recorder =
             Recorder::new(&git_dir.join("index"), commit.id.object_format(), commit.time, SystemTime::now())?;
-        let written = write::write(&plan, &store, &place.files(), Some(&mut recorder), &checkpoint)?;
+        let written = write::write(&plan, &store, &destination.files(), Some(&mut recorder), &checkpoint)?;
         let facts = git_dir::Facts {
             url: &self.source.url,
             head: head(target),
             commit: commit.id,
             shallow: &received.shallow,
-            worktree: place
+            worktree: destination
                 .git_dir
                 .as_deref()
-                .and_then(|git_dir| git_dir::worktree(git_dir, &place.worktree)),
+                .and_then(|git_dir| git_dir::worktree(git_dir, &destination.worktree)),
             submodules: submodules
                 .iter()
                 .map(|one| git_dir::Submodule { name: &one.name, url: &one.url })
@@ -100,11 +100,11 @@ impl<'c> Attempt<'_, 'c> {
         &self,
         remote: &mut dyn Remote,
         target: &Target,
-        place: &Worktree,
+        destination: &Destination,
         totals: &mut Totals,
     ) -> Result<Fetched, FetchFailure> {
         let checkpoint = || self.run.checkpoint();
-        let (scratch, format) = (&place.scratch, target.want.object_format());
+        let (scratch, format) = (&destination.scratch, target.want.object_format());
         let mut store = Store::create(scratch, scratch, format, self.config.limits, &checkpoint)?;
         store.count_from(totals.received);
         let found = if remote.capabilities().filter() && !self.source.path.is_whole() {
@@ -134,13 +134,13 @@ impl<'c> Attempt<'_, 'c> {
         let submodules =
             self.resolve_submodules(remote, target, &mut store, commit.tree, &plan.submodules)?;
         self.run.set_phase("writing files");
-        let written = write::write(&plan, &store, &place.files(), None, &checkpoint)?;
+        let written = write::write(&plan, &store, &destination.files(), None, &checkpoint)?;
         totals.received = store.received();
         Ok(Fetched { commit, plan, written, submodules, directory })
     }
 }
 
-impl Worktree {
+impl Destination {
     fn files(&self) -> PathBuf {
         self.top.join(&self.worktree)
     }

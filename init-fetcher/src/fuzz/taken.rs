@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::config::Limits;
 use crate::pack::Pack;
 use crate::pack::entry::ObjectKind;
-use crate::pack::intake::{self, Destination};
+use crate::pack::intake::{self, PackFiles};
 use crate::pack::{PackError, PackSink};
 use git2::{ObjectType, Oid};
 
@@ -22,13 +22,13 @@ pub fn take<E: From<PackError>>(
     for directory in [&spool, &scratch] {
         fs::create_dir(directory).unwrap();
     }
-    let place = Destination {
+    let files = PackFiles {
         format: git2::ObjectFormat::Sha1,
         pack: &pack,
         spool: spooled.then_some(&spool),
         scratch: &scratch,
     };
-    let taken = intake::take(&place, limits, &mut 0, &|| (), receive).map(|((), pack)| {
+    let taken = intake::take(&files, limits, &mut 0, &|| (), receive).map(|((), pack)| {
         assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0, "scratch files are left");
         check(&pack, spooled.then_some(&spool), &scratch)
     });

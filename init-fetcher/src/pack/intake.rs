@@ -26,7 +26,7 @@ const WAITING: usize = 16;
 const MODE: u32 = 0o444;
 
 /// Destination of a pack.
-pub struct Destination<'a> {
+pub struct PackFiles<'a> {
     /// Hash of its objects.
     pub format: ObjectFormat,
     /// The pack file, which must not exist yet.
@@ -40,17 +40,17 @@ pub struct Destination<'a> {
 
 /// Receives one pack: `receive` writes its bytes to the sink; `received` counts the bytes of all packs.
 pub fn take<T, E: From<PackError>>(
-    place: &Destination,
+    files: &PackFiles,
     limits: Limits,
     received: &mut u64,
     checkpoint: Checkpoint,
     receive: impl FnOnce(&mut dyn PackSink) -> Result<T, E>,
 ) -> Result<(T, Pack), E> {
     let (sender, chunks) = sync_channel(WAITING);
-    let mut intake = Intake::new(place.pack, place.format, limits, *received, sender)?;
+    let mut intake = Intake::new(files.pack, files.format, limits, *received, sender)?;
     let (result, scanned) = thread::scope(|scope| {
         let scan = thread::Builder::new().name("pack".into()).spawn_scoped(scope, || {
-            scan::scan(Chunks::new(chunks), place.format, limits, place.spool, checkpoint)
+            scan::scan(Chunks::new(chunks), files.format, limits, files.spool, checkpoint)
         });
         let result =
             receive(&mut intake).and_then(|result| intake.finish().map(|()| result).map_err(E::from));
@@ -71,10 +71,10 @@ pub fn take<T, E: From<PackError>>(
     };
     let checksum = intake.checksum()?;
     let Intake { file, .. } = intake;
-    let entries = deltas::make(&file, scanned, place.spool, place.scratch, limits, checkpoint)?;
+    let entries = deltas::make(&file, scanned, files.spool, files.scratch, limits, checkpoint)?;
     let mut by_id: Vec<u32> = (0..).take(entries.len()).collect();
     by_id.sort_unstable_by_key(|&at| entries[at as usize].oid);
-    Ok((result, Pack { file, path: place.pack.to_owned(), checksum, entries, by_id }))
+    Ok((result, Pack { file, path: files.pack.to_owned(), checksum, entries, by_id }))
 }
 
 struct Intake {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::Checkpoint;
 use super::entry::ObjectKind;
-use super::intake::{self, Destination};
+use super::intake::{self, PackFiles};
 use super::object::spooled;
 use super::{Objects, Pack, PackEntry, index};
 use super::{PackError, PackSink};
@@ -99,16 +99,16 @@ impl<'a> Store<'a> {
         if spool_blobs == SpoolBlobs::All {
             make_directory(&spool).map_err(PackError::from)?;
         }
-        let place = Destination {
+        let files = PackFiles {
             format: self.format,
             pack: &self.directory.join(format!("receiving-{number}")),
             spool: (spool_blobs == SpoolBlobs::All).then_some(&spool),
             scratch: &self.scratch,
         };
-        let taken = intake::take(&place, self.limits, &mut self.received, self.checkpoint, receive);
+        let taken = intake::take(&files, self.limits, &mut self.received, self.checkpoint, receive);
         if taken.is_err() {
             // After a rejected request there is another one, which uses the same name.
-            let _ = fs::remove_file(place.pack);
+            let _ = fs::remove_file(files.pack);
         }
         let (result, pack) = taken?;
         self.packs.push(pack);
@@ -123,8 +123,8 @@ impl<'a> Store<'a> {
             let failed = |error| VolumeError::new("write", &path, error);
             fs::write(&path, index::of(pack, self.format)).map_err(failed)?;
             fs::set_permissions(&path, fs::Permissions::from_mode(INDEX_MODE)).map_err(failed)?;
-            let place = path.with_extension("pack");
-            fs::rename(&pack.path, &place).map_err(|error| VolumeError::new("write", &place, error))?;
+            let path = path.with_extension("pack");
+            fs::rename(&pack.path, &path).map_err(|error| VolumeError::new("write", &path, error))?;
         }
         Ok(())
     }
@@ -303,8 +303,8 @@ mod tests {
         let repo = git2::Repository::init(dir.path().join("repo")).unwrap();
         let blob = repo.blob(b"hello").unwrap();
         let pack = pack_of(&repo, blob);
-        let place = dir.path().join("store");
-        let mut store = Store::create(&place, &place, ObjectFormat::Sha1, LIMITS, &|| ()).unwrap();
+        let directory = dir.path().join("store");
+        let mut store = Store::create(&directory, &directory, ObjectFormat::Sha1, LIMITS, &|| ()).unwrap();
         store.take(SpoolBlobs::All, |sink| sink.append(&pack)).unwrap();
         assert_eq!(store.blob(blob).unwrap().as_deref(), Some(&b"hello"[..]));
         assert_eq!(store.blob_size(blob), Some(5));

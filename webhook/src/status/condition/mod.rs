@@ -55,7 +55,7 @@ fn write(change: Change) -> Decision {
     Decision::Write(Box::new(change))
 }
 
-/// Compares pod and session.
+/// Result of comparing pod and session.
 enum Next {
     Show(Verdict),
     Deliver,
