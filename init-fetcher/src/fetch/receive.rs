@@ -81,7 +81,7 @@ impl Attempt<'_, '_> {
         oids: &[Oid],
     ) -> Result<(), FetchFailure> {
         let want = Want { oids, shallow: false, without_blobs: false };
-        if refused(store.take(SpoolBlobs::All, |sink| remote.fetch(want, sink)))? {
+        if denied(store.take(SpoolBlobs::All, |sink| remote.fetch(want, sink)))? {
             self.everything(remote, target, SpoolBlobs::None, store)?;
         }
         Ok(())
@@ -99,7 +99,7 @@ impl Attempt<'_, '_> {
         self.run.set_phase("receiving the way to the directory");
         let lean = Want { oids: &target.wants(), shallow: true, without_blobs: true };
         let response = store.take(SpoolBlobs::None, |sink| remote.fetch(lean, sink));
-        if refused(response.map_err(|error| doubt_commit(error, target)))? {
+        if denied(response.map_err(|error| doubt_commit(error, target)))? {
             return Ok(None);
         }
         let commit = self.commit(store, target)?;
@@ -107,7 +107,7 @@ impl Attempt<'_, '_> {
         let Found::Tree(tree) = found else { return Ok(Some((commit, found))) };
         self.run.set_phase("receiving the directory");
         let content = Want { oids: &[tree], shallow: false, without_blobs: false };
-        if refused(store.take(SpoolBlobs::All, |sink| remote.fetch(content, sink)))? {
+        if denied(store.take(SpoolBlobs::All, |sink| remote.fetch(content, sink)))? {
             return Ok(None);
         }
         Ok(Some((commit, found)))
@@ -220,7 +220,7 @@ fn doubt_commit(error: TransportError, target: &Target) -> TransportError {
 }
 
 /// Reports whether the server denied an optional request; logged, as it makes the run slower.
-fn refused(result: Result<Received, TransportError>) -> Result<bool, TransportError> {
+fn denied(result: Result<Received, TransportError>) -> Result<bool, TransportError> {
     match result {
         Ok(_) => Ok(false),
         Err(TransportError::Protocol(ProtocolError::Refused(words))) => {

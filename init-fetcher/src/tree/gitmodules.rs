@@ -45,8 +45,8 @@ impl Module {
     /// # Errors
     /// [`TreeError::Unsafe`].
     pub fn check_name(&self) -> Result<(), TreeError> {
-        let refused = |part: &str| name::refused(part.as_bytes()).is_some();
-        if self.name.contains(char::is_control) || self.name.split(['/', '\\']).any(refused) {
+        let is_unsafe = |part: &str| name::unsafe_reason(part.as_bytes()).is_some();
+        if self.name.contains(char::is_control) || self.name.split(['/', '\\']).any(is_unsafe) {
             let path = super::shown(self.name.as_bytes());
             return Err(TreeError::Unsafe { what: "a submodule of that name", path });
         }

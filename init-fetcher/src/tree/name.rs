@@ -4,7 +4,7 @@
 //! everywhere (`core.protectNTFS`, `core.protectHFS`).
 
 /// Returns the reason for which a name must not be written; `None` for a safe one.
-pub fn refused(name: &[u8]) -> Option<&'static str> {
+pub fn unsafe_reason(name: &[u8]) -> Option<&'static str> {
     if name.is_empty() {
         Some("an empty name")
     } else if name == b"." || name == b".." {
@@ -108,7 +108,7 @@ mod tests {
             ".git\\hooks",
             "x\\GIT~1\\y",
         ] {
-            assert!(refused(name.as_bytes()).is_some(), "{name:?}");
+            assert!(unsafe_reason(name.as_bytes()).is_some(), "{name:?}");
         }
     }
 
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn rejects_invalid_names() {
         for name in [&b""[..], b".", b"..", b"a/b", b"/", b"a\0b", &[b'x'; 256]] {
-            assert!(refused(name).is_some(), "{name:?}");
+            assert!(unsafe_reason(name).is_some(), "{name:?}");
         }
     }
 
@@ -152,9 +152,9 @@ mod tests {
             "ümlaut",
             "a\nb",
         ] {
-            assert_eq!(refused(name.as_bytes()), None, "{name:?}");
+            assert_eq!(unsafe_reason(name.as_bytes()), None, "{name:?}");
         }
-        assert_eq!(refused(b"\xff\xfe"), None);
-        assert_eq!(refused(&[b'x'; 255]), None);
+        assert_eq!(unsafe_reason(b"\xff\xfe"), None);
+        assert_eq!(unsafe_reason(&[b'x'; 255]), None);
     }
 }

@@ -182,7 +182,7 @@ fn judge(tree: object::Tree, path: &[u8]) -> Result<(), TreeError> {
         let twice = || (!names.insert(entry.name)).then_some("two entries of the same name");
         let link = entry.kind == EntryMode::Symlink && name::is_dot_gitmodules(entry.name);
         let link = link.then_some("a symlink that git takes for its list of submodules");
-        if let Some(what) = name::refused(entry.name).or(link).or_else(twice) {
+        if let Some(what) = name::unsafe_reason(entry.name).or(link).or_else(twice) {
             return Err(TreeError::Unsafe { what, path: shown(&joined(path, entry.name)) });
         }
     }
