@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use workflow_contract::verify::{Require, Signers};
-use workflow_signatures::{ObjectFormat, ObjectKind, TrustedKeys, verify};
+use workflow_signatures::{ObjectFormat, SignedKind, TrustedKeys, verify};
 
 const ROUNDS: u32 = 200;
 const NOW: i64 = 1_800_000_000;
@@ -23,8 +23,8 @@ fn main() {
         let seed = fs::read(&path).unwrap();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let kind = match seed[0] {
-            b'c' => ObjectKind::Commit,
-            b't' => ObjectKind::Tag,
+            b'c' => SignedKind::Commit,
+            b't' => SignedKind::Tag,
             _ => continue,
         };
         let mut parts = seed[1..].splitn(3, |&b| b == 0);

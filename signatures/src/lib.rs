@@ -18,7 +18,7 @@ mod ssh;
 use workflow_contract::verify::Signers;
 
 pub use error::{KeyName, SignatureError, SignersError};
-pub use object::{ObjectFormat, ObjectKind, SignedObject, header, split};
+pub use object::{ObjectFormat, SignedKind, SignedObject, header, split};
 pub use signer::Signer;
 
 use openpgp::OpenPgpKey;
@@ -68,7 +68,7 @@ impl TrustedKeys {
 /// # Errors
 /// [`SignatureError`] unless the object is signed by a trusted key.
 pub fn verify(
-    kind: ObjectKind,
+    kind: SignedKind,
     object: &[u8],
     format: ObjectFormat,
     keys: &TrustedKeys,
@@ -77,8 +77,8 @@ pub fn verify(
     let signed = split(kind, object, format).ok_or(SignatureError::Unsigned)?;
     // The signed bytes must themselves be an object of this kind: nothing else may decide what is delivered.
     let start = match kind {
-        ObjectKind::Commit => &b"tree "[..],
-        ObjectKind::Tag => &b"object "[..],
+        SignedKind::Commit => &b"tree "[..],
+        SignedKind::Tag => &b"object "[..],
     };
     if !object.starts_with(start) || !signed.payload.starts_with(start) {
         return Err(SignatureError::Bad { why: "it signs something else than the object".to_owned() });

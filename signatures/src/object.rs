@@ -18,7 +18,7 @@ impl ObjectFormat {
 
 /// Kind of object that carries a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ObjectKind {
+pub enum SignedKind {
     Commit,
     Tag,
 }
@@ -44,14 +44,14 @@ const ARMORS: [&[u8]; 4] = [
 
 /// Returns the signature of an object; `None` if it has none.
 #[must_use]
-pub fn split(kind: ObjectKind, object: &[u8], format: ObjectFormat) -> Option<SignedObject> {
+pub fn split(kind: SignedKind, object: &[u8], format: ObjectFormat) -> Option<SignedObject> {
     let (payload, signature) = match kind {
-        ObjectKind::Commit => split_commit(object, format)?,
-        ObjectKind::Tag => split_tag(object)?,
+        SignedKind::Commit => split_commit(object, format)?,
+        SignedKind::Tag => split_tag(object)?,
     };
     let signer = match kind {
-        ObjectKind::Commit => &b"committer "[..],
-        ObjectKind::Tag => &b"tagger "[..],
+        SignedKind::Commit => &b"committer "[..],
+        SignedKind::Tag => &b"tagger "[..],
     };
     let time = header(&payload, signer).and_then(time_of);
     Some(SignedObject { payload, signature, time })
@@ -144,7 +144,7 @@ mod tests {
     const HEAD: &str = "tree 1\nauthor A <a@b> 1 +0000\ncommitter C <c@d> 1700000000 +0100\n";
 
     fn commit(format: ObjectFormat, object: &str) -> Option<(String, String)> {
-        let split = split(ObjectKind::Commit, object.as_bytes(), format)?;
+        let split = split(SignedKind::Commit, object.as_bytes(), format)?;
         Some((String::from_utf8(split.payload).unwrap(), String::from_utf8(split.signature).unwrap()))
     }
 
@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(payload, format!("{HEAD}encoding x\n\ngpgsig no\n x\n"));
         assert_eq!(signature, "-----BEGIN\n\nx\n-----END\n");
         assert_eq!(commit(ObjectFormat::Sha256, &object), None);
-        let time = split(ObjectKind::Commit, object.as_bytes(), ObjectFormat::Sha1).unwrap().time;
+        let time = split(SignedKind::Commit, object.as_bytes(), ObjectFormat::Sha1).unwrap().time;
         assert_eq!(time, Some(1_700_000_000));
     }
 
@@ -172,7 +172,7 @@ mod tests {
     fn the_signature_of_a_tag_starts_at_the_last_line_that_begins_one() {
         let tag = "object 1\ntype commit\ntag v1\ntagger T <t@u> 5 +0000\n\nx\n-----BEGIN PGP SIGNATURE-----\nquoted\n";
         let object = format!("{tag}-----BEGIN SSH SIGNATURE-----\ny\n");
-        let split = |text: &str| split(ObjectKind::Tag, text.as_bytes(), ObjectFormat::Sha1);
+        let split = |text: &str| split(SignedKind::Tag, text.as_bytes(), ObjectFormat::Sha1);
         let found = split(&object).unwrap();
         assert_eq!(found.payload, tag.as_bytes());
         assert_eq!(found.signature, b"-----BEGIN SSH SIGNATURE-----\ny\n");
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn headers_with_signatures_are_no_part_of_a_tags_payload() {
         let object = b"object 1\ngpgsig-sha256 a\n b\ntag x\n\nm\n-----BEGIN SSH SIGNATURE-----\n";
-        let found = split(ObjectKind::Tag, object, ObjectFormat::Sha1).unwrap();
+        let found = split(SignedKind::Tag, object, ObjectFormat::Sha1).unwrap();
         assert_eq!(found.payload, b"object 1\ntag x\n\nm\n");
     }
 

@@ -3,7 +3,7 @@
 use git2::{ObjectFormat, Oid};
 use workflow_contract::text;
 use workflow_contract::verify::Require;
-use workflow_signatures::{ObjectKind, SignatureError, Signer, header, verify};
+use workflow_signatures::{SignatureError, SignedKind, Signer, header, verify};
 
 use super::resolve::{Target, TargetKind};
 use crate::config::Trust;
@@ -102,7 +102,7 @@ struct Check<'a, 's> {
 impl Check<'_, '_> {
     fn commit(&self) -> Result<Result<Signer, SignatureError>, PackError> {
         let (_, object) = self.object(self.commit.id)?;
-        Ok(self.verify(ObjectKind::Commit, &object))
+        Ok(self.verify(SignedKind::Commit, &object))
     }
 
     /// Verifies the tag that was requested; otherwise each tag of the commit, until one is trusted.
@@ -133,7 +133,7 @@ impl Check<'_, '_> {
         let own = String::from_utf8_lossy(header(object, b"tag ").unwrap_or_default());
         let name = text::sanitize(&own);
         let signer = self
-            .verify(ObjectKind::Tag, object)
+            .verify(SignedKind::Tag, object)
             .map_err(|error| NotTrusted::Tag { name: name.clone(), error })?;
         match requested {
             Some(requested) if *requested != *own => {
@@ -143,7 +143,7 @@ impl Check<'_, '_> {
         }
     }
 
-    fn verify(&self, kind: ObjectKind, object: &[u8]) -> Result<Signer, SignatureError> {
+    fn verify(&self, kind: SignedKind, object: &[u8]) -> Result<Signer, SignatureError> {
         let format = match self.commit.id.object_format() {
             ObjectFormat::Sha1 => workflow_signatures::ObjectFormat::Sha1,
             ObjectFormat::Sha256 => workflow_signatures::ObjectFormat::Sha256,

@@ -1,7 +1,7 @@
 //! Bytes as lists of keys and as signed objects: judged without a panic, and content that was changed is never trusted.
 
 use workflow_contract::verify::{Require, Signers};
-use workflow_signatures::{ObjectFormat, ObjectKind, TrustedKeys, verify};
+use workflow_signatures::{ObjectFormat, SignedKind, TrustedKeys, verify};
 
 /// Time at which keys are judged, in Unix seconds.
 const NOW: i64 = 1_800_000_000;
@@ -21,7 +21,7 @@ pub fn signatures(bytes: &[u8]) {
         b'c' | b't' => {
             let Some(keys) = keys(part(), part()) else { return };
             let object = part();
-            let kind = if *kind == b'c' { ObjectKind::Commit } else { ObjectKind::Tag };
+            let kind = if *kind == b'c' { SignedKind::Commit } else { SignedKind::Tag };
             for format in [ObjectFormat::Sha1, ObjectFormat::Sha256] {
                 let trusted = |object: &[u8]| verify(kind, object, format, &keys, NOW).is_ok();
                 if trusted(object) {

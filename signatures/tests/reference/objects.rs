@@ -1,7 +1,7 @@
 //! Commits and tags of both object formats, and what can be done to them.
 
 use workflow_contract::verify::Signers;
-use workflow_signatures::{ObjectFormat, ObjectKind, SignatureError};
+use workflow_signatures::{ObjectFormat, SignatureError, SignedKind};
 
 use crate::world::{
     World, by_ssh, denied, ours, public, same, signed_commit, ssh_sign, ssh_signers, trusted,
@@ -22,7 +22,7 @@ fn repositories_of_sha256_sign_in_a_header_of_their_own() {
     let signers = ssh_signers(&format!("a {key}"));
     assert!(String::from_utf8_lossy(&commit).contains("\ngpgsig-sha256 -----BEGIN"));
     trusted(&world, &commit, &signers);
-    same(&world, ObjectKind::Tag, &tag, &signers).unwrap();
+    same(&world, SignedKind::Tag, &tag, &signers).unwrap();
     // The header of the other algorithm counts for nothing.
     let renamed = String::from_utf8(commit).unwrap().replace("gpgsig-sha256", "gpgsig");
     assert_eq!(denied(&world, renamed.as_bytes(), &signers), "is not signed");
@@ -41,7 +41,7 @@ fn tags_are_denied_as_commits_are() {
     let (world, _, tag, key) = world(ObjectFormat::Sha1);
     let signers = ssh_signers(&format!("a {key}"));
     let verdict = |tag: &[u8], signers: &Signers| {
-        same(&world, ObjectKind::Tag, tag, signers).map_err(|e| e.to_string())
+        same(&world, SignedKind::Tag, tag, signers).map_err(|e| e.to_string())
     };
     verdict(&tag, &signers).unwrap();
     assert_eq!(verdict(&world.tag(&[]), &signers).unwrap_err(), "is not signed");
@@ -73,9 +73,9 @@ fn kinds_of_signatures_that_are_not_supported_are_named() {
         ("nonsense", "a signature of an unknown kind"),
     ] {
         let object = signed_commit(&unsigned, "gpgsig", armor);
-        let error = ours(&world, ObjectKind::Commit, &object, &signers).unwrap_err();
+        let error = ours(&world, SignedKind::Commit, &object, &signers).unwrap_err();
         assert_eq!(error, SignatureError::Unsupported { what });
-        assert!(!world.git_trusts(ObjectKind::Commit, &object, &signers));
+        assert!(!world.git_trusts(SignedKind::Commit, &object, &signers));
     }
     trusted(&world, &commit, &signers);
 }
@@ -87,6 +87,6 @@ fn rejects_signed_objects_of_another_kind() {
     // A signature over other text than the object's headers, at the end of a tag that names another object.
     let signature = ssh_sign(&world.path("key"), "git", b"tagger A <a@b> 1768478400 +0000\n");
     let tag = format!("tagger A <a@b> 1768478400 +0000\n{signature}object 1\ntype commit\ntag v1\n\n");
-    let error = ours(&world, ObjectKind::Tag, tag.as_bytes(), &signers).unwrap_err();
+    let error = ours(&world, SignedKind::Tag, tag.as_bytes(), &signers).unwrap_err();
     assert!(error.to_string().contains("signs something else than the object"), "{error}");
 }

@@ -1,7 +1,7 @@
 //! OpenPGP signatures.
 
 use workflow_contract::verify::Signers;
-use workflow_signatures::{ObjectFormat, ObjectKind, TrustedKeys};
+use workflow_signatures::{ObjectFormat, SignedKind, TrustedKeys};
 
 use crate::openpgp_keys::Home;
 use crate::world::{World, denied, now, same, signed_commit, ssh_signers, stricter, trusted};
@@ -45,8 +45,8 @@ fn trusts_keys_of_every_algorithm_and_names_the_user() {
         let signers = ring.signers(&key);
         let options = [format!("user.signingkey={key}")];
         let options = options.each_ref().map(String::as_str);
-        let tag = (ObjectKind::Tag, ring.world.tag(&options));
-        for (kind, object) in [(ObjectKind::Commit, ring.world.commit(&options)), tag] {
+        let tag = (SignedKind::Tag, ring.world.tag(&options));
+        for (kind, object) in [(SignedKind::Commit, ring.world.commit(&options)), tag] {
             let signer = same(&ring.world, kind, &object, &signers).unwrap().to_string();
             assert_eq!(signer, format!("{user} (OpenPGP key {key})"));
         }
@@ -61,7 +61,7 @@ fn trusts_signing_subkeys_and_any_of_several_keys() {
     let other = ring.home.key("Bob <bob@example.com>", "ed25519", "sign", "never", None);
     let subkey = ring.home.fingerprints(&key).remove(1);
     let mut signers = ring.signers(&key);
-    let verdict = same(&ring.world, ObjectKind::Commit, &ring.commit(&key), &signers).unwrap();
+    let verdict = same(&ring.world, SignedKind::Commit, &ring.commit(&key), &signers).unwrap();
     assert_eq!((verdict.name.as_str(), verdict.key.fingerprint), (USER, subkey));
     let message = denied(&ring.world, &ring.commit(&other), &signers);
     assert_eq!(message, format!("is signed by the unknown OpenPGP key {other}"));
@@ -159,7 +159,7 @@ fn does_not_accept_sha1() {
     let ring = Ring::new();
     let key = ring.home.key(USER, "rsa2048", "sign", "never", None);
     let commit = ring.signed_with(&key, &["--digest-algo", "SHA1"]);
-    let error = stricter(&ring.world, ObjectKind::Commit, &commit, &ring.signers(&key));
+    let error = stricter(&ring.world, SignedKind::Commit, &commit, &ring.signers(&key));
     assert!(error.to_string().contains("collisions"), "{error}");
 }
 

@@ -8,7 +8,7 @@ use signature::Signer as _;
 use ssh_encoding::Encode as _;
 use ssh_key::public::{KeyData, SkEcdsaSha2NistP256, SkEd25519};
 use ssh_key::{Algorithm, EcdsaCurve, HashAlg, PrivateKey, PublicKey, SshSig};
-use workflow_signatures::{ObjectFormat, ObjectKind};
+use workflow_signatures::{ObjectFormat, SignedKind};
 
 use crate::world::{World, denied, same, signed_commit, ssh_signers, trusted};
 
@@ -78,7 +78,7 @@ fn trusts_keys_of_hardware_tokens() {
         let unsigned = world.commit(&[]);
         let commit = signed_commit(&unsigned, "gpgsig", &token.sign(&unsigned));
         let signers = ssh_signers(&format!("a@example.com {}", token.line()));
-        let signer = same(&world, ObjectKind::Commit, &commit, &signers).unwrap().to_string();
+        let signer = same(&world, SignedKind::Commit, &commit, &signers).unwrap().to_string();
         assert!(signer.starts_with(&format!("a@example.com ({shown} key SHA256:")), "{signer}");
         let tampered = String::from_utf8(commit).unwrap().replace("message", "massage");
         denied(&world, tampered.as_bytes(), &signers);

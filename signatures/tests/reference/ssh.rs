@@ -1,6 +1,6 @@
 //! SSH signatures.
 
-use workflow_signatures::ObjectKind;
+use workflow_signatures::SignedKind;
 
 use crate::world::{World, by_ssh, denied, public, same, signed_commit, ssh_sign, ssh_signers, trusted};
 
@@ -27,7 +27,7 @@ fn trusts_keys_of_every_type() {
         let options = options.each_ref().map(String::as_str);
         let signers = ssh_signers(&format!("a@example.com {}\n", public(&key)));
         for (kind, object) in
-            [(ObjectKind::Commit, world.commit(&options)), (ObjectKind::Tag, world.tag(&options))]
+            [(SignedKind::Commit, world.commit(&options)), (SignedKind::Tag, world.tag(&options))]
         {
             let signer = same(&world, kind, &object, &signers).unwrap().to_string();
             assert!(signer.starts_with(&format!("a@example.com ({shown} key SHA256:")), "{signer}");

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use workflow_contract::verify::{Require, Signers};
 use workflow_signatures::{
-    ObjectFormat, ObjectKind, SignatureError, Signer, SignersError, TrustedKeys, verify,
+    ObjectFormat, SignatureError, SignedKind, Signer, SignersError, TrustedKeys, verify,
 };
 
 /// The time of the commits and tags, unless a test sets another one: 2026-01-15T12:00:00Z.
@@ -88,7 +88,7 @@ impl World {
 
     /// Makes an annotated tag with git, which signs it as configured by `options`.
     pub fn tag(&self, options: &[&str]) -> Vec<u8> {
-        let target = self.store(ObjectKind::Commit, &self.commit(&[]));
+        let target = self.store(SignedKind::Commit, &self.commit(&[]));
         let mut git = self.git();
         git.args(options.iter().flat_map(|option| ["-c", option]));
         git.args([
@@ -105,15 +105,15 @@ impl World {
     }
 
     /// Writes an object and returns its id.
-    pub fn store(&self, kind: ObjectKind, object: &[u8]) -> String {
-        let kind = if kind == ObjectKind::Commit { "commit" } else { "tag" };
+    pub fn store(&self, kind: SignedKind, object: &[u8]) -> String {
+        let kind = if kind == SignedKind::Commit { "commit" } else { "tag" };
         let mut git = self.git();
         git.args(["hash-object", "-w", "--literally", "-t", kind, "--stdin"]);
         String::from_utf8(run(&mut git, object)).unwrap().trim().to_owned()
     }
 
     /// Reports whether git trusts an object, with keys in its own configuration.
-    pub fn git_trusts(&self, kind: ObjectKind, object: &[u8], signers: &Signers) -> bool {
+    pub fn git_trusts(&self, kind: SignedKind, object: &[u8], signers: &Signers) -> bool {
         let id = self.store(kind, object);
         let (allowed, revoked) = (self.write("allowed", &signers.ssh_signers), self.path("revoked"));
         let mut git = self.git();
@@ -124,7 +124,7 @@ impl World {
         }
         let trusting = crate::openpgp_keys::Home::trusting(&self.path("trusting"), &signers.openpgp_keys);
         git.env("GNUPGHOME", trusting.path());
-        let command = if kind == ObjectKind::Commit { "verify-commit" } else { "verify-tag" };
+        let command = if kind == SignedKind::Commit { "verify-commit" } else { "verify-tag" };
         let output = output(git.args([command, &id]), b"");
         println!("git: {} {}", output.status, String::from_utf8_lossy(&output.stderr));
         output.status.success()
@@ -188,7 +188,7 @@ pub fn now() -> i64 {
 /// Our verdict.
 pub fn ours(
     world: &World,
-    kind: ObjectKind,
+    kind: SignedKind,
     object: &[u8],
     signers: &Signers,
 ) -> Result<Signer, SignatureError> {
@@ -204,7 +204,7 @@ pub fn ours(
 /// Checks that git and we agree, and returns our verdict.
 pub fn same(
     world: &World,
-    kind: ObjectKind,
+    kind: SignedKind,
     object: &[u8],
     signers: &Signers,
 ) -> Result<Signer, SignatureError> {
@@ -214,17 +214,17 @@ pub fn same(
 }
 
 /// Checks that git trusts what we do not, and returns our reason.
-pub fn stricter(world: &World, kind: ObjectKind, object: &[u8], signers: &Signers) -> SignatureError {
+pub fn stricter(world: &World, kind: SignedKind, object: &[u8], signers: &Signers) -> SignatureError {
     assert!(world.git_trusts(kind, object, signers));
     ours(world, kind, object, signers).unwrap_err()
 }
 
 /// [`same`] for commits that both trust: the signer's name.
 pub fn trusted(world: &World, commit: &[u8], signers: &Signers) -> String {
-    same(world, ObjectKind::Commit, commit, signers).unwrap().name
+    same(world, SignedKind::Commit, commit, signers).unwrap().name
 }
 
 /// [`same`] for commits that neither trusts: our message.
 pub fn denied(world: &World, commit: &[u8], signers: &Signers) -> String {
-    same(world, ObjectKind::Commit, commit, signers).unwrap_err().to_string()
+    same(world, SignedKind::Commit, commit, signers).unwrap_err().to_string()
 }

@@ -23,7 +23,7 @@ use super::Observe;
 use super::api::{WriteError, call, chain};
 use super::backoff::{FailureBackoff, UNKNOWN_GRACE_PERIOD, UnknownGrace};
 use super::cache::{ClusterCache, PLATFORM_PAUSE, SPEC_CHANGE_PAUSE};
-use super::condition::{self, Change, Decision};
+use super::condition::{self, Action, StatusChange};
 use super::events::EventPublisher;
 use super::live::{Added, LiveDeliveries, LiveDelivery};
 use super::outcome::{self, PodFacts};
@@ -127,8 +127,8 @@ impl StatusWriter {
             let pod = self.pod(&session, &namespace, &name, uid).await?;
             let change = match self.decide(&session, pod.as_ref(), &mode) {
                 None => return Ok(again),
-                Some(Decision::Write(change)) => change,
-                Some(Decision::Deliver) => {
+                Some(Action::Write(change)) => change,
+                Some(Action::Deliver) => {
                     if let Some(pause) = self.pause_for_platform(&session, uid) {
                         return Ok(Some(pause));
                     }
@@ -211,7 +211,7 @@ impl StatusWriter {
         session: &AgenticSession,
         pod: Option<&PodFacts>,
         mode: &LiveDelivery,
-    ) -> Option<Decision> {
+    ) -> Option<Action> {
         let now = Timestamp::now().round(Unit::Second).unwrap_or_default();
         condition::decide(session, pod, self.cache.sync_state().registered, mode, now)
     }
@@ -235,7 +235,7 @@ impl StatusWriter {
     ) -> Result<Option<Added>, WriteError> {
         let Some(running) = self.live.read(session).await? else { return Ok(None) };
         self.cache.with_pods(|pods| pods.apply(running.facts.clone()));
-        if self.decide(session, Some(&running.facts), mode) != Some(Decision::Deliver) {
+        if self.decide(session, Some(&running.facts), mode) != Some(Action::Deliver) {
             return Ok(Some(Added::Outdated));
         }
         if !self.is_leader() {
@@ -267,7 +267,7 @@ impl StatusWriter {
         Ok(live.or(cached))
     }
 
-    fn record_write(&self, session: &AgenticSession, pod: Option<&PodFacts>, change: &Change) {
+    fn record_write(&self, session: &AgenticSession, pod: Option<&PodFacts>, change: &StatusChange) {
         let condition = &change.condition;
         let reason = condition.reason.as_deref().unwrap_or_default();
         self.observe.wrote(reason);
@@ -294,7 +294,7 @@ impl StatusWriter {
         }
     }
 
-    fn enqueue_event(&self, session: &AgenticSession, change: &Change) {
+    fn enqueue_event(&self, session: &AgenticSession, change: &StatusChange) {
         if let Some(reason) = change.event {
             self.events.enqueue(session, reason, &change.condition);
         }
@@ -302,7 +302,7 @@ impl StatusWriter {
 }
 
 /// End of the pod's init container, if the change is the first that reports the outcome.
-fn newly_reported(session: &AgenticSession, pod: &PodFacts, change: &Change) -> Option<Timestamp> {
+fn newly_reported(session: &AgenticSession, pod: &PodFacts, change: &StatusChange) -> Option<Timestamp> {
     let is_outcome = matches!(change.event, Some(event::DELIVERED | event::FAILED));
     let reported = change.workflow.as_ref()?.applied_at;
     let recorded = session.status.as_ref()?.reconciled_workflow.as_ref().and_then(|record| record.applied_at);

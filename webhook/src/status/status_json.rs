@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 use workflow_contract::condition::WORKFLOW_RECONCILED;
 
-use super::condition::Change;
+use super::condition::StatusChange;
 use crate::session::{Condition, ReconciledWorkflow};
 
 /// The session's JSON has an unexpected shape.
@@ -15,7 +15,7 @@ pub enum ShapeError {
     #[error("`{0}` has an unexpected type; the status is left unchanged")]
     Unexpected(&'static str),
     #[error("the change can't be written as JSON")]
-    Change(#[from] serde_json::Error),
+    StatusChange(#[from] serde_json::Error),
 }
 
 /// Applies the change to a session's JSON: replaces the condition of our type in place or appends it, and
@@ -23,7 +23,7 @@ pub enum ShapeError {
 ///
 /// # Errors
 /// [`ShapeError`]; the JSON may then be partly changed.
-pub fn apply(session: &mut Value, change: &Change) -> Result<(), ShapeError> {
+pub fn apply(session: &mut Value, change: &StatusChange) -> Result<(), ShapeError> {
     let session = session.as_object_mut().ok_or(ShapeError::Unexpected("session"))?;
     let status = object(session, "status")?;
     if let Some(workflow) = &change.workflow {
@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
 
-    fn change(workflow: Option<ReconciledWorkflow>) -> Change {
+    fn change(workflow: Option<ReconciledWorkflow>) -> StatusChange {
         let condition = Condition {
             type_: WORKFLOW_RECONCILED.into(),
             status: "True".into(),
@@ -87,7 +87,7 @@ mod tests {
             last_transition_time: "2026-01-01T00:00:00Z".parse().ok(),
             observed_generation: None,
         };
-        Change { condition, workflow, event: None }
+        StatusChange { condition, workflow, event: None }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use workflow_contract::names::{CREDENTIALS_SECRET, INJECT_ANNOTATION, OPT_OUT};
 
 use super::objects::{Gathered, Registration};
 use crate::session::{AgenticSession, Condition};
-use crate::status::condition::{CurrentStatus, Decision, decide};
+use crate::status::condition::{Action, CurrentStatus, decide};
 use crate::status::live::LiveDelivery;
 use crate::status::outcome::PodFacts;
 
@@ -82,7 +82,7 @@ pub fn conclude(found: &Gathered, now: Timestamp) -> Conclusion {
     // The configuration may not be readable here, but its effects are in the pod.
     let is_live = pod.is_some_and(|pod| !pod.live.is_empty());
     let mode = if is_live { LiveDelivery::On } else { LiveDelivery::Off };
-    if let Some(Decision::Write(change)) = decide(session, pod, found.registered(), &mode, now) {
+    if let Some(Action::Write(change)) = decide(session, pod, found.registered(), &mode, now) {
         return Conclusion {
             pending: Some(change.condition.clone()),
             ..by_condition(&change.condition, session)

@@ -7,7 +7,7 @@ use workflow_contract::{Source, Stamp};
 
 use super::objects::{Event, Gathered, Pod, Registration};
 use super::report::{Report, report};
-use crate::status::condition::{Decision, decide};
+use crate::status::condition::{Action, decide};
 use crate::status::live::LiveDelivery;
 
 const URL: &str = "https://bot:hunter2@git.example/o/repo.git";
@@ -141,7 +141,7 @@ fn expect(mut found: Gathered, settled: bool, result: &str, to_do: &str) {
         let change = change.filter(|_| matches!(found.registration, Registration::Since(at) if at < time(0)));
         let pending = report.lines.iter().any(|line| line.starts_with("pending"));
         assert_eq!(pending, change.is_some(), "{:#?}", report.lines);
-        let Some(Decision::Write(change)) = change else { return };
+        let Some(Action::Write(change)) = change else { return };
         assert!(!written, "written once");
         let status = found.session.status.as_mut().unwrap();
         status.conditions.retain(|one| one.type_ != change.condition.type_);

@@ -23,7 +23,7 @@ use workflow_contract::condition::reason;
 use workflow_contract::{Exit, Stamp};
 
 use crate::session::{AgenticSession, Condition, ReconciledWorkflow, SessionStatus};
-use crate::status::outcome::{Attempt, PodFacts};
+use crate::status::outcome::{DeliveryAttempt, PodFacts};
 use crate::status::verdict::{Progress, Verdict};
 
 /// Fraction of a second by which `appliedAt` differs from every time that the operator writes.
@@ -90,7 +90,12 @@ impl<'a> CurrentStatus<'a> {
     ///
     /// With a delivery into the running session the platform POSTs the same change. A POST that was
     /// recorded in the second of the container's end or later may have ended after it.
-    pub fn was_replaced(&self, own: Timestamp, attempt: &Attempt<'_>, session: &AgenticSession) -> bool {
+    pub fn was_replaced(
+        &self,
+        own: Timestamp,
+        attempt: &DeliveryAttempt<'_>,
+        session: &AgenticSession,
+    ) -> bool {
         let stamp = attempt.stamp;
         let posted = self.applied_at().filter(|at| !has_own_mark(*at));
         let posted_later = posted.zip(attempt.ended).is_some_and(|(posted, ended)| posted >= ended);

@@ -16,7 +16,7 @@ use workflow_contract::names::INIT_CONTAINER;
 use workflow_contract::{Exit, reference};
 
 use super::live::{self, LiveDelivery, NextDelivery};
-use super::outcome::{self, Attempt, Outcome, PodFacts, Presence};
+use super::outcome::{self, DeliveryAttempt, Outcome, PodFacts, Presence};
 use super::verdict::{self, ConditionStatus, Progress, Verdict};
 use crate::session::{ActiveWorkflow, AgenticSession, Condition, ReconciledWorkflow, SessionStatus};
 use current::applied_at;
@@ -33,7 +33,7 @@ const RECENT: SignedDuration = SignedDuration::from_mins(1);
 
 /// A change of a session's status.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+pub struct StatusChange {
     /// The whole condition.
     pub condition: Condition,
     /// `reconciledWorkflow`, unless that is left alone.
@@ -44,19 +44,19 @@ pub struct Change {
 
 /// Next action for a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision {
+pub enum Action {
     /// Write this to its status.
-    Write(Box<Change>),
+    Write(Box<StatusChange>),
     /// Add an ephemeral container to its pod that delivers the workflow of the present generation.
     Deliver,
 }
 
-fn write(change: Change) -> Decision {
-    Decision::Write(Box::new(change))
+fn write(change: StatusChange) -> Action {
+    Action::Write(Box::new(change))
 }
 
 /// Result of comparing pod and session.
-enum Next {
+enum Comparison {
     Show(Verdict),
     Deliver,
 }
@@ -70,7 +70,7 @@ pub fn decide(
     registered: Option<Timestamp>,
     mode: &LiveDelivery,
     now: Timestamp,
-) -> Option<Decision> {
+) -> Option<Action> {
     let status = session.status.as_ref()?;
     let start = status.start_time.filter(|_| is_past_pending(status))?;
     let pod = pod.filter(|pod| pod.presence == Presence::Exists || is_of_run(pod, start));
@@ -86,8 +86,8 @@ pub fn decide(
     };
     let verdict = match pod.filter(|pod| is_conclusive(pod)) {
         Some(pod) => match current.with_pod(pod, workflow, session, mode, now) {
-            Next::Show(verdict) => verdict,
-            Next::Deliver => return Some(Decision::Deliver),
+            Comparison::Show(verdict) => verdict,
+            Comparison::Deliver => return Some(Action::Deliver),
         },
         None => current.without_pod(workflow, session)?,
     };
@@ -174,7 +174,12 @@ fn was_asked_for(pod: &PodFacts, session: &AgenticSession) -> bool {
     pod.stamp.is_some() || pod.workflow_variables > usize::from(own)
 }
 
-fn of_attempt(attempt: &Attempt<'_>, pod: &PodFacts, workflow: &ActiveWorkflow, own: Timestamp) -> Verdict {
+fn of_attempt(
+    attempt: &DeliveryAttempt<'_>,
+    pod: &PodFacts,
+    workflow: &ActiveWorkflow,
+    own: Timestamp,
+) -> Verdict {
     let previous = pod.delivered_before(attempt.stamp.generation).map(|previous| &previous.stamp.source);
     let verdict = verdict::of_attempt(attempt, pod.presence, workflow, previous);
     let is_delivered = verdict.status == ConditionStatus::True;
@@ -189,34 +194,34 @@ impl CurrentStatus<'_> {
         session: &AgenticSession,
         mode: &LiveDelivery,
         now: Timestamp,
-    ) -> Next {
+    ) -> Comparison {
         let wanted = workflow.source();
         let last = pod.last_attempt();
         let own = applied_at(last.and_then(|last| last.ended), pod, self.start);
         match last {
             Some(last) if last.live.is_none() && !matches!(last.outcome, Outcome::Delivered { .. }) => {
-                return Next::Show(of_attempt(&last, pod, workflow, own));
+                return Comparison::Show(of_attempt(&last, pod, workflow, own));
             }
             Some(last) if last.stamp.source == wanted => {
                 let verdict = of_attempt(&last, pod, workflow, own);
                 if self.shows(&verdict) || !self.was_replaced(own, &last, session) {
-                    return Next::Show(verdict);
+                    return Comparison::Show(verdict);
                 }
             }
-            None if was_asked_for(pod, session) => return Next::Show(verdict::not_injected()),
+            None if was_asked_for(pod, session) => return Comparison::Show(verdict::not_injected()),
             _ => {}
         }
         let generation = session.metadata.generation.unwrap_or_default();
         let obstacle = match live::next_delivery(pod, self.status, generation, mode) {
-            NextDelivery::Now => return Next::Deliver,
+            NextDelivery::Now => return Comparison::Deliver,
             NextDelivery::Later(waits_for) => {
-                return Next::Show(verdict::waiting(&wanted, generation, waits_for));
+                return Comparison::Show(verdict::waiting(&wanted, generation, waits_for));
             }
             NextDelivery::Never(obstacle) => obstacle,
         };
         let delivered = pod.delivered_before(i64::MAX).map(|attempt| attempt.stamp);
         let updated = self.updated_by_platform(own, delivered, now);
-        Next::Show(Verdict {
+        Comparison::Show(Verdict {
             generation: delivered.map(|stamp| stamp.generation),
             applied_at: Some(updated.unwrap_or(own)),
             ..verdict::restart_required(
@@ -284,7 +289,7 @@ impl CurrentStatus<'_> {
         verdict: &Verdict,
         requested: Option<&ActiveWorkflow>,
         now: Timestamp,
-    ) -> Option<Change> {
+    ) -> Option<StatusChange> {
         let stands = self.shows(verdict);
         let workflow = requested.zip(verdict.progress).map(|(requested, progress)| {
             let kept = self.applied_at().filter(|_| stands);
@@ -305,7 +310,7 @@ impl CurrentStatus<'_> {
         }
         let published = stands && self.applied_at().is_some();
         let event = verdict.event().filter(|_| !published);
-        Some(Change { condition: self.condition_for(verdict, now), workflow, event })
+        Some(StatusChange { condition: self.condition_for(verdict, now), workflow, event })
     }
 
     fn condition_for(&self, verdict: &Verdict, now: Timestamp) -> Condition {

@@ -3,7 +3,7 @@
 use workflow_contract::names::RUNNER_CONTAINER;
 use workflow_contract::{Exit, Stamp, Termination, text};
 
-use super::types::{Failure, Outcome, RunnerState};
+use super::types::{ContainerFailure, Outcome, RunnerState};
 use crate::status::pod::{ContainerStatus, PodStatus, SessionPod, Terminated};
 
 /// Limit in bytes on messages that init-fetcher did not write, such as the end of a log.
@@ -39,22 +39,24 @@ pub fn judge_container(
         };
     }
     match pod.status.phase.as_str() {
-        "Failed" => return Outcome::Undelivered(Failure::Interrupted { why: why_failed(pod) }),
-        "Succeeded" => return Outcome::Undelivered(Failure::Interrupted { why: "it ended".to_owned() }),
+        "Failed" => return Outcome::Undelivered(ContainerFailure::Interrupted { why: why_failed(pod) }),
+        "Succeeded" => {
+            return Outcome::Undelivered(ContainerFailure::Interrupted { why: "it ended".to_owned() });
+        }
         _ => {}
     }
     if is_lost(&pod.status) {
-        return Outcome::Undelivered(Failure::Interrupted { why: "its node is gone".to_owned() });
+        return Outcome::Undelivered(ContainerFailure::Interrupted { why: "its node is gone".to_owned() });
     }
     let Some(waiting) = status.and_then(|status| status.state.waiting.as_ref()) else {
         return Outcome::Fetching;
     };
     if NO_IMAGE.contains(&waiting.reason.as_str()) {
-        Outcome::Undelivered(Failure::NoImage { image: text::sanitize(image) })
+        Outcome::Undelivered(ContainerFailure::NoImage { image: text::sanitize(image) })
     } else if NO_CONTAINER.contains(&waiting.reason.as_str()) {
         // Only this message names what is missing and stays the same; the others alternate.
         let detail = if waiting.reason == "CreateContainerConfigError" { &waiting.message } else { "" };
-        Outcome::Undelivered(Failure::NoContainer { why: worded(&waiting.reason, detail) })
+        Outcome::Undelivered(ContainerFailure::NoContainer { why: worded(&waiting.reason, detail) })
     } else {
         Outcome::Fetching
     }
@@ -70,7 +72,7 @@ pub fn end_of<'a>(status: &'a ContainerStatus, pod: &PodStatus) -> Option<&'a Te
 }
 
 fn confirm(message: &str, image: &str, stamp: &Stamp) -> Outcome {
-    let unconfirmed = |why| Outcome::Undelivered(Failure::Unconfirmed { why });
+    let unconfirmed = |why| Outcome::Undelivered(ContainerFailure::Unconfirmed { why });
     let Some(details) = Termination::parse(message).details else {
         return unconfirmed("its message does not name what was delivered");
     };
@@ -90,29 +92,29 @@ fn confirm(message: &str, image: &str, stamp: &Stamp) -> Outcome {
 }
 
 /// Interprets a non-zero exit; `interruption` is the reason for which the pod was ended from outside.
-pub fn judge_failure(end: &Terminated, interruption: Option<String>) -> Failure {
+pub fn judge_failure(end: &Terminated, interruption: Option<String>) -> ContainerFailure {
     let (code, reason) = (end.exit_code, end.reason.as_str());
     if reason == "OOMKilled" {
-        return Failure::OutOfMemory;
+        return ContainerFailure::OutOfMemory;
     }
     let message = Termination::parse(&end.message);
     let max = if message.details.is_some() { usize::MAX } else { MAX_LOG_MESSAGE };
     let message = text::cut(&message.message, max);
     if let Some(exit) = Exit::from_code(code) {
-        return Failure::Exit { exit, message };
+        return ContainerFailure::Exit { exit, message };
     }
     if code == 128 || matches!(reason, "StartError" | "ContainerCannotRun") {
         let reason = if reason.is_empty() { "StartError" } else { reason };
-        return Failure::NoContainer { why: worded(reason, &end.message) };
+        return ContainerFailure::NoContainer { why: worded(reason, &end.message) };
     }
     // 128 + SIGKILL or SIGTERM.
     let by_signal = matches!(code, 137 | 143);
     match interruption {
-        Some(why) if by_signal => Failure::Interrupted { why },
+        Some(why) if by_signal => ContainerFailure::Interrupted { why },
         _ if reason == "ContainerStatusUnknown" => {
-            Failure::Interrupted { why: "its node lost track of it".to_owned() }
+            ContainerFailure::Interrupted { why: "its node lost track of it".to_owned() }
         }
-        _ => Failure::OtherExit { code, message },
+        _ => ContainerFailure::OtherExit { code, message },
     }
 }
 

@@ -17,7 +17,7 @@ use workflow_contract::{Source, Stamp, Termination};
 use super::pod::{ContainerStatus, PodStatus, SessionPod, Terminated};
 pub use container::NO_IMAGE;
 use container::{end_of, judge_container, judge_failure, runner_state};
-pub use types::{Attempt, Failure, LiveAttempt, Outcome, PodFacts, Presence, RunnerState};
+pub use types::{ContainerFailure, DeliveryAttempt, LiveAttempt, Outcome, PodFacts, Presence, RunnerState};
 
 /// Reads a pod; none unless it is the pod `NAME-runner` that the session NAME controls.
 #[must_use]
@@ -55,7 +55,7 @@ pub fn read(pod: &SessionPod) -> Option<PodFacts> {
 /// The operator's message about a failed init container of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadyNote {
-    pub failure: Failure,
+    pub failure: ContainerFailure,
     /// The source that was tried, where the termination message names it.
     pub source: Option<Source>,
 }

@@ -83,7 +83,7 @@ fn outcome(change: Value) -> Outcome {
     read(&pod(change)).unwrap().outcome
 }
 
-fn failure(change: Value) -> Failure {
+fn failure(change: Value) -> ContainerFailure {
     match outcome(change) {
         Outcome::Undelivered(failure) => failure,
         other => panic!("{other:?}"),
@@ -193,7 +193,7 @@ fn exit_0_is_delivered_only_if_message_and_image_are_those_of_the_stamp() {
         ("another reason", exited(message(|d| d.reason = Exit::Timeout))),
         ("another image", with(exited(message(|_| {})), other_image)),
     ] {
-        assert!(matches!(failure(change), Failure::Unconfirmed { .. }), "{name}");
+        assert!(matches!(failure(change), ContainerFailure::Unconfirmed { .. }), "{name}");
     }
 }
 
@@ -203,7 +203,7 @@ fn reads_every_exit_code_of_the_table_with_its_message() {
         let termination =
             Termination { message: "no such branch".into(), details: Some(Details::new(*exit)) };
         let change = ended(i32::from(exit.code()), "Error", &termination.render());
-        assert_eq!(failure(change), Failure::Exit { exit: *exit, message: "no such branch".into() });
+        assert_eq!(failure(change), ContainerFailure::Exit { exit: *exit, message: "no such branch".into() });
     }
 }
 
@@ -211,13 +211,14 @@ fn reads_every_exit_code_of_the_table_with_its_message() {
 fn reads_other_exit_codes_with_their_message() {
     for code in [1, 2, 9, 12, 99, 126, 127, 137, 139, 143, 255] {
         let message = "panicked".to_owned();
-        assert_eq!(failure(ended(code, "Error", "panicked")), Failure::OtherExit { code, message });
+        assert_eq!(failure(ended(code, "Error", "panicked")), ContainerFailure::OtherExit { code, message });
     }
 }
 
 #[test]
 fn the_end_of_a_log_is_one_line_and_cut() {
-    let Failure::OtherExit { message, .. } = failure(ended(1, "Error", &"line\n".repeat(800))) else {
+    let ContainerFailure::OtherExit { message, .. } = failure(ended(1, "Error", &"line\n".repeat(800)))
+    else {
         panic!()
     };
     assert!(message.len() <= MAX_LOG_MESSAGE && !message.contains('\n'));
@@ -225,23 +226,23 @@ fn the_end_of_a_log_is_one_line_and_cut() {
 
 #[test]
 fn distinguishes_out_of_memory_from_other_kills() {
-    assert_eq!(failure(ended(137, "OOMKilled", "")), Failure::OutOfMemory);
+    assert_eq!(failure(ended(137, "OOMKilled", "")), ContainerFailure::OutOfMemory);
     let deleted = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:15Z"}});
-    assert_eq!(failure(with(ended(137, "OOMKilled", ""), deleted)), Failure::OutOfMemory);
+    assert_eq!(failure(with(ended(137, "OOMKilled", ""), deleted)), ContainerFailure::OutOfMemory);
 }
 
 #[test]
 fn an_image_that_cannot_be_pulled_is_one_outcome() {
     for reason in NO_IMAGE {
         let change = state(&json!({"waiting": {"reason": reason, "message": format!("{reason}: 17")}}));
-        assert_eq!(failure(change), Failure::NoImage { image: IMAGE.into() }, "{reason}");
+        assert_eq!(failure(change), ContainerFailure::NoImage { image: IMAGE.into() }, "{reason}");
     }
 }
 
 #[test]
 fn a_container_that_cannot_be_made_or_started_failed() {
     let why = |change| match failure(change) {
-        Failure::NoContainer { why } => why,
+        ContainerFailure::NoContainer { why } => why,
         other => panic!("{other:?}"),
     };
     let waiting =
@@ -294,7 +295,7 @@ fn the_end_of_the_pod_interrupts() {
         ("another init container failed", hydrate, "its init container init-hydrate failed before (exit 3)"),
         ("failed without a reason", json!({"status": {"phase": "Failed"}}), "it failed"),
     ] {
-        assert_eq!(failure(change), Failure::Interrupted { why: expected.into() }, "{name}");
+        assert_eq!(failure(change), ContainerFailure::Interrupted { why: expected.into() }, "{name}");
     }
 }
 
@@ -307,7 +308,7 @@ fn an_outcome_stands_after_the_end_of_the_pod() {
     let delivered = with(ended(0, "Completed", &message(|_| {})), late.clone());
     assert!(matches!(outcome(delivered), Outcome::Delivered { .. }));
     let failed = with(ended(22, "Error", "x"), late);
-    assert!(matches!(failure(failed), Failure::Exit { exit: Exit::RefNotFound, .. }));
+    assert!(matches!(failure(failed), ContainerFailure::Exit { exit: Exit::RefNotFound, .. }));
 }
 
 #[test]
@@ -321,7 +322,7 @@ fn the_last_end_counts_where_the_container_does_not_run_again() {
     let backs_off = json!({"waiting": {"reason": "CrashLoopBackOff"}});
     let waiting = json!({"waiting": {"reason": "PodInitializing"}});
     for change in [last(backs_off, "Pending"), last(waiting.clone(), "Failed")] {
-        assert!(matches!(failure(change), Failure::Exit { exit: Exit::RefNotFound, .. }));
+        assert!(matches!(failure(change), ContainerFailure::Exit { exit: Exit::RefNotFound, .. }));
     }
     assert_eq!(outcome(last(waiting, "Pending")), Outcome::Fetching);
 }
@@ -338,26 +339,26 @@ fn parses_the_ready_message_of_our_container_only() {
     let note = format!("Init container init-workflow failed (exit 22): {} - Error", termination.render());
     let read = read_ready_message(&note).unwrap();
     let message = "no branch `mian` - did you mean `main`?".to_owned();
-    assert_eq!(read.failure, Failure::Exit { exit: Exit::RefNotFound, message });
+    assert_eq!(read.failure, ContainerFailure::Exit { exit: Exit::RefNotFound, message });
     assert_eq!(read.source, Some(Source::new("https://h/o/r.git", "mian", "")));
 
     for (note, expected) in [
-        ("Init container init-workflow failed (exit 137):  - OOMKilled", Some(Failure::OutOfMemory)),
+        ("Init container init-workflow failed (exit 137):  - OOMKilled", Some(ContainerFailure::OutOfMemory)),
         (
             "Init container init-workflow failed (exit 128): exec: x - StartError",
-            Some(Failure::NoContainer { why: "StartError: exec: x".into() }),
+            Some(ContainerFailure::NoContainer { why: "StartError: exec: x".into() }),
         ),
         (
             "Init container init-workflow failed (exit 20): a - b c",
-            Some(Failure::Exit { exit: Exit::AuthenticationFailed, message: "a - b c".into() }),
+            Some(ContainerFailure::Exit { exit: Exit::AuthenticationFailed, message: "a - b c".into() }),
         ),
         (
             "Init container init-workflow failed (exit 1)",
-            Some(Failure::OtherExit { code: 1, message: String::new() }),
+            Some(ContainerFailure::OtherExit { code: 1, message: String::new() }),
         ),
         (
             "Init container init-workflow failed (exit 143): 2026-01-01 INFO x - Error",
-            Some(Failure::Interrupted { why: "it was terminated (exit 143)".into() }),
+            Some(ContainerFailure::Interrupted { why: "it was terminated (exit 143)".into() }),
         ),
         ("Init container init-hydrate failed (exit 22): x - Error", None),
         ("Init container init-workflow failed (exit 0): x - Error", None),
@@ -414,14 +415,14 @@ fn reads_deliveries_into_the_running_session() {
     );
     assert_eq!(live(&json!({"running": {}}), none.clone()), Some(Outcome::Fetching));
     let other = live(&end(0, &message("https://h/o/other.git")), none.clone());
-    assert!(matches!(other, Some(Outcome::Undelivered(Failure::Unconfirmed { .. }))), "{other:?}");
+    assert!(matches!(other, Some(Outcome::Undelivered(ContainerFailure::Unconfirmed { .. }))), "{other:?}");
     let runner_ended = json!({"status": {
         "phase": "Succeeded", "containerStatuses": [{"name": RUNNER_CONTAINER, "state": {"terminated": {}}}],
     }});
     for state in [end(137, ""), json!({"waiting": {"reason": "ContainerCreating"}})] {
         let interrupted = live(&state, runner_ended.clone());
         assert!(
-            matches!(interrupted, Some(Outcome::Undelivered(Failure::Interrupted { .. }))),
+            matches!(interrupted, Some(Outcome::Undelivered(ContainerFailure::Interrupted { .. }))),
             "{interrupted:?}"
         );
     }

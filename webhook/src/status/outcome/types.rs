@@ -20,12 +20,12 @@ pub enum Outcome {
     /// signature was demanded.
     Delivered { commit: String, signer: Option<String> },
     /// Not delivered; some failures can pass.
-    Undelivered(Failure),
+    Undelivered(ContainerFailure),
 }
 
 /// The reason for a failed delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Failure {
+pub enum ContainerFailure {
     /// An exit code of init-fetcher; `message` is line 1 of its termination message, possibly empty.
     Exit {
         exit: Exit,
@@ -95,7 +95,7 @@ pub struct PodFacts {
 
 /// A delivery that was tried: by the init container, or by an ephemeral one.
 #[derive(Debug, Clone, Copy)]
-pub struct Attempt<'p> {
+pub struct DeliveryAttempt<'p> {
     pub stamp: &'p Stamp,
     pub outcome: &'p Outcome,
     /// End of the container, by the node's clock.
@@ -104,7 +104,7 @@ pub struct Attempt<'p> {
     pub live: Option<&'p LiveAttempt>,
 }
 
-impl Attempt<'_> {
+impl DeliveryAttempt<'_> {
     #[must_use]
     pub fn container(&self) -> String {
         self.live.map_or_else(|| INIT_CONTAINER.to_owned(), LiveAttempt::container)
@@ -118,22 +118,22 @@ impl PodFacts {
     }
 
     /// All attempts, in the order of their generations.
-    fn attempts(&self) -> impl DoubleEndedIterator<Item = Attempt<'_>> {
+    fn attempts(&self) -> impl DoubleEndedIterator<Item = DeliveryAttempt<'_>> {
         let (outcome, ended) = (&self.outcome, self.ended);
-        let init = self.stamp.iter().map(move |stamp| Attempt { stamp, outcome, ended, live: None });
+        let init = self.stamp.iter().map(move |stamp| DeliveryAttempt { stamp, outcome, ended, live: None });
         init.chain(self.live.iter().map(LiveAttempt::attempt))
     }
 
     /// The attempt of the latest generation, which decides about the workflow on disk.
     #[must_use]
-    pub fn last_attempt(&self) -> Option<Attempt<'_>> {
+    pub fn last_attempt(&self) -> Option<DeliveryAttempt<'_>> {
         self.attempts().next_back()
     }
 
     /// The last successful delivery of a generation below this one.
     #[must_use]
-    pub fn delivered_before(&self, generation: i64) -> Option<Attempt<'_>> {
-        let is_delivered = |one: &Attempt<'_>| matches!(one.outcome, Outcome::Delivered { .. });
+    pub fn delivered_before(&self, generation: i64) -> Option<DeliveryAttempt<'_>> {
+        let is_delivered = |one: &DeliveryAttempt<'_>| matches!(one.outcome, Outcome::Delivered { .. });
         self.attempts().rfind(|one| one.stamp.generation < generation && is_delivered(one))
     }
 }
@@ -161,8 +161,8 @@ pub struct LiveAttempt {
 }
 
 impl LiveAttempt {
-    fn attempt(&self) -> Attempt<'_> {
-        Attempt { stamp: &self.stamp, outcome: &self.outcome, ended: self.ended, live: Some(self) }
+    fn attempt(&self) -> DeliveryAttempt<'_> {
+        DeliveryAttempt { stamp: &self.stamp, outcome: &self.outcome, ended: self.ended, live: Some(self) }
     }
 
     #[must_use]

@@ -4,7 +4,7 @@ use workflow_contract::names::live_container;
 use workflow_contract::{Exit, Source};
 
 use super::types::{Verdict, fetching};
-use crate::status::outcome::{Failure, Outcome};
+use crate::status::outcome::{ContainerFailure, Outcome};
 
 /// Reason for which a delivery into the running session has not begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,12 +39,12 @@ pub(super) fn reword(
         None => "the session goes on without a workflow".to_owned(),
     };
     let message = match outcome {
-        Outcome::Undelivered(Failure::Interrupted { .. })
+        Outcome::Undelivered(ContainerFailure::Interrupted { .. })
         | Outcome::Delivered { .. }
         | Outcome::Fetching
         | Outcome::NotInjected => return verdict,
         // It has no limit of its own.
-        Outcome::Undelivered(Failure::OutOfMemory) => {
+        Outcome::Undelivered(ContainerFailure::OutOfMemory) => {
             format!(
                 "the node or pod ran out of memory; deliver a smaller repository or directory; {previous}"
             )
@@ -60,10 +60,10 @@ pub(super) fn reword(
     Verdict { message, ..verdict }
 }
 
-fn may_lack_credentials(failure: &Failure) -> bool {
+fn may_lack_credentials(failure: &ContainerFailure) -> bool {
     matches!(
         failure,
-        Failure::Exit {
+        ContainerFailure::Exit {
             exit: Exit::AuthenticationFailed | Exit::RepositoryNotFound | Exit::HostKeyMismatch,
             ..
         }

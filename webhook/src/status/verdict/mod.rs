@@ -8,7 +8,7 @@ use workflow_contract::condition::reason;
 use workflow_contract::names::{INIT_CONTAINER, WORKFLOWS_ROOT};
 use workflow_contract::{Exit, RepoUrl, Source, Stamp};
 
-use super::outcome::{Attempt, Failure, Outcome, Presence};
+use super::outcome::{ContainerFailure, DeliveryAttempt, Outcome, Presence};
 use crate::session::ActiveWorkflow;
 pub use live::{WaitsFor, waiting};
 use types::fetching;
@@ -28,7 +28,7 @@ pub fn not_configured(generation: Option<i64>) -> Verdict {
 /// Outcome of an attempt to deliver the workflow that the session asks for. `previous` was delivered before.
 #[must_use]
 pub fn of_attempt(
-    attempt: &Attempt<'_>,
+    attempt: &DeliveryAttempt<'_>,
     presence: Presence,
     workflow: &ActiveWorkflow,
     previous: Option<&Source>,
@@ -121,41 +121,41 @@ pub fn not_injected() -> Verdict {
 
 /// A delivery by this container that failed; its generation is not known here.
 #[must_use]
-pub fn of_failure(failure: &Failure, container: &str) -> Verdict {
+pub fn of_failure(failure: &ContainerFailure, container: &str) -> Verdict {
     match failure {
-        Failure::Exit { exit, message } if message.is_empty() => {
+        ContainerFailure::Exit { exit, message } if message.is_empty() => {
             Verdict::new(exit.reason(), left_no_message(container, i32::from(exit.code())))
         }
-        Failure::Exit { exit, message } => Verdict::new(exit.reason(), message.clone()),
-        Failure::OtherExit { code, message } if message.is_empty() => {
+        ContainerFailure::Exit { exit, message } => Verdict::new(exit.reason(), message.clone()),
+        ContainerFailure::OtherExit { code, message } if message.is_empty() => {
             Verdict::new(reason::FETCH_FAILED, left_no_message(container, *code))
         }
-        Failure::OtherExit { code, message } => {
+        ContainerFailure::OtherExit { code, message } => {
             Verdict::new(reason::FETCH_FAILED, format!("{container} ended with exit code {code}: {message}"))
         }
-        Failure::Unconfirmed { why } => Verdict::new(
+        ContainerFailure::Unconfirmed { why } => Verdict::new(
             reason::FETCH_FAILED,
             format!("{container} ended with exit code 0, but {why}; the delivery could not be verified"),
         ),
-        Failure::OutOfMemory => Verdict::new(
+        ContainerFailure::OutOfMemory => Verdict::new(
             reason::OUT_OF_MEMORY,
             format!(
                 "{container} ran out of memory; raise `resources` in the injector's configuration, \
                  or fetch a smaller repository or directory"
             ),
         ),
-        Failure::NoImage { image } => Verdict::new(
+        ContainerFailure::NoImage { image } => Verdict::new(
             reason::IMAGE_PULL_FAILED,
             format!(
                 "the image `{image}` of {container} can't be pulled; check its name in the injector's \
                  configuration and that the nodes may pull it"
             ),
         ),
-        Failure::NoContainer { why } => Verdict::new(
+        ContainerFailure::NoContainer { why } => Verdict::new(
             reason::CONTAINER_FAILED,
             format!("{container} could not be started: {why}; see the Events of the session's pod"),
         ),
-        Failure::Interrupted { why } => interrupted(why),
+        ContainerFailure::Interrupted { why } => interrupted(why),
     }
 }
 

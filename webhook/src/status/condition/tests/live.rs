@@ -42,7 +42,7 @@ impl Scene {
         self
     }
 
-    fn decide(&self) -> Option<Decision> {
+    fn decide(&self) -> Option<Action> {
         decide(&self.session, Some(&self.pod), Some(at(REGISTERED)), &self.mode, at(self.now))
     }
 
@@ -51,8 +51,8 @@ impl Scene {
         for _ in 0..4 {
             match self.decide() {
                 None => return self,
-                Some(Decision::Write(change)) => self.session = self.session.after(&change),
-                Some(Decision::Deliver) => self.add(),
+                Some(Action::Write(change)) => self.session = self.session.after(&change),
+                Some(Action::Deliver) => self.add(),
             }
         }
         panic!("no end of decisions: {:?}", self.decide());
@@ -124,7 +124,7 @@ impl Scene {
 #[test]
 fn a_first_choice_is_delivered_into_a_pod_without_a_workflow() {
     let scene = Scene::without_a_workflow();
-    assert_eq!(scene.decide(), Some(Decision::Deliver), "the container comes before the condition");
+    assert_eq!(scene.decide(), Some(Action::Deliver), "the container comes before the condition");
     let scene = scene.settle();
     assert_eq!(scene.containers(), [3]);
     assert_eq!(scene.shows("Fetching", 3), format!("deliver-workflow-3 is to deliver {WANTED}"));
@@ -291,7 +291,7 @@ fn a_pod_gets_at_most_twenty() {
 
 #[test]
 fn a_container_that_has_not_started_keeps_later_ones_out() {
-    let no_image = Outcome::Undelivered(Failure::NoImage { image: "i".into() });
+    let no_image = Outcome::Undelivered(ContainerFailure::NoImage { image: "i".into() });
     let mut scene = Scene::delivered().want(B, 3).settle();
     scene.pod.live[0].outcome = no_image;
     let scene = scene.settle();

@@ -11,7 +11,7 @@ use workflow_contract::{Source, Stamp};
 
 use super::current::OWN_MARK;
 use super::*;
-use crate::status::outcome::{Failure, RunnerState};
+use crate::status::outcome::{ContainerFailure, RunnerState};
 
 const URL: &str = "https://u:secret@h/o/repo.git";
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -52,7 +52,7 @@ trait With: Sized {
     fn recorded_by_us(self, status: &str) -> Self;
     /// Changes it as the operator does after a POST that was answered with 200: the generation stays.
     fn posted_at(self, applied_at: i64) -> Self;
-    fn after(self, change: &Change) -> Self;
+    fn after(self, change: &StatusChange) -> Self;
 }
 
 impl With for AgenticSession {
@@ -106,7 +106,7 @@ impl With for AgenticSession {
         self.with_condition(Condition { observed_generation, ..switched })
     }
 
-    fn after(mut self, change: &Change) -> Self {
+    fn after(mut self, change: &StatusChange) -> Self {
         if let Some(workflow) = &change.workflow {
             self.status.as_mut().unwrap().reconciled_workflow = Some(workflow.clone());
         }
@@ -152,7 +152,7 @@ fn delivered() -> Outcome {
 }
 
 fn failed(exit: Exit) -> Outcome {
-    Outcome::Undelivered(Failure::Exit { exit, message: "line 1".into() })
+    Outcome::Undelivered(ContainerFailure::Exit { exit, message: "line 1".into() })
 }
 
 fn condition(status: &str, reason: &str, message: &str) -> Condition {
@@ -170,7 +170,7 @@ fn ready(message: &str) -> Condition {
     Condition { type_: "Ready".into(), ..condition("False", "PodFailed", message) }
 }
 
-fn decided(session: &AgenticSession, pod: Option<&PodFacts>) -> Option<Change> {
+fn decided(session: &AgenticSession, pod: Option<&PodFacts>) -> Option<StatusChange> {
     decided_at(session, pod, Some(at(REGISTERED)))
 }
 
@@ -178,10 +178,10 @@ fn decided_at(
     session: &AgenticSession,
     pod: Option<&PodFacts>,
     registered: Option<Timestamp>,
-) -> Option<Change> {
+) -> Option<StatusChange> {
     match decide(session, pod, registered, &LiveDelivery::Off, at(NOW))? {
-        Decision::Write(change) => Some(*change),
-        Decision::Deliver => panic!("nothing is delivered without the component"),
+        Action::Write(change) => Some(*change),
+        Action::Deliver => panic!("nothing is delivered without the component"),
     }
 }
 
@@ -216,44 +216,44 @@ fn each_outcome_has_its_row() {
         ),
         (
             "exit 34 without a message",
-            undelivered(Failure::Exit { exit: Exit::Timeout, message: String::new() }),
+            undelivered(ContainerFailure::Exit { exit: Exit::Timeout, message: String::new() }),
             "False/Timeout",
             "init-workflow ended with exit code 34 and left no message; see its log".to_owned(),
         ),
         (
             "exit 1",
-            undelivered(Failure::OtherExit { code: 1, message: "panicked".into() }),
+            undelivered(ContainerFailure::OtherExit { code: 1, message: "panicked".into() }),
             "False/FetchFailed",
             "init-workflow ended with exit code 1: panicked".to_owned(),
         ),
         (
             "exit 0 without proof",
-            undelivered(Failure::Unconfirmed { why: "its message names no commit" }),
+            undelivered(ContainerFailure::Unconfirmed { why: "its message names no commit" }),
             "False/FetchFailed",
             "init-workflow ended with exit code 0, but its message names no commit; the delivery could not be verified"
                 .to_owned(),
         ),
         (
             "out of memory",
-            undelivered(Failure::OutOfMemory),
+            undelivered(ContainerFailure::OutOfMemory),
             "False/OutOfMemory",
             "init-workflow ran out of memory; raise `resources` in the injector's configuration, or fetch a smaller repository or directory".to_owned(),
         ),
         (
             "no image",
-            undelivered(Failure::NoImage { image: "i".into() }),
+            undelivered(ContainerFailure::NoImage { image: "i".into() }),
             "False/ImagePullFailed",
             "the image `i` of init-workflow can't be pulled; check its name in the injector's configuration and that the nodes may pull it".to_owned(),
         ),
         (
             "no container",
-            undelivered(Failure::NoContainer { why: "StartError: x".into() }),
+            undelivered(ContainerFailure::NoContainer { why: "StartError: x".into() }),
             "False/ContainerFailed",
             "init-workflow could not be started: StartError: x; see the Events of the session's pod".to_owned(),
         ),
         (
             "interrupted",
-            undelivered(Failure::Interrupted { why: "it was deleted".into() }),
+            undelivered(ContainerFailure::Interrupted { why: "it was deleted".into() }),
             "False/Interrupted",
             interrupted.to_owned(),
         ),
@@ -468,7 +468,7 @@ fn an_outcome_is_never_older_than_its_run() {
 
 #[test]
 fn a_failure_that_passes_is_replaced() {
-    let stuck = pod(Outcome::Undelivered(Failure::NoImage { image: "i".into() }));
+    let stuck = pod(Outcome::Undelivered(ContainerFailure::NoImage { image: "i".into() }));
     let change = decided(&session("Creating"), Some(&stuck)).unwrap();
     let session = session("Creating").after(&change);
     let change = decided(&session, Some(&pod(Outcome::Fetching))).unwrap();
