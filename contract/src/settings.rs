@@ -32,7 +32,6 @@ pub enum UnsafeLinks {
     /// They are left out, and the message names them.
     #[default]
     Skip,
-    /// The delivery fails.
     Refuse,
 }
 

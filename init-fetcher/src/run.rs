@@ -45,7 +45,6 @@ pub struct RunState {
 }
 
 impl Run {
-    /// Starts a run now.
     pub fn new(termination_log: PathBuf, details: Details) -> Self {
         let state = RunState {
             details,
@@ -75,7 +74,6 @@ impl Run {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets the current work.
     pub fn set_phase(&self, phase: &'static str) {
         self.checkpoint();
         self.lock().phase = phase;

@@ -223,7 +223,6 @@ impl Metrics {
         self.write_failures.inc();
     }
 
-    /// Counts a failed watch.
     pub fn watch_failed(&self, resource: &'static str) {
         self.watch_failures.get_or_create(&ResourceLabel { resource }).inc();
     }

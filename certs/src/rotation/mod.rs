@@ -35,7 +35,6 @@ const MAX_STEPS: usize = 8;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Nothing is due.
     Keep,
     /// Issue a new CA and serving certificate: there are none, or the CA is not valid and has no valid successor.
     Start,

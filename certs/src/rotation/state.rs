@@ -7,7 +7,6 @@ use crate::cert::{CertError, CertInfo, Pair};
 /// The CA certificates in use, and the serving certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
-    /// The CA that signs.
     pub ca: Issued,
     /// The serving certificate of every replica, signed by `ca`.
     pub serving: Issued,

@@ -69,7 +69,6 @@ impl TlsSecret {
         Self { api: Api::namespaced(client, namespace) }
     }
 
-    /// Reads the Secret live.
     pub async fn read(&self) -> Result<Stored, StoreError> {
         let found = self.api.get_opt(TLS_SECRET).await.map_err(|source| failed("read", source))?;
         Ok(classify(found))

@@ -105,7 +105,6 @@ impl Staging {
         Ok(staging)
     }
 
-    /// The directory itself.
     pub fn directory(&self) -> &Path {
         &self.directory
     }

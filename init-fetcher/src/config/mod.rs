@@ -47,27 +47,15 @@ pub enum ConfigError {
     NotAllowed(#[from] NotAllowed),
     /// A limit is malformed.
     #[error("{name}: {source}")]
-    Limit {
-        /// The variable.
-        name: &'static str,
-        source: LimitError,
-    },
+    Limit { name: &'static str, source: LimitError },
     /// A list of hosts or schemes is malformed.
     #[error("{name}: {source}")]
-    Policy {
-        /// The variable.
-        name: &'static str,
-        source: PolicyError,
-    },
+    Policy { name: &'static str, source: PolicyError },
     #[error(transparent)]
     Proxy(#[from] ProxyError),
     /// Any other value is malformed.
     #[error("{name}: {why}")]
-    Value {
-        /// The variable.
-        name: &'static str,
-        why: String,
-    },
+    Value { name: &'static str, why: String },
 }
 
 impl From<UrlError> for ConfigError {
@@ -79,7 +67,6 @@ impl From<UrlError> for ConfigError {
     }
 }
 
-/// Limits on one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Wall-clock time for everything.
@@ -93,7 +80,6 @@ pub struct Limits {
 /// Sources of credentials.
 #[derive(Debug, Clone)]
 pub struct CredentialSettings {
-    /// A mounted Secret.
     pub dir: Option<PathBuf>,
     /// Token for `github_hosts`.
     pub github_token: Option<Secret>,
@@ -141,10 +127,8 @@ impl Trust {
     }
 }
 
-/// Settings of a run.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The repository.
     pub url: RepoUrl,
     /// Branch, tag or commit.
     pub reference: RefName,
@@ -154,7 +138,6 @@ pub struct Config {
     pub root: PathBuf,
     /// Time for which the published directory is observed; zero disables it.
     pub settle: Duration,
-    /// Limits on this run.
     pub limits: Limits,
     /// Hosts and schemes that are allowed.
     pub policy: Policy,
@@ -165,7 +148,6 @@ pub struct Config {
     pub credentials: CredentialSettings,
     /// Additional CA certificates.
     pub trust: TrustSettings,
-    /// HTTP proxies.
     pub proxies: Proxies,
 }
 

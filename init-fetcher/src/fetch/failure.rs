@@ -24,7 +24,6 @@ const PLAIN: Retryable = Retryable { max_attempts: MAX_ATTEMPTS, after: None };
 /// A run that delivered nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchFailure {
-    /// A setting.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// Connection, server or protocol.
@@ -43,7 +42,6 @@ pub enum FetchFailure {
     /// The directory in the repository.
     #[error(transparent)]
     Directory(#[from] SubdirError),
-    /// The content.
     #[error(transparent)]
     Tree(#[from] TreeError),
     /// The list of submodules.
@@ -101,7 +99,6 @@ impl From<git2::Error> for FetchFailure {
 }
 
 impl FetchFailure {
-    /// Returns the exit code.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Config(ConfigError::NotAllowed(_) | ConfigError::UnsupportedScheme(_)) => {

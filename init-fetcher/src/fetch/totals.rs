@@ -8,7 +8,6 @@ use crate::tree::plan::Used;
 
 #[derive(Debug, Clone, Default)]
 pub struct Totals {
-    /// Bytes received.
     pub received: u64,
     pub used: Used,
     pub lfs_pointers: u64,

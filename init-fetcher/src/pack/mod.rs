@@ -55,7 +55,6 @@ pub const DOING: &str = "write the received pack to";
 pub struct Pack {
     pub file: File,
     pub path: PathBuf,
-    /// The trailer.
     pub checksum: Vec<u8>,
     /// Objects in the order of the pack.
     pub entries: Vec<PackEntry>,

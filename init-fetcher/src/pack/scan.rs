@@ -37,7 +37,6 @@ pub struct Scanned {
     pub by_id: Vec<(Oid, u32)>,
 }
 
-/// Reads all entries.
 pub fn scan(
     mut chunks: Chunks,
     format: ObjectFormat,

@@ -22,7 +22,6 @@ use git2::Oid;
 use capabilities::Capabilities;
 pub use error::ProtocolError;
 
-/// A ref of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ref {
     /// Full name, such as `refs/heads/main`.

@@ -100,7 +100,6 @@ fn set(module: &mut Module, key: &str, value: String) {
     }
 }
 
-/// A header.
 enum Section {
     /// With the submodule's name.
     Submodule(String),

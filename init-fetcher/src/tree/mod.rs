@@ -33,7 +33,6 @@ pub enum TreeError {
         limit: u64,
         /// Of what.
         unit: &'static str,
-        /// The setting to change.
         setting: &'static str,
     },
     /// Directories nested deeper than can be delivered.
@@ -44,14 +43,10 @@ pub enum TreeError {
     },
     /// A tree object that git could not have written.
     #[error("the server sent a tree object that is malformed: {oid}")]
-    Malformed {
-        /// The object.
-        oid: git2::Oid,
-    },
+    Malformed { oid: git2::Oid },
     /// An object that is needed was not sent, or is not of the kind that its tree says.
     #[error("the server did not send object {oid}, which is needed for `{path}`")]
     Missing {
-        /// The object.
         oid: git2::Oid,
         /// The path that needs it, sanitized.
         path: String,

@@ -7,17 +7,14 @@ use crate::oid;
 /// Mode of an entry. Historic permission bits (`100664`) count as the nearest of these, as in git.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryMode {
-    /// A directory.
     Tree,
     /// A file; `true` where executable.
     File(bool),
-    /// A symbolic link.
     Symlink,
     /// A submodule: a commit of some other repository.
     Submodule,
 }
 
-/// An entry of a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeEntry<'a> {
     /// What it is.

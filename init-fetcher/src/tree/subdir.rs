@@ -11,7 +11,6 @@ use crate::suggest::did_you_mean;
 /// Reason for which there is no such directory.
 #[derive(Debug, thiserror::Error)]
 pub enum SubdirError {
-    /// Nothing of that name.
     #[error("there is no directory `{path}` at that commit: {parent} has no `{name}`{hint}")]
     NotFound {
         /// The whole path that was requested.

@@ -17,7 +17,6 @@ pub(crate) struct Layout<'a> {
 impl Layout<'_> {
     /// The server's certificate.
     pub(crate) const CERTIFICATE: &'static str = "tls.crt";
-    /// Its private key.
     pub(crate) const KEY: &'static str = "tls.key";
     /// Bare repositories, by URL path.
     pub(crate) const REPOSITORIES: &'static str = "repositories";

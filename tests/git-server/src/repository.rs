@@ -41,7 +41,6 @@ impl RepositoryBuilder {
         }
     }
 
-    /// Writes a file.
     pub fn file(self, path: &str, content: impl Into<Vec<u8>>) -> Self {
         self.entry(path, "100644", content.into())
     }

@@ -30,13 +30,10 @@ pub enum FileKind {
 pub struct FileEntry {
     /// Relative to the directory that was listed, with `/`.
     pub path: String,
-    /// Its type.
     pub kind: FileKind,
     /// Permission bits, such as 0o644.
     pub mode: u32,
-    /// Owner.
     pub uid: u32,
-    /// Group.
     pub gid: u32,
     /// Size in bytes.
     pub size: u64,

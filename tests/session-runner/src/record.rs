@@ -40,9 +40,7 @@ pub struct Record {
 /// A POST that the runner received.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Post {
-    /// The request's path.
     pub path: String,
-    /// The request's body.
     pub body: String,
 }
 

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Source {
-    /// Repository.
     pub git_url: String,
     pub branch: String,
     /// Directory in the repository; empty for all of it.

@@ -47,7 +47,6 @@ enum Form {
     Yaml,
 }
 
-/// The result for a pod.
 #[derive(Debug)]
 enum Rendered {
     /// Text for standard output, and a remark for standard error.
@@ -56,7 +55,6 @@ enum Rendered {
     Denied(String),
 }
 
-/// Runs the command.
 #[must_use]
 pub fn run(args: &Args) -> ExitCode {
     let done = inputs(args).and_then(|(pod, session, config)| render(&pod, &session, &config, args.output));

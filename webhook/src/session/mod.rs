@@ -110,7 +110,6 @@ pub struct Condition {
     /// True, False or Unknown.
     #[serde(deserialize_with = "or_default")]
     pub status: String,
-    /// One word.
     pub reason: Option<String>,
     pub message: Option<String>,
     /// When the status last changed.

@@ -12,7 +12,6 @@ pub struct PlannedEntry {
     pub path: Vec<u8>,
     /// What it is. A submodule becomes an empty directory.
     pub kind: EntryMode,
-    /// The object.
     pub oid: Oid,
     /// Size of a file or of a link's target, in bytes.
     pub size: u64,

@@ -36,7 +36,6 @@ pub struct Condition {
     pub r#type: String,
     /// `True`, `False` or `Unknown`.
     pub status: String,
-    /// One word.
     pub reason: String,
     pub message: String,
     /// When `status` last changed, RFC 3339.
@@ -49,7 +48,6 @@ pub struct Condition {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Workflow {
-    /// Repository.
     pub git_url: String,
     /// Branch; empty means `main`.
     pub branch: String,
@@ -61,7 +59,6 @@ pub struct Workflow {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ReconciledWorkflow {
-    /// Repository.
     pub git_url: String,
     pub branch: String,
     /// Directory.

@@ -31,7 +31,6 @@ pub enum Registration {
     /// The user may not read it.
     Unknown,
     Absent,
-    /// Created at this time.
     Since(Timestamp),
 }
 
