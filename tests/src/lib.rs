@@ -33,6 +33,7 @@ pub mod dry_runs;
 mod dump;
 pub mod endpoints;
 pub mod env;
+pub mod fault_proxy;
 pub mod faults;
 pub mod holding_proxy;
 pub mod images;

@@ -52,7 +52,8 @@ pub struct Injector {
 pub struct Running {
     process: Child,
     pub https: SocketAddr,
-    ops: SocketAddr,
+    /// Probes and metrics.
+    pub ops: SocketAddr,
 }
 
 impl Injector {
@@ -61,6 +62,15 @@ impl Injector {
         let kubeconfig = server.injectors_kubeconfig()?;
         let log = kubeconfig.with_extension("log");
         Ok(Self { program: program.to_owned(), arguments, kubeconfig, log })
+    }
+
+    /// Makes it connect to the API server by this port of loopback.
+    pub fn through(self, port: u16) -> anyhow::Result<Self> {
+        let mut config: Value = serde_json::from_slice(&fs::read(&self.kubeconfig)?)?;
+        config["clusters"][0]["cluster"]["server"] = json!(format!("https://127.0.0.1:{port}"));
+        let kubeconfig = self.kubeconfig.with_extension(format!("{port}.kubeconfig"));
+        fs::write(&kubeconfig, config.to_string())?;
+        Ok(Self { kubeconfig, ..self })
     }
 
     /// Creates the namespace and the permissions.

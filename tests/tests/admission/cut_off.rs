@@ -9,11 +9,11 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Config, ResourceExt};
 use workflow_contract::names::{INIT_CONTAINER, INJECTOR};
 use workflow_tests::api_server;
+use workflow_tests::fault_proxy::{FaultProxy, Link};
 use workflow_tests::session::{Session, SessionBuilder};
 use workflow_tests::wait::{TIMEOUT, until_so};
 
 use crate::common::{AdmissionEnv, AdmissionServer, denial, init_containers, operator_pod};
-use crate::proxy::{FaultProxy, Link};
 
 const URL: &str = "https://git.invalid/o/r.git";
 

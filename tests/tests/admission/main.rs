@@ -6,5 +6,4 @@ mod blast_radius;
 mod client_ca;
 mod common;
 mod cut_off;
-mod proxy;
 mod untouched;

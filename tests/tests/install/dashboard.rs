@@ -2,14 +2,9 @@
 //! The conditions of each alert are made in `alerts.rs`, with series of promtool.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::process::Stdio;
 
 use anyhow::{Context, ensure};
-use http::Request;
-use kube::{Client, Config};
 use serde_json::{Value, json};
-use tokio::process::{Child, Command};
 use workflow_contract::termination::Details;
 use workflow_contract::{Exit, Termination};
 use workflow_injector::cli::check::Scope;
@@ -19,7 +14,8 @@ use workflow_tests::namespace::TestNamespace;
 use workflow_tests::session::{Session, SessionBuilder, SessionView};
 use workflow_tests::wait::{TIMEOUT, until_exists, until_so};
 
-use crate::installation::{CHECKOUT, Installation};
+use crate::installation::Installation;
+use crate::prometheus::Prometheus;
 
 const URL: &str = "https://git.invalid/o/r.git";
 /// Ranges in which Grafana replaces its variables: more than this test takes.
@@ -64,68 +60,6 @@ fn installed() -> anyhow::Result<(Vec<Query>, Value)> {
         }
     }
     Ok((queries, rules))
-}
-
-struct Prometheus {
-    client: Client,
-    _process: Child,
-    _directory: tempfile::TempDir,
-}
-
-impl Prometheus {
-    /// Starts a server that scrapes `target` and evaluates `rules` at short intervals.
-    fn start(target: SocketAddr, rules: &Value) -> anyhow::Result<Self> {
-        let directory = tempfile::tempdir()?;
-        let config = json!({
-            "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"},
-            "rule_files": ["rules.yaml"],
-            "scrape_configs": [{"job_name": "injector", "static_configs": [{"targets": [target.to_string()]}]}],
-        });
-        std::fs::write(directory.path().join("prometheus.yaml"), config.to_string())?;
-        std::fs::write(directory.path().join("rules.yaml"), rules.to_string())?;
-        // Free a moment ago; a server that can't listen fails the test.
-        let address = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let process = Command::new(format!("{CHECKOUT}/target/cluster/bin/prometheus"))
-            .args(["--config.file=prometheus.yaml", "--storage.tsdb.path=data"])
-            .arg(format!("--web.listen-address={address}"))
-            .current_dir(std::path::absolute(directory.path())?)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .context("prometheus could not be started: run tests/cluster/prometheus")?;
-        let client = Client::try_from(Config::new(format!("http://{address}").parse()?))?;
-        Ok(Self { client, _process: process, _directory: directory })
-    }
-
-    async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        let request = Request::get(format!("/api/v1/{path}")).body(Vec::new())?;
-        let answer: Value = self.client.request(request).await?;
-        ensure!(answer["status"] == "success", "{path}: {answer}");
-        Ok(answer["data"].clone())
-    }
-
-    /// The values of the result of an instant query.
-    async fn query(&self, expression: &str) -> anyhow::Result<Vec<f64>> {
-        let encode = |byte: u8| match byte {
-            b if b.is_ascii_alphanumeric() => char::from(b).to_string(),
-            b => format!("%{b:02X}"),
-        };
-        let encoded: String = expression.bytes().map(encode).collect();
-        let data = self.get(&format!("query?query={encoded}")).await.context(expression.to_owned())?;
-        let samples = data["result"].as_array().cloned().unwrap_or_default();
-        Ok(samples.iter().filter_map(|sample| sample["value"][1].as_str()?.parse().ok()).collect())
-    }
-
-    /// Waits until a query returns values that `hold`.
-    async fn until(&self, expression: &str, hold: impl Fn(&[f64]) -> bool) -> anyhow::Result<()> {
-        until_so(expression, || async {
-            let values = self.query(expression).await?;
-            ensure!(hold(&values), "it is {values:?}");
-            Ok(true)
-        })
-        .await
-    }
 }
 
 /// Makes one session's workflow delivered, one not, and one wait for the image of its init container; and a denial.

@@ -1,6 +1,7 @@
 //! Installation, checks, operation and removal. All modules but `issuers_on_node` run on an API server of the process.
 
 mod alerts;
+mod alerts_fire;
 mod at_once;
 mod check;
 mod dashboard;
@@ -13,6 +14,8 @@ mod issuers_on_node;
 mod live_delivery;
 mod manifests;
 mod operate;
+mod plugin;
+mod prometheus;
 mod readiness;
 mod removal;
 mod rights;

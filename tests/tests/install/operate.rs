@@ -154,7 +154,7 @@ const COMMANDS: &[(&str, Run)] = &[
     ),
     (
         "kubectl workflow -n NAMESPACE SESSION",
-        Run::In("webhook/src/cli/mod.rs", "\"kubectl-workflow -n team s\""),
+        Run::In("tests/tests/install/plugin.rs", r#"&["workflow", "-n", NAMESPACE, SESSION]"#),
     ),
     (
         "kubectl apply -k manifests/components/validate-sessions",
