@@ -265,8 +265,8 @@ fn sends_token_to_its_hosts_only() {
 fn recorder(responses: &'static [&'static str]) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let record = Arc::clone(&seen);
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let record = Arc::clone(&requests);
     thread::spawn(move || {
         for (number, mut stream) in listener.incoming().flatten().enumerate() {
             let mut head = Vec::new();
@@ -278,7 +278,7 @@ fn recorder(responses: &'static [&'static str]) -> (String, Arc<Mutex<Vec<String
             let _ = stream.write_all(responses[number.min(responses.len() - 1)].as_bytes());
         }
     });
-    (address, seen)
+    (address, requests)
 }
 
 /// The platform's response with a token.
@@ -302,13 +302,13 @@ fn requests_token_from_the_platform_if_none_is_set() {
     let server = GitServer::start(&Settings::default().password("private", "oauth2", "t0kens3cret")).unwrap();
     let repository = server.repository("private/flow").file("a", "1").create().unwrap();
     let open = server.repository("open/flow").file("a", "1").create().unwrap();
-    let (address, seen) = recorder(&[TOKEN]);
+    let (address, requests) = recorder(&[TOKEN]);
     with_platform(&server, &open, &address).run().expect(Exit::Reconciled);
-    assert!(seen.lock().unwrap().is_empty(), "not requested where the host needs none");
+    assert!(requests.lock().unwrap().is_empty(), "not requested where the host needs none");
     let ended = with_platform(&server, &repository, &address).run();
     ended.expect(Exit::Reconciled);
     assert_hidden(&ended);
-    let requests = seen.lock().unwrap();
+    let requests = requests.lock().unwrap();
     assert_eq!(requests.len(), 1);
     assert!(
         requests[0]
@@ -321,12 +321,12 @@ fn requests_token_from_the_platform_if_none_is_set() {
 fn requests_the_platforms_token_without_a_proxy() {
     let server = GitServer::start(&Settings::default().password("private", "oauth2", "t0kens3cret")).unwrap();
     let repository = server.repository("private/flow").file("a", "1").create().unwrap();
-    let (address, seen) = recorder(&[TOKEN]);
+    let (address, requests) = recorder(&[TOKEN]);
     let (proxy, through_proxy) = recorder(&[UNAVAILABLE]);
     let ended =
         with_platform(&server, &repository, &address).var("HTTP_PROXY", &format!("http://{proxy}")).run();
     ended.expect(Exit::Reconciled);
-    assert_eq!(seen.lock().unwrap().len(), 1);
+    assert_eq!(requests.lock().unwrap().len(), 1);
     assert!(through_proxy.lock().unwrap().is_empty());
 }
 
@@ -346,10 +346,14 @@ fn continues_without_token_if_the_platform_has_none() {
         ),
     ];
     for (responses, expected) in cases {
-        let (address, seen) = recorder(responses);
+        let (address, requests) = recorder(responses);
         let ended = with_platform(&server, &repository, &address).run();
         assert!(ended.expect(Exit::AuthenticationFailed).contains(expected), "{}", ended.message);
-        assert_eq!((ended.details().attempts, seen.lock().unwrap().len()), (Some(1), 1), "requested once");
+        assert_eq!(
+            (ended.details().attempts, requests.lock().unwrap().len()),
+            (Some(1), 1),
+            "requested once"
+        );
         assert_hidden(&ended);
     }
 }
@@ -358,10 +362,10 @@ fn continues_without_token_if_the_platform_has_none() {
 fn retries_unavailable_platform() {
     let server = GitServer::start(&Settings::default().password("private", "oauth2", "t0kens3cret")).unwrap();
     let repository = server.repository("private/flow").file("a", "1").create().unwrap();
-    let (address, seen) = recorder(&[UNAVAILABLE, TOKEN]);
+    let (address, requests) = recorder(&[UNAVAILABLE, TOKEN]);
     let ended = with_platform(&server, &repository, &address).run();
     ended.expect(Exit::Reconciled);
-    assert_eq!((ended.details().attempts, seen.lock().unwrap().len()), (Some(2), 2));
+    assert_eq!((ended.details().attempts, requests.lock().unwrap().len()), (Some(2), 2));
     assert_hidden(&ended);
 }
 
@@ -406,7 +410,7 @@ fn tries_each_credential_once_after_403() {
 
 #[test]
 fn sends_no_secret_over_plain_http() {
-    let (address, seen) =
+    let (address, requests) =
         recorder(&["HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"]);
     let fetch = Fetch::untrusting(&format!("http://me:pws3cret@{address}/o/r"))
         .var("WORKFLOW_ALLOWED_SCHEMES", "http")
@@ -414,7 +418,7 @@ fn sends_no_secret_over_plain_http() {
         .var("GITHUB_TOKEN", "t0kens3cret");
     let ended = fetch.run();
     assert!(ended.expect(Exit::AuthenticationFailed).contains("never sent over plain http"));
-    let requests = seen.lock().unwrap();
+    let requests = requests.lock().unwrap();
     assert_eq!(requests.len(), 1);
     assert!(!requests[0].to_lowercase().contains("authorization"), "{}", requests[0]);
 }

@@ -18,8 +18,8 @@ use workflow_contract::Exit;
 fn proxy(status: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let record = Arc::clone(&seen);
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let record = Arc::clone(&requests);
     thread::spawn(move || {
         for mut client in listener.incoming().flatten() {
             let mut head = Vec::new();
@@ -37,37 +37,41 @@ fn proxy(status: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
             thread::spawn(move || std::io::copy(&mut server, &mut client));
         }
     });
-    (address, seen)
+    (address, requests)
 }
 
 #[test]
 fn sends_only_the_proxys_credential_to_the_proxy() {
     let server = server();
     let repository = repository(&server);
-    let (address, seen) = proxy("200 OK");
+    let (address, requests) = proxy("200 OK");
     let ended = Fetch::new(&server, &repository.url().replace("://", "://user:rep0s3cret@"))
         .var("HTTPS_PROXY", &format!("http://me:pr0xys3cret@{address}"))
         .run();
     ended.expect(Exit::Reconciled);
     assert!(!ended.message.contains("s3cret") && !ended.stderr.contains("s3cret"));
-    let seen = seen.lock().unwrap();
-    assert!(seen[0].starts_with(&format!("CONNECT {} HTTP/1.1\r\n", server.address())), "{}", seen[0]);
+    let requests = requests.lock().unwrap();
+    assert!(
+        requests[0].starts_with(&format!("CONNECT {} HTTP/1.1\r\n", server.address())),
+        "{}",
+        requests[0]
+    );
     // base64 of `me:pr0xys3cret`
-    assert!(seen[0].contains("Proxy-Authorization: Basic bWU6cHIweHlzM2NyZXQ="), "{}", seen[0]);
-    assert!(!seen[0].contains("\r\nAuthorization"), "{}", seen[0]);
+    assert!(requests[0].contains("Proxy-Authorization: Basic bWU6cHIweHlzM2NyZXQ="), "{}", requests[0]);
+    assert!(!requests[0].contains("\r\nAuthorization"), "{}", requests[0]);
 }
 
 #[test]
 fn connects_directly_to_hosts_in_no_proxy() {
     let server = server();
     let repository = repository(&server);
-    let (address, seen) = proxy("200 OK");
+    let (address, requests) = proxy("200 OK");
     Fetch::new(&server, repository.url())
         .var("https_proxy", &format!("http://{address}"))
         .var("NO_PROXY", "example.com,127.0.0.0/8")
         .run()
         .expect(Exit::Reconciled);
-    assert!(seen.lock().unwrap().is_empty());
+    assert!(requests.lock().unwrap().is_empty());
 }
 
 #[test]
@@ -142,7 +146,7 @@ fn uses_connect_and_socks5_for_ssh() {
     let server = server();
     let repository = repository(&server);
     let ssh = Ssh::start(true);
-    let (http, seen) = proxy("200 OK");
+    let (http, requests) = proxy("200 OK");
     let socks = Socks::start(&["-u", "me", "-P", "pr0xys3cret"]);
     for address in
         [format!("http://me:pr0xys3cret@{http}"), format!("socks5://me:pr0xys3cret@{}", socks.address)]
@@ -151,7 +155,7 @@ fn uses_connect_and_socks5_for_ssh() {
         ended.expect(Exit::Reconciled);
         assert!(!ended.message.contains("s3cret") && !ended.stderr.contains("s3cret"));
     }
-    assert!(seen.lock().unwrap()[0].starts_with("CONNECT 127.0.0.1:"), "{:?}", seen.lock().unwrap());
+    assert!(requests.lock().unwrap()[0].starts_with("CONNECT 127.0.0.1:"), "{:?}", requests.lock().unwrap());
     let direct =
         ssh.fetch(&repository).var("HTTPS_PROXY", "http://127.0.0.1:1").var("NO_PROXY", "127.0.0.0/8");
     ssh.run(&direct).expect(Exit::Reconciled);

@@ -38,8 +38,8 @@ fn line(text: &mut String, line: &str) {
 /// The latest events, oldest first.
 fn latest(mut events: Vec<Event>) -> Vec<String> {
     let time = |event: &Event| {
-        let seen = event.last_timestamp.as_ref().map(|time| time.0);
-        seen.or(event.event_time.as_ref().map(|time| time.0)).or(event
+        let observed = event.last_timestamp.as_ref().map(|time| time.0);
+        observed.or(event.event_time.as_ref().map(|time| time.0)).or(event
             .metadata
             .creation_timestamp
             .as_ref()

@@ -54,7 +54,7 @@ where
     };
     match tokio::time::timeout(limit, watch).await {
         Ok(object) => Ok(object),
-        Err(_) => bail!("waited {} s for {what}; last seen: {last}", limit.as_secs()),
+        Err(_) => bail!("waited {} s for {what}; last observed: {last}", limit.as_secs()),
     }
 }
 
@@ -88,10 +88,10 @@ pub async fn until_found<T, F>(what: &str, mut poll: impl FnMut() -> F) -> anyho
 where
     F: Future<Output = anyhow::Result<Option<T>>>,
 {
-    let mut seen = "no response".to_owned();
+    let mut result = "no response".to_owned();
     let polls = async {
         loop {
-            seen = match poll().await {
+            result = match poll().await {
                 Ok(Some(found)) => return found,
                 Ok(None) => "not yet".to_owned(),
                 Err(error) => format!("{error:#}"),
@@ -101,7 +101,7 @@ where
     };
     match tokio::time::timeout(TIMEOUT, polls).await {
         Ok(found) => Ok(found),
-        Err(_) => bail!("waited {} s for {what}; last result: {seen}", TIMEOUT.as_secs()),
+        Err(_) => bail!("waited {} s for {what}; last result: {result}", TIMEOUT.as_secs()),
     }
 }
 

@@ -65,7 +65,7 @@ fn connect(client: &TcpStream, server: &TcpStream, late: Duration, flights: &Arc
     forward(server, client, late, move || answered.store(true, Ordering::SeqCst));
 }
 
-fn forward(from: &TcpStream, to: &TcpStream, late: Duration, mut seen: impl FnMut() + Send + 'static) {
+fn forward(from: &TcpStream, to: &TcpStream, late: Duration, mut on_bytes: impl FnMut() + Send + 'static) {
     let (mut from, mut to) = (from.try_clone().expect("a socket"), to.try_clone().expect("a socket"));
     let _ = (from.set_nodelay(true), to.set_nodelay(true));
     // Bounded by bytes on their way, as a network's buffers are, but generously.
@@ -82,7 +82,7 @@ fn forward(from: &TcpStream, to: &TcpStream, late: Duration, mut seen: impl FnMu
     thread::spawn(move || {
         let mut buffer = vec![0; 256 << 10];
         while let Ok(read @ 1..) = from.read(&mut buffer) {
-            seen();
+            on_bytes();
             if send.send((Instant::now() + late, buffer[..read].to_vec())).is_err() {
                 break;
             }

@@ -204,7 +204,7 @@ fn of_transport(error: &TransportError) -> Exit {
 fn of_protocol(error: &ProtocolError) -> Exit {
     match error {
         ProtocolError::Read { .. } => Exit::ServerUnreachable,
-        ProtocolError::Malformed(_) | ProtocolError::Truncated(_) | ProtocolError::Refused(_) => {
+        ProtocolError::Malformed(_) | ProtocolError::Truncated(_) | ProtocolError::Server(_) => {
             Exit::ServerError
         }
         ProtocolError::Excessive { .. } => Exit::TooLarge,

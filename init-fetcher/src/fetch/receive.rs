@@ -138,7 +138,7 @@ impl Attempt<'_, '_> {
         let want = Want { oids: &target.wants(), shallow: true, without_blobs: false };
         store.take(spool_blobs, |sink| remote.fetch(want, sink)).map_err(|error| match (error, target.kind) {
             // A commit that was requested by its id was never listed: the server does not have it.
-            (TransportError::Protocol(ProtocolError::Refused(words)), TargetKind::Commit) => {
+            (TransportError::Protocol(ProtocolError::Server(words)), TargetKind::Commit) => {
                 tracing::info!(words, "server denied the commit");
                 RefNotFound::NoSuchCommit { id: self.source.reference.to_string() }.into()
             }
@@ -223,7 +223,7 @@ fn doubt_commit(error: TransportError, target: &Target) -> TransportError {
 fn denied(result: Result<Received, TransportError>) -> Result<bool, TransportError> {
     match result {
         Ok(_) => Ok(false),
-        Err(TransportError::Protocol(ProtocolError::Refused(words))) => {
+        Err(TransportError::Protocol(ProtocolError::Server(words))) => {
             tracing::warn!(words, "server denied a minimal fetch, fetching everything");
             Ok(true)
         }

@@ -16,7 +16,7 @@ pub enum ProtocolError {
     Truncated(&'static str),
     /// An `ERR` line or a side-band error.
     #[error("the server rejects the request: {0}; try again later, or contact its administrator")]
-    Refused(String),
+    Server(String),
     /// More than any repository needs; no setting allows it.
     #[error(
         "the server sent more than {limit} {unit}, more than any repository needs; it cannot be delivered"
@@ -30,7 +30,7 @@ impl ProtocolError {
     /// Reports whether another attempt may help. An error line may: a ref can disappear between listing and fetching.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Read { .. } | Self::Malformed(_) | Self::Truncated(_) | Self::Refused(_) => true,
+            Self::Read { .. } | Self::Malformed(_) | Self::Truncated(_) | Self::Server(_) => true,
             Self::Excessive { .. } => false,
             Self::Pack(error) => error.is_transient(),
         }

@@ -68,7 +68,7 @@ impl<R: Read> Lines<R> {
             PacketLineRef::ResponseEnd => Line::ResponseEnd,
             PacketLineRef::Data(data) => {
                 if let Some(words) = data.strip_prefix(b"ERR ") {
-                    return Err(ProtocolError::Refused(server_message(words)));
+                    return Err(ProtocolError::Server(server_message(words)));
                 }
                 Line::Data(data)
             }
@@ -149,7 +149,7 @@ mod tests {
         let mut bytes = Vec::new();
         put(&mut bytes, "ERR not our ref\n");
         let error = Lines::new(&bytes[..]).next("").unwrap_err();
-        assert!(matches!(error, ProtocolError::Refused(words) if words == "not our ref"));
+        assert!(matches!(error, ProtocolError::Server(words) if words == "not our ref"));
     }
 
     #[test]

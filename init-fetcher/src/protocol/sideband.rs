@@ -17,7 +17,7 @@ pub fn read<R: Read>(lines: &mut Lines<R>, sink: &mut dyn PackSink) -> Result<()
             Line::Flush => return Ok(()),
             Line::Data([DATA, bytes @ ..]) => sink.append(bytes)?,
             Line::Data([PROGRESS, ..]) => {}
-            Line::Data([ERROR, words @ ..]) => return Err(ProtocolError::Refused(server_message(words))),
+            Line::Data([ERROR, words @ ..]) => return Err(ProtocolError::Server(server_message(words))),
             _ => return Err(ProtocolError::Malformed("an unexpected line in the pack".into())),
         }
     }

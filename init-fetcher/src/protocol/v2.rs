@@ -296,8 +296,8 @@ mod tests {
         let mut sink = Sink::default();
         let mut read = |lines: &[&str]| read_pack(Lines::new(&response(lines)[..]), &mut sink).unwrap_err();
         assert!(matches!(read(&["packfile\n", "\u{1}PACK"]), ProtocolError::Truncated(_)));
-        assert!(matches!(read(&["packfile\n", "\u{3}no memory", "0000"]), ProtocolError::Refused(_)));
-        assert!(matches!(read(&["ERR filter 'x' not supported"]), ProtocolError::Refused(_)));
+        assert!(matches!(read(&["packfile\n", "\u{3}no memory", "0000"]), ProtocolError::Server(_)));
+        assert!(matches!(read(&["ERR filter 'x' not supported"]), ProtocolError::Server(_)));
         assert!(matches!(read(&["packfile\n", "\u{9}x", "0000"]), ProtocolError::Malformed(_)));
         assert!(matches!(read(&["0000"]), ProtocolError::Malformed(_)));
     }

@@ -33,7 +33,7 @@ pub fn read<R: Read>(
 /// Converts an error line that came before anything in particular was requested, so that it is about the repository: some
 /// servers say in words what others say by 404 or 403. `tried` describes the credentials that were sent.
 pub fn classify(host: &str, error: TransportError, tried: &dyn Fn() -> String) -> TransportError {
-    let TransportError::Protocol(ProtocolError::Refused(words)) = &error else { return error };
+    let TransportError::Protocol(ProtocolError::Server(words)) = &error else { return error };
     let host = host.to_owned();
     match words::meaning(words) {
         Some(Meaning::Missing) => TransportError::NotFound { host, words: format!(": {words}") },

@@ -37,6 +37,6 @@ pub trait Remote {
     /// Fetches a pack.
     ///
     /// # Errors
-    /// Any [`TransportError`]; [`Refused`](crate::protocol::ProtocolError::Refused) for an error line.
+    /// Any [`TransportError`]; [`Server`](crate::protocol::ProtocolError::Server) for an error line.
     fn fetch(&mut self, want: Want, sink: &mut dyn PackSink) -> Result<Received, TransportError>;
 }

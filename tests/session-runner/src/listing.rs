@@ -140,9 +140,9 @@ mod tests {
         symlink("b/run.sh", root.path().join("a")).unwrap();
         let entries = list(root.path()).unwrap();
 
-        let seen: Vec<_> = entries.iter().map(|entry| (entry.path.as_str(), entry.kind)).collect();
+        let listed: Vec<_> = entries.iter().map(|entry| (entry.path.as_str(), entry.kind)).collect();
         assert_eq!(
-            seen,
+            listed,
             [("a", FileKind::Symlink), ("b", FileKind::Directory), ("b/run.sh", FileKind::File)]
         );
         assert_eq!(entries[0].text.as_deref(), Some("b/run.sh"));

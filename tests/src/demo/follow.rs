@@ -52,8 +52,8 @@ pub(super) async fn follow_on(
     let sessions = watch_object(env.sessions(), session).default_backoff();
     let pods = watch_object(env.pods(), &runner_pod(session)).default_backoff();
     let mut changes = stream::select(
-        sessions.map(|seen| seen.map(|session| Change::Session(Box::new(session)))).boxed(),
-        pods.map(|seen| seen.map(|pod| Change::Pod(Box::new(pod)))).boxed(),
+        sessions.map(|observed| observed.map(|session| Change::Session(Box::new(session)))).boxed(),
+        pods.map(|observed| observed.map(|pod| Change::Pod(Box::new(pod)))).boxed(),
     );
     let mut progress = interval_at(Instant::now() + SILENCE, SILENCE);
     progress.set_missed_tick_behavior(MissedTickBehavior::Delay);

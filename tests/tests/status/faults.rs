@@ -172,6 +172,6 @@ async fn ignores_sessions_and_namespaces_being_deleted() -> anyhow::Result<()> {
     next.manual.begin(session("s")).await?;
     next.reason("s", "Fetching").await?;
     assert_eq!(replica.written_by_now(4).await, 4, "three times Fetching and one outcome");
-    assert!(replica.failures() <= 1, "an Event was refused, and not tried again");
+    assert!(replica.failures() <= 1, "an Event was denied, and not tried again");
     Ok(())
 }

@@ -165,12 +165,12 @@ pub async fn run(
                 Err(_) => pause = RETRY,
             }
         }
-        let Some(seen) = registration.as_mut().filter(|_| leads) else {
+        let Some(current) = registration.as_mut().filter(|_| leads) else {
             // The next leader reads it itself.
             in_place.send_replace(None);
             continue;
         };
-        match client.reconcile(seen, wanted.as_deref()).await {
+        match client.reconcile(current, wanted.as_deref()).await {
             Ok(()) => last_error = None,
             Err(error) => {
                 // Each error once: a missing permission lasts, and is retried.
@@ -186,7 +186,7 @@ pub async fn run(
             }
         }
         // An empty bundle, not `None`: it is known that not everything is in place.
-        let held = |wanted: Arc<str>| if holds(seen.as_ref(), &wanted) { wanted } else { "".into() };
+        let held = |wanted: Arc<str>| if holds(current.as_ref(), &wanted) { wanted } else { "".into() };
         publish(&in_place, wanted.map(held));
     }
 }
@@ -212,13 +212,13 @@ impl RegistrationClient {
         registration: &mut Option<MutatingWebhookConfiguration>,
         bundle: Option<&str>,
     ) -> Result<(), CaBundleError> {
-        let Some(seen) = registration else { return Ok(()) };
+        let Some(current) = registration else { return Ok(()) };
         let owner = self.owner().await?;
-        let operations = missing_fields_patch(seen, bundle, &owner);
+        let operations = missing_fields_patch(current, bundle, &owner);
         if operations.is_empty() {
             return Ok(());
         }
-        *seen = self
+        *current = self
             .patch(&operations)
             .await
             .map_err(|source| CaBundleError::Patch { name: self.name.clone(), source: Box::new(source) })?;

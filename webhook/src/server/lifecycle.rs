@@ -47,22 +47,22 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_signal_drains_for_the_period_and_ends() {
-        let (phase, seen) = watch::channel(ServerPhase::Serving);
+        let (phase, observed) = watch::channel(ServerPhase::Serving);
         let (signal, mut signals) = mpsc::channel(2);
         let start = tokio::time::Instant::now();
         signal.send(()).await.unwrap();
         assert!(drained(&phase, DRAIN, &mut signals).await);
-        assert_eq!((start.elapsed(), *seen.borrow()), (DRAIN, ServerPhase::Ending));
+        assert_eq!((start.elapsed(), *observed.borrow()), (DRAIN, ServerPhase::Ending));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_second_signal_ends_at_once() {
-        let (phase, seen) = watch::channel(ServerPhase::Serving);
+        let (phase, observed) = watch::channel(ServerPhase::Serving);
         let (signal, mut signals) = mpsc::channel(2);
         let start = tokio::time::Instant::now();
         signal.send(()).await.unwrap();
         signal.send(()).await.unwrap();
         assert!(!drained(&phase, DRAIN, &mut signals).await);
-        assert_eq!((start.elapsed(), *seen.borrow()), (Duration::ZERO, ServerPhase::Ending));
+        assert_eq!((start.elapsed(), *observed.borrow()), (Duration::ZERO, ServerPhase::Ending));
     }
 }

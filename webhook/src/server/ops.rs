@@ -101,9 +101,9 @@ mod tests {
     #[tokio::test]
     async fn readiness_lists_every_unmet_condition() {
         let synced = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&synced);
+        let observed = Arc::clone(&synced);
         let router = Ops::new(Arc::default())
-            .ready_when(move || (!seen.load(Ordering::Relaxed)).then(|| "sessions not listed yet".into()))
+            .ready_when(move || (!observed.load(Ordering::Relaxed)).then(|| "sessions not listed yet".into()))
             .ready_when(|| None)
             .router();
         let unavailable = (StatusCode::SERVICE_UNAVAILABLE, "sessions not listed yet".to_owned());

@@ -81,13 +81,13 @@ fn mount() -> BoxedStrategy<Value> {
 fn mounts() -> BoxedStrategy<Value> {
     list(mount())
         .prop_map(|mounts| {
-            let mut seen = Vec::new();
+            let mut observed = Vec::new();
             let Value::Array(mounts) = mounts else { return mounts };
             let place = |mount: &Value| mount["mountPath"].as_str().unwrap().trim_end_matches('/').to_owned();
             let first = mounts.into_iter().filter(|mount| {
                 let place = place(mount);
-                let new = !seen.contains(&place);
-                seen.push(place);
+                let new = !observed.contains(&place);
+                observed.push(place);
                 new
             });
             Value::Array(first.collect())

@@ -53,11 +53,15 @@ impl Serve {
 
     /// The next log line with this message.
     fn log(&mut self, message: &str) -> Value {
-        let mut seen = String::new();
+        let mut observed = String::new();
         loop {
-            let start = seen.len();
-            assert_ne!(self.logs.read_line(&mut seen).unwrap(), 0, "`{message}` is logged, not\n{seen}");
-            let line: Value = serde_json::from_str(&seen[start..]).unwrap();
+            let start = observed.len();
+            assert_ne!(
+                self.logs.read_line(&mut observed).unwrap(),
+                0,
+                "`{message}` is logged, not\n{observed}"
+            );
+            let line: Value = serde_json::from_str(&observed[start..]).unwrap();
             if line["message"] == message {
                 return line;
             }

@@ -203,7 +203,7 @@ fn about_repository(error: TransportError) -> TransportError {
 const ASKS_TO_AUTHENTICATE: [&str; 3] = ["authenticat", "anonymous", "rate limit"];
 
 fn asks_to_authenticate(error: &TransportError) -> bool {
-    let TransportError::Protocol(ProtocolError::Refused(words)) = error else { return false };
+    let TransportError::Protocol(ProtocolError::Server(words)) = error else { return false };
     let words = words.to_lowercase();
     ASKS_TO_AUTHENTICATE.iter().any(|part| words.contains(part))
 }

@@ -186,13 +186,13 @@ fn every_state_of_an_injected_pod_has_its_result_and_advice() {
 
 #[test]
 fn every_exit_code_has_its_advice() {
-    let mut seen = std::collections::BTreeSet::new();
+    let mut observed = std::collections::BTreeSet::new();
     for exit in workflow_contract::Exit::ALL.iter().filter(|exit| exit.code() != 0) {
         let pod = pod("Failed", &ended(i32::from(exit.code()), "Error", "line 1"));
         let found = gathered(session("Failed"), Some(&pod));
         let result = format!("the workflow is not delivered: {}", exit.reason());
         let report = reported(&found);
-        assert!(seen.insert(line(&report, "to do").to_owned()), "{exit}: {:#?}", report.lines);
+        assert!(observed.insert(line(&report, "to do").to_owned()), "{exit}: {:#?}", report.lines);
         expect(found, false, &result, ", then start the session again (kubectl");
     }
 }
