@@ -1,5 +1,5 @@
 //! Hostile repositories, from a real git server: unsafe content is 41 or left
-//! out, what is too much is 40, what only looks odd is delivered; within bounded memory, and nothing is written elsewhere.
+//! out, what is too much is 40, unusual content is delivered; within bounded memory, and nothing is written elsewhere.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 

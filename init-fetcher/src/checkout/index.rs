@@ -54,7 +54,7 @@ impl Recorder {
         })
     }
 
-    /// Adds something that is not written, so that git does not miss it.
+    /// Adds an entry that is not written, so that `git status` does not report it as deleted.
     pub fn add_skipped(&mut self, item: &PlannedEntry) -> Result<(), git2::Error> {
         let Some(entry) = entry(item) else { return Ok(()) };
         self.index.add(&IndexEntry { flags_extended: SKIP_WORKTREE, ..entry })

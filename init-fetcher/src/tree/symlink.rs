@@ -9,7 +9,7 @@ use super::name;
 
 /// Links that may be followed for one link; the kernel's own limit.
 pub const MAX_HOPS: usize = 40;
-/// Bytes of paths that may be looked up for all links together. A target has room for 2000 steps, each
+/// Bytes of paths that may be looked up for all links together. A target holds up to 2000 steps, each
 /// of which may be a link with as many.
 const MAX_LOOKED_UP: usize = 64 << 20;
 /// Longest target that Linux takes, in bytes.

@@ -1,5 +1,5 @@
 //! Responses that no git server gives: packs that swell, lists without end, trees that git could not have
-//! written. Each is rejected in little memory and at once, or delivered where it only looks odd.
+//! written. Each is rejected in little memory and at once, or delivered where it is only unusual.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 

@@ -252,7 +252,7 @@ fn exit_cause(reason: &str) -> String {
         Some(Exit::SignatureNotTrusted) => {
             "have the commit or tag signed with a trusted key, or ask an admin to list the key under `verify`"
         }
-        Some(Exit::VolumeFull) => "make room on the volume of the workspace",
+        Some(Exit::VolumeFull) => "free space on the workspace's volume",
         Some(Exit::VolumeNotWritable) => {
             "correct the security context of the pod or the directory that the message names"
         }
