@@ -51,7 +51,8 @@ has() {
 }
 
 # quietly LABEL LOG COMMAND...: runs a command with its output in LOG, whose end is shown if the command fails. Prints a
-# line at the start, each minute, and at the end.
+# line at the start, every 30 seconds, and at the end. The lines between say how far cargo and go have come; a caller of
+# `go build -v` sets go_packages to the number of all packages.
 quietly() {
   local label=$1 output=$2 began=$SECONDS ticker failed=0
   shift 2
@@ -60,17 +61,33 @@ quietly() {
   (
     trap 'kill "$!" 2>/dev/null; exit' TERM
     # Ends with the script itself, should that be killed.
-    while sleep 60 & wait "$!" && kill -0 $$ 2>/dev/null; do say "$label ... $(((SECONDS - began) / 60)) min"; done
+    while sleep 30 & wait "$!" && kill -0 $$ 2>/dev/null; do
+      say "$label ... $((SECONDS - began)) s$(progress "$output")"
+    done
   ) &
   ticker=$!
-  "$@" >"$output" 2>&1 || failed=$?
+  # Otherwise cargo prints progress to terminals only.
+  CARGO_TERM_PROGRESS_WHEN=always CARGO_TERM_PROGRESS_WIDTH=100 "$@" >"$output" 2>&1 || failed=$?
   kill "$ticker" 2>/dev/null || true
   wait "$ticker" 2>/dev/null || true
+  # A line of progress ends with a carriage return.
+  sed -i 's/.*\r//' "$output"
   if [ "$failed" -ne 0 ]; then
     tail -n 40 "$output" >&2
     die "$label: failed after $((SECONDS - began)) s; full output: $output"
   fi
   say "$label: done in $((SECONDS - began)) s"
+}
+
+# progress LOG: prints how far the command has come that writes LOG, if it says so.
+progress() {
+  if [ -n "${go_packages:-}" ]; then
+    printf ', %d of %d packages' "$(wc -l <"$1")" "$go_packages"
+  else
+    # cargo's: Building [===>   ] 123/397: kube-client, kube-runtime
+    tail -c 4000 "$1" | tr '\r' '\n' | sed -nE 's/^ *Building \[.*\] ([0-9]+)\/([0-9]+): (.*[^ ]) *$/, \1 of \2 crates; now \3/p' |
+      tail -n 1
+  fi
 }
 
 # Directories that the components expect. The node mounts its own over them, empty at its start; on the machine they are
