@@ -81,8 +81,9 @@ quietly() {
 
 # progress LOG: prints how far the command has come that writes LOG, if it says so.
 progress() {
+  [ -s "$1" ] || return 0
   if [ -n "${go_packages:-}" ]; then
-    printf ', %d of %d packages' "$(wc -l <"$1")" "$go_packages"
+    printf ', %d of %d packages; now %s' "$(wc -l <"$1")" "$go_packages" "$(tail -n 1 "$1")"
   else
     # cargo's: Building [===>   ] 123/397: kube-client, kube-runtime
     tail -c 4000 "$1" | tr '\r' '\n' | sed -nE 's/^ *Building \[.*\] ([0-9]+)\/([0-9]+): (.*[^ ]) *$/, \1 of \2 crates; now \3/p' |
