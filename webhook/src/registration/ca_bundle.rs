@@ -32,13 +32,14 @@ const RESYNC: Duration = Duration::from_mins(1);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Annotations that make cert-manager's cainjector or OpenShift's service-ca fill caBundle.
-const FILLED_BY_OTHERS: [&str; 4] = [
-    "cert-manager.io/inject-ca-from",
-    "cert-manager.io/inject-ca-from-secret",
-    "cert-manager.io/inject-apiserver-ca",
-    "service.beta.openshift.io/inject-cabundle",
+/// Annotations that make another controller fill caBundle, with its name.
+const FILLED_BY_OTHERS: [(&str, &str); 4] = [
+    ("cert-manager.io/inject-ca-from", CAINJECTOR),
+    ("cert-manager.io/inject-ca-from-secret", CAINJECTOR),
+    ("cert-manager.io/inject-apiserver-ca", CAINJECTOR),
+    ("service.beta.openshift.io/inject-cabundle", "OpenShift's service-ca"),
 ];
+const CAINJECTOR: &str = "cert-manager's cainjector";
 
 #[derive(Debug, thiserror::Error)]
 pub enum CaBundleError {
@@ -65,7 +66,7 @@ pub fn missing_fields_patch(
 ) -> Vec<PatchOperation> {
     let mut operations = Vec::new();
     let webhooks = registration.webhooks.iter().flatten().enumerate();
-    if let Some(bundle) = bundle.filter(|_| !filled_by_others(registration)) {
+    if let Some(bundle) = bundle.filter(|_| filled_by_other(registration).is_none()) {
         let bundle = ByteString(bundle.as_bytes().to_vec());
         let outdated =
             webhooks.filter(|(_, webhook)| webhook.client_config.ca_bundle.as_ref() != Some(&bundle));
@@ -85,9 +86,14 @@ pub fn missing_fields_patch(
     operations
 }
 
-fn filled_by_others(registration: &MutatingWebhookConfiguration) -> bool {
-    let annotations = registration.metadata.annotations.as_ref();
-    annotations.is_some_and(|found| FILLED_BY_OTHERS.iter().any(|name| found.contains_key(*name)))
+/// Returns the controller that fills caBundle, if that is not our leader.
+#[must_use]
+pub fn filled_by_other(registration: &MutatingWebhookConfiguration) -> Option<&'static str> {
+    let annotations = registration.metadata.annotations.as_ref()?;
+    FILLED_BY_OTHERS
+        .iter()
+        .find(|(name, _)| annotations.contains_key(*name))
+        .map(|(_, controller)| *controller)
 }
 
 fn add(path: &[&str], value: serde_json::Value) -> PatchOperation {
@@ -316,7 +322,7 @@ mod tests {
 
     #[test]
     fn does_not_change_a_bundle_that_another_controller_fills() {
-        for name in FILLED_BY_OTHERS {
+        for (name, _) in FILLED_BY_OTHERS {
             let with = |owners: &[OwnerReference]| {
                 let mut registration = registration([Some("theirs"), None], owners);
                 registration["metadata"]["annotations"] = json!({ name: "x" });

@@ -7,6 +7,7 @@ use kube::{Api, Client, ResourceExt};
 use workflow_contract::names::INJECTOR;
 
 use super::result::CheckResult;
+use crate::registration::ca_bundle::filled_by_other;
 use crate::registration::compare::{Differences, compare};
 
 /// The registration of this version.
@@ -42,7 +43,10 @@ pub fn judge(found: Option<&MutatingWebhookConfiguration>, namespace_uid: &str) 
         webhook.client_config.ca_bundle.as_ref().is_none_or(|bundle| bundle.0.is_empty())
     };
     if let Some(MutatingWebhook { name, .. }) = webhooks.iter().find(bare) {
-        return Err(format!("{name} has no caBundle; the leader fills it within a minute, see its logs"));
+        return Err(match filled_by_other(found) {
+            Some(other) => format!("{name} has no caBundle; {other} fills it, see its logs"),
+            None => format!("{name} has no caBundle; the leader fills it within a minute, see its logs"),
+        });
     }
     if !found.owner_references().iter().any(|owner| owner.uid == namespace_uid) {
         return Err("our namespace does not own it, it would stay when the namespace is deleted; \
@@ -79,10 +83,21 @@ mod tests {
         let raised = judged(|found| found["webhooks"][0]["timeoutSeconds"] = json!(10));
         assert!(raised.is_ok_and(|line| line.ends_with("changed without harm: timeoutSeconds is 10")));
         assert!(judge(None, "u").unwrap_err().contains("there is none"));
-        let table: [(Edit, &str); 4] = [
+        let table: [(Edit, &str); 5] = [
             (|found| found["webhooks"][0]["failurePolicy"] = json!("Ignore"), "failurePolicy is Ignore"),
             (|found| found["webhooks"] = json!([]), "is missing, no pod is injected"),
-            (|found| found["webhooks"][0]["clientConfig"]["caBundle"] = json!(""), "has no caBundle"),
+            (
+                |found| found["webhooks"][0]["clientConfig"]["caBundle"] = json!(""),
+                "has no caBundle; the leader fills it within a minute",
+            ),
+            (
+                |found| {
+                    found["webhooks"][0]["clientConfig"]["caBundle"] = json!("");
+                    found["metadata"]["annotations"] =
+                        json!({"cert-manager.io/inject-ca-from": "workflow-injector/workflow-injector"});
+                },
+                "has no caBundle; cert-manager's cainjector fills it",
+            ),
             (|found| found["metadata"]["ownerReferences"][0]["uid"] = json!("old"), "does not own it"),
         ];
         for (change, words) in table {
