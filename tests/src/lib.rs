@@ -6,6 +6,7 @@
 //!                         └── env: all of these together
 //!  api_server: an API server and nothing else ── manual_operator: operator and kubelet, step by step
 //!                                             ├─ controllers: delete as Kubernetes does
+//!                                             ├─ cert_manager: its controllers and cainjector
 //!                                             └─ released: the program as a process ── endpoints of its Service
 //!  session: written by tests, read by everything    wait: until an object reaches an expected state
 //!  runner: the record of the runner (crate session-runner) at its first instruction
@@ -22,7 +23,9 @@ pub use fake_operator as operator;
 pub use fake_operator::session;
 
 pub mod api_server;
+pub mod background;
 pub mod bench_status;
+pub mod cert_manager;
 pub mod chaos;
 pub mod cluster;
 pub mod controllers;

@@ -6,13 +6,29 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, ensure};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::ResourceExt;
 use serde_json::Value;
 
 use crate::cluster::checkout;
 
-/// CRDs of other projects, as far as our manifests use them.
-pub const TEST_CRDS: [&str; 2] =
-    [include_str!("../crds/cert-manager.yaml"), include_str!("../crds/monitoring.yaml")];
+/// CRDs of the Prometheus operator, as far as our manifests use them.
+const MONITORING_CRDS: &str = include_str!("../crds/monitoring.yaml");
+/// The annotation of CRDs that tests created.
+pub const TEST_CRD: &str = "workflow-tests/test-crd";
+
+/// The CRDs of other projects for which there are objects in our manifests, with the annotation [`TEST_CRD`].
+pub fn other_crds() -> anyhow::Result<Vec<CustomResourceDefinition>> {
+    let path = checkout().join("target/cluster/bin/cert-manager-crds.yaml");
+    let cert_manager = fs::read_to_string(&path)
+        .with_context(|| format!("{} can't be read: run tests/cluster/cert-manager/build", path.display()))?;
+    let mut crds: Vec<CustomResourceDefinition> = serde_saphyr::from_multiple(&cert_manager)?;
+    crds.extend(serde_saphyr::from_multiple::<CustomResourceDefinition>(MONITORING_CRDS)?);
+    for crd in &mut crds {
+        crd.annotations_mut().insert(TEST_CRD.to_owned(), "true".to_owned());
+    }
+    Ok(crds)
+}
 
 /// Directories below `manifests/` that render to objects; components that only patch are left out.
 pub fn directories() -> anyhow::Result<Vec<String>> {

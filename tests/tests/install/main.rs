@@ -19,6 +19,7 @@ mod prometheus;
 mod readiness;
 mod removal;
 mod rights;
+mod service_ca;
 mod sessions;
 mod signing;
 mod steps;

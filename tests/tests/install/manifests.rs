@@ -9,20 +9,20 @@ use std::path::Path;
 use serde_json::{Value, json};
 use workflow_contract::names::{INJECTOR, TLS_SECRET};
 use workflow_tests::api_server;
-use workflow_tests::manifests::{Kubectl, TEST_CRDS, directories, objects, of_kind, render};
+use workflow_tests::manifests::{Kubectl, directories, objects, of_kind, other_crds, render};
 
 /// The overlays that install the injector.
 const INSTALLS: [&str; 3] = ["overlays/self-managed", "overlays/cert-manager", "overlays/openshift"];
 const REGISTRATIONS: [&str; 3] =
     ["registration", "overlays/cert-manager/registration", "overlays/openshift/registration"];
 
-/// A kubectl for the process's API server, with the test CRDs and our namespace and PriorityClass, which a dry run of
+/// A kubectl for the process's API server, with the CRDs of other projects and our namespace and PriorityClass, which a dry run of
 /// the other objects needs.
 fn kubectl() -> anyhow::Result<Kubectl> {
     let kubeconfig = api_server::server()?.admin_kubeconfig_file()?;
     let kubectl = Kubectl::with(&kubeconfig);
-    for crds in TEST_CRDS {
-        kubectl.run(&["apply", "--server-side", "-f", "-"], Some(crds))?;
+    for crd in other_crds()? {
+        kubectl.run(&["apply", "--server-side", "-f", "-"], Some(&serde_json::to_string(&crd)?))?;
     }
     kubectl.run(&["wait", "--for=condition=Established", "--timeout=120s", "crd", "--all"], None)?;
     let needed = objects("base")?

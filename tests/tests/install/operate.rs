@@ -109,7 +109,11 @@ const COMMANDS: &[(&str, Run)] = &[
     ),
     (
         "make install CLUSTER=current OVERLAY=cert-manager",
-        Run::In("tests/tests/install/issuers_on_node.rs", r#"[("OVERLAY", kind.overlay()),"#),
+        Run::In("tests/tests/install/issuers_on_node.rs", r#"[("OVERLAY", "cert-manager"),"#),
+    ),
+    (
+        "kubectl -n workflow-injector get certificates",
+        Run::In("tests/tests/install/issuers.rs", r#"["-n", INJECTOR, "get", "certificates"]"#),
     ),
     (
         "make uninstall CLUSTER=current OVERLAY=cert-manager",

@@ -14,14 +14,13 @@ use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, ResourceExt};
 use serde_json::json;
 use workflow_contract::names::{DENIAL_PREFIX, INJECTOR, TLS_SECRET};
-use workflow_tests::manifests::{Kubectl, TEST_CRDS};
+use workflow_tests::manifests::{Kubectl, TEST_CRD, other_crds};
+use workflow_tests::wait::until_so;
 
-use crate::issuer::{FakeIssuer, MANAGER};
+use crate::issuer::Issuer;
 
 /// Polling interval.
 pub const POLL: Duration = Duration::from_millis(200);
-/// The annotation of CRDs that tests created.
-const TEST_CRD: &str = "workflow-tests/test-crd";
 /// Names of the objects of our manifests, and of those that the injector creates.
 const OURS: [&str; 9] = [
     INJECTOR,
@@ -69,35 +68,19 @@ impl Target {
         Ok(())
     }
 
-    /// Returns the name of a CRD of the issuers or of Prometheus' operator that no test has created.
-    pub async fn existing_crd(&self) -> anyhow::Result<Option<String>> {
-        let crds: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        for text in TEST_CRDS {
-            for crd in serde_saphyr::from_multiple::<CustomResourceDefinition>(text)? {
-                let found = crds.get_opt(&crd.name_any()).await?;
-                if found.is_some_and(|found| !found.annotations().contains_key(TEST_CRD)) {
-                    return Ok(Some(crd.name_any()));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// Creates the CRDs of the issuers and of Prometheus' operator, unless they exist.
+    /// Creates the CRDs of cert-manager and of Prometheus' operator, unless they exist.
     pub async fn create_crds(&self) -> anyhow::Result<()> {
         let crds: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        for text in TEST_CRDS {
-            for crd in serde_saphyr::from_multiple::<CustomResourceDefinition>(text)? {
-                let name = crd.name_any();
-                match crds.get_opt(&name).await? {
-                    Some(theirs) if !theirs.annotations().contains_key(TEST_CRD) => {
-                        bail!("this cluster has a {name} of its own, which this test must not change")
-                    }
-                    Some(_) => (),
-                    None => drop(crds.create(&PostParams::default(), &crd).await?),
+        for crd in other_crds()? {
+            let name = crd.name_any();
+            match crds.get_opt(&name).await? {
+                Some(theirs) if !theirs.annotations().contains_key(TEST_CRD) => {
+                    bail!("this cluster has a {name} of its own, which this test must not change")
                 }
-                await_condition(crds.clone(), &name, conditions::is_crd_established()).await?;
+                Some(_) => (),
+                None => drop(crds.create(&PostParams::default(), &crd).await?),
             }
+            await_condition(crds.clone(), &name, conditions::is_crd_established()).await?;
         }
         Ok(())
     }
@@ -160,16 +143,17 @@ impl Target {
     }
 
     /// Fails unless the installation works with the certificates of this issuer and has no right to change them.
-    pub async fn expect_installed_with(&self, issuer: &FakeIssuer) -> anyhow::Result<()> {
+    pub async fn expect_installed_with(&self, issuer: &Issuer) -> anyhow::Result<()> {
         self.expect_denial().await?;
         issuer.reconcile().await?;
         let (writers, bundles) = self.bundles().await?;
+        let expected = issuer.bundle().await?;
         ensure!(
-            !bundles.is_empty() && bundles.iter().all(|bundle| bundle == issuer.bundle()),
+            !bundles.is_empty() && bundles.iter().all(|bundle| bundle.contains(&expected)),
             "caBundle is {bundles:?}"
         );
         // The first one is written by `install`.
-        let by_us = |writer: &String| writer != MANAGER && !writer.starts_with("kubectl");
+        let by_us = |writer: &String| writer != issuer.manager() && !writer.starts_with("kubectl");
         ensure!(!writers.iter().any(by_us), "caBundle was written by {writers:?}");
         for verb in ["get", "list", "watch", "create", "update"] {
             ensure!(!self.allows(verb, "secrets", "workflow-injector-tls").await?, "allowed: {verb} secrets");
@@ -178,12 +162,16 @@ impl Target {
         self.kubectl.run(&["-n", INJECTOR, "get", "servicemonitor,prometheusrule", INJECTOR], None).map(drop)
     }
 
-    /// Fails unless caBundle is the issuer's last one.
-    pub async fn expect_bundle_of(&self, issuer: &FakeIssuer) -> anyhow::Result<()> {
-        let (writers, bundles) = self.bundles().await?;
-        ensure!(bundles.iter().all(|bundle| bundle == issuer.bundle()), "the renewed CA bundle was replaced");
-        ensure!(writers.iter().any(|writer| writer == MANAGER), "caBundle was written by {writers:?}");
-        Ok(())
+    /// Waits until the issuer has written its latest CA to caBundle.
+    pub async fn until_bundle_of(&self, issuer: &Issuer) -> anyhow::Result<()> {
+        let expected = issuer.bundle().await?;
+        until_so("the latest CA in caBundle", || async {
+            let (writers, bundles) = self.bundles().await?;
+            ensure!(bundles.iter().all(|bundle| bundle.contains(&expected)), "caBundle is {bundles:?}");
+            ensure!(writers.iter().any(|writer| writer == issuer.manager()), "written by {writers:?}");
+            Ok(true)
+        })
+        .await
     }
 
     /// Names of all remaining objects of the installation, of any kind.
