@@ -7,12 +7,12 @@ use libfuzzer_sys::{Corpus, fuzz_target};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-#[path = "../../tests/admission/any.rs"]
+#[path = "../../webhook/tests/admission/any.rs"]
 mod any;
-#[path = "../../tests/admission/claims.rs"]
+#[path = "../../webhook/tests/admission/claims.rs"]
 mod claims;
 #[allow(dead_code, reason = "the tests use more of it")]
-#[path = "../../tests/admission/fixtures.rs"]
+#[path = "../../webhook/tests/admission/fixtures.rs"]
 mod fixtures;
 
 fuzz_target!(|bytes: &[u8]| -> Corpus {

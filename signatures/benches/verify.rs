@@ -16,7 +16,7 @@ const MAX_KIB: u64 = 2048;
 
 fn main() {
     // Keys, and what they have signed, are seeds of a fuzzer; see its `make-seeds`.
-    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../init-fetcher/fuzz/seeds/signatures");
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds/signatures");
     let mut names: Vec<_> = fs::read_dir(seeds).unwrap().map(|seed| seed.unwrap().path()).collect();
     names.sort();
     for path in names {

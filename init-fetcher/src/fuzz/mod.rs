@@ -22,7 +22,7 @@ mod tests {
 
     /// Gives every file of a directory of seeds to a fuzzer; how many there are.
     fn replay(name: &str, fuzzer: fn(&[u8], &Path)) -> usize {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(name);
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds").join(name);
         let dir = tempfile::tempdir().unwrap();
         let seeds: Vec<_> = fs::read_dir(directory).unwrap().map(|seed| seed.unwrap().path()).collect();
         for seed in &seeds {

@@ -1,4 +1,4 @@
-//! Claims about any session pod, for the properties here and for the fuzzer in `webhook/fuzz`.
+//! Claims about any session pod, for the properties here and for the fuzzer `pods`.
 
 use serde_json::Value;
 use workflow_injector::config::Config;
