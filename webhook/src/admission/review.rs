@@ -38,8 +38,8 @@ pub enum ReviewError {
 pub struct Request(Value);
 
 pub fn parse(body: &[u8]) -> Result<Request, ReviewError> {
-    let separators = body.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
-    if separators > MAX_VALUES {
+    let is_separator = |byte: &&u8| matches!(byte, b',' | b'[' | b'{');
+    if body.len() > MAX_VALUES && body.iter().filter(is_separator).count() > MAX_VALUES {
         return Err(ReviewError::TooManyValues);
     }
     let mut review: Value = serde_json::from_slice(body)?;
@@ -134,12 +134,14 @@ pub fn render(uid: &str, answer: &Answer) -> String {
         response["status"] = json!({"code": denial.code, "message": denial.message});
     } else if !answer.patch.is_empty() {
         response["patchType"] = json!("JSONPatch");
-        response["patch"] = json!(STANDARD.encode(json!(answer.patch).to_string()));
+        response["patch"] = STANDARD.encode(answer.patch.to_string()).into();
     }
     if !answer.warnings.is_empty() {
         response["warnings"] = json!(answer.warnings);
     }
-    json!({"apiVersion": API_VERSION, "kind": KIND, "response": response}).to_string()
+    let mut review = json!({"apiVersion": API_VERSION, "kind": KIND});
+    review["response"] = response;
+    review.to_string()
 }
 
 #[cfg(test)]

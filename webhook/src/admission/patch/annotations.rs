@@ -1,19 +1,14 @@
 //! The annotation that records the injected source and its session.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use workflow_contract::Stamp;
-use workflow_contract::names::STAMP_ANNOTATION;
 
-use super::pod::Pod;
 use crate::admission::plan::Plan;
 use crate::config::Config;
 
-/// Builds the pod's annotations.
-pub fn wanted(pod: &Pod<'_>, plan: &Plan<'_>, config: &Config) -> Value {
-    let current = &pod.metadata["annotations"];
-    let mut annotations = if current.is_object() { current.clone() } else { json!({}) };
-    annotations[STAMP_ANNOTATION] = json!(stamp(plan, config).to_annotation().unwrap_or_default());
-    annotations
+/// Builds the value of the annotation.
+pub fn wanted(plan: &Plan<'_>, config: &Config) -> Value {
+    stamp(plan, config).to_annotation().unwrap_or_default().into()
 }
 
 /// Builds the record of a delivery.

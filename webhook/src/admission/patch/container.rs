@@ -2,12 +2,15 @@
 //!
 //! Last, because `init-hydrate` restores the workspace over existing files.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 use workflow_contract::env::default::TERMINATION_LOG;
 use workflow_contract::names::INIT_CONTAINER;
 
 use super::env::Env;
 use super::pod::Pod;
+use super::reconcile::List;
 use super::variables::{self, Wanted};
 use super::{runner, security, volumes};
 use crate::admission::json::text;
@@ -32,25 +35,25 @@ const FORBIDDEN: [&str; 9] = [
 ];
 
 /// Builds the pod's init containers.
-pub fn init_containers(pod: &Pod<'_>, plan: &Plan<'_>, config: &Config, mounts: &[Value]) -> Value {
+pub fn init_containers<'v>(pod: &Pod<'v>, plan: &Plan<'_>, config: &Config, mounts: Vec<Value>) -> List<'v> {
     let others = pod.init_containers().iter().filter(|container| text(container, "name") != INIT_CONTAINER);
-    let mut containers: Vec<Value> = others.map(runner::without_workflow).collect();
+    let mut containers: List<'_> = others.map(runner::without_workflow).collect();
     let wanted = variables::wanted(pod, plan, config);
-    containers.push(match pod.ours() {
-        Some(ours) => merged(ours, pod, config, wanted, mounts),
-        None => new(pod, config, &wanted, mounts),
-    });
-    containers.into()
+    containers.push(Cow::Owned(match pod.ours() {
+        Some(ours) => merged(ours, pod, config, wanted, &mounts),
+        None => new(pod, config, wanted, mounts),
+    }));
+    containers
 }
 
 /// Builds a new container, its members in the API server's order.
-fn new(pod: &Pod<'_>, config: &Config, wanted: &Wanted, mounts: &[Value]) -> Value {
+fn new(pod: &Pod<'_>, config: &Config, wanted: Wanted, mounts: Vec<Value>) -> Value {
     let mut container = json!({
         "name": INIT_CONTAINER,
         "image": config.image,
-        "env": wanted.entries,
+        "env": Value::from(wanted.entries),
         "resources": config.resources,
-        "volumeMounts": mounts,
+        "volumeMounts": Value::from(mounts),
         "terminationMessagePolicy": MESSAGE_POLICY,
     });
     if let Some(policy) = &config.image_pull_policy {

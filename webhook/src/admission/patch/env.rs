@@ -4,8 +4,11 @@
 //! whose key is absent does not count at all. So a name is always set or cleared in all its places, and may be
 //! wanted several times in an order.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
+use super::reconcile::List;
 use crate::admission::json::{items, text};
 
 /// A variable with a value, escaped for the kubelet (see `literal`). The API server drops an empty `value`, so it is not
@@ -19,54 +22,69 @@ pub fn secret_variable(name: &str, secret: &str, key: &str) -> Value {
     json!({"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key, "optional": true}}})
 }
 
-/// Returns the last entry of a name in a container's `env`, which is the one that counts.
-pub fn last<'v>(container: &'v Value, name: &str) -> Option<&'v Value> {
-    items(&container["env"]).iter().rfind(|entry| text(entry, "name") == name)
+/// The entries of a container's present `env`, by name.
+#[derive(Debug)]
+pub struct Entries<'v>(Vec<(&'v str, &'v Value)>);
+
+impl<'v> Entries<'v> {
+    pub fn of(container: &'v Value) -> Self {
+        Self(items(&container["env"]).iter().map(|entry| (text(entry, "name"), entry)).collect())
+    }
+
+    /// Returns the last entry of a name, which is the one that counts.
+    pub fn last(&self, name: &str) -> Option<&'v Value> {
+        self.0.iter().rfind(|(known, _)| *known == name).map(|(_, entry)| *entry)
+    }
 }
 
-/// The `env` that a container is to have.
+/// The `env` that a container is to have: names and entries.
 #[derive(Debug)]
-pub struct Env(Vec<Value>);
+pub struct Env<'v>(Vec<(&'v str, Cow<'v, Value>)>);
 
-impl Env {
+impl<'v> Env<'v> {
     /// Starts with the current one.
-    pub fn of(container: &Value) -> Self {
-        Self(items(&container["env"]).to_vec())
+    pub fn of(container: &'v Value) -> Self {
+        let entries = items(&container["env"]).iter();
+        Self(entries.map(|entry| (text(entry, "name"), Cow::Borrowed(entry))).collect())
     }
 
     /// Returns the value of a name's last entry, empty for a reference.
     pub fn value(&self, name: &str) -> Option<&str> {
-        self.0.iter().rfind(|entry| text(entry, "name") == name).map(|entry| text(entry, "value"))
+        self.0.iter().rfind(|(known, _)| *known == name).map(|(_, entry)| text(entry, "value"))
     }
 
     /// Makes `wanted` the entries of that name, in place as far as there are some.
-    pub fn set(&mut self, name: &str, wanted: impl IntoIterator<Item = Value>) {
+    pub fn set(&mut self, name: &'v str, wanted: impl IntoIterator<Item = Value>) {
         let mut wanted = wanted.into_iter();
-        self.0.retain_mut(|entry| {
-            if text(entry, "name") != name {
+        self.0.retain_mut(|(known, entry)| {
+            if *known != name {
                 return true;
             }
             match wanted.next() {
                 Some(wanted) if is_same(entry, &wanted) => true,
                 Some(wanted) => {
-                    *entry = wanted;
+                    *entry = Cow::Owned(wanted);
                     true
                 }
                 None => false,
             }
         });
-        self.0.extend(wanted);
+        self.0.extend(wanted.map(|wanted| (name, Cow::Owned(wanted))));
     }
 
     /// Removes every entry whose name matches.
     pub fn clear(&mut self, matches: impl Fn(&str) -> bool) {
-        self.0.retain(|entry| !matches(text(entry, "name")));
+        self.0.retain(|(name, _)| !matches(name));
+    }
+
+    pub fn into_list(self) -> List<'v> {
+        self.0.into_iter().map(|(_, entry)| entry).collect()
     }
 }
 
-impl From<Env> for Value {
-    fn from(Env(entries): Env) -> Self {
-        entries.into()
+impl From<Env<'_>> for Value {
+    fn from(env: Env<'_>) -> Self {
+        env.into_list().into_iter().map(Cow::into_owned).collect()
     }
 }
 

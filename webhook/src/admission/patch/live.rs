@@ -26,7 +26,8 @@ pub fn live_container(pod: &Value, plan: &Plan<'_>, config: &Config) -> Option<V
     let pod = Pod::new(pod)?;
     let volumes = volumes::live(&pod, config)?;
     let stamp = annotations::stamp(plan, config);
-    let mut env = Env::of(&json!({"env": variables::wanted(&pod, plan, config).entries}));
+    let wanted = json!({"env": Value::from(variables::wanted(&pod, plan, config).entries)});
+    let mut env = Env::of(&wanted);
     let annotation = stamp.to_annotation().unwrap_or_default();
     let own = [
         (names::WORKFLOW_STAMP, annotation.as_str()),

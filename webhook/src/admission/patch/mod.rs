@@ -28,7 +28,8 @@ mod volumes;
 
 use json_patch::Patch;
 use json_patch::jsonptr::PointerBuf;
-use serde_json::Value;
+use serde_json::{Value, json};
+use workflow_contract::names::STAMP_ANNOTATION;
 
 use super::plan::Plan;
 use crate::config::Config;
@@ -46,18 +47,23 @@ pub fn patch(pod: &Value, plan: &Plan<'_>, config: &Config) -> Patch {
     let runner = ["spec", "containers", &pod.runner_index.to_string()];
     let runner = PointerBuf::from_tokens(runner);
     let mut operations = Operations::default();
-    let annotations = annotations::wanted(&pod, plan, config);
+    let (annotations, stamp) = (&pod.metadata["annotations"], annotations::wanted(plan, config));
     let path = PointerBuf::from_tokens(["metadata", "annotations"]);
-    operations.reconcile(&path, &pod.metadata["annotations"], &annotations);
+    if annotations.is_object() {
+        let path = path.with_trailing_token(STAMP_ANNOTATION);
+        operations.reconcile(&path, &annotations[STAMP_ANNOTATION], stamp);
+    } else {
+        operations.reconcile(&path, annotations, json!({STAMP_ANNOTATION: stamp}));
+    }
     for (member, wanted) in [
         ("volumes", mounts.volumes),
         ("imagePullSecrets", volumes::pull_secrets(&pod, config)),
-        ("initContainers", container::init_containers(&pod, plan, config, &mounts.init)),
+        ("initContainers", container::init_containers(&pod, plan, config, mounts.init)),
     ] {
-        operations.reconcile(&PointerBuf::from_tokens(["spec", member]), &pod.spec[member], &wanted);
+        operations.list(&PointerBuf::from_tokens(["spec", member]), &pod.spec[member], wanted);
     }
     for (member, wanted) in [("env", runner::env(&pod, plan)), ("volumeMounts", mounts.runner)] {
-        operations.reconcile(&runner.with_trailing_token(member), &pod.runner[member], &wanted);
+        operations.list(&runner.with_trailing_token(member), &pod.runner[member], wanted);
     }
     operations.into_patch()
 }

@@ -1,8 +1,13 @@
 //! Compares what is there with what is wanted, and emits the operations between the two.
 
+use std::borrow::{Borrow, Cow};
+
 use json_patch::jsonptr::{Pointer, PointerBuf};
 use json_patch::{AddOperation, Patch, PatchOperation, RemoveOperation};
 use serde_json::{Map, Value};
+
+/// A wanted list. Items that are there already are borrowed: copying them would be most of the work of a patch.
+pub type List<'v> = Vec<Cow<'v, Value>>;
 
 /// Operations in the order in which they are applied.
 #[derive(Debug, Default)]
@@ -13,45 +18,55 @@ impl Operations {
         Patch(self.0)
     }
 
-    /// Emits what turns `current` into `wanted`. An absent list and an empty one are the same: the API server
-    /// drops empty ones.
-    pub fn reconcile(&mut self, path: &Pointer, current: &Value, wanted: &Value) {
+    /// Emits what turns `current` into `wanted`.
+    pub fn reconcile(&mut self, path: &Pointer, current: &Value, wanted: Value) {
         match (current, wanted) {
-            (current, wanted) if current == wanted => {}
+            (current, wanted) if *current == wanted => {}
             (Value::Object(current), Value::Object(wanted)) => self.members(path, current, wanted),
-            (Value::Array(current), Value::Array(wanted)) if is_keyed(current) && is_keyed(wanted) => {
-                self.items(path, current, wanted);
+            (current, Value::Array(wanted)) => {
+                self.list(path, current, wanted.into_iter().map(Cow::Owned).collect());
             }
-            (Value::Null, Value::Array(wanted)) if wanted.is_empty() => {}
             // `add` replaces a member that exists.
             (_, wanted) => self.add(path.to_buf(), wanted),
         }
     }
 
-    fn members(&mut self, path: &Pointer, current: &Map<String, Value>, wanted: &Map<String, Value>) {
+    /// Emits what turns `current` into a list of `wanted`. An absent list and an empty one are the same: the API server
+    /// drops empty ones.
+    pub fn list(&mut self, path: &Pointer, current: &Value, wanted: List<'_>) {
+        match current {
+            Value::Array(current) if is_keyed(current) && is_keyed(&wanted) => {
+                self.items(path, current, wanted);
+            }
+            Value::Array(current) if current.iter().eq(wanted.iter().map(Cow::as_ref)) => {}
+            Value::Null if wanted.is_empty() => {}
+            _ => self.add(path.to_buf(), wanted.into_iter().map(Cow::into_owned).collect()),
+        }
+    }
+
+    fn members(&mut self, path: &Pointer, current: &Map<String, Value>, wanted: Map<String, Value>) {
         for name in current.keys().filter(|name| !wanted.contains_key(*name)) {
             self.remove(path.with_trailing_token(name));
         }
         for (name, wanted) in wanted {
-            self.reconcile(
-                &path.with_trailing_token(name),
-                current.get(name).unwrap_or(&Value::Null),
-                wanted,
-            );
+            let current = current.get(&name).unwrap_or(&Value::Null);
+            self.reconcile(&path.with_trailing_token(name), current, wanted);
         }
     }
 
     /// Lists are compared in order: an item of the same key is changed in place, one that is not wanted next is
     /// removed, what is left is appended. Removals come last and from the back, so that no index shifts.
-    fn items(&mut self, path: &Pointer, current: &[Value], wanted: &[Value]) {
-        let mut rest = wanted.iter().peekable();
+    fn items(&mut self, path: &Pointer, current: &[Value], wanted: List<'_>) {
+        let mut rest = wanted.into_iter().peekable();
         let mut removed = Vec::new();
         for (index, current) in current.iter().enumerate() {
-            let matches = |wanted: &&Value| {
-                *wanted == current || (key(wanted).is_some() && key(wanted) == key(current))
-            };
-            match rest.next_if(matches) {
-                Some(wanted) => self.reconcile(&path.with_trailing_token(index), current, wanted),
+            if rest.next_if(|wanted| is_same(wanted, current)).is_some() {
+                continue;
+            }
+            match rest.next_if(|wanted| key(wanted).is_some() && key(wanted) == key(current)) {
+                Some(wanted) => {
+                    self.reconcile(&path.with_trailing_token(index), current, wanted.into_owned());
+                }
                 None => removed.push(index),
             }
         }
@@ -59,17 +74,22 @@ impl Operations {
             self.remove(path.with_trailing_token(index));
         }
         for wanted in rest {
-            self.add(path.with_trailing_token("-"), wanted);
+            self.add(path.with_trailing_token("-"), wanted.into_owned());
         }
     }
 
-    fn add(&mut self, path: PointerBuf, value: &Value) {
-        self.0.push(PatchOperation::Add(AddOperation { path, value: value.clone() }));
+    fn add(&mut self, path: PointerBuf, value: Value) {
+        self.0.push(PatchOperation::Add(AddOperation { path, value }));
     }
 
     fn remove(&mut self, path: PointerBuf) {
         self.0.push(PatchOperation::Remove(RemoveOperation { path }));
     }
+}
+
+/// Compares two items; those that were borrowed are mostly the same object.
+fn is_same(one: &Value, other: &Value) -> bool {
+    std::ptr::eq(one, other) || one == other
 }
 
 /// The identity of a list's item: the path of a mount, else the name.
@@ -78,8 +98,8 @@ fn key(item: &Value) -> Option<&str> {
 }
 
 /// Reports whether a list's items are objects; lists of other values are replaced as a whole.
-fn is_keyed(list: &[Value]) -> bool {
-    list.iter().any(Value::is_object) || list.is_empty()
+fn is_keyed<V: Borrow<Value>>(list: &[V]) -> bool {
+    list.iter().any(|item| item.borrow().is_object()) || list.is_empty()
 }
 
 #[cfg(test)]
@@ -91,7 +111,7 @@ mod tests {
 
     fn operations(current: &Value, wanted: &Value) -> Patch {
         let mut operations = Operations::default();
-        operations.reconcile(Pointer::root(), current, wanted);
+        operations.reconcile(Pointer::root(), current, wanted.clone());
         operations.into_patch()
     }
 

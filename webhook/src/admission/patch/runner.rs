@@ -1,6 +1,8 @@
 //! Variables of the runner and of the other init containers.
 
-use serde_json::{Value, json};
+use std::borrow::Cow;
+
+use serde_json::Value;
 use workflow_contract::env::{
     ACTIVE_WORKFLOW_BRANCH, ACTIVE_WORKFLOW_GIT_URL, ACTIVE_WORKFLOW_PATH, IS_RESUME,
 };
@@ -8,12 +10,14 @@ use workflow_contract::env::{
 use super::env::{Env, variable};
 use super::literal::doubled;
 use super::pod::Pod;
+use super::reconcile::List;
+use crate::admission::json::{items, text};
 use crate::admission::plan::Plan;
 
 const ACTIVE_WORKFLOW: [&str; 3] = [ACTIVE_WORKFLOW_GIT_URL, ACTIVE_WORKFLOW_BRANCH, ACTIVE_WORKFLOW_PATH];
 
 /// Builds the runner's `env`: it names what is delivered, whatever the session's variables say.
-pub fn env(pod: &Pod<'_>, plan: &Plan<'_>) -> Value {
+pub fn env<'v>(pod: &Pod<'v>, plan: &Plan<'_>) -> List<'v> {
     let mut env = Env::of(pod.runner);
     let source = [Some(plan.git_url), Some(&*plan.source.branch), plan.path];
     for (name, value) in ACTIVE_WORKFLOW.into_iter().zip(source) {
@@ -22,16 +26,18 @@ pub fn env(pod: &Pod<'_>, plan: &Plan<'_>) -> Value {
     if plan.first_run {
         env.clear(|name| name == IS_RESUME);
     }
-    env.into()
+    env.into_list()
 }
 
 /// Builds another init container, which must not fetch the workflow: root's files could not be replaced.
-pub fn without_workflow(container: &Value) -> Value {
-    let mut container = container.clone();
-    if container["env"].is_array() {
-        let mut env = Env::of(&container);
-        env.clear(|name| ACTIVE_WORKFLOW.contains(&name));
-        container["env"] = json!(Value::from(env));
+pub fn without_workflow(container: &Value) -> Cow<'_, Value> {
+    let is_workflow = |entry: &Value| ACTIVE_WORKFLOW.contains(&text(entry, "name"));
+    if !items(&container["env"]).iter().any(is_workflow) {
+        return Cow::Borrowed(container);
     }
-    container
+    let mut container = container.clone();
+    if let Some(env) = container["env"].as_array_mut() {
+        env.retain(|entry| !is_workflow(entry));
+    }
+    Cow::Owned(container)
 }

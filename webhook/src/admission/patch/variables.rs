@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use workflow_contract::env as names;
 use workflow_contract::names::WORKFLOWS_ROOT;
 
-use super::env::{last, secret_variable, variable};
+use super::env::{Entries, secret_variable, variable};
 use super::literal::{doubled, without_references};
 use super::pod::Pod;
 use super::volumes::CREDENTIALS_DIR;
@@ -38,7 +38,8 @@ pub struct Wanted {
 /// Builds every variable that the injector sets.
 pub fn wanted(pod: &Pod<'_>, plan: &Plan<'_>, config: &Config) -> Wanted {
     let mut wanted = Wanted { entries: own(plan, config), absent: Vec::new() };
-    let sources = || pod.hydrate().into_iter().chain([pod.runner]);
+    let runner = Source::new(pod.runner);
+    let hydrate = pod.hydrate().map(Source::new);
     for name in COPIED.into_iter().chain(names::PROXIES) {
         if let Some(proxy) = configured_proxy(config, name) {
             // Set in upper case, the lower-case form absent.
@@ -50,11 +51,11 @@ pub fn wanted(pod: &Pod<'_>, plan: &Plan<'_>, config: &Config) -> Wanted {
         } else if plan.author_sets(name) {
             wanted.absent.push(name);
         } else {
-            wanted.entries.extend(sources().find_map(|container| copy(container, name)));
+            wanted.entries.extend(hydrate.iter().chain([&runner]).find_map(|source| source.copy(name)));
         }
     }
     for name in [names::GITHUB_TOKEN, names::GITLAB_TOKEN] {
-        wanted.entries.extend(token(pod, name));
+        wanted.entries.extend(token(&runner, hydrate.as_ref(), name));
     }
     wanted
 }
@@ -100,15 +101,27 @@ fn configured_proxy<'v>(config: &'v Config, name: &str) -> Option<&'v str> {
     proxy.as_deref()
 }
 
-/// Copies the entry of that name in a container's `env`.
-fn copy(container: &Value, name: &str) -> Option<Value> {
-    let entry = last(container, name)?;
-    let reference = &entry["valueFrom"];
-    Some(if reference.is_null() {
-        variable(name, &without_references(text(entry, "value")))
-    } else {
-        json!({"name": name, "valueFrom": reference})
-    })
+/// A container whose variables are copied.
+struct Source<'v> {
+    container: &'v Value,
+    env: Entries<'v>,
+}
+
+impl<'v> Source<'v> {
+    fn new(container: &'v Value) -> Self {
+        Self { container, env: Entries::of(container) }
+    }
+
+    /// Copies the entry of that name in the container's `env`.
+    fn copy(&self, name: &str) -> Option<Value> {
+        let entry = self.env.last(name)?;
+        let reference = &entry["valueFrom"];
+        Some(if reference.is_null() {
+            variable(name, &without_references(text(entry, "value")))
+        } else {
+            json!({"name": name, "valueFrom": reference})
+        })
+    }
 }
 
 /// Builds a token's entries as they reach the runner: from its `env`, and from its `envFrom` if the entry in
@@ -116,12 +129,12 @@ fn copy(container: &Value, name: &str) -> Option<Value> {
 ///
 /// Several Secrets may have the key. Each is referred to, in the order of `envFrom`: the kubelet skips an optional
 /// key that is absent, and a later entry of the same name wins, so that the token is the runner's own.
-fn token(pod: &Pod<'_>, name: &str) -> Vec<Value> {
-    let entries = |container| match copy(container, name) {
+fn token(runner: &Source<'_>, hydrate: Option<&Source<'_>>, name: &str) -> Vec<Value> {
+    let entries = |source: &Source<'_>| match source.copy(name) {
         Some(entry) if !is_optional(&entry) => vec![entry],
-        entry => secret_keys(container, name).chain(entry).collect(),
+        entry => secret_keys(source.container, name).chain(entry).collect(),
     };
-    let sources = [pod.runner].into_iter().chain(pod.hydrate());
+    let sources = [runner].into_iter().chain(hydrate);
     sources.map(entries).find(|entries: &Vec<Value>| !entries.is_empty()).unwrap_or_default()
 }
 

@@ -1,11 +1,13 @@
 //! Volumes and mounts: the volume to publish to, git credentials, the CA bundle; and pull secrets.
 
+use std::borrow::Cow;
 use std::iter;
 
 use serde_json::{Value, json};
 use workflow_contract::names::{WORKFLOWS_ROOT, WORKFLOWS_VOLUME, WORKSPACE_MOUNT};
 
 use super::pod::Pod;
+use super::reconcile::List;
 use crate::admission::json::{items, text};
 use crate::config::Config;
 
@@ -21,23 +23,23 @@ const WHOLE_VOLUME: &str = "/volume";
 
 /// Volumes of the pod and mounts of its containers.
 #[derive(Debug)]
-pub struct Mounts {
+pub struct Mounts<'v> {
     /// All volumes of the pod.
-    pub volumes: Value,
-    pub runner: Value,
+    pub volumes: List<'v>,
+    pub runner: List<'v>,
     /// The mounts that the init container needs.
     pub init: Vec<Value>,
 }
 
-pub fn mounts(pod: &Pod<'_>, config: &Config) -> Mounts {
-    let mut volumes = items(&pod.spec["volumes"]).to_vec();
-    let mut runner = items(&pod.runner["volumeMounts"]).to_vec();
+pub fn mounts<'v>(pod: &Pod<'v>, config: &Config) -> Mounts<'v> {
+    let mut volumes = borrowed(&pod.spec["volumes"]);
+    let mut runner = borrowed(&pod.runner["volumeMounts"]);
     let mut init: Vec<_> =
         [WORKSPACE_MOUNT, WORKFLOWS_ROOT].into_iter().filter_map(|path| shared(&runner, path)).collect();
     if init.is_empty() {
         let name = ensure(&mut volumes, WORKFLOWS_VOLUME, &json!({"emptyDir": {}}));
         let mount = json!({"name": name, "mountPath": WORKFLOWS_ROOT});
-        runner.push(mount.clone());
+        runner.push(Cow::Owned(mount.clone()));
         init.push(mount);
     }
     if let Some(secret) = &config.credentials_secret {
@@ -46,7 +48,11 @@ pub fn mounts(pod: &Pod<'_>, config: &Config) -> Mounts {
         init.push(json!({"name": name, "readOnly": true, "mountPath": CREDENTIALS_DIR}));
     }
     init.extend(iter::once(pod.runner).chain(pod.hydrate()).find_map(ca_bundle).cloned());
-    Mounts { volumes: volumes.into(), runner: runner.into(), init }
+    Mounts { volumes, runner, init }
+}
+
+fn borrowed(list: &Value) -> List<'_> {
+    items(list).iter().map(Cow::Borrowed).collect()
 }
 
 /// Mounts of an ephemeral container, of a pod's existing volumes.
@@ -102,14 +108,14 @@ pub fn live(pod: &Pod<'_>, config: &Config) -> Option<LiveMounts> {
 }
 
 /// Builds the pod's `imagePullSecrets`: its own and those of the config.
-pub fn pull_secrets(pod: &Pod<'_>, config: &Config) -> Value {
-    let mut secrets = items(&pod.spec["imagePullSecrets"]).to_vec();
+pub fn pull_secrets<'v>(pod: &Pod<'v>, config: &Config) -> List<'v> {
+    let mut secrets = borrowed(&pod.spec["imagePullSecrets"]);
     for name in &config.image_pull_secrets {
         if !secrets.iter().any(|found| text(found, "name") == name) {
-            secrets.push(json!({"name": name}));
+            secrets.push(Cow::Owned(json!({"name": name})));
         }
     }
-    secrets.into()
+    secrets
 }
 
 /// Merges the mounts that the init container needs into those of a container of our name.
@@ -127,7 +133,7 @@ pub fn merged(current: &Value, wanted: &[Value]) -> Value {
 
 /// Returns the name of a volume with that source, and adds one if there is none. A number is appended to a name
 /// that another volume has.
-fn ensure(volumes: &mut Vec<Value>, name: &str, source: &Value) -> String {
+fn ensure(volumes: &mut List<'_>, name: &str, source: &Value) -> String {
     let mut candidate = name.to_owned();
     let mut number = 1;
     while let Some(volume) = volumes.iter().find(|volume| text(volume, "name") == candidate) {
@@ -141,7 +147,7 @@ fn ensure(volumes: &mut Vec<Value>, name: &str, source: &Value) -> String {
     for (kind, source) in source.as_object().into_iter().flatten() {
         volume[kind] = source.clone();
     }
-    volumes.push(volume);
+    volumes.push(Cow::Owned(volume));
     candidate
 }
 
@@ -158,7 +164,7 @@ fn contains(value: &Value, part: &Value) -> bool {
 /// Builds the init container's counterpart of the runner's mount at exactly this path, writable. A workspace
 /// with `subPathExpr` is left out, because its variables are the runner's; if the workflows' own directory is so
 /// mounted, there is no alternative, and the kubelet reports which variable is missing.
-fn shared(runner: &[Value], path: &str) -> Option<Value> {
+fn shared(runner: &List<'_>, path: &str) -> Option<Value> {
     let found = runner.iter().find(|mount| mount_path(mount) == path)?;
     if path == WORKSPACE_MOUNT && !text(found, "subPathExpr").is_empty() {
         return None;
