@@ -12,7 +12,7 @@ use super::env::Env;
 use super::pod::Pod;
 use super::reconcile::List;
 use super::variables::{self, Wanted};
-use super::{runner, security, volumes};
+use super::{security, volumes};
 use crate::admission::json::text;
 use crate::admission::plan::Plan;
 use crate::config::Config;
@@ -36,8 +36,8 @@ const FORBIDDEN: [&str; 9] = [
 
 /// Builds the pod's init containers.
 pub fn init_containers<'v>(pod: &Pod<'v>, plan: &Plan<'_>, config: &Config, mounts: Vec<Value>) -> List<'v> {
-    let others = pod.init_containers().iter().filter(|container| text(container, "name") != INIT_CONTAINER);
-    let mut containers: List<'_> = others.map(runner::without_workflow).collect();
+    let mut containers: List<'_> =
+        pod.other_init_containers().map(|(_, other)| Cow::Borrowed(other)).collect();
     let wanted = variables::wanted(pod, plan, config);
     containers.push(Cow::Owned(match pod.ours() {
         Some(ours) => merged(ours, pod, config, wanted, &mounts),

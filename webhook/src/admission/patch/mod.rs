@@ -55,13 +55,19 @@ pub fn patch(pod: &Value, plan: &Plan<'_>, config: &Config) -> Patch {
     } else {
         operations.reconcile(&path, annotations, json!({STAMP_ANNOTATION: stamp}));
     }
-    for (member, wanted) in [
-        ("volumes", mounts.volumes),
-        ("imagePullSecrets", volumes::pull_secrets(&pod, config)),
-        ("initContainers", container::init_containers(&pod, plan, config, mounts.init)),
-    ] {
-        operations.list(&PointerBuf::from_tokens(["spec", member]), &pod.spec[member], wanted);
+    let spec = |member: &str| PointerBuf::from_tokens(["spec", member]);
+    for (member, wanted) in
+        [("volumes", mounts.volumes), ("imagePullSecrets", volumes::pull_secrets(&pod, config))]
+    {
+        operations.list(&spec(member), &pod.spec[member], wanted);
     }
+    let path = spec("initContainers");
+    for (index, container) in pod.other_init_containers().filter(|(_, other)| other["env"].is_array()) {
+        let path = path.with_trailing_token(index).with_trailing_token("env");
+        operations.list(&path, &container["env"], runner::without_workflow(container));
+    }
+    let wanted = container::init_containers(&pod, plan, config, mounts.init);
+    operations.list(&path, &pod.spec["initContainers"], wanted);
     for (member, wanted) in [("env", runner::env(&pod, plan)), ("volumeMounts", mounts.runner)] {
         operations.list(&runner.with_trailing_token(member), &pod.runner[member], wanted);
     }

@@ -27,6 +27,12 @@ impl<'v> Pod<'v> {
         items(&self.spec["initContainers"])
     }
 
+    /// Those whose name is not ours, with their position.
+    pub fn other_init_containers(&self) -> impl Iterator<Item = (usize, &'v Value)> + use<'v> {
+        let all = self.init_containers().iter().enumerate();
+        all.filter(|(_, container)| text(container, "name") != INIT_CONTAINER)
+    }
+
     fn init_container(&self, name: &str) -> Option<&'v Value> {
         self.init_containers().iter().find(|container| text(container, "name") == name)
     }

@@ -1,7 +1,5 @@
 //! Variables of the runner and of the other init containers.
 
-use std::borrow::Cow;
-
 use serde_json::Value;
 use workflow_contract::env::{
     ACTIVE_WORKFLOW_BRANCH, ACTIVE_WORKFLOW_GIT_URL, ACTIVE_WORKFLOW_PATH, IS_RESUME,
@@ -11,7 +9,6 @@ use super::env::{Env, variable};
 use super::literal::doubled;
 use super::pod::Pod;
 use super::reconcile::List;
-use crate::admission::json::{items, text};
 use crate::admission::plan::Plan;
 
 const ACTIVE_WORKFLOW: [&str; 3] = [ACTIVE_WORKFLOW_GIT_URL, ACTIVE_WORKFLOW_BRANCH, ACTIVE_WORKFLOW_PATH];
@@ -29,15 +26,9 @@ pub fn env<'v>(pod: &Pod<'v>, plan: &Plan<'_>) -> List<'v> {
     env.into_list()
 }
 
-/// Builds another init container, which must not fetch the workflow: root's files could not be replaced.
-pub fn without_workflow(container: &Value) -> Cow<'_, Value> {
-    let is_workflow = |entry: &Value| ACTIVE_WORKFLOW.contains(&text(entry, "name"));
-    if !items(&container["env"]).iter().any(is_workflow) {
-        return Cow::Borrowed(container);
-    }
-    let mut container = container.clone();
-    if let Some(env) = container["env"].as_array_mut() {
-        env.retain(|entry| !is_workflow(entry));
-    }
-    Cow::Owned(container)
+/// Builds the `env` of another init container, which must not fetch the workflow: root's files could not be replaced.
+pub fn without_workflow(container: &Value) -> List<'_> {
+    let mut env = Env::of(container);
+    env.clear(|name| ACTIVE_WORKFLOW.contains(&name));
+    env.into_list()
 }
