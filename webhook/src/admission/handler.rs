@@ -175,7 +175,12 @@ async fn mutate(State(admission): State<Arc<Admission>>, request: Request) -> Re
         Err(rejection) => return rejected(&admission, start, rejection),
     };
     let outcome = admission.decide(&request, deadline).await;
-    let rendered = review::render(request.uid(), &outcome.answer);
+    let rendered = match review::render(request.uid(), &outcome.answer) {
+        Ok(rendered) => rendered,
+        Err(error) => {
+            return rejected(&admission, start, (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()));
+        }
+    };
     let duration = start.elapsed();
     admission.metrics.decided(outcome.name, duration);
     log(&request, &outcome, duration);

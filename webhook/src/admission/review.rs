@@ -127,21 +127,20 @@ pub struct Answer {
 }
 
 /// Returns the body of the response.
-#[must_use]
-pub fn render(uid: &str, answer: &Answer) -> String {
+pub fn render(uid: &str, answer: &Answer) -> Result<Vec<u8>, serde_json::Error> {
     let mut response = json!({"uid": uid, "allowed": answer.denial.is_none()});
     if let Some(denial) = &answer.denial {
         response["status"] = json!({"code": denial.code, "message": denial.message});
     } else if !answer.patch.is_empty() {
         response["patchType"] = json!("JSONPatch");
-        response["patch"] = STANDARD.encode(answer.patch.to_string()).into();
+        response["patch"] = STANDARD.encode(serde_json::to_vec(&answer.patch)?).into();
     }
     if !answer.warnings.is_empty() {
         response["warnings"] = json!(answer.warnings);
     }
     let mut review = json!({"apiVersion": API_VERSION, "kind": KIND});
     review["response"] = response;
-    review.to_string()
+    serde_json::to_vec(&review)
 }
 
 #[cfg(test)]
@@ -234,9 +233,9 @@ mod tests {
     #[test]
     fn denial_has_uid_code_and_message_and_no_patch() {
         let denial = Some(Denial { code: 403, message: "no".into(), cause: "test" });
-        let body = render("u", &Answer { denial, ..Answer::default() });
+        let body = render("u", &Answer { denial, ..Answer::default() }).unwrap();
         assert_eq!(
-            serde_json::from_str::<Value>(&body).unwrap(),
+            serde_json::from_slice::<Value>(&body).unwrap(),
             json!({
                 "apiVersion": "admission.k8s.io/v1",
                 "kind": "AdmissionReview",
@@ -247,16 +246,16 @@ mod tests {
 
     #[test]
     fn admits_unchanged_pod_without_patch() {
-        let body = render("u", &Answer::default());
-        let response = serde_json::from_str::<Value>(&body).unwrap()["response"].take();
+        let body = render("u", &Answer::default()).unwrap();
+        let response = serde_json::from_slice::<Value>(&body).unwrap()["response"].take();
         assert_eq!(response, json!({"uid": "u", "allowed": true}));
     }
 
     #[test]
     fn encodes_patch_as_base64_of_rfc_6902() {
         let patch: Patch = serde_json::from_value(json!([{"op": "remove", "path": "/a"}])).unwrap();
-        let body = render("u", &Answer { patch, ..Answer::default() });
-        let response = serde_json::from_str::<Value>(&body).unwrap()["response"].take();
+        let body = render("u", &Answer { patch, ..Answer::default() }).unwrap();
+        let response = serde_json::from_slice::<Value>(&body).unwrap()["response"].take();
         assert_eq!(response["patchType"], "JSONPatch");
         let ByteString(bytes) = serde_json::from_value(response["patch"].clone()).unwrap();
         assert_eq!(bytes, br#"[{"op":"remove","path":"/a"}]"#);

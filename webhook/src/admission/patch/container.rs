@@ -48,14 +48,17 @@ pub fn init_containers<'v>(pod: &Pod<'v>, plan: &Plan<'_>, config: &Config, moun
 
 /// Builds a new container, its members in the API server's order.
 fn new(pod: &Pod<'_>, config: &Config, wanted: Wanted, mounts: Vec<Value>) -> Value {
+    // The macro would copy the lists; their places are kept.
     let mut container = json!({
         "name": INIT_CONTAINER,
         "image": config.image,
-        "env": Value::from(wanted.entries),
+        "env": [],
         "resources": config.resources,
-        "volumeMounts": Value::from(mounts),
+        "volumeMounts": [],
         "terminationMessagePolicy": MESSAGE_POLICY,
     });
+    container["env"] = wanted.entries.into();
+    container["volumeMounts"] = mounts.into();
     if let Some(policy) = &config.image_pull_policy {
         container["imagePullPolicy"] = json!(policy);
     }

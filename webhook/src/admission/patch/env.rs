@@ -14,7 +14,8 @@ use crate::admission::json::{items, text};
 /// A variable with a value, escaped for the kubelet (see `literal`). The API server drops an empty `value`, so it is not
 /// written.
 pub fn variable(name: &str, value: &str) -> Value {
-    if value.is_empty() { json!({"name": name}) } else { json!({"name": name, "value": value}) }
+    let members = [("name", name), ("value", value)];
+    members.into_iter().take(if value.is_empty() { 1 } else { 2 }).collect()
 }
 
 /// A reference to a key of a Secret, both of which may be absent.

@@ -4,7 +4,7 @@
 //! session's author sets one of that name: authors must not control a fetch that carries the platform's
 //! credentials. Tokens for git hosts may be the author's own.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use workflow_contract::env as names;
 use workflow_contract::names::WORKFLOWS_ROOT;
 
@@ -92,13 +92,12 @@ fn own(plan: &Plan<'_>, config: &Config) -> Vec<Value> {
 
 /// The proxy setting in config.yaml for a variable.
 fn configured_proxy<'v>(config: &'v Config, name: &str) -> Option<&'v str> {
-    let proxy = match name.to_ascii_uppercase().as_str() {
-        "HTTPS_PROXY" => &config.proxy.https,
-        "HTTP_PROXY" => &config.proxy.http,
-        "NO_PROXY" => &config.proxy.no,
-        _ => return None,
-    };
-    proxy.as_deref()
+    let settings = [
+        ("HTTPS_PROXY", &config.proxy.https),
+        ("HTTP_PROXY", &config.proxy.http),
+        ("NO_PROXY", &config.proxy.no),
+    ];
+    settings.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?.1.as_deref()
 }
 
 /// A container whose variables are copied.
@@ -119,7 +118,7 @@ impl<'v> Source<'v> {
         Some(if reference.is_null() {
             variable(name, &without_references(text(entry, "value")))
         } else {
-            json!({"name": name, "valueFrom": reference})
+            [("name", name.into()), ("valueFrom", reference.clone())].into_iter().collect()
         })
     }
 }
