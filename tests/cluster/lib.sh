@@ -27,6 +27,8 @@ service_net=10.96.0.0/16
 way_out_net=10.77.1.0/24
 way_out_resolver=10.77.1.3
 pause_image=local.test/pause:1
+# Registry of the test of a release; it listens on this machine's address that the node reaches.
+test_registry=$host_ip:5000/team
 
 # Flags for the programs of the images. The second packs relocations, which saves 0.4 MB; linkers ignore it if unknown.
 # The others keep this machine's paths out of the programs.
@@ -48,6 +50,11 @@ die() {
 PATH=$PATH:/usr/sbin:/sbin
 has() {
   command -v "$1" >/dev/null
+}
+
+# Prints the version that the checkout declares.
+declared_version() {
+  sed -n 's/^version = "\(.*\)"$/\1/p' "$checkout/Cargo.toml" | head -n 1
 }
 
 # quietly LABEL LOG COMMAND...: runs a command with its output in LOG, whose end is shown if the command fails. Prints a
