@@ -92,8 +92,15 @@ release-push: ## push the images of that release; VERSION, IMAGE_REGISTRY
 	@.ci/release-push '$(VERSION)'
 
 .PHONY: release-test
-release-test: ## make a release twice, compare, run its arm64 programs, push it to a registry on this machine, install it
+release-test: setup ## make a release twice, compare, run its arm64 programs, push it to a registry on this machine, install it
 	@.ci/release-test
+	@tests/cluster/up
+	@.ci/release-install-test
+
+.PHONY: upgrade-test
+upgrade-test: setup images ## upgrade from 0.1.0, built from its commit, to the checkout and back, under load
+	@tests/cluster/released
+	@tests/run e2e '^tests/availability$$' upgrade --ignored
 
 .PHONY: setup
 setup: ## install missing system packages (Debian, root); check toolchains and kernel

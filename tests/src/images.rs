@@ -1,5 +1,7 @@
 //! Names of the images that the tests' own pods run.
 
+use std::path::Path;
+
 use anyhow::Context;
 
 use crate::cluster::checkout;
@@ -30,18 +32,16 @@ pub struct Build {
 }
 
 impl Build {
-    /// Reads `file` of the checkout.
-    pub fn of(file: &str) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(checkout().join(file)).with_context(|| format!("read {file}"))?;
+    /// Of the checkout in `directory`.
+    pub(crate) fn of(directory: &Path) -> anyhow::Result<Self> {
+        let file = directory.join(IMAGES);
+        let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
         let image = |name: &str| {
-            lookup(&text, name).map(str::to_owned).with_context(|| format!("{name} is not in {file}"))
+            lookup(&text, name)
+                .map(str::to_owned)
+                .with_context(|| format!("{name} is not in {}", file.display()))
         };
         Ok(Self { injector: image("WORKFLOW_INJECTOR_IMAGE")?, fetcher: image("INIT_FETCHER_IMAGE")? })
-    }
-
-    /// The one of the checkout.
-    pub fn current() -> anyhow::Result<Self> {
-        Self::of(IMAGES)
     }
 }
 

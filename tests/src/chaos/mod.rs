@@ -12,12 +12,15 @@
 mod report;
 mod schedule;
 
+use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures::FutureExt;
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, interval, sleep, sleep_until};
 
@@ -56,7 +59,7 @@ pub async fn run(namespace: TestNamespace, plan: ChaosPlan) -> anyhow::Result<Ch
     let load = Load::start(&namespace).await?;
     let end = Instant::now() + plan.length;
     let disruptions = tokio::spawn(disrupt(Arc::clone(&disruptor), plan, end, namespace.cluster.is_local()));
-    let sessions = tokio::spawn(run_sessions(Arc::clone(&pool), end));
+    let sessions = tokio::spawn(run_sessions(Arc::clone(&pool), sleep_until(end)));
     let memory = tokio::spawn(measure_memory(Arc::clone(&disruptor), plan.length, end));
 
     let disruptions = disruptions.await?;
@@ -64,8 +67,31 @@ pub async fn run(namespace: TestNamespace, plan: ChaosPlan) -> anyhow::Result<Ch
     let load = load.stop().await?;
     let disruptions = disruptions.context("disrupt the injector")?;
     let (sessions, memory) = (sessions.await?, memory.await?);
-    let denied = pool.denied().into_iter().map(|(name, at)| (name, Span { from: at, to: at })).collect();
+    let denied = denied(&pool);
     Ok(ChaosReport { seed: plan.seed, length: plan.length, load, sessions, denied, disruptions, memory })
+}
+
+/// Runs `work` under the same load and sessions. No request may fail meanwhile.
+pub async fn during(
+    namespace: &TestNamespace,
+    work: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<ChaosReport> {
+    let began = Instant::now();
+    let pool = Arc::new(SessionPool::new(namespace.clone()).await?);
+    let load = Load::start(namespace).await?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let sessions = tokio::spawn(run_sessions(Arc::clone(&pool), stopped.map(drop)));
+    let done = work.await;
+    drop(stop);
+    let load = load.stop().await?;
+    let (sessions, denied) = (sessions.await?, denied(&pool));
+    let report = ChaosReport { length: began.elapsed(), load, sessions, denied, ..ChaosReport::default() };
+    done.with_context(|| format!("under load:\n{report}\n{}", report.violations().join("\n")))?;
+    Ok(report)
+}
+
+fn denied(pool: &SessionPool) -> BTreeMap<String, Span> {
+    pool.denied().into_iter().map(|(name, at)| (name, Span { from: at, to: at })).collect()
 }
 
 async fn disrupt(
@@ -105,12 +131,16 @@ async fn disrupt(
 }
 
 /// Creates sessions at their rate until the end, then waits for the last of them.
-async fn run_sessions(pool: Arc<SessionPool>, end: Instant) -> Vec<SessionResult> {
+async fn run_sessions(pool: Arc<SessionPool>, end: impl Future<Output = ()>) -> Vec<SessionResult> {
+    let mut end = pin!(end);
     let permits = Arc::new(Semaphore::new(RUNNING_SESSIONS));
     let mut ticks = interval(Duration::from_secs(LOAD_PODS_PER_SESSION) / u32::try_from(RATE).unwrap_or(1));
     let (mut sessions, mut number) = (JoinSet::new(), 0);
-    while Instant::now() < end {
-        ticks.tick().await;
+    loop {
+        tokio::select! {
+            () = &mut end => break,
+            _ = ticks.tick() => {}
+        }
         let is_misspelt = number % SESSIONS_PER_MISSPELT == SESSIONS_PER_MISSPELT - 1;
         let expected = if is_misspelt { ExpectedOutcome::RefNotFound } else { ExpectedOutcome::Delivered };
         sessions.spawn(session(Arc::clone(&pool), Arc::clone(&permits), format!("s-{number}"), expected));

@@ -4,6 +4,7 @@
 
 mod chaos;
 mod disruptions;
+mod host_network;
 mod missing_image;
 mod signed;
 mod upgrade;

@@ -84,7 +84,7 @@ const COMMANDS: &[(&str, Run)] = &[
         "kubectl -n workflow-injector patch deployment workflow-injector --type=json --patch-file=client-ca.json",
         Run::Untested("the API server of the node has no client certificate; see the command before"),
     ),
-    ("make build", Run::In("tests/cluster/images", "\"$cluster_src/programs\"")),
+    ("make build", Run::In("tests/cluster/images", "\"$checkout/tests/cluster/programs\"")),
     ("make install CLUSTER=current", Run::In("Makefile", "e2e: images install")),
     (
         "make images CLUSTER=current IMAGE_REGISTRY=registry.example.com/team",
@@ -105,7 +105,7 @@ const COMMANDS: &[(&str, Run)] = &[
     ),
     (
         "make install CLUSTER=current WITH=host-network",
-        Run::Untested("replicas of the tests' API server run in the test; manifests.rs has the pod admitted"),
+        Run::In("tests/tests/availability/host_network.rs", r#"installer.install_with("host-network")"#),
     ),
     (
         "make install CLUSTER=current OVERLAY=cert-manager",

@@ -142,7 +142,7 @@ impl fmt::Display for ChaosReport {
         for (what, count) in self.rows() {
             writeln!(f, "| {what} | {count} |")?;
         }
-        for disruption in Disruption::ALL {
+        for disruption in Disruption::ALL.into_iter().filter(|_| !self.disruptions.is_empty()) {
             let times = self.disruptions.iter().filter(|(done, _)| *done == disruption).count();
             writeln!(f, "| {disruption} | {times} times |")?;
         }
