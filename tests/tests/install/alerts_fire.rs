@@ -110,7 +110,7 @@ impl AlertEnv {
                 if *name == writes {
                     "none".clone_into(name);
                 }
-            })
+            });
         });
         roles.replace(INJECTOR, &PostParams::default(), &role).await?;
         for number in 0..MANY {
@@ -126,7 +126,7 @@ impl AlertEnv {
         pod.metadata.name = Some("dry-run".to_owned());
         let (pods, dry_run) = (self.manual.pods(), PostParams { dry_run: true, ..PostParams::default() });
         let created = join_all((0..MANY).map(|_| pods.create(&dry_run, &pod))).await;
-        Ok(created.into_iter().filter(Result::is_ok).count())
+        Ok(created.into_iter().flatten().count())
     }
 
     /// Has pods of an unknown session denied, then cuts the connection to the API server.
