@@ -29,9 +29,22 @@ help:
 ##@ Use
 
 .PHONY: demo
-demo: setup images install ## full demo on a real cluster; WORKFLOW_URL, _BRANCH, _PATH select your own repository
-	@$(quietly) demo 'building the demo' target/log/demo-build.log cargo build -p workflow-tests --bin demo
-	@cargo run --quiet -p workflow-tests --bin demo
+demo: export PROFILE := demo
+demo: demo-setup demo-build images install ## full demo on a real cluster; WORKFLOW_URL, _BRANCH, _PATH select your own repository
+	@target/demo
+
+.PHONY: demo-setup
+demo-setup:
+	@tests/cluster/setup --demo
+
+# Go and Rust at the same time, as neither uses all processors all the time.
+.PHONY: demo-build
+demo-build:
+ifeq ($(CLUSTER),current)
+	@tests/cluster/programs --demo
+else
+	@tests/cluster/build-tools & status=0; tests/cluster/programs --demo || status=$$?; wait $$! && exit $$status
+endif
 
 .PHONY: images
 images: cluster-up ## build the images and load them into the cluster; their names are in target/images.env
