@@ -31,7 +31,7 @@ help:
 .PHONY: demo
 demo: export PROFILE := demo
 demo: demo-setup demo-build images install ## full demo on a real cluster; WORKFLOW_URL, _BRANCH, _PATH select your own repository
-	@target/demo
+	@target/demo-program
 
 .PHONY: demo-setup
 demo-setup:
