@@ -164,7 +164,7 @@ where
         let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
         let path = request.uri().path().to_owned();
         if is_watch && shared.blind.borrow().hides(&path) {
-            return future::ready(answer(
+            return future::ready(respond(
                 StatusCode::SERVICE_UNAVAILABLE,
                 &status(503, "ServiceUnavailable"),
             ))
@@ -172,22 +172,22 @@ where
         }
         if is_watch && shared.expires(&path) {
             let event = json!({ "type": "ERROR", "object": status(410, "Expired") });
-            return future::ready(answer(StatusCode::OK, &event)).boxed();
+            return future::ready(respond(StatusCode::OK, &event)).boxed();
         }
         let is_put = request.method() == Method::PUT && path.ends_with("/status");
         let put = if is_put { lock(&shared.put).take() } else { None };
-        let answer = self.inner.call(request);
+        let response = self.inner.call(request);
         async move {
             if put == Some(Put::HoldRequest) {
                 shared.hold().await;
             }
-            let answer = answer.await?;
+            let response = response.await?;
             match put {
                 Some(Put::HoldResponse) => shared.hold().await,
                 Some(Put::LoseResponse) => return Err("the connection broke".into()),
                 Some(Put::HoldRequest) | None => {}
             }
-            Ok(answer
+            Ok(response
                 .map(|body| if is_watch { until_blind(body, &shared, path) } else { body.boxed_unsync() }))
         }
         .boxed()
@@ -205,7 +205,7 @@ fn status(code: u16, reason: &str) -> serde_json::Value {
     json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": reason })
 }
 
-fn answer(code: StatusCode, body: &serde_json::Value) -> Result<Response<ResponseBody>, BoxError> {
+fn respond(code: StatusCode, body: &serde_json::Value) -> Result<Response<ResponseBody>, BoxError> {
     let response = Response::builder().status(code).header(http::header::CONTENT_TYPE, "application/json");
     let body = Full::new(Bytes::from(format!("{body}\n"))).map_err(|never| match never {});
     Ok(response.body(body.boxed_unsync())?)

@@ -66,7 +66,7 @@ impl Installed {
         self.start_rollout().await?;
         let rollout = async {
             await_condition(self.deployments.clone(), INJECTOR, is_rolled_out()).await?;
-            // A replica that drains still answers on its connections.
+            // A replica that drains still responds on its connections.
             for pod in before {
                 let uid = pod.uid().unwrap_or_default();
                 await_condition(self.pods.clone(), &pod.name_any(), conditions::is_deleted(&uid)).await?;

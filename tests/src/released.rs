@@ -130,9 +130,9 @@ impl Running {
     async fn is_ready(&self) -> anyhow::Result<bool> {
         let mut stream = TcpStream::connect(self.ops).await?;
         stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        Ok(answer.starts_with("HTTP/1.1 200"))
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await?;
+        Ok(response.starts_with("HTTP/1.1 200"))
     }
 
     pub fn memory(&self) -> anyhow::Result<Memory> {

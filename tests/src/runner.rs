@@ -64,7 +64,7 @@ impl Runner {
             }
         };
         match tokio::time::timeout(TIMEOUT, attempts).await {
-            Ok(answer) => answer.with_context(|| format!("get {}/{path}", self.proxy)),
+            Ok(response) => response.with_context(|| format!("get {}/{path}", self.proxy)),
             Err(_) => anyhow::bail!("{}/{path} did not respond; last error: {last:?}", self.proxy),
         }
     }

@@ -21,11 +21,11 @@ impl Reconciler {
         let body = json!({ "gitUrl": workflow.git_url, "branch": workflow.branch(), "path": workflow.path });
         let token = if self.mode == Mode::PostEarly { None } else { self.token(session).await };
         let post = Post { session: session.to_owned(), token, body: body.to_string() };
-        let answer = match &self.settings.runner {
+        let response = match &self.settings.runner {
             Some(runner) => runner(post).await,
             None => self.post_by_proxy(&service, post).await,
         };
-        let why = match answer {
+        let why = match response {
             Ok(StatusCode::OK) => return Ok(()),
             Ok(status) => format!("status {}", status.as_u16()),
             Err(why) => format!("Post {url:?}: {why}"),
@@ -43,7 +43,7 @@ impl Reconciler {
         let request = request.body(post.body.into_bytes()).map_err(|error| error.to_string())?;
         match self.client.request_text(request).await {
             Ok(_) => Ok(StatusCode::OK),
-            // The API server's answers, in the words of a client that connects to the Service itself.
+            // The API server's responses, in the words of a client that connects to the Service itself.
             Err(kube::Error::Api(status)) if status.code == 404 => {
                 Err(format!("dial tcp: lookup {service}: no such host"))
             }

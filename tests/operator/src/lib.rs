@@ -9,7 +9,7 @@
 //!
 //! It runs outside the cluster, where `http://session-NAME.NAMESPACE.svc:8001` does not resolve: its POST goes through
 //! the API server's proxy to that Service, which works on every cluster. The real operator gets "no such host" where
-//! the proxy answers that the Service does not exist.
+//! the proxy reports that the Service does not exist.
 //!
 //! Not included: S3, cloning of `spec.repos`, the session's display names and metrics.
 

@@ -25,7 +25,7 @@ async fn main() -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn,fake_operator=debug".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let mut config = kube::Config::infer().await?;
-    // A 503 is an answer: the proxy's while a runner does not listen yet.
+    // a 503 is a response: the proxy's while a runner does not listen yet.
     config.default_retry = false;
     let client = kube::Client::try_from(config)?;
     let settings = Settings::new(&image);

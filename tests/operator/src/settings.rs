@@ -16,7 +16,7 @@ pub enum Mode {
     /// as observed, and nothing is retried. A workflow set in a running session is POSTed without the runner's token
     /// (401), every 30 s until `reconciledWorkflow` equals the spec.
     PostEarly,
-    /// The platform as of August 2026: POSTs as soon as the session is Running, every 5 s until the answer is 200.
+    /// The platform as of August 2026: POSTs as soon as the session is Running, every 5 s until the response is 200.
     PostRunning,
     /// Delivers nothing.
     Plain,

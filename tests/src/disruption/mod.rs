@@ -55,7 +55,7 @@ impl Disruption {
         Self::ApiServerKill,
     ];
 
-    /// Reports whether requests may fail: a process that was killed answers none.
+    /// Reports whether requests may fail: a process that was killed responds to none.
     pub fn is_a_crash(self) -> bool {
         matches!(self, Self::LeaderKill | Self::ApiServerKill)
     }

@@ -12,7 +12,7 @@ use workflow_tests::session::{SessionBuilder, SessionView};
 async fn reports_interrupted_when_the_pod_is_deleted_while_fetching() {
     with_namespace(|namespace| async move {
         let env = TestEnv::new(namespace, Mode::PostRunning).await?;
-        // A server that accepts connections and never answers.
+        // A server that accepts connections and never responds.
         let silent = TcpListener::bind((env.namespace.cluster.git_server_address()?, 0))?;
         let url = format!("https://{}/acme/flow.git", silent.local_addr()?);
         env.create(SessionBuilder::new("s").workflow(&url, "main")).await?;

@@ -39,7 +39,7 @@ async fn runs_without_its_workflow_when_not_injected() {
         // A new source is POSTed once. It is the only POST: the old one was never retried.
         let patch = Patch::Merge(json!({ "spec": { "activeWorkflow": { "branch": "dev" } } }));
         env.sessions().patch("s", &PatchParams::default(), &patch).await?;
-        env.session_until("s", "the answer to the POST", |session| {
+        env.session_until("s", "the response to the POST", |session| {
             session.workflow_reconciled().is_some_and(|condition| condition.message.contains("401"))
         })
         .await?;

@@ -28,8 +28,8 @@ impl Sessions {
     /// The API server's response to a dry-run change of a session.
     async fn change(&self, name: &str, change: &Value) -> Result<(), String> {
         let params = PatchParams { dry_run: true, ..PatchParams::default() };
-        let answer = self.manual.sessions().patch(name, &params, &Patch::Merge(change)).await;
-        answer.map(drop).map_err(|error| error.to_string())
+        let response = self.manual.sessions().patch(name, &params, &Patch::Merge(change)).await;
+        response.map(drop).map_err(|error| error.to_string())
     }
 
     async fn until_denied(&self, name: &str, change: &Value) -> anyhow::Result<()> {
@@ -76,14 +76,14 @@ async fn denies_changes_of_a_running_sessions_workflow_and_nothing_else() -> any
             sessions.manual.set_status(name, json!({ "phase": phase })).await?;
         }
         for (name, change) in &switches {
-            let answer = sessions.change(name, change).await;
+            let response = sessions.change(name, change).await;
             if phase == Phase::Running {
-                let denial = answer.err().unwrap_or_default();
+                let denial = response.err().unwrap_or_default();
                 let message =
                     format!("the workflow of the running session {name} can't be changed: stop the session");
                 assert!(denial.contains(&message), "{change}: {denial}");
             } else {
-                assert_eq!(answer, Ok(()), "{phase:?}: {change}");
+                assert_eq!(response, Ok(()), "{phase:?}: {change}");
             }
         }
         for (name, change) in &others {

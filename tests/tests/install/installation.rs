@@ -156,7 +156,7 @@ impl Installation {
         let path = format!("/api/v1/namespaces/{INJECTOR}/pods/first:{}/proxy/readyz", self.ops);
         match self.client.request_text(http::Request::get(path).body(Vec::new())?).await {
             Err(kube::Error::Api(status)) if status.code == 503 => Ok(status.message.clone()),
-            answer => Ok(answer?),
+            response => Ok(response?),
         }
     }
 

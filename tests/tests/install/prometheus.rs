@@ -47,9 +47,9 @@ impl Prometheus {
 
     pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
         let request = Request::get(format!("/api/v1/{path}")).body(Vec::new())?;
-        let answer: Value = self.client.request(request).await?;
-        ensure!(answer["status"] == "success", "{path}: {answer}");
-        Ok(answer["data"].clone())
+        let response: Value = self.client.request(request).await?;
+        ensure!(response["status"] == "success", "{path}: {response}");
+        Ok(response["data"].clone())
     }
 
     /// The values of the result of an instant query.

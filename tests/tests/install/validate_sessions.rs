@@ -66,8 +66,8 @@ async fn create(client: &Client, session: &Value) -> anyhow::Result<Created> {
     let warnings: Vec<_> = response.headers().get_all("warning").iter().map(|one| one.to_str()).collect();
     let warnings = warnings.into_iter().collect::<Result<Vec<_>, _>>()?.join("\n");
     let body = response.into_body().collect_bytes().await?;
-    let answer: Value = serde_json::from_slice(&body)?;
-    let denial = (!status.is_success()).then(|| answer["message"].as_str().unwrap_or_default().to_owned());
+    let response: Value = serde_json::from_slice(&body)?;
+    let denial = (!status.is_success()).then(|| response["message"].as_str().unwrap_or_default().to_owned());
     Ok(Created { denial, warnings })
 }
 

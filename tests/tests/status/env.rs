@@ -245,7 +245,7 @@ async fn remove_sessions(client: &Client) -> anyhow::Result<()> {
     let sessions: Api<Session> = Api::all_with(client.clone(), &session::resource());
     let pods: Api<Pod> = Api::all(client.clone());
     let everything = ListParams::default();
-    // The API server answers 429 for a moment after the CRD was created.
+    // The API server responds with 429 for a moment after the CRD was created.
     let existing =
         wait::until_found("the sessions", || async { Ok(Some(sessions.list(&everything).await?)) }).await?;
     let mut namespaces: HashSet<_> = existing.iter().filter_map(Session::namespace).collect();

@@ -104,7 +104,7 @@ async fn next_leader_publishes_the_event_of_a_killed_leader_once() -> anyhow::Re
 
 #[tokio::test(flavor = "multi_thread")]
 async fn publishes_the_event_of_a_write_without_a_response() -> anyhow::Result<()> {
-    let env = StatusEnv::new("answer-lost").await?;
+    let env = StatusEnv::new("response-lost").await?;
     let (replica, faults) = env.replica_with_faults(true).await?;
     env.manual.begin(session("s")).await?;
     env.reason("s", "Fetching").await?;

@@ -167,8 +167,8 @@ impl Platform {
     }
 }
 
-/// A runner that answers every POST that has the token with 200, and counts POSTs.
-fn answering() -> (PostHandler, Arc<AtomicUsize>) {
+/// A runner that responds to every POST that has the token with 200, and counts POSTs.
+fn responding() -> (PostHandler, Arc<AtomicUsize>) {
     let posts = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&posts);
     let handler: PostHandler = Arc::new(move |post: Post| {
@@ -234,7 +234,7 @@ async fn switching_back_after_the_platform_replaced_the_directory_requires_a_res
     assert_eq!(condition.observed_generation, Some(1));
     assert!(condition.message.contains(UPDATED), "{condition}");
 
-    // The clone of the first branch fails, and the runner answers 200 all the same.
+    // The clone of the first branch fails, and the runner responds with 200 all the same.
     drop(git);
     platform.switched_by_operator(url, "main").await?;
     assert_eq!(platform.restart_required("main").await?.observed_generation, Some(1));
@@ -248,7 +248,7 @@ async fn switching_back_after_the_platform_replaced_the_directory_requires_a_res
 /// Selects a workflow in a running session and requires that the operator's POSTs end, of which it sends `repeated`
 /// without the controller.
 async fn selected_while_running(name: &str, mode: Mode, repeated: usize) -> anyhow::Result<()> {
-    let (runner, posts) = answering();
+    let (runner, posts) = responding();
     let platform = Platform::new(name, mode, runner, Duration::from_millis(50)).await?;
     platform.create(SessionBuilder::new("s")).await?;
     platform.run().await?;
@@ -283,7 +283,7 @@ async fn workflow_selected_while_running_requires_a_restart_and_ends_running_pos
 #[tokio::test(flavor = "multi_thread")]
 async fn write_after_a_spec_change_follows_the_operators_and_names_its_update() -> anyhow::Result<()> {
     // After a conflict the operator's condition would not be written within the test.
-    let (runner, _) = answering();
+    let (runner, _) = responding();
     let platform = Platform::new("no-conflict", Mode::PostRunning, runner, 4 * TIMEOUT).await?;
     platform.create(SessionBuilder::new("s").workflow(URL, "main")).await?;
     platform.deliver(URL, "main").await?;

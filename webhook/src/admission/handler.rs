@@ -19,7 +19,7 @@ use workflow_contract::names::DENIAL_PREFIX;
 use super::lookup::SessionLookup;
 use super::patch;
 use super::plan::{self, Decision, Denial, Skip};
-use super::review::{self, Answer};
+use super::review::{self, AdmissionResponse};
 use crate::config::Config;
 use crate::metrics::Metrics;
 
@@ -107,8 +107,8 @@ impl Admission {
                 let patch = patch::patch(request.object(), &plan, &config);
                 let name = if patch.is_empty() { "unchanged" } else { "injected" };
                 let warnings = plan.source_error(&config.policy()).into_iter().collect();
-                let answer = Answer { patch, warnings, denial: None };
-                HandledReview { name, reason: String::new(), session: owner.name.to_owned(), answer }
+                let response = AdmissionResponse { patch, warnings, denial: None };
+                HandledReview { name, reason: String::new(), session: owner.name.to_owned(), response }
             }
         }
     }
@@ -120,12 +120,12 @@ async fn acquire(permits: &Semaphore, deadline: Instant) -> Option<SemaphorePerm
     timeout_at(deadline, permits.acquire()).await.ok()?.ok()
 }
 
-/// An answer, with the values of its metric and log message.
+/// A response, with the values of its metric and log message.
 struct HandledReview {
     name: &'static str,
     reason: String,
     session: String,
-    answer: Answer,
+    response: AdmissionResponse,
 }
 
 impl HandledReview {
@@ -134,7 +134,7 @@ impl HandledReview {
             name: "skipped",
             reason: skip.to_string(),
             session: session.to_owned(),
-            answer: Answer::default(),
+            response: AdmissionResponse::default(),
         }
     }
 
@@ -145,7 +145,7 @@ impl HandledReview {
             name: "refused",
             reason,
             session,
-            answer: Answer { denial: Some(denial), ..Answer::default() },
+            response: AdmissionResponse { denial: Some(denial), ..AdmissionResponse::default() },
         }
     }
 }
@@ -174,16 +174,16 @@ async fn mutate(State(admission): State<Arc<Admission>>, request: Request) -> Re
         Ok(read) => read,
         Err(rejection) => return rejected(&admission, start, rejection),
     };
-    let outcome = admission.decide(&request, deadline).await;
-    let rendered = match review::render(request.uid(), &outcome.answer) {
+    let handled = admission.decide(&request, deadline).await;
+    let rendered = match review::render(request.uid(), &handled.response) {
         Ok(rendered) => rendered,
         Err(error) => {
             return rejected(&admission, start, (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()));
         }
     };
     let duration = start.elapsed();
-    admission.metrics.decided(outcome.name, duration);
-    log(&request, &outcome, duration);
+    admission.metrics.decided(handled.name, duration);
+    log(&request, &handled, duration);
     ([(header::CONTENT_TYPE, "application/json")], rendered).into_response()
 }
 
@@ -193,10 +193,10 @@ fn rejected(admission: &Admission, start: Instant, (status, message): Rejection)
     (status, message).into_response()
 }
 
-fn log(request: &review::Request, outcome: &HandledReview, duration: Duration) {
+fn log(request: &review::Request, handled: &HandledReview, duration: Duration) {
     let (uid, namespace, pod) = (request.uid(), request.namespace(), request.pod_name());
-    let HandledReview { name, reason, session, answer } = outcome;
-    let (warning, duration_us) = (answer.warnings.first(), duration.as_micros());
+    let HandledReview { name, reason, session, response } = handled;
+    let (warning, duration_us) = (response.warnings.first(), duration.as_micros());
     macro_rules! event {
         ($level:ident) => {
             tracing::$level!(
@@ -212,7 +212,7 @@ fn log(request: &review::Request, outcome: &HandledReview, duration: Duration) {
             )
         };
     }
-    if answer.denial.is_some() {
+    if response.denial.is_some() {
         event!(warn);
     } else {
         event!(info);

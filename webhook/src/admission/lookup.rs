@@ -187,7 +187,7 @@ mod tests {
             let next = if left.is_empty() { None } else { Some(left.remove(0)) };
             Box::pin(async move {
                 match next {
-                    Some(answer) => answer,
+                    Some(response) => response,
                     None => std::future::pending().await,
                 }
             })

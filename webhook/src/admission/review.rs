@@ -1,4 +1,4 @@
-//! AdmissionReview v1 as far as it is needed: body -> request, answer -> body.
+//! AdmissionReview v1 as far as it is needed: body -> request, response -> body.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -117,7 +117,7 @@ impl Request {
 }
 
 #[derive(Debug, Default)]
-pub struct Answer {
+pub struct AdmissionResponse {
     /// Changes of the pod.
     pub patch: Patch,
     /// Warnings that are shown to the pod's creator.
@@ -127,19 +127,19 @@ pub struct Answer {
 }
 
 /// Returns the body of the response.
-pub fn render(uid: &str, answer: &Answer) -> Result<Vec<u8>, serde_json::Error> {
-    let mut response = json!({"uid": uid, "allowed": answer.denial.is_none()});
-    if let Some(denial) = &answer.denial {
-        response["status"] = json!({"code": denial.code, "message": denial.message});
-    } else if !answer.patch.is_empty() {
-        response["patchType"] = json!("JSONPatch");
-        response["patch"] = STANDARD.encode(serde_json::to_vec(&answer.patch)?).into();
+pub fn render(uid: &str, response: &AdmissionResponse) -> Result<Vec<u8>, serde_json::Error> {
+    let mut rendered = json!({"uid": uid, "allowed": response.denial.is_none()});
+    if let Some(denial) = &response.denial {
+        rendered["status"] = json!({"code": denial.code, "message": denial.message});
+    } else if !response.patch.is_empty() {
+        rendered["patchType"] = json!("JSONPatch");
+        rendered["patch"] = STANDARD.encode(serde_json::to_vec(&response.patch)?).into();
     }
-    if !answer.warnings.is_empty() {
-        response["warnings"] = json!(answer.warnings);
+    if !response.warnings.is_empty() {
+        rendered["warnings"] = json!(response.warnings);
     }
     let mut review = json!({"apiVersion": API_VERSION, "kind": KIND});
-    review["response"] = response;
+    review["response"] = rendered;
     serde_json::to_vec(&review)
 }
 
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn denial_has_uid_code_and_message_and_no_patch() {
         let denial = Some(Denial { code: 403, message: "no".into(), cause: "test" });
-        let body = render("u", &Answer { denial, ..Answer::default() }).unwrap();
+        let body = render("u", &AdmissionResponse { denial, ..AdmissionResponse::default() }).unwrap();
         assert_eq!(
             serde_json::from_slice::<Value>(&body).unwrap(),
             json!({
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn admits_unchanged_pod_without_patch() {
-        let body = render("u", &Answer::default()).unwrap();
+        let body = render("u", &AdmissionResponse::default()).unwrap();
         let response = serde_json::from_slice::<Value>(&body).unwrap()["response"].take();
         assert_eq!(response, json!({"uid": "u", "allowed": true}));
     }
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn encodes_patch_as_base64_of_rfc_6902() {
         let patch: Patch = serde_json::from_value(json!([{"op": "remove", "path": "/a"}])).unwrap();
-        let body = render("u", &Answer { patch, ..Answer::default() }).unwrap();
+        let body = render("u", &AdmissionResponse { patch, ..AdmissionResponse::default() }).unwrap();
         let response = serde_json::from_slice::<Value>(&body).unwrap()["response"].take();
         assert_eq!(response["patchType"], "JSONPatch");
         let ByteString(bytes) = serde_json::from_value(response["patch"].clone()).unwrap();

@@ -156,13 +156,13 @@ async fn ending_answers_pending_requests_and_closes_idle_connections() {
     let (mut idle, closed) = connect(server.address, &server.root).await.unwrap();
     send(&mut idle, "/").await.unwrap();
     let (mut busy, _) = connect(server.address, &server.root).await.unwrap();
-    let answer = tokio::spawn(async move { send(&mut busy, "/slow").await });
+    let response = tokio::spawn(async move { send(&mut busy, "/slow").await });
     server.slow.0.notified().await;
     server.phase.send_replace(ServerPhase::Ending);
     closed.await.unwrap();
     assert!(!server.task.is_finished());
     server.slow.1.notify_one();
-    assert_eq!(answer.await.unwrap().unwrap().status(), StatusCode::OK);
+    assert_eq!(response.await.unwrap().unwrap().status(), StatusCode::OK);
     server.task.await.unwrap();
     assert!(connect(server.address, &server.root).await.is_err());
 }

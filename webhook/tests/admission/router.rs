@@ -82,9 +82,9 @@ pub fn review(pod: &Value) -> Value {
 async fn response(router: &Router, review: &Value) -> Value {
     let (status, body) = post(router, review.to_string()).await;
     assert_eq!(status, StatusCode::OK);
-    let answer: Value = serde_json::from_slice(&body).unwrap();
-    assert_eq!(answer["response"]["uid"], "review-1");
-    answer["response"].clone()
+    let response: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(response["response"]["uid"], "review-1");
+    response["response"].clone()
 }
 
 #[tokio::test]
@@ -187,7 +187,7 @@ async fn only_post_to_mutate_is_served() {
     }
 }
 
-/// Never answers.
+/// Never responds.
 struct Hangs;
 
 impl SessionReader for Hangs {
@@ -214,8 +214,8 @@ async fn all_waits_of_a_review_end_before_the_api_servers_timeout() {
     let start = tokio::time::Instant::now();
     let (status, body) = post(&router, Body::from_stream(futures::stream::once(late))).await;
     assert_eq!(status, StatusCode::OK);
-    let answer: Value = serde_json::from_slice(&body).unwrap();
-    assert_eq!(answer["response"]["status"]["code"], 503);
+    let response: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(response["response"]["status"]["code"], 503);
     assert!(start.elapsed() < limit, "{:?}", start.elapsed());
 
     let start = tokio::time::Instant::now();

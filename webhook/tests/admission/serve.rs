@@ -77,9 +77,9 @@ impl Serve {
 fn get(address: &Value, path: &str) -> String {
     let mut stream = TcpStream::connect(address.as_str().unwrap()).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    response
 }
 
 #[test]

@@ -101,7 +101,7 @@ impl Handlers {
         Ok(handlers)
     }
 
-    /// Starts a handler and waits until it answers a review with a patch.
+    /// Starts a handler and waits until it responds to a review with a patch.
     pub fn start(&self, kind: HandlerKind) -> anyhow::Result<Handler> {
         let handler = self.spawn(kind, free_port()?).with_context(|| format!("start {}", kind.name()))?;
         if let Some(ops) = handler.ops {
@@ -154,7 +154,7 @@ impl Handlers {
         Ok(handler)
     }
 
-    /// The patch of a handler's answer to the first review, base64.
+    /// The patch of a handler's response to the first review, base64.
     fn patch(&self, handler: &Handler) -> anyhow::Result<String> {
         let output = Command::new("curl")
             .args(["--silent", "--show-error", "--insecure", "--header", "Content-Type: application/json"])

@@ -15,11 +15,11 @@ pub struct WrkResult {
     pub requests: u64,
     /// Length of the run.
     pub duration_us: u64,
-    /// Median of the times to an answer.
+    /// Median of the times to a response.
     pub p50_us: u64,
     /// Their 99th percentile.
     pub p99_us: u64,
-    /// Errors of connections, and answers that were no success.
+    /// Errors of connections, and responses that were no success.
     failed: u64,
 }
 

@@ -54,7 +54,7 @@ pub struct BenchReport {
 }
 
 impl BenchReport {
-    /// Of reviews of these sizes and answers with a patch of this one, in bytes.
+    /// Of reviews of these sizes and responses with a patch of this one, in bytes.
     pub fn new(reviews: (usize, usize), patch: usize) -> Self {
         Self { reviews, patch, runs: BTreeMap::new() }
     }

@@ -46,7 +46,7 @@ pub fn judge(dry_run: &DryRun) -> CheckResult {
         return if *code == 403 {
             Ok("a pod of a session that does not exist is denied by us, by the real path".to_owned())
         } else {
-            Err(format!("the webhook answers, but can't look up sessions: {message}; see the line `rights`"))
+            Err(format!("the webhook responds, but can't look up sessions: {message}; see the line `rights`"))
         };
     }
     if !message.contains("failed calling webhook") || !message.contains(".workflow.ambient-code.io") {
@@ -54,7 +54,7 @@ pub fn judge(dry_run: &DryRun) -> CheckResult {
             "the test pod was denied, but not by us: {message}; name a namespace where pods may be created (--namespace)"
         ));
     }
-    let slow = "no answer within the time limit: is port 8443 of the pods open to the API server?";
+    let slow = "no response within the time limit: is port 8443 of the pods open to the API server?";
     let remedies = [
         ("x509: certificate has expired", "the certificate is expired; see the line `certificate`"),
         ("x509:", "caBundle does not fit the certificate; see the line `certificate`"),

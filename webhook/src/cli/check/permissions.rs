@@ -140,10 +140,10 @@ pub async fn missing(client: &Client, parts: Parts) -> anyhow::Result<Vec<Permis
             .header("Content-Type", "application/json")
             .body(permission.review().to_string().into_bytes())
             .context("failed to build a request")?;
-        let answer: Value = client.request(request).await.context(
+        let response: Value = client.request(request).await.context(
             "failed to review the permissions of the injector's account; run this with an admin's KUBECONFIG",
         )?;
-        anyhow::Ok((answer["status"]["allowed"] != json!(true)).then_some(permission))
+        anyhow::Ok((response["status"]["allowed"] != json!(true)).then_some(permission))
     });
     Ok(try_join_all(reviews).await?.into_iter().flatten().collect())
 }

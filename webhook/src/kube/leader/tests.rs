@@ -56,7 +56,7 @@ struct Server {
     mute: bool,
 }
 
-fn answer(server: &Mutex<Server>, method: &Method, body: &[u8]) -> (StatusCode, Value) {
+fn respond(server: &Mutex<Server>, method: &Method, body: &[u8]) -> (StatusCode, Value) {
     let mut server = server.lock().unwrap();
     let failure = |status: StatusCode, reason: &str| {
         let code = status.as_u16();
@@ -92,7 +92,7 @@ fn client(server: &Arc<Mutex<Server>>) -> Client {
             }
             let (parts, body) = request.into_parts();
             let body = body.collect().await.unwrap().to_bytes();
-            let (status, value) = answer(&server, &parts.method, &body);
+            let (status, value) = respond(&server, &parts.method, &body);
             let response = Response::builder().status(status).body(Body::from(value.to_string()));
             Ok::<_, Infallible>(response.unwrap())
         }

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-/// Answers every review with the same patch.
+/// Responds to every review with the same patch.
 #[derive(Parser)]
 struct Args {
     /// Address for HTTPS: /mutate.

@@ -20,7 +20,7 @@ use workflow_injector::server::{self, ServerPhase};
 use workflow_injector::session::AgenticSession;
 use workflow_injector::telemetry;
 
-/// Answers reviews of pods whose sessions are in a file.
+/// Responds to reviews of pods whose sessions are in a file.
 #[derive(Parser)]
 struct Args {
     /// Address for HTTPS: /mutate.
