@@ -56,7 +56,8 @@ install: ## install the injector on the cluster, webhook last
 
 .PHONY: check
 check: ## check the installation: one line for each requirement, with the remedy
-	@$(injector) check
+	@[ -x target/injector ] || { echo 'check: make build builds the program that checks' >&2; exit 1; }
+	@target/injector check
 
 .PHONY: uninstall
 uninstall: ## remove the injector, webhook first
