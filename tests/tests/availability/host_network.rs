@@ -18,8 +18,8 @@ async fn installs_and_delivers(installer: &Installer, namespace: TestNamespace) 
     // Two replicas need two nodes, so the Deployment is scaled as soon as it exists. `check` is part of the installation.
     let scale = ["-n", INJECTOR, "scale", "deployment/workflow-injector", "--replicas=1"];
     let one_replica = until_so("the Deployment", || async { Ok(installer.kubectl(&scale).await.is_ok()) });
-    let (installed, scaled) = tokio::join!(installer.install_with("host-network"), one_replica);
-    installed.and(scaled)?;
+    let (installation, scaling) = tokio::join!(installer.install_with("host-network"), one_replica);
+    installation.and(scaling)?;
 
     let present = Replicas::in_cluster(&namespace.cluster.client).present().await?;
     ensure!(present.len() == 1, "{} replicas", present.len());
