@@ -140,9 +140,12 @@ impl ClusterCache {
         work(&mut self.pods.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Queues a session. Until the caches are synced nothing can be decided; then all sessions that are due are queued.
     pub(super) fn enqueue(&self, session: ObjectRef<AgenticSession>) {
-        // Fails only while the process ends.
-        let _ = self.queue.send(session);
+        if self.sync_state().is_complete() {
+            // Fails only while the process ends.
+            let _ = self.queue.send(session);
+        }
     }
 
     pub(super) fn update(&self, change: impl FnOnce(&mut SyncState)) {
