@@ -105,6 +105,10 @@ release: ## artifacts of a release, for amd64 and arm64, in target/release-VERSI
 release-push: ## push the images of that release; VERSION, IMAGE_REGISTRY
 	@.ci/release-push '$(VERSION)'
 
+.PHONY: release-publish
+release-publish: ## create the GitHub release of the tag vVERSION with these artifacts; needs gh, logged in
+	@gh release create 'v$(VERSION)' --verify-tag target/release-$(VERSION)/*
+
 .PHONY: release-test
 release-test: setup ## make a release twice, compare, run its arm64 programs, push it to a registry on this machine, install it
 	@.ci/release-test
