@@ -31,7 +31,7 @@ impl SessionReader for Any {
 }
 
 static ROUTER: LazyLock<Router> = LazyLock::new(|| {
-    let session: AgenticSession = serde_json::from_str(include_str!("../../tests/data/session.json")).unwrap();
+    let session: AgenticSession = serde_json::from_str(include_str!("../../webhook/tests/data/session.json")).unwrap();
     let sessions = SessionLookup::new(Arc::new(Any(Arc::new(session))), None);
     Admission::new(sessions, Arc::default(), Arc::default()).router()
 });
