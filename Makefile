@@ -16,7 +16,6 @@ export PATH := $(CURDIR)/target/cluster/bin:$(PATH)
 endif
 
 quietly := tests/cluster/quietly
-injector = "$$(tests/cluster/programs --print | grep -x '.*/workflow-injector')"
 
 .PHONY: help
 help:
@@ -150,7 +149,7 @@ bench-admission: ## CPU of admission, compared with a bare handler and controlle
 bench-status: setup build ## status controller with 10,000 sessions and pods; BENCH: flags, such as '--sessions 2000'
 	@tests/cluster/build-tools
 	@$(quietly) bench 'building the benchmark' target/log/bench-status-build.log cargo build -p workflow-tests --bin bench-status
-	@cargo run --quiet -p workflow-tests --bin bench-status -- --injector $(injector) $(BENCH)
+	@cargo run --quiet -p workflow-tests --bin bench-status -- --injector target/injector $(BENCH)
 
 .PHONY: bench-fetch
 bench-fetch: setup build ## init-fetcher compared with git: the table of docs/benchmarks.md; ROUNDS=5, REPOSITORY; some minutes
