@@ -23,22 +23,7 @@ pub fn secret_variable(name: &str, secret: &str, key: &str) -> Value {
     json!({"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key, "optional": true}}})
 }
 
-/// The entries of a container's present `env`, by name.
-#[derive(Debug)]
-pub struct Entries<'v>(Vec<(&'v str, &'v Value)>);
-
-impl<'v> Entries<'v> {
-    pub fn of(container: &'v Value) -> Self {
-        Self(items(&container["env"]).iter().map(|entry| (text(entry, "name"), entry)).collect())
-    }
-
-    /// Returns the last entry of a name, which is the one that counts.
-    pub fn last(&self, name: &str) -> Option<&'v Value> {
-        self.0.iter().rfind(|(known, _)| *known == name).map(|(_, entry)| *entry)
-    }
-}
-
-/// The `env` that a container is to have: names and entries.
+/// The `env` that a container has or is to have: names and entries.
 #[derive(Debug)]
 pub struct Env<'v>(Vec<(&'v str, Cow<'v, Value>)>);
 
@@ -49,9 +34,14 @@ impl<'v> Env<'v> {
         Self(entries.map(|entry| (text(entry, "name"), Cow::Borrowed(entry))).collect())
     }
 
+    /// Returns the last entry of a name, which is the one that counts.
+    pub fn last(&self, name: &str) -> Option<&Value> {
+        self.0.iter().rfind(|(known, _)| *known == name).map(|(_, entry)| entry.as_ref())
+    }
+
     /// Returns the value of a name's last entry, empty for a reference.
     pub fn value(&self, name: &str) -> Option<&str> {
-        self.0.iter().rfind(|(known, _)| *known == name).map(|(_, entry)| text(entry, "value"))
+        self.last(name).map(|entry| text(entry, "value"))
     }
 
     /// Makes `wanted` the entries of that name, in place as far as there are some.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use workflow_contract::env as names;
 use workflow_contract::names::WORKFLOWS_ROOT;
 
-use super::env::{Entries, secret_variable, variable};
+use super::env::{Env, secret_variable, variable};
 use super::literal::{doubled, without_references};
 use super::pod::Pod;
 use super::volumes::CREDENTIALS_DIR;
@@ -103,12 +103,12 @@ fn configured_proxy<'v>(config: &'v Config, name: &str) -> Option<&'v str> {
 /// A container whose variables are copied.
 struct Source<'v> {
     container: &'v Value,
-    env: Entries<'v>,
+    env: Env<'v>,
 }
 
 impl<'v> Source<'v> {
     fn new(container: &'v Value) -> Self {
-        Self { container, env: Entries::of(container) }
+        Self { container, env: Env::of(container) }
     }
 
     /// Copies the entry of that name in the container's `env`.
